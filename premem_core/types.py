@@ -1,0 +1,113 @@
+"""Records that cross module boundaries. Names are those of the paper (arXiv 2411.07681, section 3)."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+PUBLISHED_RESPONSE_END = "\nDone."
+
+
+class Grade(IntEnum):
+    """What became of one completion; 0, 1 and 2 are the codes of the published arrays."""
+
+    CORRECT = 0
+    INCORRECT = 1
+    UNPARSED = 2
+    TIMEOUT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Graded:
+    """One completion's grade and the answer that was found in it (None: no answer found)."""
+
+    grade: Grade
+    extracted: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One problem: its question x_i, solution trace y_i and final answer a_i."""
+
+    id: str
+    question: str
+    solution: str
+    answer: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTemplate:
+    r"""How an example becomes the text that a model sees; the defaults are the paper's.
+
+    >>> t = PromptTemplate()
+    >>> e = Example(id="1", question="2+2?", solution="It is {4}.\n#### 4", answer="4")
+    >>> t.fill(e)
+    ('2+2?\nAnswer:', ' It is {4}.\n#### 4\nDone.')
+    """
+
+    prompt: str = "{question}\nAnswer:"
+    target: str = " {solution}" + PUBLISHED_RESPONSE_END
+    stop: tuple[str, ...] = (PUBLISHED_RESPONSE_END,)
+
+    def fill(self, example: Example) -> tuple[str, str]:
+        """The prompt (never with the solution in it) and the target text y_i."""
+        return _fill(self.prompt, example), _fill(self.target, example)
+
+
+def _fill(template: str, example: Example) -> str:
+    # One pass, and no str.format: questions and templates are full of LaTeX braces.
+    fields = {"{question}": example.question, "{solution}": example.solution}
+    return re.sub(r"\{question\}|\{solution\}", lambda match: fields[match[0]], template)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How completions are drawn; the defaults are the paper's for GSM8K (METHOD: section 1)."""
+
+    samples: int = 5
+    temperature: float = 0.8
+    top_p: float = 0.95
+    max_new_tokens: int = 512
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One sampled continuation of a prompt, cut before the stop string."""
+
+    text: str
+    tokens: int
+    finished: bool  # False: the token budget ran out first
+
+
+@dataclass(frozen=True, slots=True)
+class TargetScore:
+    """Mean negative log-likelihood per target token, in nats, and how many target tokens."""
+
+    nll: float
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One saved state of a fine-tuning run; what `trainer_state.json` does not say is None."""
+
+    path: Path
+    step: int
+    epoch: float | None = None
+    learning_rate: float | None = None
+    adapter_base: str | None = None  # set when the folder holds a PEFT adapter
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One fine-tuning run: its checkpoints in training order and what its logs say of it."""
+
+    path: Path
+    checkpoints: tuple[Checkpoint, ...]
+    learning_rate: float | None = None  # peak, per the log history
+    epochs: float | None = None
+    batch_size: int | None = None  # per device, as the Trainer records it
