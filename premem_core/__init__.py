@@ -1,1 +1,1 @@
-"""Pre-memorization train accuracy: scoring, storage and analysis (Kang et al., arXiv 2411.07681)."""
+"""Pre-memorization train accuracy: scoring, storage, analysis (Kang et al., arXiv 2411.07681)."""

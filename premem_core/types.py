@@ -1,4 +1,4 @@
-"""Records that cross module boundaries. Names are those of the paper (arXiv 2411.07681, section 3)."""
+"""Records that cross module boundaries; names are those of the paper (arXiv 2411.07681, §3)."""
 
 import re
 from collections.abc import Mapping
@@ -111,3 +111,16 @@ class Run:
     learning_rate: float | None = None  # peak, per the log history
     epochs: float | None = None
     batch_size: int | None = None  # per device, as the Trainer records it
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What the store knows of a run; `source` is "scored" (by Premem) or "published"."""
+
+    run: str
+    task: str
+    source: str
+    learning_rate: float | None
+    epochs: float | None
+    batch_size: int | None
+    train_examples: int

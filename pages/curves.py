@@ -1,0 +1,44 @@
+"""Memorization curves: what each run learned, and when it began to copy."""
+
+import streamlit as st
+
+from premem_core import curves, figures, ui
+
+st.header("Memorization curves")
+headline = st.empty()
+top = st.columns([1.2, 3, 2.4, 1], gap="medium")
+with top[0]:
+    task = ui.pick_task()
+if task is None:
+    st.stop()
+everything = ui.task_runs(task)
+with top[1]:
+    shown = ui.pick_runs(everything, "Runs")
+with top[2]:
+    threshold = ui.pick_threshold(task, everything)
+with top[3]:
+    unit = st.segmented_control(
+        "By", ["step", "epoch"], default="step", required=True, key="by", bind="query-params"
+    )
+
+lines = [curves.curve(run, threshold) for run in shown]
+best, at = ui.best_checkpoint(lines)
+labels = ui.run_labels(everything)
+headline.markdown(
+    f"Checkpoint {best.scores.steps[at]} of **{labels[best.scores.run]}** memorized "
+    f"{ui.percent(best.memorized[at])} of its examples; expect "
+    f"**{ui.percent(best.premem[at], best.premem_half[at])}** on new problems."
+)
+ui.chart(
+    figures.curves_figure(
+        lines, [labels[run.run] for run in shown], ui.palette(), by_epoch=unit == "epoch"
+    ),
+    "curves",
+    curves.table(lines),
+    alt="Train, masked, pre-memorization and test accuracy and memorized share per checkpoint",
+)
+st.caption(
+    f"Bands are 90 % intervals over questions. {shown[0].samples} samples per training question, "
+    "plain estimator. The warm area is the share of examples whose solution has a perplexity "
+    "below the threshold."
+)

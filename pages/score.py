@@ -1,0 +1,86 @@
+"""Score a run: its checkpoints, its data, what the model will see, and the jobs."""
+
+import streamlit as st
+
+from premem_core import checkpoints, datasets, jobs, score_form, ui
+from premem_core.errors import PrememError
+from premem_core.grading import GRADERS
+from premem_core.scoring import ScoringSpec
+from premem_core.types import PromptTemplate, Sampling
+
+st.header("Score a run")
+st.markdown(
+    "Give a run's checkpoints and the problems it was trained on. Premem samples every checkpoint "
+    "on them, measures the perplexity of each training solution and keeps both."
+)
+
+left, right = st.columns(2, gap="large")
+with left:
+    st.subheader("Checkpoints")
+    folder = score_form.pick_run_folder()
+with right:
+    st.subheader("Problems")
+    train_file = score_form.pick_data_file("Training problems", "train")
+    test_file = score_form.pick_data_file("Test problems (optional)", "test")
+
+if folder and train_file:
+    try:
+        run = checkpoints.read_run(folder)
+        with right, st.expander("How the fields are read"):
+            fields = score_form.pick_fields(train_file)
+        train = datasets.read_examples(train_file, fields)
+        test = datasets.read_examples(test_file, fields).examples if test_file else ()
+    except PrememError as error:
+        st.error(str(error))
+        st.stop()
+
+    st.subheader("What is measured")
+    a, b, c, d = st.columns(4)
+    name = a.text_input("Name of the run", run.path.resolve().name)
+    task = b.text_input(
+        "Task", train_file.parent.name, help="Runs of one task are fitted together."
+    )
+    grader = c.selectbox(
+        "Grader", GRADERS, index=GRADERS.index(score_form.likely_grader(train.fields))
+    )
+    samples = d.number_input("Samples per problem", 1, 100, 5)
+    with st.expander("Prompt template and sampling"):
+        a, b, c, d = st.columns(4)
+        prompt = a.text_area("Prompt", PromptTemplate().prompt)
+        target = b.text_area("Target", PromptTemplate().target)
+        temperature = c.number_input("Temperature", 0.0, 2.0, 0.8, 0.1)
+        top_p = c.number_input("Top p", 0.01, 1.0, 0.95, 0.01)
+        tokens = d.number_input("Longest completion, tokens", 1, 8192, 512)
+        stop = d.text_input("Ends a completion", repr(PromptTemplate().stop[0])[1:-1])
+    template = PromptTemplate(prompt, target, (stop.replace("\\n", "\n"),))
+    spec = ScoringSpec(
+        run=name,
+        grader=grader,
+        template=template,
+        sampling=Sampling(int(samples), temperature, top_p, int(tokens)),
+    )
+    a, b = st.columns(2, gap="large")
+    first_prompt, first_target = template.fill(train.examples[0])
+    a.caption("The first prompt, as the model sees it")
+    a.code(first_prompt, language=None, wrap_lines=True)
+    b.caption("Its target: the perplexity is that of this text")
+    b.code(first_target, language=None, wrap_lines=True)
+    steps = [checkpoint.step for checkpoint in run.checkpoints]
+    total = len(steps) * (len(train.examples) + len(test)) * int(samples)
+    st.markdown(
+        f"**{len(steps)} checkpoints** (steps {steps[0]} to {steps[-1]}), "
+        f"**{len(train.examples):,} training** and **{len(test):,} test** problems: "
+        f"**{total:,} completions** and {len(steps) * len(train.examples):,} perplexities."
+    )
+    if st.button("Start scoring", type="primary"):
+        try:
+            jobs.create(ui.store(), spec, run, task, train.examples, test)
+            jobs.start(ui.store(), spec.run)
+            st.toast(f"Scoring {spec.run}; it goes on when you close this page.")
+        except PrememError as error:
+            st.error(str(error))
+else:
+    st.info("Choose a run's folder and its training problems to see what would be measured.")
+
+st.subheader("Jobs")
+score_form.jobs_panel()

@@ -1,0 +1,157 @@
+"""Sampling by hand: one prompt pass shared by n samples, finished rows leave the batch.
+
+`transformers.generate` computes each prompt n times and keeps finished rows to the end. What a
+sample becomes here depends only on the logits and on its own stream of uniforms: not on its
+neighbours in the batch, nor on what was sampled before it.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from premem_core.types import Completion, Sampling
+
+if TYPE_CHECKING:
+    import torch
+
+    from premem_core.backends.hf import HFBackend
+
+
+class Stopper:
+    """Knows when a row is finished, and cuts its text there.
+
+    Args:
+        tokenizer: a fast tokenizer.
+        stop: strings that end a completion; they are not part of it.
+        end_tokens: token ids that end a completion.
+    """
+
+    def __init__(self, tokenizer: Any, stop: Sequence[str], end_tokens: frozenset[int]) -> None:
+        self.tokenizer, self.stop, self.end_tokens = tokenizer, tuple(stop), end_tokens
+        self.tail = max((len(s.encode()) for s in stop), default=0) + 2
+        # A stop string can only be completed by a token that holds its last character: decoding
+        # every row at every step would cost more than a small model's forward pass.
+        last = {s[-1] for s in stop}
+        pieces = tokenizer.batch_decode([[i] for i in range(len(tokenizer))]) if stop else []
+        self.closing = frozenset(
+            i for i, piece in enumerate(pieces) if "\ufffd" in piece or last & set(piece)
+        )
+
+    def finished(self, ids: Sequence[int]) -> bool:
+        """True when the tokens generated so far end a completion."""
+        if ids[-1] in self.end_tokens:
+            return True
+        if ids[-1] not in self.closing:
+            return False
+        text = self._decode(ids[-self.tail :])
+        return any(stop in text for stop in self.stop)
+
+    def completion(self, prompt: Sequence[int], ids: Sequence[int], finished: bool) -> Completion:
+        """The generated text, cut before the first stop string."""
+        # Decoded after its prompt: alone, some tokenizers would drop its leading space.
+        text = self._decode([*prompt, *ids])[len(self._decode(prompt)) :]
+        cuts = [at for at in (text.find(stop) for stop in self.stop) if at >= 0]
+        return Completion(text[: min(cuts, default=len(text))], len(ids), finished)
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        text: str = self.tokenizer.decode(
+            list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
+
+
+def generate(
+    backend: "HFBackend",
+    prompts: Sequence[Sequence[int]],
+    seeds: Sequence[int],
+    sampling: Sampling,
+    stopper: Stopper,
+) -> list[list[Completion]]:
+    """`sampling.samples` completions of each of one batch of tokenized prompts."""
+    import torch
+    from transformers import DynamicCache
+
+    n = sampling.samples
+    uniforms = torch.from_numpy(
+        np.concatenate([_uniforms(seed, n, sampling.max_new_tokens) for seed in seeds])
+    ).to(backend.device)
+    with torch.inference_mode():
+        input_ids, mask = _left_padded(prompts, backend.device)
+        cache = DynamicCache(config=backend.model.config)
+        output = backend.forward(input_ids, mask, past_key_values=cache, use_cache=True)
+        logits = output.logits[:, -1].repeat_interleave(n, dim=0)
+        if n > 1:
+            cache.batch_repeat_interleave(n)
+            mask = mask.repeat_interleave(n, dim=0)
+        generated: list[list[int]] = [[] for _ in range(len(prompts) * n)]
+        done = [False] * len(generated)
+        active = list(range(len(generated)))  # which row each line of the batch belongs to
+        for step in range(sampling.max_new_tokens):
+            tokens = draw(logits, uniforms[:, step], sampling.temperature, sampling.top_p)
+            for row, token in zip(active, tokens.tolist(), strict=True):
+                if not done[row]:
+                    generated[row].append(token)
+                    done[row] = stopper.finished(generated[row])
+            alive = [line for line, row in enumerate(active) if not done[row]]
+            if not alive or step + 1 == sampling.max_new_tokens:
+                break
+            if len(alive) <= 0.9 * len(active):  # compacting copies the cache, so not every time
+                keep = torch.tensor(alive, device=backend.device)
+                cache.batch_select_indices(keep)
+                tokens, mask, uniforms = tokens[keep], mask[keep], uniforms[keep]
+                active = [active[line] for line in alive]
+            mask = torch.cat([mask, mask.new_ones(len(active), 1)], dim=1)
+            output = backend.forward(tokens[:, None], mask, past_key_values=cache, use_cache=True)
+            logits = output.logits[:, -1]
+    rows = [
+        stopper.completion(prompts[row // n], ids, done[row]) for row, ids in enumerate(generated)
+    ]
+    return [rows[i * n : (i + 1) * n] for i in range(len(prompts))]
+
+
+def draw(
+    logits: "torch.Tensor", uniforms: "torch.Tensor", temperature: float, top_p: float
+) -> "torch.Tensor":
+    """One token per row by inverting the nucleus distribution's CDF at that row's uniform.
+
+    Args:
+        logits: (rows, vocabulary).
+        uniforms: (rows,) in [0, 1).
+        temperature: 0 takes the most likely token.
+        top_p: the smallest set of most likely tokens with at least this mass is drawn from
+            (Holtzman et al. 2020).
+
+    Returns:
+        (rows,) token ids.
+    """
+    if temperature == 0:
+        return logits.argmax(-1)
+    probabilities, order = (logits.float() / temperature).softmax(-1).sort(-1, descending=True)
+    mass = probabilities.cumsum(-1)
+    kept = mass - probabilities < top_p
+    total = (probabilities * kept).sum(-1)
+    chosen = (mass <= (uniforms * total)[:, None]).sum(-1)
+    chosen = chosen.minimum(kept.sum(-1) - 1)  # rounding must not step out of the nucleus
+    return order.gather(-1, chosen[:, None])[:, 0]
+
+
+def _uniforms(seed: int, samples: int, steps: int) -> np.ndarray:
+    """(samples, steps) float32; row j is the same however many samples are asked for."""
+    return np.stack(
+        [np.random.default_rng([seed, j]).random(steps, dtype=np.float32) for j in range(samples)]
+    )
+
+
+def _left_padded(
+    prompts: Sequence[Sequence[int]], device: str
+) -> tuple["torch.Tensor", "torch.Tensor"]:
+    import torch
+
+    width = max(len(ids) for ids in prompts)
+    input_ids = torch.zeros(len(prompts), width, dtype=torch.long)
+    mask = torch.zeros_like(input_ids)
+    for row, ids in enumerate(prompts):
+        input_ids[row, width - len(ids) :] = torch.tensor(ids)
+        mask[row, width - len(ids) :] = 1
+    return input_ids.to(device), mask.to(device)

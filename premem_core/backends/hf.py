@@ -1,0 +1,236 @@
+"""The transformers backend: any causal language model in safetensors, on CPU, CUDA or MPS."""
+
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from premem_core.backends.decoding import Stopper, generate
+from premem_core.errors import CheckpointError, DataError
+from premem_core.types import Checkpoint, Completion, Sampling, TargetScore
+
+if TYPE_CHECKING:
+    import torch
+
+MOST_ROWS = 1024  # sequences decoded together, memory permitting
+TOKENS = 16_384  # tokens, padding included, in one forward pass of target_nll
+CACHE_BYTES = 2 * 2**30  # for keys and values, where free memory is not known
+
+
+class HFBackend:
+    """One checkpoint (or PEFT adapter over its base) in memory.
+
+    Args:
+        checkpoint: where the weights are.
+        device: "cpu", "cuda" or "mps"; by default the best that is there.
+        dtype: "float32" or "bfloat16"; by default float32 on CPU, bfloat16 elsewhere.
+
+    Raises:
+        CheckpointError: the tokenizer or the weights cannot be loaded.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, *, device: str | None = None, dtype: str | None = None
+    ) -> None:
+        import torch
+
+        self.device = device or _best_device()
+        self.dtype = getattr(torch, dtype or ("float32" if self.device == "cpu" else "bfloat16"))
+        self.rows, self.tokens = MOST_ROWS, TOKENS  # both halved whenever memory runs out
+        try:
+            self.tokenizer, model = _load(checkpoint, self.dtype)
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise CheckpointError(
+                f"{checkpoint.path} cannot be loaded ({lines[0]}); expected a causal language "
+                "model with its tokenizer, saved as safetensors"
+            ) from error
+        if not self.tokenizer.is_fast:
+            raise CheckpointError(
+                f"{checkpoint.path} has a slow tokenizer, which gives no character offsets; "
+                "save a fast one (tokenizer.json) beside the weights"
+            )
+        self.model = model.to(self.device).eval()
+        self.takes_positions = "position_ids" in inspect.signature(self.model.forward).parameters
+        self.end_tokens = _end_tokens(self.model, self.tokenizer)
+        self._last_stopper: Stopper | None = None  # making one reads the whole vocabulary
+
+    def close(self) -> None:
+        """Free the weights and the accelerator's cache."""
+        import torch
+
+        del self.model
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
+
+    def target_nll(self, prompts: Sequence[str], targets: Sequence[str]) -> list[TargetScore]:
+        """Mean NLL per target token, in nats (paper, section 3: PPL is its exponential).
+
+        Prompt and target are tokenized once, together; a token belongs to the target when its
+        last character does. So tokenizers with and without BOS agree, and a special token that
+        a tokenizer appends never counts.
+
+        Raises:
+            DataError: a target has no token that can be scored.
+        """
+        pairs = [self._encode_pair(p, t) for p, t in zip(prompts, targets, strict=True)]
+        order = sorted(range(len(pairs)), key=lambda i: -len(pairs[i][0]))
+        scores: dict[int, TargetScore] = {}
+        while len(scores) < len(order):
+            rest = order[len(scores) :]
+            longest = len(pairs[rest[0]][0])
+            batch = rest[: max(1, self.tokens // longest)]
+            try:
+                results = self._batch_nll([pairs[i] for i in batch])
+            except _out_of_memory() as error:
+                self.tokens = _halved(self.tokens, longest, error)
+                continue
+            scores.update(zip(batch, results, strict=True))
+        return [scores[i] for i in range(len(pairs))]
+
+    def sample(
+        self, prompts: Sequence[str], sampling: Sampling, stop: Sequence[str], seeds: Sequence[int]
+    ) -> list[list[Completion]]:
+        """`sampling.samples` completions of each prompt, cut before the first stop string."""
+        if not prompts:
+            return []
+        ids = [self._encode_prompt(prompt) for prompt in prompts]
+        stopper = self._stopper(tuple(stop))
+        order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
+        longest = len(ids[order[0]]) + sampling.max_new_tokens
+        self.rows = min(self.rows, self._rows_that_fit(longest))
+        completions: dict[int, list[Completion]] = {}
+        while len(completions) < len(order):
+            rest = order[len(completions) :]
+            batch = rest[: max(1, self.rows // sampling.samples)]
+            try:
+                results = generate(
+                    self, [ids[i] for i in batch], [seeds[i] for i in batch], sampling, stopper
+                )
+            except _out_of_memory() as error:
+                self.rows = _halved(self.rows, sampling.samples, error)
+                continue
+            completions.update(zip(batch, results, strict=True))
+        return [completions[i] for i in range(len(ids))]
+
+    def forward(self, input_ids: "torch.Tensor", mask: "torch.Tensor", **extra: Any) -> Any:
+        """One pass over `input_ids` (rows, new tokens) with `mask` (rows, all tokens so far).
+
+        Positions count real tokens only, so left padding changes nothing.
+        """
+        if self.takes_positions:
+            positions = (mask.long().cumsum(-1) - 1).clamp(min=0)
+            extra["position_ids"] = positions[:, -input_ids.shape[1] :]
+        return self.model(input_ids=input_ids, attention_mask=mask, **extra)
+
+    def _stopper(self, stop: tuple[str, ...]) -> Stopper:
+        if self._last_stopper is None or self._last_stopper.stop != stop:
+            self._last_stopper = Stopper(self.tokenizer, stop, self.end_tokens)
+        return self._last_stopper
+
+    def _rows_that_fit(self, tokens: int) -> int:
+        """How many sequences of that length the key/value cache has room for."""
+        import torch
+
+        config = self.model.config.get_text_config()
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        width = (
+            getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        )
+        row = 2 * config.num_hidden_layers * heads * width * self.dtype.itemsize * tokens
+        free = 0.5 * torch.cuda.mem_get_info()[0] if self.device == "cuda" else CACHE_BYTES
+        return max(1, int(free // row))
+
+    def _encode_prompt(self, prompt: str) -> list[int]:
+        encoded = self.tokenizer(prompt, return_offsets_mapping=True)
+        ids = list(encoded["input_ids"])
+        # A tokenizer that appends EOS would make the model continue a finished text.
+        while (
+            ids and ids[-1] in self.end_tokens and encoded["offset_mapping"][len(ids) - 1][1] == 0
+        ):
+            ids.pop()
+        if not ids:
+            raise DataError("a prompt is empty for this tokenizer; give the template some text")
+        return ids
+
+    def _encode_pair(self, prompt: str, target: str) -> tuple[list[int], int]:
+        """Token ids up to the target's end, and the index of the first target token."""
+        encoded = self.tokenizer(prompt + target, return_offsets_mapping=True)
+        ends = [end for _, end in encoded["offset_mapping"]]
+        inside = [i for i, end in enumerate(ends) if end > len(prompt)]
+        if not inside or inside[0] == 0:
+            raise DataError(
+                f"the target {target[:60]!r} has no token that follows a prompt token; "
+                "the prompt template and the solution must both be non-empty"
+            )
+        return list(encoded["input_ids"][: inside[-1] + 1]), inside[0]
+
+    def _batch_nll(self, pairs: Sequence[tuple[list[int], int]]) -> list[TargetScore]:
+        import torch
+
+        with torch.inference_mode():
+            width = max(len(ids) for ids, _ in pairs)
+            input_ids = torch.zeros(len(pairs), width, dtype=torch.long)
+            mask = torch.zeros_like(input_ids)
+            wanted = torch.zeros_like(input_ids, dtype=torch.bool)
+            for row, (ids, first) in enumerate(pairs):
+                input_ids[row, : len(ids)] = torch.tensor(ids)
+                mask[row, : len(ids)] = 1
+                wanted[row, first : len(ids)] = True
+            input_ids, mask = input_ids.to(self.device), mask.to(self.device)
+            logits = self.forward(input_ids, mask, use_cache=False).logits
+            scores = []
+            for row in range(len(pairs)):  # row by row: float32 logits of a whole batch are huge
+                at = wanted[row].nonzero()[:, 0].to(self.device)
+                losses = torch.nn.functional.cross_entropy(
+                    logits[row, at - 1].float(), input_ids[row, at], reduction="none"
+                )
+                scores.append(TargetScore(float(losses.double().mean()), len(at)))
+            return scores
+
+
+def _best_device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _load(checkpoint: Checkpoint, dtype: "torch.dtype") -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    safe = {"trust_remote_code": False, "use_safetensors": True}
+    base = checkpoint.adapter_base or str(checkpoint.path)
+    has_tokenizer = (checkpoint.path / "tokenizer_config.json").exists()
+    tokenizer = AutoTokenizer.from_pretrained(
+        str(checkpoint.path) if has_tokenizer else base, trust_remote_code=False
+    )
+    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, **safe)
+    if checkpoint.adapter_base:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, str(checkpoint.path))
+    return tokenizer, model
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    configured = model.generation_config.eos_token_id
+    ids = configured if isinstance(configured, list) else [configured]
+    return frozenset(i for i in [*ids, tokenizer.eos_token_id] if i is not None)
+
+
+def _out_of_memory() -> type[BaseException]:
+    import torch
+
+    return torch.OutOfMemoryError
+
+
+def _halved(size: int, smallest: int, error: BaseException) -> int:
+    import torch
+
+    if size <= smallest:
+        raise error
+    torch.cuda.empty_cache()
+    return max(smallest, size // 2)

@@ -1,0 +1,140 @@
+"""A run's folder → its checkpoints in training order, read without loading a weight.
+
+Only JSON and safetensors headers are opened. `training_args.bin` and `*.pt` are pickles, which can
+run code when they are loaded: they are never touched.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from premem_core.errors import CheckpointError
+from premem_core.types import Checkpoint, Run
+
+STEP = re.compile(r"checkpoint-(\d+)")
+PICKLED = ("pytorch_model", "adapter_model")
+
+
+def read_run(path: Path, *, check: bool = True) -> Run:
+    """The checkpoints below `path` (`checkpoint-<step>`), or `path` itself when it is one.
+
+    Args:
+        check: look at every weight file's header too, as `check_checkpoint` does.
+
+    Raises:
+        CheckpointError: there is no checkpoint, or (with `check`) one of them cannot be scored.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise CheckpointError(f"{path} is not a folder; give a run's folder with checkpoint-<step>")
+    folders = {int(m[1]): p for p in path.iterdir() if (m := STEP.fullmatch(p.name))}
+    if not folders and _is_checkpoint(path):
+        folders = {_trainer_state(path).get("global_step", 0): path}
+    if not folders:
+        raise CheckpointError(
+            f"{path} holds no checkpoint; expected folders named checkpoint-<step>, "
+            "as transformers' Trainer writes them"
+        )
+    checkpoints = tuple(_read_checkpoint(folders[step], step) for step in sorted(folders))
+    if check:
+        for checkpoint in checkpoints:
+            check_checkpoint(checkpoint)
+    state = _trainer_state(checkpoints[-1].path)
+    rates = [e["learning_rate"] for e in state.get("log_history", []) if "learning_rate" in e]
+    return Run(
+        path=path,
+        checkpoints=checkpoints,
+        learning_rate=max(rates, default=None),
+        epochs=state.get("num_train_epochs"),
+        batch_size=state.get("train_batch_size"),
+    )
+
+
+def check_checkpoint(checkpoint: Checkpoint) -> None:
+    """Look at a checkpoint's files without loading a weight.
+
+    Raises:
+        CheckpointError: weights are missing, truncated or pickled, or the configuration is.
+    """
+    path = checkpoint.path
+    index = path / "model.safetensors.index.json"
+    if index.exists():
+        files = sorted({path / name for name in _read_json(index).get("weight_map", {}).values()})
+    else:
+        names = ("adapter_model.safetensors", "model.safetensors")
+        files = [path / name for name in names if (path / name).exists()][:1]
+    if not files:
+        pickled = [p.name for p in path.glob("*.bin") if p.name.startswith(PICKLED)]
+        if pickled:
+            raise CheckpointError(
+                f"{path} holds {sorted(pickled)[0]}, a pickle, which Premem never opens; save the "
+                "model again with save_pretrained(…, safe_serialization=True)"
+            )
+        raise CheckpointError(f"{path} holds no weights; expected model.safetensors in it")
+    for file in files:
+        _check_safetensors(file)
+    for name in ("adapter_config.json", "config.json"):
+        if (path / name).exists():
+            _read_json(path / name)
+            return
+    raise CheckpointError(f"{path} holds no config.json; copy the model's configuration into it")
+
+
+def _read_checkpoint(path: Path, step: int) -> Checkpoint:
+    state = _trainer_state(path)
+    rates = [e["learning_rate"] for e in state.get("log_history", []) if "learning_rate" in e]
+    return Checkpoint(
+        path=path,
+        step=step,
+        epoch=state.get("epoch"),
+        learning_rate=rates[-1] if rates else None,
+        adapter_base=_adapter_base(path),
+    )
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return (path / "config.json").exists() or (path / "adapter_config.json").exists()
+
+
+def _trainer_state(path: Path) -> dict[str, Any]:
+    file = path / "trainer_state.json"
+    return _read_json(file) if file.exists() else {}
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} is not readable JSON ({error}); save it again") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{file} holds {type(content).__name__}, expected a JSON object")
+    return content
+
+
+def _adapter_base(path: Path) -> str | None:
+    file = path / "adapter_config.json"
+    if not file.exists():
+        return None
+    base = _read_json(file).get("base_model_name_or_path")
+    if not base:
+        raise CheckpointError(f"{file} names no base_model_name_or_path; add the base model's path")
+    # A relative base (an uploaded run) lies beside the checkpoints, not in the working directory.
+    for folder in (path, path.parent):
+        if (folder / base).is_dir():
+            return str(folder / base)
+    return str(base)
+
+
+def _check_safetensors(file: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    if not file.exists():
+        raise CheckpointError(f"{file} is missing though the index names it; copy it again")
+    try:
+        with safe_open(str(file), framework="np") as tensors:
+            tensors.keys()
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{file} is not a whole safetensors file ({error}); copy or save it again"
+        ) from error

@@ -1,0 +1,277 @@
+"""Curves and points → charts. One meaning, one colour, on every page (DESIGN: visual language)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
+from plotly.subplots import make_subplots
+
+from premem_core.curves import Curve
+from premem_core.metrics import Floats
+
+PANEL_HEIGHT = 250
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "x")
+
+
+@dataclass(frozen=True, slots=True)
+class Palette:
+    """The colours in force; `runs` names a sequential, colour-blind-safe scale and its range."""
+
+    premem: str
+    premem_band: str
+    test: str
+    test_band: str
+    train: str
+    memorized: str
+    memorized_band: str
+    grid: str
+    text: str
+    runs: tuple[str, float, float]
+
+
+LIGHT = Palette(
+    premem="#1D5FD1",
+    premem_band="rgba(29,95,209,0.14)",
+    test="#16181D",
+    test_band="rgba(22,24,29,0.10)",
+    train="#9AA1AD",
+    memorized="#C2620A",
+    memorized_band="rgba(226,140,45,0.16)",
+    grid="#E8EAEE",
+    text="#4A505C",
+    runs=("viridis", 0.0, 0.9),
+)
+DARK = Palette(
+    premem="#7FB0FF",
+    premem_band="rgba(127,176,255,0.18)",
+    test="#F4F5F7",
+    test_band="rgba(244,245,247,0.12)",
+    train="#7A8291",
+    memorized="#F0A04B",
+    memorized_band="rgba(240,160,75,0.18)",
+    grid="#262A33",
+    text="#B4BAC6",
+    runs=("viridis", 0.3, 1.0),
+)
+
+
+def curves_figure(
+    curves: Sequence[Curve], titles: Sequence[str], palette: Palette, by_epoch: bool
+) -> go.Figure:
+    """Small multiples, one panel per run on one accuracy axis: train, masked, PM, test, memorized.
+
+    The memorized share is the warm area; bands are 90 % intervals over questions.
+    """
+    columns = min(3, len(curves))
+    rows = -(-len(curves) // columns)
+    figure = make_subplots(
+        rows=rows,
+        cols=columns,
+        shared_yaxes=True,
+        subplot_titles=list(titles),
+        horizontal_spacing=0.03,
+        vertical_spacing=min(0.5 / max(1, rows - 1), 70 / (PANEL_HEIGHT * rows)) if rows > 1 else 0,
+    )
+    for index, curve in enumerate(curves):
+        place = {"row": index // columns + 1, "col": index % columns + 1}
+        for trace in _curve_traces(curve, palette, by_epoch, legend=index == 0):
+            figure.add_trace(trace, **place)
+    figure.update_yaxes(range=[0, 1.02], tickformat=".0%", dtick=0.25)
+    unit = "epoch" if by_epoch else "step"
+    last = max(float(_x(curve, by_epoch)[-1]) for curve in curves)
+    figure.update_xaxes(range=[0, last * 1.04])
+    for column in range(1, columns + 1):
+        figure.update_xaxes(title_text=unit, title_standoff=4, row=rows, col=column)
+    figure.update_annotations(font_size=13, xanchor="left", font_color=palette.text)
+    for number, annotation in enumerate(figure.layout.annotations):
+        axis = figure.layout["xaxis" if number == 0 else f"xaxis{number + 1}"]
+        annotation.x = axis.domain[0]
+    return _dressed(figure, palette, PANEL_HEIGHT * rows + 90)
+
+
+def _curve_traces(curve: Curve, palette: Palette, by_epoch: bool, legend: bool) -> list[go.Scatter]:
+    x = _x(curve, by_epoch)
+    where = "epoch" if by_epoch else "step"
+
+    def line(name: str, y: Floats, half: Floats | None, **style: object) -> go.Scatter:
+        interval = " ± %{customdata:.1%}" if half is not None else ""
+        return go.Scatter(
+            x=x,
+            y=y,
+            customdata=half,
+            name=name,
+            legendgroup=name,
+            showlegend=legend,
+            mode="lines+markers",
+            hovertemplate=f"{curve.scores.run}<br>{where} %{{x}}<br>{name} %{{y:.1%}}{interval}"
+            "<extra></extra>",
+            **style,
+        )
+
+    traces = [
+        line(
+            "memorized share",
+            curve.memorized,
+            None,
+            fill="tozeroy",
+            fillcolor=palette.memorized_band,
+            line={"color": palette.memorized, "width": 1},
+            marker={"size": 3},
+        ),
+        line(
+            "train accuracy",
+            curve.train,
+            curve.train_half,
+            line={"color": palette.train, "width": 2},
+            marker={"size": 5},
+        ),
+        line(
+            "masked accuracy",
+            curve.masked,
+            None,
+            line={"color": palette.premem, "width": 1.2, "dash": "dot"},
+            marker={"size": 3},
+        ),
+        _band(x, curve.premem, curve.premem_half, palette.premem_band),
+        line(
+            "pre-memorization accuracy",
+            curve.premem,
+            curve.premem_half,
+            line={"color": palette.premem, "width": 2.6},
+            marker={"size": 6},
+        ),
+    ]
+    if not np.isnan(curve.test).all():
+        traces += [
+            _band(x, curve.test, curve.test_half, palette.test_band),
+            line(
+                "test accuracy",
+                curve.test,
+                curve.test_half,
+                line={"color": palette.test, "width": 2},
+                marker={"size": 6, "symbol": "diamond"},
+            ),
+        ]
+    return traces
+
+
+def _x(curve: Curve, by_epoch: bool) -> Floats:
+    return curve.scores.epoch if by_epoch else curve.scores.steps.astype(np.float64)
+
+
+def _band(x: Floats, middle: Floats, half: Floats, color: str) -> go.Scatter:
+    return go.Scatter(
+        x=np.concatenate([x, np.flip(x)]),
+        y=np.concatenate([middle + half, np.flip(middle - half)]),
+        fill="toself",
+        fillcolor=color,
+        line={"width": 0},
+        mode="lines",
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def fit_figure(
+    points: pd.DataFrame,
+    labels: dict[str, str],
+    symbols: dict[str, str],
+    predictor: str,
+    predictor_name: str,
+    palette: Palette,
+    legend: bool,
+) -> go.Figure:
+    """Every checkpoint: a predictor against test accuracy, with the identity line.
+
+    Args:
+        points: `curves.points`.
+        labels: run → the text that stands for it, in the order of the colour scale.
+        symbols: run → marker symbol.
+        predictor: the column on the x axis.
+        legend: name the runs beside the chart.
+    """
+    figure = go.Figure()
+    everything = points[[predictor, "test_accuracy"]].to_numpy()
+    low, high = max(0.0, everything.min() - 0.05), min(1.02, everything.max() + 0.05)
+    figure.add_trace(
+        go.Scatter(
+            x=[low, high],
+            y=[low, high],
+            mode="lines",
+            line={"color": palette.train, "width": 1, "dash": "dash"},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    )
+    scale, start, end = palette.runs
+    at = np.linspace(start, end, max(2, len(labels)))
+    colors = dict(zip(labels, sample_colorscale(scale, list(at)), strict=False))
+    for run, label in labels.items():
+        rows = points[points["run"] == run]
+        half = rows["premem_half"].to_numpy() if predictor == "premem" else None
+        figure.add_trace(
+            go.Scatter(
+                x=rows[predictor].to_numpy(),
+                y=rows["test_accuracy"].to_numpy(),
+                error_x={"array": half, "width": 0, "thickness": 1} if half is not None else None,
+                error_y={"array": rows["test_half"].to_numpy(), "width": 0, "thickness": 1},
+                customdata=rows[["step", "memorized_share"]].to_numpy(),
+                mode="markers",
+                name=label,
+                showlegend=legend,
+                marker={
+                    "color": colors[run],
+                    "symbol": symbols[run],
+                    "size": 9,
+                    "line": {"width": 0.5, "color": palette.grid},
+                },
+                hovertemplate=f"{run}<br>step %{{customdata[0]}}<br>{predictor_name} %{{x:.1%}}"
+                "<br>test accuracy %{y:.1%}<br>memorized %{customdata[1]:.0%}<extra></extra>",
+            )
+        )
+    figure.update_xaxes(title_text=predictor_name, range=[low, high], tickformat=".0%")
+    figure.update_yaxes(title_text="test accuracy", range=[low, high], tickformat=".0%")
+    dressed = _dressed(figure, palette, 460)
+    dressed.update_layout(margin_t=16)
+    if legend:
+        dressed.update_layout(
+            legend={"orientation": "v", "x": 1.02, "y": 1, "yref": "paper", "yanchor": "top"}
+        )
+    return dressed
+
+
+def run_symbols(groups: dict[str, tuple[float, int]]) -> dict[str, str]:
+    """A marker symbol per run: one per (epochs, training examples), the paper's convention."""
+    kinds = sorted(set(groups.values()))
+    return {run: SYMBOLS[kinds.index(kind) % len(SYMBOLS)] for run, kind in groups.items()}
+
+
+def _dressed(figure: go.Figure, palette: Palette, height: int) -> go.Figure:
+    axis = {
+        "gridcolor": palette.grid,
+        "zeroline": False,
+        "linecolor": palette.grid,
+        "tickfont": {"color": palette.text, "size": 12},
+        "title_font": {"color": palette.text, "size": 12},
+    }
+    figure.update_xaxes(**axis)
+    figure.update_yaxes(**axis)
+    figure.update_layout(
+        height=height,
+        margin={"l": 8, "r": 8, "t": 60, "b": 8},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        hovermode="closest",
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "y": 1,
+            "yref": "container",
+            "yanchor": "top",
+            "font": {"color": palette.text, "size": 12},
+        },
+    )
+    return figure

@@ -1,0 +1,476 @@
+"""The store: one folder that holds everything; the only module with SQL (DESIGN: "The store").
+
+    premem.duckdb          runs, checkpoints, examples, scores, shard ledger, version
+    premem.lock            reader/writer lock around every open–query–close of the database
+    inbox/*.parquet        finished shards waiting to be committed
+    completions/run=…/     committed shards, completions included, read in place
+
+Any number of processes may read. Workers never open the database: they write shards into the
+inbox, and whoever next writes commits what waits there, exactly once.
+"""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from premem_core.errors import StoreError
+from premem_core.locks import flock
+from premem_core.types import Checkpoint, Example, Grade, RunRecord
+
+Connection = duckdb.DuckDBPyConnection
+
+SAMPLES = pa.schema(
+    [
+        ("run", pa.string()),
+        ("step", pa.int64()),
+        ("split", pa.string()),
+        ("perturbation", pa.string()),
+        ("example", pa.int64()),
+        ("sample", pa.int32()),
+        ("completion", pa.string()),
+        ("extracted", pa.string()),
+        ("grade", pa.int8()),
+        ("tokens", pa.int32()),
+        ("finished", pa.bool_()),
+    ]
+)
+TARGETS = pa.schema(
+    [
+        ("run", pa.string()),
+        ("step", pa.int64()),
+        ("split", pa.string()),
+        ("perturbation", pa.string()),
+        ("example", pa.int64()),
+        ("nll", pa.float64()),
+        ("tokens", pa.int32()),
+    ]
+)
+
+
+def _create_tables(connection: Connection) -> None:
+    connection.execute("""
+        CREATE TABLE runs (
+            run TEXT PRIMARY KEY, task TEXT NOT NULL, source TEXT NOT NULL, learning_rate DOUBLE,
+            epochs DOUBLE, batch_size INTEGER, train_examples INTEGER NOT NULL,
+            created TIMESTAMP NOT NULL DEFAULT current_timestamp::TIMESTAMP);
+        CREATE TABLE checkpoints (
+            run TEXT NOT NULL, step BIGINT NOT NULL, epoch DOUBLE, learning_rate DOUBLE, path TEXT,
+            state TEXT NOT NULL, reason TEXT, PRIMARY KEY (run, step));
+        CREATE SEQUENCE example_ids;
+        CREATE TABLE examples (
+            example BIGINT PRIMARY KEY DEFAULT nextval('example_ids'), task TEXT NOT NULL,
+            split TEXT NOT NULL, id TEXT NOT NULL, question TEXT, solution TEXT, answer TEXT,
+            metadata JSON, UNIQUE (task, split, id));
+        CREATE TABLE scores (
+            run TEXT NOT NULL, step BIGINT NOT NULL, split TEXT NOT NULL,
+            perturbation TEXT NOT NULL, example BIGINT NOT NULL, samples INTEGER NOT NULL,
+            correct INTEGER NOT NULL, unparsed INTEGER NOT NULL, timeout INTEGER NOT NULL,
+            nll DOUBLE, tokens INTEGER);
+        CREATE TABLE shards (shard TEXT PRIMARY KEY, run TEXT NOT NULL);
+        """)
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_create_tables,)
+
+EXAMPLE_COLUMNS = ("example", "id", "question", "solution", "answer", "metadata")
+SCORE_COLUMNS = (
+    "run",
+    "step",
+    "split",
+    "example",
+    "samples",
+    "correct",
+    "unparsed",
+    "timeout",
+    "nll",
+    "tokens",
+)
+RUN_COLUMNS = (
+    "run",
+    "task",
+    "source",
+    "learning_rate",
+    "epochs",
+    "batch_size",
+    "train_examples",
+    "checkpoints",
+    "scored",
+    "failed",
+    "created",
+)
+CHECKPOINT_COLUMNS = ("run", "step", "epoch", "learning_rate", "path", "state", "reason")
+
+
+class Store:
+    """A store folder; made on first use.
+
+    Raises:
+        StoreError: the folder cannot be made, or a newer Premem wrote it.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.database = self.path / "premem.duckdb"
+        try:
+            for name in ("inbox", "completions", "checkpoints", "jobs"):
+                (self.path / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"the store {self.path} cannot be made ({error.strerror}); give a writable folder"
+            ) from error
+        if not self.database.exists():
+            with self._lock(fcntl.LOCK_EX), self._connect(read_only=False) as connection:
+                _migrate(connection)
+        with self.reading() as connection:
+            schema = _meta(connection, "schema")
+        if schema > len(MIGRATIONS):
+            raise StoreError(
+                f"the store {self.path} has schema {schema}, this Premem knows {len(MIGRATIONS)}; "
+                "update Premem"
+            )
+        if schema < len(MIGRATIONS):
+            with self.writing():
+                pass
+
+    # How the database is reached
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A read-only connection under the shared lock; closed at the end."""
+        with self._lock(fcntl.LOCK_SH), self._connect(read_only=True) as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A connection under the exclusive lock: one transaction, and the version rises by one."""
+        with self._lock(fcntl.LOCK_EX), self._connect(read_only=False) as connection:
+            _migrate(connection)
+            connection.begin()
+            try:
+                yield connection
+                connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'version'")
+                connection.commit()
+            except BaseException:
+                connection.rollback()
+                raise
+
+    def _lock(self, kind: int) -> AbstractContextManager[None]:
+        # A file of its own: closing a handle of the database file would drop DuckDB's own lock.
+        return flock(self.path / "premem.lock", kind)
+
+    def _connect(self, read_only: bool) -> Connection:
+        return duckdb.connect(
+            str(self.database),
+            read_only=read_only,
+            config={"autoinstall_known_extensions": False, "autoload_known_extensions": False},
+        )
+
+    def version(self) -> int:
+        """A counter that each commit raises: the key of every cache."""
+        with self.reading() as connection:
+            return _meta(connection, "version")
+
+    def relative(self, path: Path) -> str:
+        """`path` as the store writes it down: relative when inside it, so that it can move."""
+        path, home = path.resolve(), self.path.resolve()
+        return str(path.relative_to(home) if path.is_relative_to(home) else path)
+
+    # Writes
+
+    def add_examples(self, task: str, split: str, examples: Sequence[Example]) -> list[int]:
+        """The store's numbers of `examples`, in order; those not yet known are added.
+
+        Raises:
+            StoreError: an id is known with another question; nothing was added.
+        """
+        frame = _examples_frame(task, split, examples)
+        with self.writing() as connection:
+            return _add_examples(connection, frame)
+
+    def add_run(self, record: RunRecord, checkpoints: Sequence[Checkpoint]) -> None:
+        """Register a run and its checkpoints; what is there already stays as it is."""
+        with self.writing() as connection:
+            _add_run(connection, record)
+            for checkpoint in checkpoints:
+                path = self.relative(checkpoint.path)
+                _add_checkpoint(connection, record.run, checkpoint, path, "waiting")
+
+    def set_checkpoint_state(
+        self, run: str, step: int, state: str, reason: str | None = None
+    ) -> None:
+        """`state` is waiting, scored or failed (with the reason)."""
+        with self.writing() as connection:
+            connection.execute(
+                "UPDATE checkpoints SET state = ?, reason = ? WHERE run = ? AND step = ?",
+                [state, reason, run, step],
+            )
+
+    def add_scored_runs(
+        self,
+        runs: Sequence[tuple[RunRecord, Sequence[Checkpoint], pd.DataFrame]],
+        examples: Sequence[tuple[str, str, Sequence[Example]]],
+    ) -> None:
+        """Import finished runs in one transaction.
+
+        Args:
+            runs: record, checkpoints, and a frame of step, split, id, samples, correct, unparsed,
+                nll, tokens, where `id` names an example of the record's task.
+            examples: (task, split, examples) that the frames name.
+        """
+        with self.writing() as connection:
+            for task, split, members in examples:
+                _add_examples(connection, _examples_frame(task, split, members))
+            for record, checkpoints, frame in runs:
+                _add_run(connection, record)
+                for checkpoint in checkpoints:
+                    _add_checkpoint(connection, record.run, checkpoint, None, "scored")
+                connection.register("frame", frame)
+                connection.execute(
+                    """INSERT INTO scores
+                    SELECT ?, step, split, '', example, samples, correct, unparsed, 0, nll, tokens
+                    FROM frame JOIN examples USING (split, id) WHERE task = ?""",
+                    [record.run, record.task],
+                )
+                connection.unregister("frame")
+
+    def commit_inbox(self) -> int:
+        """Commit the shards that wait in the inbox; how many there were.
+
+        Each shard's name enters the ledger in the transaction that adds its counts; only then is
+        the file moved. Killed in between, the next call finds the name and only moves the file.
+        """
+        waiting = sorted((self.path / "inbox").glob("*.parquet"))
+        if not waiting:
+            return 0
+        with self.writing() as connection:
+            known = {row[0] for row in connection.execute("SELECT shard FROM shards").fetchall()}
+            # Seen again under the lock: another process may have committed meanwhile.
+            waiting = [file for file in waiting if file.exists()]
+            for file in waiting:
+                if file.name not in known:
+                    _commit_shard(connection, file)
+        for file in waiting:
+            self._file_away(file)
+        return len(waiting)
+
+    def _file_away(self, file: Path) -> None:
+        with suppress(FileNotFoundError):  # another process was faster
+            run = pq.read_schema(file).metadata[b"run"].decode()
+            folder = self._completions(run)
+            folder.mkdir(exist_ok=True)
+            file.replace(folder / file.name)
+
+    def _completions(self, run: str) -> Path:
+        return self.path / "completions" / f"run={quote(run, safe='')}"
+
+    # Reads: each gives a DataFrame with the columns declared above
+
+    def committed_shards(self, run: str) -> set[str]:
+        """Names of the shards of `run` whose counts are in the store."""
+        with self.reading() as connection:
+            rows = connection.execute("SELECT shard FROM shards WHERE run = ?", [run]).fetchall()
+        return {row[0] for row in rows}
+
+    def runs(self) -> pd.DataFrame:
+        """RUN_COLUMNS, one row per run, by learning rate; how many checkpoints it has."""
+        return self._frame(
+            """SELECT runs.*, count(step)::INTEGER AS checkpoints,
+                count(*) FILTER (state = 'scored')::INTEGER AS scored,
+                count(*) FILTER (state = 'failed')::INTEGER AS failed
+            FROM runs LEFT JOIN checkpoints USING (run)
+            GROUP BY ALL ORDER BY task, runs.learning_rate, run""",
+            RUN_COLUMNS,
+        )
+
+    def checkpoints(self, run: str) -> pd.DataFrame:
+        """CHECKPOINT_COLUMNS of one run, in training order."""
+        return self._frame(
+            "SELECT * FROM checkpoints WHERE run = ? ORDER BY step", CHECKPOINT_COLUMNS, [run]
+        )
+
+    def tasks(self) -> list[str]:
+        """The tasks of which there is a run."""
+        with self.reading() as connection:
+            rows = connection.execute("SELECT DISTINCT task FROM runs ORDER BY 1").fetchall()
+        return [row[0] for row in rows]
+
+    def scores(self, task: str, perturbation: str = "") -> pd.DataFrame:
+        """SCORE_COLUMNS of the scored checkpoints of a task's runs, in training order."""
+        return self._frame(
+            """SELECT run, step, split, example, samples, correct, unparsed, timeout, nll, tokens
+            FROM scores JOIN runs USING (run) JOIN checkpoints USING (run, step)
+            WHERE task = ? AND perturbation = ? AND state = 'scored'
+            ORDER BY run, split, step, example""",
+            SCORE_COLUMNS,
+            [task, perturbation],
+        )
+
+    def task_checkpoints(self, task: str) -> pd.DataFrame:
+        """CHECKPOINT_COLUMNS of the scored checkpoints of a task's runs."""
+        return self._frame(
+            """SELECT checkpoints.* FROM checkpoints JOIN runs USING (run)
+            WHERE task = ? AND state = 'scored' ORDER BY run, step""",
+            CHECKPOINT_COLUMNS,
+            [task],
+        )
+
+    def examples(self, task: str, split: str) -> pd.DataFrame:
+        """EXAMPLE_COLUMNS of a task's examples."""
+        return self._frame(
+            "SELECT * FROM examples WHERE task = ? AND split = ? ORDER BY example",
+            EXAMPLE_COLUMNS,
+            [task, split],
+        )
+
+    def completions(self, run: str, step: int, split: str) -> pd.DataFrame:
+        """SAMPLES' columns of one checkpoint, read from the Parquet shards in place."""
+        files = sorted(map(str, self._completions(run).glob(f"{step:08d}.{split}.*.samples.*")))
+        if not files:
+            return SAMPLES.empty_table().to_pandas()
+        with duckdb.connect() as connection:
+            return connection.execute(
+                "SELECT * FROM read_parquet(?, hive_partitioning = false) ORDER BY example, sample",
+                [files],
+            ).df()
+
+    def _frame(
+        self, query: str, columns: Sequence[str], parameters: Sequence[object] = ()
+    ) -> pd.DataFrame:
+        with self.reading() as connection:
+            return connection.execute(query, parameters).df()[list(columns)]
+
+
+def write_shard(inbox: Path, name: str, run: str, table: pa.Table) -> None:
+    """Put a finished shard into an inbox: whole or not at all, and on disk when this returns."""
+    file = inbox / f"{name}.parquet"
+    part = file.with_suffix(".tmp")
+    with part.open("wb") as handle:
+        pq.write_table(table.replace_schema_metadata({"run": run}), handle, compression="zstd")
+        handle.flush()
+        os.fsync(handle.fileno())
+    part.replace(file)
+
+
+def _migrate(connection: Connection) -> None:
+    connection.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value BIGINT)")
+    connection.execute("INSERT OR IGNORE INTO meta VALUES ('schema', 0), ('version', 0)")
+    for number in range(_meta(connection, "schema"), len(MIGRATIONS)):
+        connection.begin()
+        MIGRATIONS[number](connection)
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'schema'", [number + 1])
+        connection.commit()
+
+
+def _meta(connection: Connection, key: str) -> int:
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _examples_frame(task: str, split: str, examples: Sequence[Example]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "task": task,
+            "split": split,
+            "id": [e.id for e in examples],
+            "question": [e.question for e in examples],
+            "solution": [e.solution for e in examples],
+            "answer": [e.answer for e in examples],
+            "metadata": [pd.Series(dict(e.metadata)).to_json() for e in examples],
+        }
+    )
+
+
+def _add_examples(connection: Connection, frame: pd.DataFrame) -> list[int]:
+    connection.register("incoming", frame)
+    other = connection.execute(
+        """SELECT incoming.id, incoming.task FROM incoming JOIN examples USING (task, split, id)
+        WHERE examples.question <> '' AND incoming.question <> ''
+            AND (examples.question <> incoming.question OR examples.solution <> incoming.solution)
+        LIMIT 1"""
+    ).fetchone()
+    if other:
+        raise StoreError(
+            f"example '{other[0]}' of task '{other[1]}' is in the store with another text; "
+            "give these examples their own task name or ids"
+        )
+    connection.execute("""
+        INSERT INTO examples (task, split, id, question, solution, answer, metadata)
+        SELECT * FROM incoming WHERE NOT EXISTS (FROM examples WHERE examples.task = incoming.task
+            AND examples.split = incoming.split AND examples.id = incoming.id)""")
+    connection.execute("""
+        UPDATE examples SET question = incoming.question, solution = incoming.solution,
+            answer = incoming.answer, metadata = incoming.metadata
+        FROM incoming WHERE examples.task = incoming.task AND examples.split = incoming.split
+            AND examples.id = incoming.id AND examples.question = '' AND incoming.question <> ''""")
+    numbers = connection.execute(
+        "SELECT id, example FROM examples JOIN incoming USING (task, split, id)"
+    ).fetchall()
+    connection.unregister("incoming")
+    by_id = dict(numbers)
+    return [by_id[i] for i in frame["id"]]
+
+
+def _add_run(connection: Connection, record: RunRecord) -> None:
+    connection.execute(
+        "INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, current_timestamp::TIMESTAMP)",
+        [
+            record.run,
+            record.task,
+            record.source,
+            record.learning_rate,
+            record.epochs,
+            record.batch_size,
+            record.train_examples,
+        ],
+    )
+
+
+def _add_checkpoint(
+    connection: Connection, run: str, checkpoint: Checkpoint, path: str | None, state: str
+) -> None:
+    connection.execute(
+        "INSERT OR IGNORE INTO checkpoints VALUES (?, ?, ?, ?, ?, ?, NULL)",
+        [
+            run,
+            checkpoint.step,
+            checkpoint.epoch,
+            checkpoint.learning_rate,
+            path,
+            state,
+        ],
+    )
+
+
+def _commit_shard(connection: Connection, file: Path) -> None:
+    schema = pq.read_schema(file)
+    run = schema.metadata[b"run"].decode()
+    connection.execute("INSERT INTO shards VALUES (?, ?)", [file.name, run])
+    if "nll" in schema.names:
+        incoming = """SELECT run, step, split, perturbation, example, 0 AS samples, 0 AS correct,
+            0 AS unparsed, 0 AS timeout, nll, tokens FROM read_parquet(?)"""
+    else:
+        incoming = f"""SELECT run, step, split, perturbation, example, count(*) AS samples,
+            count(*) FILTER (grade = {Grade.CORRECT:d}) AS correct,
+            count(*) FILTER (grade = {Grade.UNPARSED:d}) AS unparsed,
+            count(*) FILTER (grade = {Grade.TIMEOUT:d}) AS timeout,
+            NULL AS nll, NULL AS tokens FROM read_parquet(?) GROUP BY ALL"""
+    connection.execute(
+        f"""MERGE INTO scores USING ({incoming}) AS incoming
+        USING (run, step, split, perturbation, example)
+        WHEN MATCHED THEN UPDATE SET samples = scores.samples + incoming.samples,
+            correct = scores.correct + incoming.correct,
+            unparsed = scores.unparsed + incoming.unparsed,
+            timeout = scores.timeout + incoming.timeout,
+            nll = coalesce(incoming.nll, scores.nll),
+            tokens = coalesce(incoming.tokens, scores.tokens)
+        WHEN NOT MATCHED THEN INSERT""",
+        [str(file)],
+    )

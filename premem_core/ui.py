@@ -1,0 +1,190 @@
+"""What pages share: the store, cached reads, the controls in the top row, number formats.
+
+Of the core modules only this one, `score_form` and `folder_upload` import Streamlit.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from premem_core import curves, figures
+from premem_core.curves import Curve, RunScores
+from premem_core.fits import ThresholdFit
+from premem_core.store import Store
+
+WHAT_IT_IS = (
+    "Pre-memorization accuracy (PM) is how often the model was right on its training questions "
+    "*before* it began to copy their solutions; it estimates accuracy on new problems without a "
+    "test set."
+)
+SLIDER = (-5.0, 0.5)  # t = log log PPL; PPL 1.007 to 5.2
+PAPER_GSM8K = -2.3  # the paper's threshold for GSM8K
+
+
+@st.cache_resource
+def store() -> Store:
+    """The store that this dashboard shows: $PREMEM_STORE, by default ./store."""
+    return Store(Path(os.environ.get("PREMEM_STORE", "store")))
+
+
+@st.cache_resource(max_entries=8, show_spinner="Reading scores…")
+def _runs(path: str, version: int, task: str) -> list[RunScores]:
+    return curves.read_task(store(), task)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _best_threshold(
+    path: str, version: int, task: str, names: tuple[str, ...]
+) -> ThresholdFit | None:
+    runs = [run for run in _runs(path, version, task) if run.run in names]
+    if sum(run.test_accuracy.shape[1] > 0 for run in runs) == 0:
+        return None
+    return curves.best_threshold(runs)
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def run_table(path: str, version: int) -> pd.DataFrame:
+    """`Store.runs` at that version."""
+    return store().runs()
+
+
+def key() -> tuple[str, int]:
+    """The key of every cached read: which store, at which version."""
+    home = store()
+    return str(home.path), home.version()
+
+
+def palette() -> figures.Palette:
+    """The colours of the theme that the reader chose."""
+    return figures.DARK if st.context.theme.type == "dark" else figures.LIGHT
+
+
+def pick_task() -> str | None:
+    """The task in force; None when nothing is scored yet (said on the page)."""
+    scored = run_table(*key()).query("scored > 0")
+    tasks = sorted(scored["task"].unique())
+    if not tasks:
+        st.info(
+            "Nothing is scored yet. Score a run on the Score page, or run "
+            "`python -m premem_core demo --store store` for the demo study."
+        )
+        return None
+    task: str = st.selectbox("Task", tasks, key="task", bind="query-params")
+    return task
+
+
+def task_runs(task: str) -> list[RunScores]:
+    """The scored runs of a task, ordered by learning rate, epochs and size."""
+    return _runs(*key(), task)
+
+
+def pick_runs(runs: Sequence[RunScores], label: str) -> list[RunScores]:
+    """Which runs a page shows; all by default, and all when none is chosen."""
+    labels = run_labels(runs)
+    st.caption(label)
+    # The button reads what its own content will say: the choice of the last run of the page.
+    chosen = [name for name in st.session_state.get("runs", labels) if name in labels]
+    text = (
+        f"All {len(runs)} runs"
+        if len(chosen) in (0, len(runs))
+        else f"{len(chosen)} of {len(runs)} runs"
+    )
+    with st.popover(text, width="stretch"):
+        chosen = st.multiselect(
+            label,
+            list(labels),
+            default=list(labels),
+            format_func=labels.__getitem__,
+            key="runs",
+            bind="query-params",
+            label_visibility="collapsed",
+        )
+    return [run for run in runs if run.run in (chosen or labels)]
+
+
+def pick_threshold(task: str, runs: Sequence[RunScores]) -> float:
+    """t = log log PPL from a slider; by default the optimum over the given runs."""
+    best = best_threshold(task, runs)
+    start = round(float(np.clip(best.log_log_threshold, *SLIDER)), 2) if best else PAPER_GSM8K
+    t = float(st.session_state.get("t", start))
+    t = st.slider(
+        f"Memorized below perplexity {np.exp(np.exp(t)):.4f} (slider: t = log log PPL)",
+        *SLIDER,
+        value=start,
+        step=0.01,
+        key="t",
+        bind="query-params",
+    )
+    if best:
+        st.caption(
+            f"Best fit at t = {signed(best.log_log_threshold)} "
+            f"(perplexity {np.exp(np.exp(best.log_log_threshold)):.4f}): "
+            f"identity R² {signed(best.identity_r2)}"
+        )
+    else:
+        st.caption("No run here has a test accuracy to fit t on: this is the paper's for GSM8K.")
+    return t
+
+
+def best_threshold(task: str, runs: Sequence[RunScores]) -> ThresholdFit | None:
+    """The exact optimum of identity R² over these runs; None without test accuracies."""
+    return _best_threshold(*key(), task, tuple(run.run for run in runs))
+
+
+def run_labels(runs: Sequence[RunScores]) -> dict[str, str]:
+    """Run → what tells it from the others in few words; its own name where that is not enough."""
+    short = {
+        run.run: f"lr {run.learning_rate:g} · {run.epochs:g} epoch{'s' * (run.epochs != 1)} · "
+        f"{len(run.examples):,} examples"
+        for run in runs
+    }
+    counts = pd.Series(list(short.values())).value_counts()
+    return {
+        name: label if counts[label] == 1 and "nan" not in label else name
+        for name, label in short.items()
+    }
+
+
+def percent(value: float, half: float | None = None) -> str:
+    """'41.2 %' or '41.2 ± 1.6 %'; '–' for what is undefined."""
+    if np.isnan(value):
+        return "–"
+    interval = "" if half is None or np.isnan(half) else f" ± {half * 100:.1f}"
+    return f"{value * 100:.1f}{interval} %"
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A number with a real minus sign; '–' for what is undefined."""
+    return "–" if np.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
+
+
+def best_checkpoint(shown: Sequence[Curve]) -> tuple[Curve, int]:
+    """The checkpoint with the highest PM, and its place in its run."""
+    curve = max(shown, key=lambda c: float(np.nanmax(c.premem)))
+    return curve, int(np.nanargmax(curve.premem))
+
+
+def chart(figure: object, name: str, table: pd.DataFrame, alt: str) -> None:
+    """A chart with its picture in the tool bar and its numbers as CSV below it."""
+    st.plotly_chart(
+        figure,
+        key=f"chart-{name}",
+        alt=alt,
+        config={
+            "displaylogo": False,
+            "modeBarButtons": [["toImage"]],
+            "toImageButtonOptions": {"format": "svg", "filename": f"premem-{name}"},
+        },
+    )
+    st.download_button(
+        "Numbers as CSV",
+        table.to_csv(index=False),
+        file_name=f"premem-{name}.csv",
+        mime="text/csv",
+        type="tertiary",
+        key=f"csv-{name}",
+    )

@@ -1,0 +1,51 @@
+"""Shared fixtures: one small run, fine-tuned here, that every test of the scorer reads."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import tiny
+
+REPO = Path(__file__).parents[1]
+SHARED = REPO.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def published() -> Path:
+    """The published score arrays (not part of this repository)."""
+    folder = SHARED / "kang2024"
+    if not folder.is_dir():
+        pytest.skip(f"the published arrays are not at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run_dir(tmp_path_factory) -> Path:
+    """A run of three checkpoints that learned sums, the first hardly, the last by heart."""
+    from premem_core.training import finetune
+
+    folder = tmp_path_factory.mktemp("run")
+    base = tiny.save_base(folder / "base")
+    return finetune(
+        base,
+        tiny.sums(0, 48),
+        folder / "sums-lr5e-3",
+        learning_rate=5e-3,
+        epochs=120,
+        batch_size=16,
+        checkpoint_every=40,
+        warmup_steps=5,
+    )
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory) -> tuple[Path, Path]:
+    """Train and test problems of that run, as JSONL files."""
+    folder = tmp_path_factory.mktemp("sums")
+    return (
+        tiny.write_jsonl(folder / "train.jsonl", tiny.sums(0, 48)),
+        tiny.write_jsonl(folder / "test.jsonl", tiny.sums(48, 40)),
+    )

@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from premem_core.backends.decoding import draw
+from premem_core.backends.hf import HFBackend
+from premem_core.errors import CheckpointError, DataError
+from premem_core.types import Checkpoint, PromptTemplate, Sampling
+
+PROMPTS = [
+    "1+1?\nAnswer:",
+    "A much longer question about 23 + 48, is it not?\nAnswer:",
+    "é\nAnswer:",
+]
+TARGETS = [" 2\nDone.", " It is 71, as everyone knows.\n#### 71\nDone.", " ü\nDone."]
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["with BOS", "without BOS"])
+def backend(request, tmp_path_factory) -> HFBackend:
+    folder = tiny.save_base(tmp_path_factory.mktemp("model"), bos=request.param, seed=3)
+    return HFBackend(Checkpoint(folder, 0))
+
+
+@pytest.fixture(scope="module")
+def trained(run_dir) -> HFBackend:
+    return HFBackend(Checkpoint(max(run_dir.iterdir(), key=lambda p: int(p.name[11:])), 0))
+
+
+def reference_nll(backend: HFBackend, prompt: str, target: str) -> float:
+    """One example at a time, no padding, the boundary counted in bytes of this byte tokenizer."""
+    ids = backend.tokenizer(prompt + target, return_tensors="pt")["input_ids"]
+    n = len(target.encode())
+    with torch.no_grad():
+        log_probabilities = backend.model(ids).logits[0].log_softmax(-1)
+    chosen = [log_probabilities[i - 1, ids[0, i]] for i in range(ids.shape[1] - n, ids.shape[1])]
+    return -float(torch.stack(chosen).double().mean())
+
+
+def test_target_nll_equals_a_plain_reference_batched_and_one_by_one(backend):
+    together = backend.target_nll(PROMPTS, TARGETS)
+    for prompt, target, score in zip(PROMPTS, TARGETS, together, strict=True):
+        alone = backend.target_nll([prompt], [target])[0]
+        assert score.nll == pytest.approx(alone.nll, rel=1e-5)
+        assert score.nll == pytest.approx(reference_nll(backend, prompt, target), rel=1e-5)
+        assert score.tokens == len(target.encode())
+
+
+def test_running_out_of_memory_halves_the_batch_and_loses_nothing(trained, monkeypatch):
+    sampling = Sampling(samples=3, max_new_tokens=20)
+    prompts = [PromptTemplate().fill(e)[0] for e in tiny.sums(0, 8)]
+    expected = trained.sample(prompts, sampling, ("\nDone.",), range(8))
+    forward, sizes = trained.forward, []
+
+    def small_memory(input_ids, mask, **extra):
+        sizes.append(len(mask))
+        if len(mask) > 6:
+            raise torch.OutOfMemoryError
+        return forward(input_ids, mask, **extra)
+
+    monkeypatch.setattr(trained, "forward", small_memory)
+    monkeypatch.setattr(trained, "rows", 24)
+    assert trained.sample(prompts, sampling, ("\nDone.",), range(8)) == expected
+    assert max(sizes) > 6
+
+
+def test_a_sample_depends_on_its_own_seed_and_not_on_its_neighbours(trained):
+    prompts = [PromptTemplate().fill(e)[0] for e in tiny.sums(0, 12)]
+    sampling = Sampling(samples=4, temperature=1.5, top_p=1.0, max_new_tokens=24)
+    together = trained.sample(prompts, sampling, ("\nDone.",), range(12))
+    for i in (0, 5, 11):
+        assert trained.sample([prompts[i]], sampling, ("\nDone.",), [i]) == [together[i]]
+    fewer = Sampling(samples=2, temperature=1.5, top_p=1.0, max_new_tokens=24)
+    alone = trained.sample(prompts[:1], fewer, ("\nDone.",), [0])[0]
+    assert alone == together[0][:2]
+    assert len({c.text for c in together[0]}) > 1
+
+
+def test_a_completion_ends_before_its_stop_string_and_says_whether_it_ended(trained):
+    prompts = [PromptTemplate().fill(e)[0] for e in tiny.sums(0, 4)]
+    sampling = Sampling(samples=1, temperature=0, max_new_tokens=40)
+    texts = [c[0] for c in trained.sample(prompts, sampling, ("\nDone.",), range(4))]
+    assert all(c.finished and "Done" not in c.text and "####" in c.text for c in texts)
+    cut = trained.sample(prompts, Sampling(1, 0, 1, 3, 0), ("\nDone.",), range(4))
+    assert all(not c[0].finished and c[0].tokens == 3 for c in cut)
+
+
+def test_greedy_sampling_is_what_transformers_generates(trained):
+    prompts = [PromptTemplate().fill(e)[0] for e in tiny.sums(0, 6)]
+    ours = trained.sample(prompts, Sampling(1, 0, 1, 12, 0), (), range(6))
+    for prompt, completions in zip(prompts, ours, strict=True):
+        ids = trained.tokenizer(prompt, return_tensors="pt")
+        theirs = trained.model.generate(**ids, do_sample=False, max_new_tokens=12)
+        text = trained.tokenizer.decode(theirs[0], skip_special_tokens=True)
+        assert completions[0].text == text[len(prompt) :]
+
+
+def test_draws_follow_the_nucleus_distribution():
+    probabilities = torch.tensor([0.5, 0.25, 0.15, 0.1])
+    uniforms = (torch.arange(10_000) + 0.5) / 10_000
+    logits = probabilities.log().repeat(10_000, 1)
+    everything = draw(logits, uniforms, 1.0, 1.0).bincount(minlength=4) / 10_000
+    assert everything.tolist() == pytest.approx(probabilities.tolist(), abs=2e-4)
+    nucleus = draw(logits, uniforms, 1.0, 0.75).bincount(minlength=4) / 10_000
+    assert nucleus.tolist() == pytest.approx([2 / 3, 1 / 3, 0, 0], abs=2e-4)
+    cold = draw(logits, uniforms, 0.5, 1.0).bincount(minlength=4) / 10_000
+    assert cold.tolist() == pytest.approx((probabilities**2 / (probabilities**2).sum()).tolist(),
+                                          abs=2e-4)  # fmt: skip
+
+
+def test_the_measured_frequency_of_a_token_is_its_probability(trained):
+    prompt = PromptTemplate().fill(tiny.sums(0, 1)[0])[0]
+    sampling = Sampling(samples=600, temperature=2.0, top_p=1.0, max_new_tokens=1)
+    drawn = [c.text for c in trained.sample([prompt], sampling, (), [7])[0]]
+    ids = trained.tokenizer(prompt, return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        probabilities = (trained.model(ids).logits[0, -1] / 2).softmax(-1)
+    top = int(probabilities.argmax())
+    share = np.mean([text == trained.tokenizer.decode([top]) for text in drawn])
+    p = float(probabilities[top])
+    assert share == pytest.approx(p, abs=4 * np.sqrt(p * (1 - p) / 600) + 0.01)
+
+
+def test_a_target_without_a_prompt_is_refused(backend):
+    with pytest.raises(DataError, match="no token"):
+        backend.target_nll(["2+2?\nAnswer:"], [""])
+
+
+def test_a_folder_that_is_no_model_is_one_sentence(tmp_path):
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        HFBackend(Checkpoint(tmp_path, 0))

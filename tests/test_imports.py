@@ -1,0 +1,93 @@
+"""DESIGN: imports run one way, and the viewing half never loads a model library."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CORE = ROOT / "premem_core"
+STREAMLIT = {"ui.py", "score_form.py", "folder_upload.py"}
+
+# What each layer may import of premem_core, lowest first; a module may use any layer below its own.
+LAYERS = (
+    {"errors", "types", "locks"},
+    {"metrics", "fits", "checkpoints", "store", "backends", "grading", "uploads", "wordproblems"},
+    {"datasets", "curves", "published", "training"},
+    {"scoring", "figures"},
+    {"jobs"},
+    {"ui", "folder_upload", "demo"},
+    {"score_form"},
+    {"__main__"},
+)
+PAGES_MAY_USE = {"curves", "figures", "fits", "metrics", "ui", "score_form", "errors", "types"}
+SCORE_PAGE_MAY_ALSO_USE = {"checkpoints", "datasets", "grading", "jobs", "scoring"}
+
+
+def imports(file: Path) -> set[str]:
+    """Top-level imports, those inside functions included, as dotted names."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return names
+
+
+def core_modules(file: Path) -> set[str]:
+    parts = [name.split(".") for name in imports(file) if name.startswith("premem_core.")]
+    return {part[1] for part in parts}
+
+
+def module(file: Path) -> str:
+    return file.relative_to(CORE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("file", sorted(CORE.rglob("*.py")), ids=lambda f: f.name)
+def test_imports_run_one_way(file):
+    name = module(file)
+    if name == "__init__":
+        return
+    level = next(n for n, layer in enumerate(LAYERS) if name in layer)
+    allowed = set().union(*LAYERS[: level + 1])
+    assert core_modules(file) <= allowed
+
+
+def test_every_module_stands_in_one_layer():
+    names = [name for layer in LAYERS for name in layer]
+    assert sorted(names) == sorted({module(f) for f in CORE.rglob("*.py")} - {"__init__"})
+
+
+@pytest.mark.parametrize("file", sorted(CORE.rglob("*.py")), ids=lambda f: f.name)
+def test_only_the_viewing_modules_know_streamlit_and_only_the_store_knows_sql(file):
+    names = {name.split(".")[0] for name in imports(file)}
+    assert ("streamlit" in names) == (file.name in STREAMLIT)
+    assert ("duckdb" in names) == (file.name == "store.py")
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "pages").glob("*.py")), ids=lambda f: f.name)
+def test_a_page_reads_computes_and_draws_and_nothing_else(file):
+    allowed = PAGES_MAY_USE | (SCORE_PAGE_MAY_ALSO_USE if file.name == "score.py" else set())
+    assert core_modules(file) <= allowed
+    assert {name.split(".")[0] for name in imports(file)} <= {"streamlit", "premem_core"}
+
+
+def test_the_dashboard_starts_without_a_model_library():
+    code = """
+import sys, premem_core.ui, premem_core.score_form, premem_core.jobs, premem_core.__main__
+loaded = {"torch", "transformers", "vllm", "ray", "peft"} & set(sys.modules)
+assert not loaded, loaded
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_nothing_unpickles_or_trusts_remote_code():
+    for file in [*CORE.rglob("*.py"), *(ROOT / "pages").glob("*.py")]:
+        text = file.read_text()
+        assert not {"pickle", "joblib", "dill", "marshal"} & imports(file), file
+        assert "trust_remote_code=True" not in text, file
+        assert "allow_pickle=True" not in text, file
+        assert "torch.load" not in text, file

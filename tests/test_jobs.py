@@ -1,0 +1,213 @@
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from premem_core import checkpoints, curves, datasets, jobs
+from premem_core.errors import CheckpointError, JobError, UsageError
+from premem_core.scoring import ScoringSpec
+from premem_core.store import Store
+from premem_core.types import PromptTemplate, Sampling
+
+SPEC = ScoringSpec(
+    "sums", "gsm8k", sampling=Sampling(samples=3, max_new_tokens=30), chunk_examples=16
+)
+
+
+def create(store, run_dir, data, spec=SPEC, **options):
+    train, test = (datasets.read_examples(file).examples for file in data)
+    return jobs.create(store, spec, checkpoints.read_run(run_dir), "sums", train, test, **options)
+
+
+@pytest.fixture(scope="module")
+def finished(run_dir, data, tmp_path_factory) -> Store:
+    """A store with the run scored in one go."""
+    store = Store(tmp_path_factory.mktemp("finished"))
+    create(store, run_dir, data)
+    assert jobs.execute(store, "sums").state == "done"
+    return store
+
+
+def content(store: Store):
+    """Everything that a job leaves, in an order of its own."""
+    steps = store.checkpoints("sums")["step"]
+    completions = [store.completions("sums", step, s) for step in steps for s in ("train", "test")]
+    return store.scores("sums"), completions, store.committed_shards("sums")
+
+
+def assert_same(one: Store, other: Store) -> None:
+    (scores_a, completions_a, shards_a), (scores_b, completions_b, shards_b) = map(
+        content, (one, other)
+    )
+    assert shards_a == shards_b
+    assert scores_a.equals(scores_b)
+    assert all(a.equals(b) for a, b in zip(completions_a, completions_b, strict=True))
+    [a], [b] = (curves.read_task(store, "sums") for store in (one, other))
+    np.testing.assert_array_equal(curves.curve(a, -2.3).premem, curves.curve(b, -2.3).premem)
+
+
+def test_a_job_scores_every_example_of_every_checkpoint(finished):
+    scores = finished.scores("sums")
+    assert len(scores) == 3 * (48 + 40)
+    assert set(scores["samples"]) == {3}
+    assert scores.query("split == 'train'")["nll"].notna().all()
+    assert scores.query("split == 'test'")["nll"].isna().all()
+    completions = finished.completions("sums", 360, "train")
+    assert len(completions) == 48 * 3
+    correct = completions[completions["grade"] == 0]
+    assert len(correct) == scores.query("split == 'train' and step == 360")["correct"].sum() > 0
+    assert correct["extracted"].notna().all()
+
+
+def test_the_last_checkpoint_knows_its_training_problems_better_than_new_ones(finished):
+    [run] = curves.read_task(finished, "sums")
+    curve = curves.curve(run, -2.3)
+    assert curve.train[-1] > curve.test[-1] + 0.2
+    assert curve.memorized[-1] > 0.3 > curve.memorized[0]
+
+
+def test_the_same_job_gives_the_same_completions_again(finished, run_dir, data, tmp_path):
+    again = Store(tmp_path)
+    create(again, run_dir, data)
+    jobs.execute(again, "sums")
+    assert_same(finished, again)
+
+
+def test_a_name_that_is_taken_is_refused_and_a_finished_job_resumes_to_nothing(
+    finished, run_dir, data
+):
+    version = finished.version()
+    with pytest.raises(JobError, match="already in"):
+        create(finished, run_dir, data)
+    assert finished.version() == version
+    create(finished, run_dir, data, resume=True)
+    assert jobs.execute(finished, "sums").completions_done == 3 * 88 * 3
+
+
+def test_resuming_with_another_specification_says_what_differs(finished, run_dir, data):
+    other = replace(SPEC, sampling=replace(SPEC.sampling, temperature=1.0), grader="math")
+    with pytest.raises(
+        JobError, match=r"grader was gsm8k, is math; sampling.temperature was 0.8, is 1.0"
+    ):
+        create(finished, run_dir, data, other, resume=True)
+    with pytest.raises(JobError, match=r"train_data was 48 examples"):
+        create(finished, run_dir, (data[1], data[1]), resume=True)
+
+
+@pytest.mark.parametrize(
+    ("spec", "error"),
+    [
+        (replace(SPEC, run=" "), JobError),
+        (replace(SPEC, run="x" * 200), JobError),
+        (replace(SPEC, grader="none"), UsageError),
+        (replace(SPEC, backend="none"), UsageError),
+        (replace(SPEC, template=PromptTemplate(prompt="no place for it")), JobError),
+        (replace(SPEC, template=PromptTemplate(target="no place for it")), JobError),
+    ],
+)
+def test_a_specification_that_cannot_work_leaves_no_job(tmp_path, run_dir, data, spec, error):
+    store = Store(tmp_path)
+    with pytest.raises(error):
+        create(store, run_dir, data, spec)
+    assert store.version() == 0
+    assert not list((tmp_path / "jobs").iterdir())
+
+
+def test_a_checkpoint_that_breaks_costs_itself_and_the_rest_goes_on(run_dir, data, tmp_path):
+    run = shutil.copytree(run_dir, tmp_path / "run")
+    store = Store(tmp_path / "store")
+    create(store, run, data)
+    (run / "checkpoint-240" / "model.safetensors").write_bytes(b"broken")
+    end = jobs.execute(store, "sums")
+    assert end.state == "failed"
+    assert "checkpoint 240" in end.message
+    states = store.checkpoints("sums")
+    assert states["state"].tolist() == ["scored", "failed", "scored"]
+    assert "not a whole safetensors file" in states["reason"][1]
+    shutil.copytree(run_dir, run, dirs_exist_ok=True)
+    assert jobs.execute(store, "sums").state == "done"
+
+
+def test_a_job_whose_run_is_gone_fails_with_one_sentence(run_dir, data, tmp_path):
+    run = shutil.copytree(run_dir, tmp_path / "run")
+    store = Store(tmp_path / "store")
+    create(store, run, data)
+    shutil.rmtree(run)
+    with pytest.raises(CheckpointError):
+        jobs.execute(store, "sums")
+    assert jobs.progress(store, "sums").state == "failed"
+    assert "not a folder" in jobs.progress(store, "sums").message
+
+
+def start(store: Store) -> subprocess.Popen:
+    command = [sys.executable, "-m", "premem_core", "jobs", "run", "sums", "--store", store.path]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def wait_for(condition, seconds=60):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_a_running_job_can_be_watched_cancelled_and_resumed(finished, run_dir, data, tmp_path):
+    store = Store(tmp_path)
+    create(store, run_dir, data)
+    process = start(store)
+    wait_for(lambda: jobs.progress(store, "sums").completions_done > 0)
+    with pytest.raises(JobError, match="running already"):
+        jobs.start(store, "sums")
+    with pytest.raises(JobError, match="running already"):
+        jobs.execute(store, "sums")
+    jobs.cancel(store, "sums")
+    assert process.wait(30) == 1
+    state = jobs.progress(store, "sums")
+    assert state.state == "cancelled"
+    assert 0 < state.completions_done < state.completions_total
+    with pytest.raises(JobError, match="not running"):
+        jobs.cancel(store, "sums")
+    assert jobs.execute(store, "sums").state == "done"
+    assert_same(finished, store)
+
+
+def test_the_dashboards_job_outlives_its_parent_and_logs(run_dir, data, tmp_path):
+    store = Store(tmp_path)
+    create(store, run_dir, data)
+    jobs.start(store, "sums")
+    wait_for(lambda: jobs.progress(store, "sums").state == "done", 120)
+    assert "done" in jobs.log_tail(store, "sums")
+    assert [p.run for p in jobs.all_progress(store)] == ["sums"]
+
+
+def runs_in(store: Store, pid: int) -> bool:
+    return json.loads((store.path / "jobs/sums/state.json").read_text())["pid"] == pid
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=[pytest.mark.slow])])
+def test_killed_at_random_moments_and_resumed_a_job_ends_as_if_nothing_had_happened(
+    finished, run_dir, data, tmp_path, kills
+):
+    store = Store(tmp_path)
+    create(store, run_dir, data)
+    rng, at_work = random.Random(kills), 0
+    for _ in range(kills):
+        process = start(store)
+        wait_for(lambda p=process: p.poll() is not None or runs_in(store, p.pid))
+        time.sleep(rng.uniform(0, 1.5))
+        at_work += process.poll() is None
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert at_work >= min(kills, 3)
+    if jobs.progress(store, "sums").state != "done":
+        assert jobs.progress(store, "sums").state == "interrupted"
+    assert jobs.execute(store, "sums").state == "done"
+    assert_same(finished, store)

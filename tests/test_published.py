@@ -1,0 +1,147 @@
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+
+from premem_core import curves, fits, published
+from premem_core.errors import DataError
+from premem_core.store import Store
+from premem_core.types import Example
+
+
+@pytest.fixture(scope="module")
+def runs(published, tmp_path_factory):
+    from premem_core.published import import_published
+
+    store = Store(tmp_path_factory.mktemp("store"))
+    import_published(store, published)
+    return curves.read_task(store, "gsm8k")
+
+
+def r2s(runs, threshold):
+    points = curves.points([curves.curve(run, threshold) for run in runs])
+    x, y, train = (points[c].to_numpy() for c in ("premem", "test_accuracy", "train_accuracy"))
+    return fits.identity_r2(x, y), fits.linear_r2(x, y), fits.linear_r2(train, y)
+
+
+def test_the_published_gsm8k_numbers_are_reproduced(runs):
+    assert len(runs) == 13
+    assert sum(len(run.steps) for run in runs) == 51
+    identity, linear, train = r2s(runs, -2.3)
+    assert identity == pytest.approx(0.938, abs=0.002)
+    assert linear == pytest.approx(0.942, abs=0.002)
+    assert train == pytest.approx(0.396, abs=0.003)
+
+
+def test_the_optimal_threshold_lies_where_the_paper_has_it(runs):
+    best = curves.best_threshold(runs)
+    assert -2.40 <= best.log_log_threshold <= -2.20
+    assert best.identity_r2 >= 0.938
+    assert r2s(runs, best.log_log_threshold)[0] == pytest.approx(best.identity_r2, abs=1e-9)
+
+
+def test_the_papers_own_choice_of_arrays_gives_the_papers_number(published, tmp_path):
+    from premem_core.published import import_published
+
+    store = Store(tmp_path)
+    import_published(store, published, fewest_samples=True)
+    identity, linear, train = r2s(curves.read_task(store, "gsm8k"), -2.3)
+    assert (identity, linear, train) == pytest.approx((0.935, 0.940, 0.398), abs=0.001)
+
+
+def test_half_and_quarter_runs_count_only_the_rows_that_they_trained_on(runs):
+    sizes = {run.run: len(run.examples) for run in runs}
+    assert sizes["gsm8k_orig_6epochs_half_lr2e-05_bs128"] == 3736
+    assert sizes["gsm8k_orig_12epochs_quarter_lr2e-05_bs128"] == 1868
+    assert sizes["gsm8k_orig_6epochs_full_lr2e-05_bs128"] == 7473
+
+
+def test_a_zip_gives_what_its_folder_gives(published, tmp_path):
+    name = "gsm8k_orig_1epochs_full_lr5e-05_bs128"
+    with zipfile.ZipFile(tmp_path / "runs.zip", "w") as archive:
+        for file in (published / name).rglob("*.npy"):
+            archive.write(file, f"deep/inside/{file.relative_to(published)}")
+    shutil.copytree(published / name, tmp_path / "folder" / name)
+    [from_zip] = published_runs(tmp_path / "runs.zip")
+    [from_folder] = published_runs(tmp_path / "folder")
+    assert from_zip.name == from_folder.name == name
+    np.testing.assert_array_equal(from_zip.checkpoints[0].nll, from_folder.checkpoints[0].nll)
+    np.testing.assert_array_equal(
+        from_zip.checkpoints[0].train.correct, from_folder.checkpoints[0].train.correct
+    )
+
+
+def published_runs(path):
+    return published.read_published(path)
+
+
+def make_run(root, n=6, k=4, perplexities=None):
+    run = root / "toy_orig_1epochs_half_lr0.001_bs2"
+    checkpoint = run / "checkpoint-3"
+    checkpoint.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    np.save(run / "subsample_idxs.npy", np.array([4, 1, 3]))
+    np.save(checkpoint / f"train_answer_types{k}_seed2.npy", rng.integers(0, 3, (n, k)))
+    np.save(checkpoint / "train_answer_types2_seed2.npy", np.zeros((n, 2), dtype=np.int64))
+    np.save(checkpoint / f"test_answer_types{k}_seed2.npy", rng.integers(0, 3, (5, k)))
+    np.save(checkpoint / "train_perplexities.npy",
+            np.linspace(1, 2, n) if perplexities is None else perplexities)  # fmt: skip
+    return run
+
+
+def test_the_largest_array_counts_and_rows_keep_their_numbers(tmp_path):
+    run = make_run(tmp_path / "runs")
+    store = Store(tmp_path / "store")
+    assert published.import_published(store, tmp_path / "runs") == [run.name]
+    [scores] = curves.read_task(store, "toy")
+    grades = np.load(run / "checkpoint-3" / "train_answer_types4_seed2.npy")
+    assert scores.samples == 4
+    ids = store.examples("toy", "train").set_index("example")["id"]
+    assert [ids[e] for e in scores.examples] == ["1", "3", "4"]
+    np.testing.assert_allclose(scores.accuracy[0], (grades[[1, 3, 4]] == 0).mean(axis=1))
+    np.testing.assert_allclose(scores.nll[0], np.log(np.linspace(1, 2, 6)[[1, 3, 4]]))
+
+
+def test_texts_can_be_attached_later_and_a_second_import_adds_nothing(tmp_path):
+    make_run(tmp_path / "runs")
+    store = Store(tmp_path / "store")
+    published.import_published(store, tmp_path / "runs")
+    texts = [Example("x", f"question {i}", f"solution {i}", str(i)) for i in range(6)]
+    assert published.import_published(store, tmp_path / "runs", train=texts) == []
+    assert store.examples("toy", "train")["question"].tolist()[4] == "question 4"
+    assert len(store.scores("toy")) == 3 + 5
+
+
+def test_texts_of_another_data_set_are_refused_and_nothing_is_imported(tmp_path):
+    make_run(tmp_path / "runs")
+    store = Store(tmp_path / "store")
+    with pytest.raises(DataError, match="2 problems but the arrays have"):
+        published.import_published(
+            store, tmp_path / "runs", train=[Example("a", "q", "s", "1")] * 2
+        )
+    assert store.runs().empty
+
+
+def test_arrays_that_do_not_belong_together_are_refused(tmp_path):
+    make_run(tmp_path, perplexities=np.ones(2))
+    with pytest.raises(DataError, match="train_perplexities has 2 rows"):
+        published.read_published(tmp_path)
+
+
+def test_a_pickled_array_is_never_loaded(tmp_path):
+    run = make_run(tmp_path)
+    np.save(run / "subsample_idxs.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match=r"not a readable \.npy"):
+        published.read_published(tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, b"not a zip"])
+def test_a_source_without_runs_is_one_sentence(tmp_path, content):
+    source = tmp_path / "source"
+    if content is None:
+        source.mkdir()
+    else:
+        source.write_bytes(content)
+    with pytest.raises(DataError, match="source"):
+        published.read_published(source)

@@ -1,0 +1,202 @@
+import multiprocessing
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from premem_core.errors import StoreError
+from premem_core.store import MIGRATIONS, SAMPLES, TARGETS, Store, write_shard
+from premem_core.types import Checkpoint, Example, RunRecord
+
+SCHEMA = {
+    "checkpoints": "run step epoch learning_rate path state reason",
+    "examples": "example task split id question solution answer metadata",
+    "meta": "key value",
+    "runs": "run task source learning_rate epochs batch_size train_examples created",
+    "scores": "run step split perturbation example samples correct unparsed timeout nll tokens",
+    "shards": "shard run",
+}
+
+
+def add_run(store: Store, run: str = "r", n: int = 4) -> list[int]:
+    numbers = store.add_examples(
+        "t", "train", [Example(str(i), f"q{i}", "s", "a") for i in range(n)]
+    )
+    store.add_run(RunRecord(run, "t", "scored", 1e-3, 2, 8, n), [Checkpoint(Path("c"), 10, 1.0)])
+    return numbers
+
+
+def samples_shard(store: Store, run: str, numbers, index: int, grade: int = 0) -> str:
+    name = f"00000010.train..samples.{index:05d}.{run}"
+    n = len(numbers)
+    columns = {
+        "run": [run] * n, "step": [10] * n, "split": ["train"] * n, "perturbation": [""] * n,
+        "example": numbers, "sample": [index] * n, "completion": ["$3*4=12$ <script>"] * n,
+        "extracted": [None] * n, "grade": [grade] * n, "tokens": [5] * n, "finished": [True] * n,
+    }  # fmt: skip
+    write_shard(store.path / "inbox", name, run, pa.table(columns, schema=SAMPLES))
+    return name
+
+
+def test_a_new_store_has_the_pinned_schema(tmp_path):
+    store = Store(tmp_path)
+    with store.reading() as connection:
+        rows = connection.execute(
+            """SELECT table_name, string_agg(column_name, ' ' ORDER BY ordinal_position)
+            FROM information_schema.columns WHERE table_schema = 'main' GROUP BY 1"""
+        ).fetchall()
+    assert dict(rows) == SCHEMA
+    assert len(MIGRATIONS) == 1
+
+
+def test_a_store_of_a_newer_premem_is_refused(tmp_path):
+    with Store(tmp_path).writing() as connection:
+        connection.execute("UPDATE meta SET value = 99 WHERE key = 'schema'")
+    with pytest.raises(StoreError, match="update Premem"):
+        Store(tmp_path)
+
+
+def test_every_commit_raises_the_version_and_a_failed_one_changes_nothing(tmp_path):
+    store = Store(tmp_path)
+    before = store.version()
+    add_run(store)
+    assert store.version() == before + 2
+    with pytest.raises(StoreError, match="another text"):
+        store.add_examples(
+            "t", "train", [Example("new", "q", "s", "a"), Example("0", "?", "s", "a")]
+        )
+    assert store.version() == before + 2
+    assert len(store.examples("t", "train")) == 4
+
+
+def test_an_example_keeps_its_number_and_the_same_id_may_stand_in_another_task(tmp_path):
+    store = Store(tmp_path)
+    numbers = add_run(store)
+    assert add_run(store) == numbers
+    assert set(store.add_examples("u", "train", [Example("0", "other", "s", "a")])) - set(numbers)
+
+
+def test_shards_add_up_and_are_counted_once(tmp_path):
+    store = Store(tmp_path)
+    numbers = add_run(store)
+    names = [samples_shard(store, "r", numbers, i, grade=i % 3) for i in range(3)]
+    assert store.commit_inbox() == 3
+    samples_shard(store, "r", numbers, 0)  # a worker that did not know it was done
+    store.commit_inbox()
+    store.set_checkpoint_state("r", 10, "scored")
+    scores = store.scores("t")
+    assert scores["samples"].tolist() == [3] * 4
+    assert scores["correct"].tolist() == scores["unparsed"].tolist() == [1] * 4
+    assert store.committed_shards("r") == {f"{name}.parquet" for name in names}
+    assert not list((tmp_path / "inbox").iterdir())
+    assert store.completions("r", 10, "train")["completion"].tolist() == ["$3*4=12$ <script>"] * 12
+
+
+def test_perplexities_and_samples_meet_in_one_row_in_either_order(tmp_path):
+    store = Store(tmp_path)
+    numbers = add_run(store)
+    samples_shard(store, "r", numbers[:2], 0)
+    store.commit_inbox()
+    columns = {
+        "run": ["r"] * 4, "step": [10] * 4, "split": ["train"] * 4, "perturbation": [""] * 4,
+        "example": numbers, "nll": [0.1, 0.2, 0.3, 0.4], "tokens": [7] * 4,
+    }  # fmt: skip
+    write_shard(tmp_path / "inbox", "00000010.train..targets.00000.r", "r",
+                pa.table(columns, schema=TARGETS))  # fmt: skip
+    store.commit_inbox()
+    samples_shard(store, "r", numbers[2:], 1)
+    store.commit_inbox()
+    store.set_checkpoint_state("r", 10, "scored")
+    scores = store.scores("t")
+    assert scores["nll"].tolist() == [0.1, 0.2, 0.3, 0.4]
+    assert scores["samples"].tolist() == [1] * 4
+
+
+def test_a_checkpoint_that_is_not_scored_to_its_end_is_in_no_chart(tmp_path):
+    store = Store(tmp_path)
+    samples_shard(store, "r", add_run(store), 0)
+    store.commit_inbox()
+    assert store.scores("t").empty
+    assert store.runs()[["checkpoints", "scored"]].to_numpy().tolist() == [[1, 0]]
+
+
+def test_an_unfinished_shard_is_not_seen(tmp_path):
+    store = Store(tmp_path)
+    (tmp_path / "inbox" / "half.tmp").write_bytes(b"PAR1")
+    assert store.commit_inbox() == 0
+
+
+def test_paths_inside_the_store_move_with_it(tmp_path):
+    store = Store(tmp_path / "s")
+    inside = tmp_path / "s" / "checkpoints" / "run"
+    store.add_run(RunRecord("r", "t", "scored", None, None, None, 0),
+                  [Checkpoint(inside, 1), Checkpoint(tmp_path / "away", 2)])  # fmt: skip
+    assert store.checkpoints("r")["path"].tolist() == ["checkpoints/run", str(tmp_path / "away")]
+
+
+def _commit_forever(path: str) -> None:
+    store = Store(path)
+    while True:
+        store.commit_inbox()
+
+
+def test_killed_committers_leave_no_shard_half_counted_or_counted_twice(tmp_path):
+    store = Store(tmp_path)
+    numbers = add_run(store)
+    context = multiprocessing.get_context("spawn")
+    rng = random.Random(0)
+    written = 0
+    for _ in range(6):
+        committer = context.Process(target=_commit_forever, args=(str(tmp_path),))
+        committer.start()
+        until = time.monotonic() + 2.0 + rng.random()
+        while time.monotonic() < until:
+            samples_shard(store, "r", numbers, written)
+            written += 1
+            time.sleep(0.01)
+        os.kill(committer.pid, signal.SIGKILL)
+        committer.join()
+    store.commit_inbox()
+    store.set_checkpoint_state("r", 10, "scored")
+    assert store.scores("t")["samples"].tolist() == [written] * 4
+    assert len(store.completions("r", 10, "train")) == 4 * written
+    assert len(store.committed_shards("r")) == written > 50
+
+
+def _read_forever(path: str, errors) -> None:
+    store = Store(path)
+    until = time.monotonic() + 3
+    while time.monotonic() < until:
+        try:
+            assert store.runs()["run"].tolist() == ["r"]
+        except Exception as error:
+            errors.put(repr(error))
+
+
+def test_readers_and_a_writer_do_not_get_in_each_others_way(tmp_path):
+    store = Store(tmp_path)
+    numbers = add_run(store)
+    context = multiprocessing.get_context("spawn")
+    errors = context.Queue()
+    readers = [
+        context.Process(target=_read_forever, args=(str(tmp_path), errors)) for _ in range(3)
+    ]
+    for reader in readers:
+        reader.start()
+    written = 0
+    while any(reader.is_alive() for reader in readers):
+        samples_shard(store, "r", numbers, written)
+        written += store.commit_inbox()
+    assert errors.empty()
+    assert written > 3
+
+
+def test_the_store_never_fetches_an_extension(tmp_path):
+    store = Store(tmp_path)
+    with store.reading() as connection, pytest.raises(duckdb.Error):
+        connection.execute("SELECT * FROM read_json_auto('https://example.invalid/x.json')")
