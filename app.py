@@ -1,13 +1,23 @@
-"""The dashboard's router: `make run`, or `streamlit run premem_core/serve.py`."""
+"""The dashboard's router; `make run` serves it through serve.py."""
+
+from pathlib import Path
 
 import streamlit as st
 
-st.set_page_config(page_title="Premem", page_icon="data/icon.png", layout="wide")
-st.navigation(
+from premem_core import ui
+
+ICON = Path(__file__).parent / "data" / "icon.png"
+
+st.set_page_config(page_title="Premem", page_icon=str(ICON), layout="wide")
+page = st.navigation(
     [
         st.Page("pages/overview.py", title="Overview", default=True),
         st.Page("pages/score.py", title="Score a run"),
         st.Page("pages/curves.py", title="Memorization curves"),
         st.Page("pages/fits.py", title="R² fits"),
     ]
-).run()
+)
+st.logo(str(ICON), size="large")
+st.sidebar.caption("Store")
+st.sidebar.text(ui.store().path)
+page.run()

@@ -25,14 +25,15 @@ premem, train, test = (
     points[name].to_numpy() for name in ("premem", "train_accuracy", "test_accuracy")
 )
 headline.markdown(
-    f"Over {len(points)} checkpoints of {len(counted)} runs, pre-memorization accuracy equals test "
-    f"accuracy with identity R² **{ui.signed(fits.identity_r2(premem, test))}**; "
+    f"Over {ui.count(len(points), 'checkpoint')} of {ui.count(len(counted), 'run')}, "
+    f"pre-memorization accuracy equals test accuracy with identity R² "
+    f"**{ui.signed(fits.identity_r2(premem, test))}**; "
     f"plain train accuracy reaches {ui.signed(fits.identity_r2(train, test))}."
 )
 
 labels = ui.run_labels(counted)
 symbols = figures.run_symbols({run.run: (run.epochs, len(run.examples)) for run in counted})
-left, right = st.columns([1.35, 1], gap="large")
+left, right = st.columns([1.55, 1], gap="large")
 with left:
     st.subheader("Pre-memorization accuracy")
     a, b, _ = st.columns([1, 1, 1.2])

@@ -6,6 +6,7 @@ from premem_core import curves, fits, ui
 
 st.header("Overview")
 st.markdown(ui.WHAT_IT_IS)
+headline = st.empty()
 top = st.columns([1.2, 2.4, 3], gap="medium")
 with top[0]:
     task = ui.pick_task()
@@ -18,29 +19,33 @@ with top[1]:
 
 lines = [curves.curve(run, threshold) for run in runs]
 points = curves.points(lines)
-a, b, c, d = st.columns(4)
-a.metric("Runs", len(runs))
-b.metric("Checkpoints", sum(len(run.steps) for run in runs))
-if len(points):
+if len(points) > 1:
     test = points["test_accuracy"].to_numpy()
     premem_r2 = fits.identity_r2(points["premem"].to_numpy(), test)
     train_r2 = fits.identity_r2(points["train_accuracy"].to_numpy(), test)
-    c.metric("Identity R² of PM against test", ui.signed(premem_r2))
-    d.metric("The same of plain train accuracy", ui.signed(train_r2))
+    headline.markdown(
+        f"Over {ui.count(len(points), 'checkpoint')} of {ui.count(points['run'].nunique(), 'run')} "
+        f"it gives the test accuracy with identity R² **{ui.signed(premem_r2)}**; "
+        f"plain train accuracy: {ui.signed(train_r2)}."
+    )
 
+about = ui.run_table(*ui.key())
+table = curves.overview(lines, about[about["task"] == task])
+number = st.column_config.NumberColumn
 st.dataframe(
-    curves.overview(lines, ui.run_table(*ui.key())),
+    table,
     hide_index=True,
+    height="content",
     column_config={
         "run": st.column_config.TextColumn("Run", width="medium"),
-        "learning_rate": st.column_config.NumberColumn("Learning rate", format="%.1e"),
-        "epochs": st.column_config.NumberColumn("Epochs", format="%g"),
-        "train_examples": st.column_config.NumberColumn("Train examples", format="localized"),
-        "checkpoints": st.column_config.TextColumn("Checkpoints"),
+        "learning_rate": number("Learning rate", format="%.1e"),
+        "epochs": number("Epochs", format="%g"),
+        "train_examples": number("Train examples", format="localized"),
+        "scored": st.column_config.TextColumn("Checkpoints scored"),
         "premem_curve": st.column_config.LineChartColumn("PM by checkpoint", y_min=0, y_max=1),
-        "train_percent": st.column_config.NumberColumn("Train, last", format="%.1f %%"),
-        "premem_percent": st.column_config.NumberColumn("PM, last", format="%.1f %%"),
-        "test_percent": st.column_config.NumberColumn("Test, last", format="%.1f %%"),
-        "memorized_percent": st.column_config.NumberColumn("Memorized, last", format="%.1f %%"),
+        "train_percent": number("Train, last", format="%.1f %%"),
+        "premem_percent": number("PM, last", format="%.1f %%"),
+        "test_percent": number("Test, last", format="%.1f %%"),
+        "memorized_percent": number("Memorized, last", format="%.1f %%"),
     },
 )

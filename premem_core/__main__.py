@@ -165,6 +165,44 @@ def fit(
     )
 
 
+@app.command()
+def finetune(
+    base: Annotated[Path, typer.Argument(help="Folder of the base model, in safetensors.")],
+    train: Annotated[Path, typer.Option(help="The training problems: JSONL, CSV or Parquet.")],
+    out: Annotated[Path, typer.Option(help="The run's folder: checkpoint-<step> go there.")],
+    learning_rate: Annotated[float, typer.Option(help="The peak, after warm-up.")] = 2e-5,
+    epochs: Annotated[int, typer.Option()] = 6,
+    batch_size: Annotated[int, typer.Option(help="Examples in one forward pass.")] = 8,
+    gradient_accumulation: Annotated[int, typer.Option(help="Passes per update.")] = 16,
+    checkpoint_every: Annotated[int, typer.Option(help="Epochs between checkpoints.")] = 1,
+    lora_rank: Annotated[int | None, typer.Option(help="Train a LoRA adapter instead.")] = None,
+    warmup_steps: Annotated[int, typer.Option()] = 20,
+    seed: Annotated[int, typer.Option()] = 0,
+    skip_bad: Annotated[bool, typer.Option(help="Leave bad rows out, and count them.")] = False,
+) -> None:
+    """Fine-tune with the paper's recipe: a checkpoint per epoch, ready to be scored.
+
+    Example: python -m premem_core finetune base --train train.jsonl --out runs/lr2e-5
+    """
+    from premem_core import datasets, training
+
+    training.finetune(
+        base,
+        datasets.read_examples(train, skip_bad=skip_bad).examples,
+        out,
+        learning_rate=learning_rate,
+        epochs=epochs,
+        batch_size=batch_size,
+        gradient_accumulation=gradient_accumulation,
+        checkpoint_every=checkpoint_every,
+        lora_rank=lora_rank,
+        warmup_steps=warmup_steps,
+        seed=seed,
+        progress=_say,
+    )
+    _say(f"checkpoints are in {out}")
+
+
 @app.command("import-published")
 def import_published(
     source: Annotated[Path, typer.Argument(help="A folder or a zip with the published runs.")],

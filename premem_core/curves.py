@@ -85,8 +85,8 @@ def run_scores(
         result.append(
             RunScores(
                 run=str(name),
-                learning_rate=rates["learning_rate"][name],
-                epochs=rates["epochs"][name],
+                learning_rate=float(rates["learning_rate"][name]),
+                epochs=float(rates["epochs"][name]),
                 steps=steps,
                 epoch=epochs.loc[name].reindex(steps).to_numpy(dtype=np.float64),
                 examples=examples,
@@ -184,28 +184,26 @@ def overview(curves: Sequence[Curve], runs: pd.DataFrame) -> pd.DataFrame:
     """One row per run: what it is, how far it is scored, and where its last checkpoint stands.
 
     Args:
-        runs: `Store.runs`.
+        curves: of the runs that have a scored checkpoint; the others stand without numbers.
+        runs: the task's rows of `Store.runs`.
     """
-    states = {
-        row.run: _scored(row.scored, row.checkpoints, row.failed) for row in runs.itertuples()
-    }
-    rows = [
-        {
-            "run": c.scores.run,
-            "learning_rate": c.scores.learning_rate,
-            "epochs": c.scores.epochs,
-            "train_examples": len(c.scores.examples),
-            "checkpoints": states[c.scores.run],
-            "premem_curve": c.premem.tolist(),
-            "train_percent": 100 * c.train[-1],
-            "premem_percent": 100 * c.premem[-1],
-            "test_percent": 100 * c.test[-1],
-            "memorized_percent": 100 * c.memorized[-1],
-        }
-        for c in curves
-    ]
+    of = {c.scores.run: c for c in curves}
+    rows = []
+    for run in runs.to_dict("records"):
+        c = of.get(run["run"])
+        failed = f", {run['failed']} failed" if run["failed"] else ""
+        rows.append(
+            {
+                "run": run["run"],
+                "learning_rate": run["learning_rate"],
+                "epochs": run["epochs"],
+                "train_examples": run["train_examples"],
+                "scored": f"{run['scored']} of {run['checkpoints']}{failed}",
+                "premem_curve": c.premem.tolist() if c else [],
+                "train_percent": 100 * c.train[-1] if c else np.nan,
+                "premem_percent": 100 * c.premem[-1] if c else np.nan,
+                "test_percent": 100 * c.test[-1] if c else np.nan,
+                "memorized_percent": 100 * c.memorized[-1] if c else np.nan,
+            }
+        )
     return pd.DataFrame(rows)
-
-
-def _scored(scored: int, checkpoints: int, failed: int) -> str:
-    return f"{scored} of {checkpoints}" + (f", {failed} failed" if failed else "")

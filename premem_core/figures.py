@@ -232,8 +232,9 @@ def fit_figure(
                 "<br>test accuracy %{y:.1%}<br>memorized %{customdata[1]:.0%}<extra></extra>",
             )
         )
-    figure.update_xaxes(title_text=predictor_name, range=[low, high], tickformat=".0%")
-    figure.update_yaxes(title_text="test accuracy", range=[low, high], tickformat=".0%")
+    ticks = {"range": [low, high], "tickformat": ".0%", "dtick": 0.2 if high - low > 0.7 else 0.1}
+    figure.update_xaxes(title_text=predictor_name, **ticks)
+    figure.update_yaxes(title_text="test accuracy", **ticks)
     dressed = _dressed(figure, palette, 460)
     dressed.update_layout(margin_t=16)
     if legend:

@@ -78,6 +78,13 @@ def likely_grader(fields: Fields) -> str:
     return "math" if fields.answer.kind == "boxed" else "gsm8k"
 
 
+def likely_task(file: Path) -> str:
+    """The data's folder, as on the command line; of an uploaded file its own name."""
+    if file.is_relative_to(store().path):
+        return file.stem
+    return file.resolve().parent.name
+
+
 def jobs_panel() -> None:
     """Every job and where it stands; looks again each second while one is running."""
     running = any(p.state in ("queued", "running") for p in jobs.all_progress(store()))

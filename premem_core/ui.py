@@ -65,8 +65,8 @@ def palette() -> figures.Palette:
 
 def pick_task() -> str | None:
     """The task in force; None when nothing is scored yet (said on the page)."""
-    scored = run_table(*key()).query("scored > 0")
-    tasks = sorted(scored["task"].unique())
+    runs = run_table(*key())
+    tasks = sorted(runs[runs["scored"] > 0]["task"].unique())
     if not tasks:
         st.info(
             "Nothing is scored yet. Score a run on the Score page, or run "
@@ -138,8 +138,8 @@ def best_threshold(task: str, runs: Sequence[RunScores]) -> ThresholdFit | None:
 def run_labels(runs: Sequence[RunScores]) -> dict[str, str]:
     """Run → what tells it from the others in few words; its own name where that is not enough."""
     short = {
-        run.run: f"lr {run.learning_rate:g} · {run.epochs:g} epoch{'s' * (run.epochs != 1)} · "
-        f"{len(run.examples):,} examples"
+        run.run: f"lr {run.learning_rate:g} · {run.epochs:g} epoch{'' if run.epochs == 1 else 's'}"
+        f" · {count(len(run.examples), 'example')}"
         for run in runs
     }
     counts = pd.Series(list(short.values())).value_counts()
@@ -147,6 +147,11 @@ def run_labels(runs: Sequence[RunScores]) -> dict[str, str]:
         name: label if counts[label] == 1 and "nan" not in label else name
         for name, label in short.items()
     }
+
+
+def count(n: int, noun: str) -> str:
+    """'1 run', '13 runs'."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def percent(value: float, half: float | None = None) -> str:

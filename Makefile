@@ -1,0 +1,41 @@
+PYTHON3 ?= python3
+PREMEM_STORE ?= store
+export PREMEM_STORE
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+
+.PHONY: run test test-slow lint chromium
+
+run: $(VENV)/.run $(PREMEM_STORE)
+	$(VENV)/bin/streamlit run serve.py
+
+# The first start shows the demo study.
+$(PREMEM_STORE): | $(VENV)/.run
+	$(PYTHON) -m premem_core demo --store $@
+
+test: $(VENV)/.test chromium lint
+	$(PYTHON) -m pytest
+
+# Proofs that take minutes: many kills, the demo study made anew.
+test-slow: $(VENV)/.test
+	$(PYTHON) -m pytest -m slow
+
+lint: $(VENV)/.test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+# The browser tests drive Debian's Chromium; elsewhere set CHROMIUM to a Chrome's path.
+chromium:
+	@command -v "$${CHROMIUM:-chromium}" >/dev/null || { command -v apt-get >/dev/null \
+		&& apt-get -q update && apt-get -q -y install chromium; } \
+		|| echo "no Chromium here: the browser tests will say that they were skipped"
+
+$(VENV)/.run: requirements.txt
+	$(PYTHON3) -m venv $(VENV)
+	$(PYTHON) -m pip install -q -r requirements.txt
+	@touch $@
+
+$(VENV)/.test: requirements-dev.txt $(VENV)/.run
+	$(PYTHON) -m pip install -q -r requirements-dev.txt
+	@touch $@

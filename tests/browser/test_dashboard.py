@@ -1,0 +1,136 @@
+"""The whole path in a real Chromium: upload, score, watch, see the curve, move the threshold."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+from playwright.sync_api import Browser, Page, expect
+
+from premem_core.store import Store
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(tmp_path_factory.mktemp("dashboard") / "store")
+
+
+@pytest.fixture(scope="module")
+def url(start_streamlit: Callable[..., Any], store: Store) -> str:
+    return str(start_streamlit(ROOT / "serve.py", PREMEM_STORE=str(store.path)).url)
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    context = chromium.new_context(viewport={"width": 1440, "height": 1100})
+    page = context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    outside: list[str] = []
+    page.on(
+        "request",
+        lambda r: (
+            outside.append(r.url)
+            if not r.url.startswith(("http://127", "data:", "blob:"))
+            else None
+        ),
+    )
+    yield page
+    context.close()
+    assert problems == []
+    assert outside == []
+
+
+def metric(page: Page, label: str, nth: int = 0) -> str:
+    box = page.get_by_test_id("stMetric").filter(has_text=label).nth(nth)
+    return box.get_by_test_id("stMetricValue").inner_text()
+
+
+def test_an_empty_store_says_what_to_do_next(page, url):
+    page.goto(url)
+    expect(page.get_by_text("Nothing is scored yet")).to_be_visible(timeout=30_000)
+
+
+def test_an_uploaded_run_becomes_a_curve_and_a_fit(page, url, store, run_dir, data):
+    train, test = data
+    page.goto(f"{url}/score")
+    page.get_by_role("button", name="Choose a run’s folder").wait_for(timeout=30_000)
+    page.locator("input[type=file][webkitdirectory]").set_input_files(run_dir)
+    expect(page.get_by_label("or its folder on this machine")).to_have_value(
+        str(store.path / "checkpoints" / run_dir.name), timeout=30_000
+    )
+    for number, file in enumerate((train, test)):
+        uploader = page.get_by_test_id("stFileUploader").nth(number)
+        uploader.locator("input[type=file]").set_input_files(file)
+    expect(page.get_by_text("0+0?")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("3 checkpoints", exact=False).last).to_be_visible()
+    expect(page.get_by_text("40 test", exact=False)).to_be_visible()
+    task = page.get_by_role("textbox", name="Task", exact=True)
+    task.fill("sums")
+    task.press("Enter")
+    page.get_by_text("Prompt template and sampling").click()
+    page.get_by_label("Longest completion, tokens").fill("30")
+    page.get_by_label("Longest completion, tokens").press("Enter")
+    page.get_by_role("button", name="Start scoring").click()
+
+    job = page.locator(".st-key-job-" + run_dir.name)
+    expect(job.get_by_text(re.compile("running|done"))).to_be_visible(timeout=30_000)
+    page.reload()
+    expect(job.get_by_text(f"{run_dir.name}: done")).to_be_visible(timeout=120_000)
+    expect(job.get_by_text("1,320 of 1,320 completions")).to_be_visible()
+
+    page.goto(f"{url}/curves")
+    expect(page.get_by_text("expect")).to_be_visible(timeout=30_000)
+    chart = page.locator(".js-plotly-plot")
+    expect(chart).to_be_visible(timeout=30_000)
+    names = chart.evaluate("plot => plot.data.filter(t => t.name).map(t => t.name)")
+    assert names == [
+        "memorized share", "train accuracy", "masked accuracy", "pre-memorization accuracy",
+        "test accuracy",
+    ]  # fmt: skip
+    steps = chart.evaluate("plot => plot.data.find(t => t.name == 'test accuracy').x")
+    assert len(steps) == 3 or steps["bdata"]
+
+    page.goto(f"{url}/fits")
+    expect(page.get_by_text("Over 3 checkpoints of 1 run,")).to_be_visible(timeout=30_000)
+    before = metric(page, "Identity R²")
+    slider = page.get_by_role("slider")
+    slider.focus()
+    for _ in range(8):
+        slider.press("PageDown")
+    expect(page).to_have_url(re.compile(r"t=-"))
+    expect(page.get_by_test_id("stMetricValue").first).not_to_have_text(before, timeout=15_000)
+    after, address = metric(page, "Identity R²"), page.url
+
+    page.goto("about:blank")
+    page.goto(address)
+    expect(page.get_by_test_id("stMetricValue").first).to_have_text(after, timeout=30_000)
+
+
+@pytest.fixture(scope="module")
+def hostile_data(tmp_path_factory) -> Path:
+    """A question that Markdown, LaTeX or HTML would garble."""
+    example = tiny.sums(0, 1)[0]
+    question = "$3*4=$<<3*4=12>>12 *stars* <script>document.title='x'</script> `a` :red[b]?"
+    file = tmp_path_factory.mktemp("hostile") / "train.jsonl"
+    return tiny.write_jsonl(file, [type(example)("x", question, "#### 12", "12")])
+
+
+def test_problem_text_is_shown_verbatim(page, url, run_dir, hostile_data):
+    page.goto(f"{url}/score?folder={run_dir}&train={hostile_data}")
+    shown = page.get_by_test_id("stCode").first
+    expect(shown).to_be_visible(timeout=30_000)
+    assert shown.inner_text().startswith(
+        "$3*4=$<<3*4=12>>12 *stars* <script>document.title='x'</script> `a` :red[b]?"
+    )
+    assert page.title() != "x"
+
+
+def test_a_mistake_on_the_score_page_is_one_sentence(page, url, tmp_path, data):
+    page.goto(f"{url}/score?folder={tmp_path}&train={data[0]}")
+    expect(page.get_by_text("holds no checkpoint")).to_be_visible(timeout=30_000)
+    expect(page.get_by_role("button", name="Start scoring")).to_have_count(0)
