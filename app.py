@@ -5,6 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from premem_core import ui
+from premem_core.errors import PrememError
 
 ICON = Path(__file__).parent / "data" / "icon.png"
 
@@ -18,6 +19,11 @@ page = st.navigation(
     ]
 )
 st.logo(str(ICON), size="large")
+try:
+    home = ui.store()
+except PrememError as error:
+    st.error(str(error))
+    st.stop()
 st.sidebar.caption("Store")
-st.sidebar.text(ui.store().path)
+st.sidebar.text(home.path)
 page.run()

@@ -6,17 +6,13 @@ from premem_core import curves, figures, ui
 
 st.header("Memorization curves")
 headline = st.empty()
-top = st.columns([1.2, 3, 2.4, 1], gap="medium")
-with top[0]:
+with ui.controls():
     task = ui.pick_task()
-if task is None:
-    st.stop()
-everything = ui.task_runs(task)
-with top[1]:
-    shown = ui.pick_runs(everything, "Runs")
-with top[2]:
+    if task is None:
+        st.stop()
+    everything = ui.task_runs(task)
+    shown = ui.pick_runs(everything)
     threshold = ui.pick_threshold(task, everything)
-with top[3]:
     unit = st.segmented_control(
         "By", ["step", "epoch"], default="step", required=True, key="by", bind="query-params"
     )
@@ -40,5 +36,5 @@ ui.chart(
 st.caption(
     f"Bands are 90 % intervals over questions. {shown[0].samples} samples per training question, "
     "plain estimator. The warm area is the share of examples whose solution has a perplexity "
-    "below the threshold."
+    f"below the threshold. {ui.threshold_note(task, everything)}"
 )

@@ -6,19 +6,17 @@ from premem_core import curves, figures, fits, ui
 
 st.header("R² fits")
 headline = st.empty()
-top = st.columns([1.2, 3, 3.4], gap="medium")
-with top[0]:
+with ui.controls():
     task = ui.pick_task()
-if task is None:
-    st.stop()
-everything = [run for run in ui.task_runs(task) if run.test_accuracy.shape[1]]
-if not everything:
-    st.info("No run of this task was scored on test problems; give a test file on the Score page.")
-    st.stop()
-with top[1]:
-    counted = ui.pick_runs(everything, "Runs that count")
-with top[2]:
+    if task is None:
+        st.stop()
+    everything = [run for run in ui.task_runs(task) if run.test_accuracy.shape[1]]
+    if not everything:
+        st.info("No run of this task has test problems; give a test file on the Score page.")
+        st.stop()
+    counted = ui.pick_runs(everything)
     threshold = ui.pick_threshold(task, counted)
+st.caption(ui.threshold_note(task, counted))
 
 points = curves.points([curves.curve(run, threshold) for run in counted])
 premem, train, test = (
@@ -32,7 +30,7 @@ headline.markdown(
 )
 
 labels = ui.run_labels(counted)
-symbols = figures.run_symbols({run.run: (run.epochs, len(run.examples)) for run in counted})
+symbols = figures.run_symbols({run.run: (run.epochs, run.trained_on) for run in counted})
 left, right = st.columns([1.55, 1], gap="large")
 with left:
     st.subheader("Pre-memorization accuracy")

@@ -7,15 +7,14 @@ from premem_core import curves, fits, ui
 st.header("Overview")
 st.markdown(ui.WHAT_IT_IS)
 headline = st.empty()
-top = st.columns([1.2, 2.4, 3], gap="medium")
-with top[0]:
+with ui.controls():
     task = ui.pick_task()
-if task is None:
-    st.page_link("pages/score.py", label="Score a run")
-    st.stop()
-runs = ui.task_runs(task)
-with top[1]:
+    if task is None:
+        st.page_link("pages/score.py", label="Score a run")
+        st.stop()
+    runs = ui.task_runs(task)
     threshold = ui.pick_threshold(task, runs)
+st.caption(ui.threshold_note(task, runs))
 
 lines = [curves.curve(run, threshold) for run in runs]
 points = curves.points(lines)

@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage. A user's mistake is one sentence on
 """
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,6 +59,9 @@ def score(
     prompt_template: Annotated[str, typer.Option()] = r"{question}\nAnswer:",
     target_template: Annotated[str, typer.Option()] = r" {solution}\nDone.",
     stop: Annotated[str, typer.Option(help="Text that ends a completion.")] = r"\nDone.",
+    train_sample: Annotated[
+        int | None, typer.Option(min=1, help="Score this many random training problems only.")
+    ] = None,
     chunk_examples: Annotated[int, typer.Option(min=1, help="Problems per unit of work.")] = 128,
     skip_bad: Annotated[bool, typer.Option(help="Leave bad rows out, and count them.")] = False,
     resume: Annotated[bool, typer.Option(help="Continue a job that was stopped.")] = False,
@@ -75,6 +79,7 @@ def score(
     fields = datasets.choose_fields(train, question, solution, answer)
     train_data = datasets.read_examples(train, fields, skip_bad=skip_bad)
     test_data = datasets.read_examples(test, fields, skip_bad=skip_bad) if test else None
+    trains = datasets.draw(train_data.examples, train_sample, seed)
     tests = test_data.examples if test_data else ()
     template = PromptTemplate(
         _unescaped(prompt_template), _unescaped(target_template), (_unescaped(stop),)
@@ -95,7 +100,9 @@ def score(
             skipped = f", {len(data.skipped)} bad rows left out" if data.skipped else ""
             _say(f"{name}: {len(data.examples)} problems from {data.path}{skipped}")
     _say(f"the first prompt and target, as the model sees them:\n{prompt!r}\n{target!r}")
-    total = len(checkpoints_of_run.checkpoints) * (len(train_data.examples) + len(tests)) * samples
+    if len(trains) < len(train_data.examples):
+        _say(f"scored of the train problems: {len(trains)}, drawn at random")
+    total = len(checkpoints_of_run.checkpoints) * (len(trains) + len(tests)) * samples
     _say(f"completions to draw: {total:,}")
     if dry_run:
         return
@@ -105,8 +112,9 @@ def score(
         spec,
         checkpoints_of_run,
         task or train.resolve().parent.name,
-        train_data.examples,
+        trains,
         tests,
+        trained_on=len(train_data.examples),
         resume=resume,
     )
     end = jobs.execute(home, spec.run, _print_progress)
@@ -321,7 +329,16 @@ def _say(line: str) -> None:
 
 
 def _print_json(content: Any) -> None:
-    typer.echo(json.dumps(content, indent=1, default=str))
+    typer.echo(json.dumps(_nan_as_null(content), indent=1, default=str))
+
+
+def _nan_as_null(content: Any) -> Any:
+    """What is undefined is NaN here and null in JSON."""
+    if isinstance(content, dict):
+        return {key: _nan_as_null(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_nan_as_null(value) for value in content]
+    return None if isinstance(content, float) and math.isnan(content) else content
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ class RunScores:
     run: str
     learning_rate: float
     epochs: float
+    trained_on: int  # training examples of the run, of which `examples` may be a sample
     steps: NDArray[np.int64]  # (C,)
     epoch: Floats  # (C,)
     examples: NDArray[np.int64]  # (N,) numbers in the store
@@ -64,14 +65,14 @@ def read_task(store: Store, task: str) -> list[RunScores]:
 def run_scores(
     scores: pd.DataFrame, checkpoints: pd.DataFrame, runs: pd.DataFrame
 ) -> list[RunScores]:
-    """The store's scores of a task, one record per run, ordered by learning rate, epochs, size.
+    """The store's scores of a task, one record per run, ordered by learning rate and size.
 
     Args:
         scores: `Store.scores`.
         checkpoints: `Store.task_checkpoints`.
         runs: `Store.runs`.
     """
-    rates = runs.set_index("run")[["learning_rate", "epochs"]].astype(np.float64)
+    about = runs.set_index("run")[["learning_rate", "epochs", "train_examples"]].astype(np.float64)
     epochs = checkpoints.set_index(["run", "step"])["epoch"]
     result = []
     for name, rows in scores.groupby("run", sort=False):
@@ -85,8 +86,9 @@ def run_scores(
         result.append(
             RunScores(
                 run=str(name),
-                learning_rate=float(rates["learning_rate"][name]),
-                epochs=float(rates["epochs"][name]),
+                learning_rate=float(about["learning_rate"][name]),
+                epochs=float(about["epochs"][name]),
+                trained_on=int(about["train_examples"][name]),
                 steps=steps,
                 epoch=epochs.loc[name].reindex(steps).to_numpy(dtype=np.float64),
                 examples=examples,
@@ -96,7 +98,9 @@ def run_scores(
                 samples=int(train["samples"].max()),
             )
         )
-    return sorted(result, key=lambda r: (r.learning_rate, r.epochs, len(r.examples), r.run))
+    return sorted(
+        result, key=lambda r: (np.nan_to_num(r.learning_rate, nan=np.inf), r.trained_on, r.run)
+    )
 
 
 def curve(scores: RunScores, log_log_threshold: float) -> Curve:

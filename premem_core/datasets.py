@@ -8,8 +8,9 @@ import csv
 import hashlib
 import json
 import math
+import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -168,6 +169,13 @@ def read_examples(path: Path, fields: Fields | None = None, *, skip_bad: bool = 
         counted = f"; all {len(bad)} rows are bad, the first because {bad[0].reason}" if bad else ""
         raise DataError(f"{path} has no usable row{counted}; give a file with at least one.")
     return Dataset(path, fields, tuple(examples.values()), tuple(bad))
+
+
+def draw(examples: Sequence[Example], n: int | None, seed: int) -> tuple[Example, ...]:
+    """`n` of the examples at random without replacement, in their order; all when n is None."""
+    if n is None or n >= len(examples):
+        return tuple(examples)
+    return tuple(examples[i] for i in sorted(random.Random(seed).sample(range(len(examples)), n)))
 
 
 def detect_fields(path: Path) -> Fields:

@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 from premem_core.curves import Curve
 from premem_core.metrics import Floats
 
-PANEL_HEIGHT = 250
+PANEL_HEIGHT = 260
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "x")
 
 
@@ -71,9 +71,9 @@ def curves_figure(
         rows=rows,
         cols=columns,
         shared_yaxes=True,
-        subplot_titles=list(titles),
+        subplot_titles=[title.replace(" · ", "<br>", 1) for title in titles],
         horizontal_spacing=0.03,
-        vertical_spacing=min(0.5 / max(1, rows - 1), 70 / (PANEL_HEIGHT * rows)) if rows > 1 else 0,
+        vertical_spacing=min(0.5 / max(1, rows - 1), 80 / (PANEL_HEIGHT * rows)) if rows > 1 else 0,
     )
     for index, curve in enumerate(curves):
         place = {"row": index // columns + 1, "col": index % columns + 1}
@@ -85,11 +85,11 @@ def curves_figure(
     figure.update_xaxes(range=[0, last * 1.04])
     for column in range(1, columns + 1):
         figure.update_xaxes(title_text=unit, title_standoff=4, row=rows, col=column)
-    figure.update_annotations(font_size=13, xanchor="left", font_color=palette.text)
+    figure.update_annotations(font_size=12, align="left", xanchor="left", font_color=palette.text)
     for number, annotation in enumerate(figure.layout.annotations):
         axis = figure.layout["xaxis" if number == 0 else f"xaxis{number + 1}"]
         annotation.x = axis.domain[0]
-    return _dressed(figure, palette, PANEL_HEIGHT * rows + 90)
+    return _dressed(figure, palette, PANEL_HEIGHT * rows + 134)
 
 
 def _curve_traces(curve: Curve, palette: Palette, by_epoch: bool, legend: bool) -> list[go.Scatter]:
@@ -262,7 +262,7 @@ def _dressed(figure: go.Figure, palette: Palette, height: int) -> go.Figure:
     figure.update_yaxes(**axis)
     figure.update_layout(
         height=height,
-        margin={"l": 8, "r": 8, "t": 60, "b": 8},
+        margin={"l": 8, "r": 8, "t": 100, "b": 8},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         hovermode="closest",

@@ -94,9 +94,14 @@ def create(
     train: Sequence[Example],
     test: Sequence[Example],
     *,
+    trained_on: int | None = None,
     resume: bool = False,
 ) -> Path:
     """Register a job, or find the one to resume; its folder.
+
+    Args:
+        train: the training problems to score.
+        trained_on: how many the run was trained on, where `train` is a sample of them.
 
     Raises:
         JobError: the name is taken, or `resume` asks for something else than the job's own
@@ -127,7 +132,7 @@ def create(
         learning_rate=run.learning_rate,
         epochs=run.epochs,
         batch_size=run.batch_size,
-        train_examples=len(train),
+        train_examples=trained_on or len(train),
     )
     store.add_run(record, run.checkpoints)
     total = len(run.checkpoints) * len(splits) * spec.sampling.samples

@@ -13,7 +13,7 @@ import streamlit as st
 
 from premem_core import jobs
 from premem_core.datasets import AnswerRule, Fields, detect_fields
-from premem_core.errors import JobError
+from premem_core.errors import JobError, StoreError
 from premem_core.folder_upload import folder_upload, forget_ticket, session_ticket
 from premem_core.jobs import Progress
 from premem_core.ui import store
@@ -25,10 +25,13 @@ def pick_run_folder() -> Path | None:
     ticket = session_ticket(store().path)
     upload = folder_upload(ticket, key="run_upload")
     if upload and upload.state == "done":
-        uploaded = _finish_upload(ticket, upload.folder)
-        st.session_state["folder"] = str(uploaded)
-        forget_ticket()
-        st.rerun()
+        try:
+            st.session_state["folder"] = str(_finish_upload(ticket, upload.folder))
+        except StoreError as error:
+            st.error(str(error))
+        else:
+            forget_ticket()
+            st.rerun()
     text = st.text_input(
         "or its folder on this machine",
         key="folder",

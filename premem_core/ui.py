@@ -5,7 +5,9 @@ Of the core modules only this one, `score_form` and `folder_upload` import Strea
 
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ import streamlit as st
 
 from premem_core import curves, figures
 from premem_core.curves import Curve, RunScores
+from premem_core.errors import DataError
 from premem_core.fits import ThresholdFit
 from premem_core.store import Store
 
@@ -40,10 +43,10 @@ def _runs(path: str, version: int, task: str) -> list[RunScores]:
 def _best_threshold(
     path: str, version: int, task: str, names: tuple[str, ...]
 ) -> ThresholdFit | None:
-    runs = [run for run in _runs(path, version, task) if run.run in names]
-    if sum(run.test_accuracy.shape[1] > 0 for run in runs) == 0:
+    try:
+        return curves.best_threshold([r for r in _runs(path, version, task) if r.run in names])
+    except DataError:
         return None
-    return curves.best_threshold(runs)
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
@@ -63,6 +66,11 @@ def palette() -> figures.Palette:
     return figures.DARK if st.context.theme.type == "dark" else figures.LIGHT
 
 
+def controls() -> AbstractContextManager[Any]:
+    """The row of controls that change the whole page; wraps in a narrow window."""
+    return st.container(horizontal=True, vertical_alignment="bottom", gap="medium")
+
+
 def pick_task() -> str | None:
     """The task in force; None when nothing is scored yet (said on the page)."""
     runs = run_table(*key())
@@ -73,7 +81,7 @@ def pick_task() -> str | None:
             "`python -m premem_core demo --store store` for the demo study."
         )
         return None
-    task: str = st.selectbox("Task", tasks, key="task", bind="query-params")
+    task: str = st.selectbox("Task", tasks, key="task", bind="query-params", width=180)
     return task
 
 
@@ -82,26 +90,21 @@ def task_runs(task: str) -> list[RunScores]:
     return _runs(*key(), task)
 
 
-def pick_runs(runs: Sequence[RunScores], label: str) -> list[RunScores]:
+def pick_runs(runs: Sequence[RunScores]) -> list[RunScores]:
     """Which runs a page shows; all by default, and all when none is chosen."""
     labels = run_labels(runs)
-    st.caption(label)
-    # The button reads what its own content will say: the choice of the last run of the page.
-    chosen = [name for name in st.session_state.get("runs", labels) if name in labels]
-    text = (
-        f"All {len(runs)} runs"
-        if len(chosen) in (0, len(runs))
-        else f"{len(chosen)} of {len(runs)} runs"
-    )
-    with st.popover(text, width="stretch"):
+    # The button says what its own content, drawn after it, will hold.
+    earlier = st.session_state.get("runs") or st.query_params.get_all("runs")
+    n = len([name for name in earlier if name in labels]) or len(labels)
+    some = f"all {len(labels)}" if n == len(labels) else f"{n} of {len(labels)}"
+    with st.popover(f"Runs: {some}", width=180):
         chosen = st.multiselect(
-            label,
+            "Runs",
             list(labels),
             default=list(labels),
             format_func=labels.__getitem__,
             key="runs",
             bind="query-params",
-            label_visibility="collapsed",
         )
     return [run for run in runs if run.run in (chosen or labels)]
 
@@ -110,28 +113,32 @@ def pick_threshold(task: str, runs: Sequence[RunScores]) -> float:
     """t = log log PPL from a slider; by default the optimum over the given runs."""
     best = best_threshold(task, runs)
     start = round(float(np.clip(best.log_log_threshold, *SLIDER)), 2) if best else PAPER_GSM8K
-    t = float(st.session_state.get("t", start))
-    t = st.slider(
-        f"Memorized below perplexity {np.exp(np.exp(t)):.4f} (slider: t = log log PPL)",
+    t = float(st.session_state.get("t") or st.query_params.get("t") or start)
+    return st.slider(
+        f"Memorized below perplexity {perplexity(t)} (slider: t = log log PPL)",
         *SLIDER,
         value=start,
         step=0.01,
         key="t",
         bind="query-params",
+        width=420,
     )
-    if best:
-        st.caption(
-            f"Best fit at t = {signed(best.log_log_threshold)} "
-            f"(perplexity {np.exp(np.exp(best.log_log_threshold)):.4f}): "
-            f"identity R² {signed(best.identity_r2)}"
-        )
-    else:
-        st.caption("No run here has a test accuracy to fit t on: this is the paper's for GSM8K.")
-    return t
+
+
+def threshold_note(task: str, runs: Sequence[RunScores]) -> str:
+    """Where the best threshold of these runs lies, or why there is none."""
+    best = best_threshold(task, runs)
+    if not best:
+        return f"Too few test accuracies to fit t here; {signed(PAPER_GSM8K, 1)} is the paper's."
+    t = best.log_log_threshold
+    return (
+        f"Identity R² is best at t = {signed(t)} (perplexity {perplexity(t)}), "
+        f"with {signed(best.identity_r2)}."
+    )
 
 
 def best_threshold(task: str, runs: Sequence[RunScores]) -> ThresholdFit | None:
-    """The exact optimum of identity R² over these runs; None without test accuracies."""
+    """The exact optimum of identity R² over these runs; None with too few test accuracies."""
     return _best_threshold(*key(), task, tuple(run.run for run in runs))
 
 
@@ -139,7 +146,7 @@ def run_labels(runs: Sequence[RunScores]) -> dict[str, str]:
     """Run → what tells it from the others in few words; its own name where that is not enough."""
     short = {
         run.run: f"lr {run.learning_rate:g} · {run.epochs:g} epoch{'' if run.epochs == 1 else 's'}"
-        f" · {count(len(run.examples), 'example')}"
+        f" · {count(run.trained_on, 'example')}"
         for run in runs
     }
     counts = pd.Series(list(short.values())).value_counts()
@@ -160,6 +167,11 @@ def percent(value: float, half: float | None = None) -> str:
         return "–"
     interval = "" if half is None or np.isnan(half) else f" ± {half * 100:.1f}"
     return f"{value * 100:.1f}{interval} %"
+
+
+def perplexity(t: float) -> str:
+    """The perplexity that t = log log PPL stands for."""
+    return f"{np.exp(np.exp(t)):.4f}"
 
 
 def signed(value: float, digits: int = 3) -> str:

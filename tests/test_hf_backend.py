@@ -108,6 +108,19 @@ def test_draws_follow_the_nucleus_distribution():
                                           abs=2e-4)  # fmt: skip
 
 
+def test_a_nucleus_wider_than_the_shortcut_is_drawn_from_whole():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(400, 300, generator=generator)
+    uniforms = torch.rand(400, generator=generator)
+    for sharpness in (0.3, 3.0, 10.0):
+        probabilities, order = (logits * sharpness).softmax(-1).sort(-1, descending=True)
+        for row, token in enumerate(draw(logits, uniforms, 1 / sharpness, 0.9).tolist()):
+            size = int((probabilities[row].cumsum(-1) < 0.9).sum()) + 1
+            mass = probabilities[row, :size].cumsum(-1)
+            place = int((mass <= uniforms[row] * mass[-1]).sum())
+            assert token == order[row, place]
+
+
 def test_the_measured_frequency_of_a_token_is_its_probability(trained):
     prompt = PromptTemplate().fill(tiny.sums(0, 1)[0])[0]
     sampling = Sampling(samples=600, temperature=2.0, top_p=1.0, max_new_tokens=1)

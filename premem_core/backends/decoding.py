@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from premem_core.backends.hf import HFBackend
 
+MOST_LIKELY = 64  # tokens that nearly always hold the nucleus; sorting a whole vocabulary is slow
+
 
 class Stopper:
     """Knows when a row is finished, and cuts its text there.
@@ -127,13 +129,26 @@ def draw(
     """
     if temperature == 0:
         return logits.argmax(-1)
-    probabilities, order = (logits.float() / temperature).softmax(-1).sort(-1, descending=True)
+    probabilities = (logits.float() / temperature).softmax(-1)
+    if top_p < 1:
+        probabilities, order = _likely(probabilities, top_p)
+    else:
+        order = None
     mass = probabilities.cumsum(-1)
     kept = mass - probabilities < top_p
     total = (probabilities * kept).sum(-1)
     chosen = (mass <= (uniforms * total)[:, None]).sum(-1)
     chosen = chosen.minimum(kept.sum(-1) - 1)  # rounding must not step out of the nucleus
-    return order.gather(-1, chosen[:, None])[:, 0]
+    return chosen if order is None else order.gather(-1, chosen[:, None])[:, 0]
+
+
+def _likely(probabilities: "torch.Tensor", top_p: float) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """Each row's most likely tokens, descending, at least those that make up `top_p`."""
+    if probabilities.shape[-1] > MOST_LIKELY:
+        top = probabilities.topk(MOST_LIKELY, dim=-1)
+        if bool((top.values.sum(-1) >= top_p).all()):
+            return top.values, top.indices
+    return probabilities.sort(-1, descending=True)
 
 
 def _uniforms(seed: int, samples: int, steps: int) -> np.ndarray:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
 
 MOST_ROWS = 1024  # sequences decoded together, memory permitting
+MOST_ROWS_CPU = 192  # more only pushes keys and values out of the processor's cache
 TOKENS = 16_384  # tokens, padding included, in one forward pass of target_nll
 CACHE_BYTES = 2 * 2**30  # for keys and values, where free memory is not known
 
@@ -35,7 +36,8 @@ class HFBackend:
 
         self.device = device or _best_device()
         self.dtype = getattr(torch, dtype or ("float32" if self.device == "cpu" else "bfloat16"))
-        self.rows, self.tokens = MOST_ROWS, TOKENS  # both halved whenever memory runs out
+        self.rows = MOST_ROWS_CPU if self.device == "cpu" else MOST_ROWS
+        self.tokens = TOKENS  # both are halved whenever memory runs out
         try:
             self.tokenizer, model = _load(checkpoint, self.dtype)
         except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
