@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage. A user's mistake is one sentence on
 import json
 import math
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -135,42 +136,7 @@ def fit(
 
     Example: python -m premem_core fit --store store --task gsm8k --log-log-threshold -2.3 --json
     """
-    runs = curves.read_task(_existing(store), task)
-    threshold = log_log_threshold
-    if threshold is None:
-        threshold = curves.best_threshold(runs).log_log_threshold
-    points = curves.points([curves.curve(run, threshold) for run in runs])
-    x, y, train = (
-        points[name].to_numpy() for name in ("premem", "test_accuracy", "train_accuracy")
-    )
-    result = {
-        "task": task,
-        "log_log_threshold": threshold,
-        "threshold_source": "optimum of identity R²" if log_log_threshold is None else "given",
-        "identity_r2": fits.identity_r2(x, y),
-        "linear_r2": fits.linear_r2(x, y),
-        "train_accuracy_linear_r2": fits.linear_r2(train, y),
-        "train_accuracy_identity_r2": fits.identity_r2(train, y),
-        "n_runs": points["run"].nunique(),
-        "n_checkpoints": len(points),
-        "points": points[
-            ["run", "step", "premem", "test_accuracy", "train_accuracy", "memorized_share"]
-        ].to_dict("records"),
-    }
-    if as_json:
-        _print_json(result)
-        return
-    typer.echo(
-        points[["run", "step", "train_accuracy", "premem", "test_accuracy", "memorized_share"]]
-        .round(3)
-        .to_string(index=False)
-    )
-    typer.echo(
-        f"threshold t = {threshold:.3f} ({result['threshold_source']}); "
-        f"{result['n_checkpoints']} checkpoints of {result['n_runs']} runs\n"
-        f"identity R² of PM {result['identity_r2']:.3f}, linear R² {result['linear_r2']:.3f}; "
-        f"linear R² of plain train accuracy {result['train_accuracy_linear_r2']:.3f}"
-    )
+    _print_fit(_existing(store), task, log_log_threshold, as_json)
 
 
 @app.command()
@@ -209,6 +175,34 @@ def finetune(
         progress=_say,
     )
     _say(f"checkpoints are in {out}")
+
+
+@app.command()
+def demo(
+    store: StoreOption = Path("store"),
+    rebuild: Annotated[
+        bool, typer.Option(help="Make the study from nothing: train, sample, score.")
+    ] = False,
+    ship: Annotated[
+        Path | None, typer.Option(help="With --rebuild: copy what is shipped to this folder.")
+    ] = None,
+) -> None:
+    """Put the shipped demo study into a new store, or make it anew (20 minutes on two cores).
+
+    Example: python -m premem_core demo --store store
+    """
+    from premem_core import demo
+
+    if not rebuild:
+        demo.install(store)
+        return
+    started = time.monotonic()
+    home = Store(store)
+    demo.rebuild(home, _say)
+    _say(f"the whole study took {(time.monotonic() - started) / 60:.1f} minutes")
+    _print_fit(home, demo.TASK, None, as_json=False)
+    if ship:
+        demo.ship(home, ship)
 
 
 @app.command("import-published")
@@ -303,6 +297,45 @@ def jobs_cancel(run: str, store: StoreOption = Path("store")) -> None:
     from premem_core import jobs
 
     jobs.cancel(_existing(store), run)
+
+
+def _print_fit(store: Store, task: str, log_log_threshold: float | None, as_json: bool) -> None:
+    runs = curves.read_task(store, task)
+    threshold = log_log_threshold
+    if threshold is None:
+        threshold = curves.best_threshold(runs).log_log_threshold
+    points = curves.points([curves.curve(run, threshold) for run in runs])
+    x, y, train = (
+        points[name].to_numpy() for name in ("premem", "test_accuracy", "train_accuracy")
+    )
+    result = {
+        "task": task,
+        "log_log_threshold": threshold,
+        "threshold_source": "optimum of identity R²" if log_log_threshold is None else "given",
+        "identity_r2": fits.identity_r2(x, y),
+        "linear_r2": fits.linear_r2(x, y),
+        "train_accuracy_linear_r2": fits.linear_r2(train, y),
+        "train_accuracy_identity_r2": fits.identity_r2(train, y),
+        "n_runs": points["run"].nunique(),
+        "n_checkpoints": len(points),
+        "points": points[
+            ["run", "step", "premem", "test_accuracy", "train_accuracy", "memorized_share"]
+        ].to_dict("records"),
+    }
+    if as_json:
+        _print_json(result)
+        return
+    typer.echo(
+        points[["run", "step", "train_accuracy", "premem", "test_accuracy", "memorized_share"]]
+        .round(3)
+        .to_string(index=False)
+    )
+    typer.echo(
+        f"threshold t = {threshold:.3f} ({result['threshold_source']}); "
+        f"{result['n_checkpoints']} checkpoints of {result['n_runs']} runs\n"
+        f"identity R² of PM {result['identity_r2']:.3f}, linear R² {result['linear_r2']:.3f}; "
+        f"linear R² of plain train accuracy {result['train_accuracy_linear_r2']:.3f}"
+    )
 
 
 def _existing(path: Path) -> Store:

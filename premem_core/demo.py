@@ -6,19 +6,31 @@ them in settings that differ in learning rate, length and data size. All of it i
 
 import itertools
 import json
+import multiprocessing
+import os
 import random
 import shutil
+import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from premem_core import wordproblems
+from premem_core import checkpoints, jobs, wordproblems
+from premem_core.errors import JobError, StoreError
+from premem_core.scoring import ScoringSpec
+from premem_core.store import Store
 from premem_core.training import finetune
-from premem_core.types import Example
+from premem_core.types import Example, Sampling
 
 Progress = Callable[[str], None]
 
+TASK = "demo"
+SHIPPED = Path(__file__).parents[1] / "data" / "demo"
+SHIPPED_RUN = 1  # whose checkpoints are shipped, small enough to try the upload
+SCORED_PROBLEMS = 500  # of each run's training problems, so that all runs answer the same ones
+SAMPLING = Sampling(samples=5, temperature=0.8, top_p=0.95, max_new_tokens=160)
 TEST_PROBLEMS = 300
 PRETRAINING_STEPS = 3_500
 PRETRAINING_BATCH = 48
@@ -44,11 +56,11 @@ class Setting:
 
 # Rate, length and data size all vary, so that no other quantity lines the runs up by accident.
 SETTINGS = (
-    Setting(learning_rate=3e-3, epochs=24, problems=500, checkpoint_every=3),
-    Setting(learning_rate=1e-3, epochs=12, problems=500, checkpoint_every=3),
-    Setting(learning_rate=3e-4, epochs=9, problems=500, checkpoint_every=3),
-    Setting(learning_rate=3e-3, epochs=8, problems=1000, checkpoint_every=2),
-    Setting(learning_rate=3e-3, epochs=5, problems=1500, checkpoint_every=1),
+    Setting(learning_rate=3e-3, epochs=15, problems=1000, checkpoint_every=3),
+    Setting(learning_rate=3e-3, epochs=20, problems=500, checkpoint_every=4),
+    Setting(learning_rate=3e-3, epochs=5, problems=2000, checkpoint_every=1),
+    Setting(learning_rate=1e-3, epochs=5, problems=1000, checkpoint_every=1),
+    Setting(learning_rate=3e-4, epochs=5, problems=1000, checkpoint_every=1),
 )
 
 
@@ -61,25 +73,83 @@ def problems() -> tuple[list[Example], list[Example]]:
     return train, wordproblems.generate(TEST_PROBLEMS, TEST_SEED, exclude=seen, prefix="test-")
 
 
-def make_runs(work: Path, progress: Progress = print) -> list[Path]:
-    """Make the study's checkpoints in `work`; what an earlier call finished is kept.
+def install(store: Path) -> None:
+    """Put the shipped study into a new store.
 
-    Writes `train_<n>.jsonl` and `test.jsonl` (id, question, and answer: the solution, ending in
-    `#### <number>`, as in GSM8K's files), the base model in `base`, and one folder per setting in
-    `runs`.
-
-    Returns the runs' folders, in the order of SETTINGS.
+    Raises:
+        StoreError: there is a store already, or the study is not beside the package.
     """
-    work.mkdir(parents=True, exist_ok=True)
+    if (store / "premem.duckdb").exists():
+        raise StoreError(f"{store} is a store already; give a new folder with --store")
+    if not (SHIPPED / "store" / "premem.duckdb").exists():
+        raise StoreError(f"{SHIPPED} holds no demo study; make one with demo --rebuild")
+    shutil.copytree(SHIPPED / "store", store, dirs_exist_ok=True)
+
+
+def rebuild(store: Store, progress: Progress = print) -> None:
+    """Make the study from nothing in `store`; what an earlier call finished is kept.
+
+    `<store>/demo/` gets `train_<n>.jsonl` and `test.jsonl` (id, question, and answer: the
+    solution, ending in `#### <number>`, as in GSM8K's files), the base model in `base`, and one
+    folder per setting in `runs`. Each setting is fine-tuned and scored in a process of its own,
+    as many at a time as there are cores.
+    """
+    work = store.path / "demo"
+    work.mkdir(exist_ok=True)
     train, test = problems()
     for size in sorted({setting.problems for setting in SETTINGS}):
         write_jsonl(work / f"train_{size}.jsonl", train[:size])
     write_jsonl(work / "test.jsonl", test)
-    base = _made_once(work / "base", lambda out: pretrain(out, progress=progress))
-    return [
-        _made_once(work / "runs" / setting.name, _finetuning(base, train, setting, progress))
-        for setting in SETTINGS
-    ]
+    _made_once(work / "base", lambda out: pretrain(out, progress=progress))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), context, _one_thread) as pool:
+        for made in [pool.submit(_finetune_and_score, store.path, setting) for setting in SETTINGS]:
+            progress(made.result())
+
+
+def ship(store: Store, folder: Path) -> None:
+    """Copy what `install` needs, the problems and one run's checkpoints to `folder`."""
+    work, setting = store.path / "demo", SETTINGS[SHIPPED_RUN]
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "store").mkdir(parents=True)
+    shutil.copy(store.database, folder / "store")
+    shutil.copytree(store.path / "completions", folder / "store" / "completions")
+    shutil.copytree(work / "runs" / setting.name, folder / "runs" / setting.name)
+    for name in (f"train_{setting.problems}.jsonl", "test.jsonl"):
+        shutil.copy(work / name, folder)
+
+
+def _one_thread() -> None:
+    """Small models gain nothing from two threads; two processes are twice as fast."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _finetune_and_score(path: Path, setting: Setting) -> str:
+    """In a process of its own: one run's checkpoints, then their scores; what was done."""
+    store, (train, test) = Store(path), problems()
+    work, started = path / "demo", time.monotonic()
+    folder = _made_once(work / "runs" / setting.name, _finetuning(work / "base", train, setting))
+    made = time.monotonic() - started
+    spec = ScoringSpec(
+        run=setting.name, grader="gsm8k", sampling=SAMPLING, chunk_examples=SCORED_PROBLEMS
+    )
+    jobs.create(
+        store,
+        spec,
+        checkpoints.read_run(folder),
+        TASK,
+        train[:SCORED_PROBLEMS],
+        test,
+        trained_on=setting.problems,
+        resume=(path / "jobs" / setting.name).exists(),
+    )
+    end = jobs.execute(store, setting.name)
+    if end.state != "done":
+        raise JobError(f"{setting.name} could not be scored: {end.message}")
+    scored = time.monotonic() - started - made
+    return f"{setting.name}: fine-tuned in {made:.0f} s, scored in {scored:.0f} s"
 
 
 def write_jsonl(path: Path, examples: Iterable[Example]) -> None:
@@ -88,9 +158,7 @@ def write_jsonl(path: Path, examples: Iterable[Example]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def _finetuning(
-    base: Path, train: Sequence[Example], setting: Setting, progress: Progress
-) -> Callable[[Path], Path]:
+def _finetuning(base: Path, train: Sequence[Example], setting: Setting) -> Callable[[Path], Path]:
     return lambda out: finetune(
         base,
         train[: setting.problems],
@@ -99,7 +167,6 @@ def _finetuning(
         epochs=setting.epochs,
         batch_size=setting.batch_size,
         checkpoint_every=setting.checkpoint_every,
-        progress=lambda message: progress(f"{setting.name}: {message}"),
     )
 
 

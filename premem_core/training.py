@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from premem_core.errors import CheckpointError, DataError, UsageError
+from premem_core import causal_lm
+from premem_core.causal_lm import encode_pair
+from premem_core.errors import DataError, UsageError
 from premem_core.types import Example, PromptTemplate
 
 IGNORED = -100  # the label that torch's cross-entropy leaves out
@@ -77,7 +79,8 @@ def finetune(
     from transformers import Trainer, TrainingArguments, set_seed
 
     set_seed(seed)
-    model, tokenizer = _load(Path(base))
+    # float32 also on CUDA: AdamW's small updates would be lost in bfloat16 weights.
+    tokenizer, model = causal_lm.load(Path(base), torch.float32)
     longest = getattr(model.config, "max_position_embeddings", None)
     rows = [encode(tokenizer, e, template or PromptTemplate(), longest) for e in examples]
     if lora_rank is not None:
@@ -122,26 +125,22 @@ def encode(
 ) -> dict[str, list[int]]:
     """`input_ids` and `labels` of one example; labels are IGNORED outside of the target.
 
-    Prompt and target are tokenized once, together; a token belongs to the target when its last
-    character does. So a BOS in front changes nothing, and an EOS that a tokenizer appends is
-    never trained on (METHOD, section 8).
+    What a target token is, `causal_lm.encode_pair` says: a BOS in front changes nothing, and an
+    EOS that a tokenizer appends is never trained on.
 
     Raises:
         DataError: the target has no token, or the text has more than `longest` tokens.
     """
-    prompt, target = template.fill(example)
-    encoded = tokenizer(prompt + target, return_offsets_mapping=True)
-    ids = list(encoded["input_ids"])
-    inside = [end > len(prompt) for _, end in encoded["offset_mapping"]]
-    if not any(inside):
-        raise DataError(f"Example {example.id} has no target to train on; its solution is empty.")
+    try:
+        ids, first = encode_pair(tokenizer, *template.fill(example))
+    except DataError as error:
+        raise DataError(f"example '{example.id}' cannot be trained on: {error}") from error
     if longest is not None and len(ids) > longest:
         raise DataError(
             f"Example {example.id} has {len(ids)} tokens and the model takes {longest}; leave it "
             "out or shorten it."
         )
-    labels = [token if wanted else IGNORED for token, wanted in zip(ids, inside, strict=True)]
-    return {"input_ids": ids, "labels": labels}
+    return {"input_ids": ids, "labels": [IGNORED] * first + ids[first:]}
 
 
 def collate(rows: Sequence[dict[str, list[int]]]) -> dict[str, Any]:
@@ -166,30 +165,6 @@ def _check_positive(**values: float) -> None:
     for name, value in values.items():
         if not value > 0:
             raise UsageError(f"{name} is {value}; expected a number above 0.")
-
-
-def _load(base: Path) -> tuple[Any, Any]:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(base), trust_remote_code=False)
-        # float32 also on CUDA: AdamW's small updates would be lost in bfloat16 weights.
-        model = AutoModelForCausalLM.from_pretrained(
-            str(base), dtype=torch.float32, trust_remote_code=False, use_safetensors=True
-        )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(
-            f"{base} cannot be loaded ({reason}); expected a causal language model with its "
-            "tokenizer, saved as safetensors."
-        ) from error
-    if not tokenizer.is_fast:
-        raise CheckpointError(
-            f"{base} has a slow tokenizer, which gives no character offsets; save a fast one "
-            "(tokenizer.json) beside the weights."
-        )
-    return model, tokenizer
 
 
 def _with_adapter(model: Any, rank: int) -> Any:

@@ -14,8 +14,8 @@ STREAMLIT = {"ui.py", "score_form.py", "folder_upload.py"}
 # What each layer may import of premem_core, lowest first; a module may use any layer below its own.
 LAYERS = (
     {"errors", "types", "locks"},
-    {"metrics", "fits", "checkpoints", "store", "backends", "grading", "uploads", "wordproblems"},
-    {"datasets", "curves", "published", "training"},
+    {"metrics", "fits", "checkpoints", "store", "causal_lm", "grading", "uploads", "wordproblems"},
+    {"backends", "datasets", "curves", "published", "training"},
     {"scoring", "figures"},
     {"jobs"},
     {"ui", "folder_upload", "demo"},

@@ -165,7 +165,7 @@ def test_a_base_that_cannot_be_loaded_is_named(tmp_path):
 def test_examples_that_cannot_be_trained_on_are_named(base, tmp_path, tokenizer):
     with pytest.raises(DataError, match="no example"):
         finetune(base, [], tmp_path / "out", learning_rate=1e-3, epochs=10, batch_size=4)
-    with pytest.raises(DataError, match="Example 7 has no target"):
+    with pytest.raises(DataError, match="example '7' cannot be trained on"):
         encode(tokenizer, Example("7", "2+2?", "", ""), PromptTemplate(target="{solution}"))
     with pytest.raises(DataError, match=r"Example 8 has \d+ tokens and the model takes 50"):
         encode(tokenizer, Example("8", "2+2? " * 50, "4", "4"), TEMPLATE, longest=50)

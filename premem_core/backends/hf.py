@@ -4,8 +4,10 @@ import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from premem_core import causal_lm
 from premem_core.backends.decoding import Stopper, generate
-from premem_core.errors import CheckpointError, DataError
+from premem_core.causal_lm import encode_pair
+from premem_core.errors import DataError
 from premem_core.types import Checkpoint, Completion, Sampling, TargetScore
 
 if TYPE_CHECKING:
@@ -38,19 +40,9 @@ class HFBackend:
         self.dtype = getattr(torch, dtype or ("float32" if self.device == "cpu" else "bfloat16"))
         self.rows = MOST_ROWS_CPU if self.device == "cpu" else MOST_ROWS
         self.tokens = TOKENS  # both are halved whenever memory runs out
-        try:
-            self.tokenizer, model = _load(checkpoint, self.dtype)
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            raise CheckpointError(
-                f"{checkpoint.path} cannot be loaded ({lines[0]}); expected a causal language "
-                "model with its tokenizer, saved as safetensors"
-            ) from error
-        if not self.tokenizer.is_fast:
-            raise CheckpointError(
-                f"{checkpoint.path} has a slow tokenizer, which gives no character offsets; "
-                "save a fast one (tokenizer.json) beside the weights"
-            )
+        self.tokenizer, model = causal_lm.load(
+            checkpoint.path, self.dtype, adapter_base=checkpoint.adapter_base
+        )
         self.model = model.to(self.device).eval()
         self.takes_positions = "position_ids" in inspect.signature(self.model.forward).parameters
         self.end_tokens = _end_tokens(self.model, self.tokenizer)
@@ -67,14 +59,12 @@ class HFBackend:
     def target_nll(self, prompts: Sequence[str], targets: Sequence[str]) -> list[TargetScore]:
         """Mean NLL per target token, in nats (paper, section 3: PPL is its exponential).
 
-        Prompt and target are tokenized once, together; a token belongs to the target when its
-        last character does. So tokenizers with and without BOS agree, and a special token that
-        a tokenizer appends never counts.
+        What a target token is, `causal_lm.encode_pair` says.
 
         Raises:
             DataError: a target has no token that can be scored.
         """
-        pairs = [self._encode_pair(p, t) for p, t in zip(prompts, targets, strict=True)]
+        pairs = [encode_pair(self.tokenizer, p, t) for p, t in zip(prompts, targets, strict=True)]
         order = sorted(range(len(pairs)), key=lambda i: -len(pairs[i][0]))
         scores: dict[int, TargetScore] = {}
         while len(scores) < len(order):
@@ -154,18 +144,6 @@ class HFBackend:
             raise DataError("a prompt is empty for this tokenizer; give the template some text")
         return ids
 
-    def _encode_pair(self, prompt: str, target: str) -> tuple[list[int], int]:
-        """Token ids up to the target's end, and the index of the first target token."""
-        encoded = self.tokenizer(prompt + target, return_offsets_mapping=True)
-        ends = [end for _, end in encoded["offset_mapping"]]
-        inside = [i for i, end in enumerate(ends) if end > len(prompt)]
-        if not inside or inside[0] == 0:
-            raise DataError(
-                f"the target {target[:60]!r} has no token that follows a prompt token; "
-                "the prompt template and the solution must both be non-empty"
-            )
-        return list(encoded["input_ids"][: inside[-1] + 1]), inside[0]
-
     def _batch_nll(self, pairs: Sequence[tuple[list[int], int]]) -> list[TargetScore]:
         import torch
 
@@ -196,25 +174,6 @@ def _best_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _load(checkpoint: Checkpoint, dtype: "torch.dtype") -> tuple[Any, Any]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    safe = {"trust_remote_code": False, "use_safetensors": True}
-    base = checkpoint.adapter_base or str(checkpoint.path)
-    has_tokenizer = (checkpoint.path / "tokenizer_config.json").exists()
-    tokenizer = AutoTokenizer.from_pretrained(
-        str(checkpoint.path) if has_tokenizer else base, trust_remote_code=False
-    )
-    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, **safe)
-    if checkpoint.adapter_base:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, str(checkpoint.path))
-    return tokenizer, model
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
