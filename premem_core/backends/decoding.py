@@ -72,7 +72,6 @@ def generate(
 ) -> list[list[Completion]]:
     """`sampling.samples` completions of each of one batch of tokenized prompts."""
     import torch
-    from transformers import DynamicCache
 
     n = sampling.samples
     uniforms = torch.from_numpy(
@@ -80,7 +79,7 @@ def generate(
     ).to(backend.device)
     with torch.inference_mode():
         input_ids, mask = _left_padded(prompts, backend.device)
-        cache = DynamicCache(config=backend.model.config)
+        cache = _roomy_cache(backend.model.config)
         output = backend.forward(input_ids, mask, past_key_values=cache, use_cache=True)
         logits = output.logits[:, -1].repeat_interleave(n, dim=0)
         if n > 1:
@@ -98,7 +97,7 @@ def generate(
             alive = [line for line, row in enumerate(active) if not done[row]]
             if not alive or step + 1 == sampling.max_new_tokens:
                 break
-            if len(alive) <= 0.9 * len(active):  # compacting copies the cache, so not every time
+            if len(alive) <= 0.85 * len(active):  # compacting copies the cache, so not every time
                 keep = torch.tensor(alive, device=backend.device)
                 cache.batch_select_indices(keep)
                 tokens, mask, uniforms = tokens[keep], mask[keep], uniforms[keep]
@@ -149,6 +148,57 @@ def _likely(probabilities: "torch.Tensor", top_p: float) -> tuple["torch.Tensor"
         if bool((top.values.sum(-1) >= top_p).all()):
             return top.values, top.indices
     return probabilities.sort(-1, descending=True)
+
+
+def _roomy_cache(config: Any) -> Any:
+    """A DynamicCache whose full-attention layers keep spare room.
+
+    The library's layer copies all keys and values at every token to append one; with many rows
+    that costs more than reading the weights.
+    """
+    from transformers import DynamicCache
+    from transformers.cache_utils import DynamicLayer
+
+    class RoomyLayer(DynamicLayer):
+        room: tuple[Any, Any] | None = None  # buffers of which keys and values are the filled part
+
+        def update(self, key_states: Any, value_states: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
+            if not self.is_initialized:
+                self.lazy_initialization(key_states, value_states)
+            start = self.get_seq_length()
+            end = start + key_states.shape[-2]
+            if self.room is None or end > self.room[0].shape[-2]:
+                self.room = (
+                    _with_room(self.keys, key_states, start, end),
+                    _with_room(self.values, value_states, start, end),
+                )
+            for buffer, new in zip(self.room, (key_states, value_states), strict=True):
+                buffer[..., start:end, :] = new
+            self.keys, self.values = (buffer[..., :end, :] for buffer in self.room)
+            return self.keys, self.values
+
+        def batch_repeat_interleave(self, repeats: int) -> None:
+            super().batch_repeat_interleave(repeats)
+            self.room = None
+
+        def batch_select_indices(self, indices: Any) -> None:
+            super().batch_select_indices(indices)
+            self.room = None
+
+    cache = DynamicCache(config=config)
+    cache.layers = [
+        RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers
+    ]
+    return cache
+
+
+def _with_room(filled: Any, like: Any, start: int, end: int) -> Any:
+    """A buffer for `end` tokens and half as many again, that begins with what is filled."""
+    rows, heads, _, width = like.shape
+    buffer = like.new_empty(rows, heads, end + max(32, end // 2), width)
+    if start:
+        buffer[..., :start, :] = filled
+    return buffer
 
 
 def _uniforms(seed: int, samples: int, steps: int) -> np.ndarray:
