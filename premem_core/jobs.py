@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 from types import FrameType
@@ -34,6 +34,7 @@ from premem_core.backends import BACKENDS
 from premem_core.errors import CheckpointError, JobError, PrememError, UsageError
 from premem_core.grading import make_grader
 from premem_core.locks import flock, is_held
+from premem_core.progress import Progress, Tracker, write_json
 from premem_core.scoring import Chunk, Query, ScoringSpec
 from premem_core.store import Store
 from premem_core.types import Example, PromptTemplate, Run, RunRecord, Sampling
@@ -41,28 +42,6 @@ from premem_core.types import Example, PromptTemplate, Run, RunRecord, Sampling
 
 class Cancelled(BaseException):
     """The process was asked to stop (SIGTERM)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a job stands. `state` is queued, running, done, failed, cancelled or interrupted."""
-
-    run: str
-    state: str = "queued"
-    phase: str = ""
-    completions_done: int = 0
-    completions_total: int = 0
-    completions_per_second: float = 0.0
-    updated: float = field(default_factory=time.time)
-    pid: int = 0
-    message: str = ""
-
-    @property
-    def seconds_left(self) -> float | None:
-        """At the present rate; None while there is none."""
-        if self.state != "running" or not self.completions_per_second:
-            return None
-        return (self.completions_total - self.completions_done) / self.completions_per_second
 
 
 def check_spec(spec: ScoringSpec) -> None:
@@ -136,8 +115,8 @@ def create(
     )
     store.add_run(record, run.checkpoints)
     total = len(run.checkpoints) * len(splits) * spec.sampling.samples
-    _write_json(folder / "state.json", asdict(Progress(spec.run, completions_total=total)))
-    _write_json(folder / "job.json", wanted)  # last: its presence says that the job is whole
+    write_json(folder / "state.json", asdict(Progress(spec.run, completions_total=total)))
+    write_json(folder / "job.json", wanted)  # last: its presence says that the job is whole
     return folder
 
 
@@ -217,7 +196,7 @@ def execute(
     except BlockingIOError as error:
         raise JobError(f"the job '{run}' is running already in another process") from error
     except PrememError as error:
-        _write_json(folder / "state.json", asdict(_failed(progress(store, run), str(error))))
+        write_json(folder / "state.json", asdict(_failed(progress(store, run), str(error))))
         raise
 
 
@@ -231,7 +210,7 @@ def _execute(store: Store, folder: Path, on_progress: Callable[[Progress], None]
     work = {c.step: scoring.chunks(spec, c.step, queries) for c in run.checkpoints}
     store.commit_inbox()
     finished = store.committed_shards(spec.run)
-    tracker = _Tracker(folder, spec, work, finished, on_progress)
+    tracker = Tracker(folder, spec, work, finished, on_progress)
 
     def on_chunk(chunk: Chunk) -> None:
         store.commit_inbox()
@@ -260,60 +239,6 @@ def _execute(store: Store, folder: Path, on_progress: Callable[[Progress], None]
         tracker.end("failed", f"{type(error).__name__}: {error}")
         raise
     return tracker.end("failed" if failures else "done", "; ".join(failures))
-
-
-class _Tracker:
-    """Counts completions and keeps state.json true."""
-
-    def __init__(
-        self,
-        folder: Path,
-        spec: ScoringSpec,
-        work: dict[int, list[Chunk]],
-        finished: set[str],
-        on_progress: Callable[[Progress], None],
-    ) -> None:
-        self.file, self.samples, self.on_progress = (
-            folder / "state.json",
-            spec.sampling.samples,
-            on_progress,
-        )
-        everything = [chunk for members in work.values() for chunk in members]
-        self.started, self.done_before = (
-            time.monotonic(),
-            sum(self._completions(c) for c in everything if c.shard in finished),
-        )
-        self.order = {step: n for n, step in enumerate(work, start=1)}
-        self.now = Progress(
-            run=spec.run,
-            state="running",
-            completions_done=self.done_before,
-            completions_total=sum(self._completions(c) for c in everything),
-            pid=os.getpid(),
-        )
-
-    def checkpoint(self, step: int) -> None:
-        where = f"checkpoint {step} ({self.order[step]} of {len(self.order)})"
-        self._write(phase=f"{where}: loading")
-
-    def finished(self, chunk: Chunk) -> None:
-        what = "perplexities" if chunk.kind == "targets" else f"{chunk.split} samples"
-        where = f"checkpoint {chunk.step} ({self.order[chunk.step]} of {len(self.order)})"
-        done = self.now.completions_done + self._completions(chunk)
-        rate = (done - self.done_before) / (time.monotonic() - self.started)
-        self._write(phase=f"{where}: {what}", completions_done=done, completions_per_second=rate)
-
-    def end(self, state: str, message: str) -> Progress:
-        self._write(state=state, message=message, phase="")
-        return self.now
-
-    def _completions(self, chunk: Chunk) -> int:
-        return len(chunk.queries) * self.samples if chunk.kind == "samples" else 0
-
-    def _write(self, **changes: Any) -> None:
-        self.now = replace(self.now, updated=time.time(), **changes)
-        _write_json(self.file, asdict(self.now))
-        self.on_progress(self.now)
 
 
 @contextlib.contextmanager
@@ -427,9 +352,3 @@ def _read_queries(file: Path) -> list[Query]:
         )
         for row in pq.read_table(file).to_pylist()
     ]
-
-
-def _write_json(file: Path, content: dict[str, Any]) -> None:
-    part = file.with_suffix(".tmp")
-    part.write_text(json.dumps(content, indent=1))
-    part.replace(file)

@@ -17,7 +17,7 @@ import pyarrow as pa
 from premem_core import backends
 from premem_core.backends import Backend
 from premem_core.grading import Grader
-from premem_core.store import SAMPLES, TARGETS, write_shard
+from premem_core.shards import SAMPLES, TARGETS, write_shard
 from premem_core.types import Checkpoint, Example, PromptTemplate, Sampling
 
 Split = Literal["train", "test"]

@@ -10,7 +10,6 @@ inbox, and whoever next writes commits what waits there, exactly once.
 """
 
 import fcntl
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -18,41 +17,13 @@ from urllib.parse import quote
 
 import duckdb
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from premem_core.errors import StoreError
 from premem_core.locks import flock
+from premem_core.shards import SAMPLES, has_targets, run_of
 from premem_core.types import Checkpoint, Example, Grade, RunRecord
 
 Connection = duckdb.DuckDBPyConnection
-
-SAMPLES = pa.schema(
-    [
-        ("run", pa.string()),
-        ("step", pa.int64()),
-        ("split", pa.string()),
-        ("perturbation", pa.string()),
-        ("example", pa.int64()),
-        ("sample", pa.int32()),
-        ("completion", pa.string()),
-        ("extracted", pa.string()),
-        ("grade", pa.int8()),
-        ("tokens", pa.int32()),
-        ("finished", pa.bool_()),
-    ]
-)
-TARGETS = pa.schema(
-    [
-        ("run", pa.string()),
-        ("step", pa.int64()),
-        ("split", pa.string()),
-        ("perturbation", pa.string()),
-        ("example", pa.int64()),
-        ("nll", pa.float64()),
-        ("tokens", pa.int32()),
-    ]
-)
 
 
 def _create_tables(connection: Connection) -> None:
@@ -263,7 +234,7 @@ class Store:
 
     def _file_away(self, file: Path) -> None:
         with suppress(FileNotFoundError):  # another process was faster
-            run = pq.read_schema(file).metadata[b"run"].decode()
+            run = run_of(file)
             folder = self._completions(run)
             folder.mkdir(exist_ok=True)
             file.replace(folder / file.name)
@@ -346,17 +317,6 @@ class Store:
     ) -> pd.DataFrame:
         with self.reading() as connection:
             return connection.execute(query, parameters).df()[list(columns)]
-
-
-def write_shard(inbox: Path, name: str, run: str, table: pa.Table) -> None:
-    """Put a finished shard into an inbox: whole or not at all, and on disk when this returns."""
-    file = inbox / f"{name}.parquet"
-    part = file.with_suffix(".tmp")
-    with part.open("wb") as handle:
-        pq.write_table(table.replace_schema_metadata({"run": run}), handle, compression="zstd")
-        handle.flush()
-        os.fsync(handle.fileno())
-    part.replace(file)
 
 
 def _migrate(connection: Connection) -> None:
@@ -450,10 +410,8 @@ def _add_checkpoint(
 
 
 def _commit_shard(connection: Connection, file: Path) -> None:
-    schema = pq.read_schema(file)
-    run = schema.metadata[b"run"].decode()
-    connection.execute("INSERT INTO shards VALUES (?, ?)", [file.name, run])
-    if "nll" in schema.names:
+    connection.execute("INSERT INTO shards VALUES (?, ?)", [file.name, run_of(file)])
+    if has_targets(file):
         incoming = """SELECT run, step, split, perturbation, example, 0 AS samples, 0 AS correct,
             0 AS unparsed, 0 AS timeout, nll, tokens FROM read_parquet(?)"""
     else:

@@ -13,10 +13,11 @@ STREAMLIT = {"ui.py", "score_form.py", "folder_upload.py"}
 
 # What each layer may import of premem_core, lowest first; a module may use any layer below its own.
 LAYERS = (
-    {"errors", "types", "locks"},
+    {"errors", "types", "locks", "shards"},
     {"metrics", "fits", "checkpoints", "store", "causal_lm", "grading", "uploads", "wordproblems"},
     {"backends", "datasets", "curves", "published", "training"},
     {"scoring", "figures"},
+    {"progress"},
     {"jobs"},
     {"ui", "folder_upload", "demo"},
     {"score_form"},

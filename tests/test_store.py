@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from premem_core.errors import StoreError
-from premem_core.store import MIGRATIONS, SAMPLES, TARGETS, Store, write_shard
+from premem_core.shards import SAMPLES, TARGETS, write_shard
+from premem_core.store import MIGRATIONS, Store
 from premem_core.types import Checkpoint, Example, RunRecord
 
 SCHEMA = {
