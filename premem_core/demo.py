@@ -28,9 +28,9 @@ Progress = Callable[[str], None]
 
 TASK = "demo"
 SHIPPED = Path(__file__).parents[1] / "data" / "demo"
-SHIPPED_RUN = 1  # whose checkpoints are shipped, small enough to try the upload
+SHIPPED_RUN = 0  # whose checkpoints are shipped, small enough to try the upload
 SCORED_PROBLEMS = 500  # of each run's training problems, so that all runs answer the same ones
-SAMPLING = Sampling(samples=5, temperature=0.8, top_p=0.95, max_new_tokens=160)
+SAMPLING = Sampling(samples=5, temperature=0.8, top_p=0.95, max_new_tokens=128)
 TEST_PROBLEMS = 300
 PRETRAINING_STEPS = 3_500
 PRETRAINING_BATCH = 48
@@ -54,13 +54,14 @@ class Setting:
         return f"lr{rate}_ep{self.epochs}_n{self.problems}"
 
 
-# Rate, length and data size all vary, so that no other quantity lines the runs up by accident.
+# Rate, length and data size all vary, so that no other quantity lines the runs up by accident: from
+# hardly trained to every solution known by heart. The longest come first, to keep all cores busy.
 SETTINGS = (
     Setting(learning_rate=3e-3, epochs=15, problems=1000, checkpoint_every=3),
-    Setting(learning_rate=3e-3, epochs=20, problems=500, checkpoint_every=4),
-    Setting(learning_rate=3e-3, epochs=5, problems=2000, checkpoint_every=1),
+    Setting(learning_rate=3e-3, epochs=24, problems=500, checkpoint_every=4),
     Setting(learning_rate=1e-3, epochs=5, problems=1000, checkpoint_every=1),
-    Setting(learning_rate=3e-4, epochs=5, problems=1000, checkpoint_every=1),
+    Setting(learning_rate=3e-3, epochs=5, problems=2000, checkpoint_every=1),
+    Setting(learning_rate=3e-4, epochs=5, problems=500, checkpoint_every=1),
 )
 
 
@@ -77,13 +78,15 @@ def install(store: Path) -> None:
     """Put the shipped study into a new store.
 
     Raises:
-        StoreError: there is a store already, or the study is not beside the package.
+        StoreError: something is there already, or the study is not beside the package.
     """
-    if (store / "premem.duckdb").exists():
-        raise StoreError(f"{store} is a store already; give a new folder with --store")
+    if store.exists() and (not store.is_dir() or any(store.iterdir())):
+        raise StoreError(f"{store} is there already and not empty; give a new folder with --store")
     if not (SHIPPED / "store" / "premem.duckdb").exists():
         raise StoreError(f"{SHIPPED} holds no demo study; make one with demo --rebuild")
-    shutil.copytree(SHIPPED / "store", store, dirs_exist_ok=True)
+    unfinished = store.with_name(f"{store.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.copytree(SHIPPED / "store", unfinished).rename(store)
 
 
 def rebuild(store: Store, progress: Progress = print) -> None:
@@ -108,7 +111,13 @@ def rebuild(store: Store, progress: Progress = print) -> None:
 
 
 def ship(store: Store, folder: Path) -> None:
-    """Copy what `install` needs, the problems and one run's checkpoints to `folder`."""
+    """Copy what `install` needs, the problems and one run's checkpoints to `folder`.
+
+    Raises:
+        StoreError: the folder holds something else than a shipped study.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / "store").is_dir():
+        raise StoreError(f"{folder} holds something else than a demo study; give a new folder")
     work, setting = store.path / "demo", SETTINGS[SHIPPED_RUN]
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "store").mkdir(parents=True)

@@ -1,5 +1,6 @@
 """The whole path in a real Chromium: upload, score, watch, see the curve, move the threshold."""
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import tiny
 from playwright.sync_api import Browser, Page, expect
 
+from premem_core import demo
 from premem_core.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +47,24 @@ def page(chromium: Browser) -> Iterator[Page]:
     assert outside == []
 
 
+@pytest.fixture
+def shots(page: Page) -> Callable[[str], None]:
+    """Saves what the page shows to $PREMEM_SCREENSHOTS, where that is set."""
+
+    def shoot(name: str) -> None:
+        if folder := os.environ.get("PREMEM_SCREENSHOTS"):
+            page.wait_for_timeout(1500)
+            page.screenshot(path=f"{folder}/{name}.png", full_page=True)
+
+    return shoot
+
+
+def fill(page: Page, role: str, name: str, text: str) -> None:
+    box = page.get_by_role(role, name=name, exact=True)
+    box.fill(text)
+    box.press("Enter")
+
+
 def metric(page: Page, label: str, nth: int = 0) -> str:
     box = page.get_by_test_id("stMetric").filter(has_text=label).nth(nth)
     return box.get_by_test_id("stMetricValue").inner_text()
@@ -55,36 +75,41 @@ def test_an_empty_store_says_what_to_do_next(page, url):
     expect(page.get_by_text("Nothing is scored yet")).to_be_visible(timeout=30_000)
 
 
-def test_an_uploaded_run_becomes_a_curve_and_a_fit(page, url, store, run_dir, data):
-    train, test = data
+def test_the_uploaded_demo_run_becomes_a_curve_and_a_fit(page, url, store, shots):
+    setting = demo.SETTINGS[demo.SHIPPED_RUN]
+    run = demo.SHIPPED / "runs" / setting.name
     page.goto(f"{url}/score")
     page.get_by_role("button", name="Choose a run’s folder").wait_for(timeout=30_000)
-    page.locator("input[type=file][webkitdirectory]").set_input_files(run_dir)
+    page.locator("input[type=file][webkitdirectory]").set_input_files(run)
     expect(page.get_by_label("or its folder on this machine")).to_have_value(
-        str(store.path / "checkpoints" / run_dir.name), timeout=30_000
+        str(store.path / "checkpoints" / run.name), timeout=60_000
     )
-    for number, file in enumerate((train, test)):
+    for number, name in enumerate((f"train_{setting.problems}.jsonl", "test.jsonl")):
         uploader = page.get_by_test_id("stFileUploader").nth(number)
-        uploader.locator("input[type=file]").set_input_files(file)
-    expect(page.get_by_text("0+0?")).to_be_visible(timeout=30_000)
-    expect(page.get_by_text("3 checkpoints", exact=False).last).to_be_visible()
-    expect(page.get_by_text("40 test", exact=False)).to_be_visible()
-    task = page.get_by_role("textbox", name="Task", exact=True)
-    task.fill("sums")
-    task.press("Enter")
+        uploader.locator("input[type=file]").set_input_files(demo.SHIPPED / name)
+    expect(page.get_by_text("300 test", exact=False)).to_be_visible(timeout=30_000)
+    question = demo.problems()[0][0].question
+    assert page.get_by_test_id("stCode").first.inner_text().startswith(question)
+    fill(page, "textbox", "Task", "demo")
+    fill(page, "spinbutton", "Samples per problem", "1")
     page.get_by_text("Prompt template and sampling").click()
-    page.get_by_label("Longest completion, tokens").fill("30")
-    page.get_by_label("Longest completion, tokens").press("Enter")
+    fill(page, "spinbutton", "Longest completion, tokens", "128")
+    expect(page.get_by_text("6,500 completions", exact=False)).to_be_visible()
+    shots("score")
     page.get_by_role("button", name="Start scoring").click()
 
-    job = page.locator(".st-key-job-" + run_dir.name)
-    expect(job.get_by_text(re.compile("running|done"))).to_be_visible(timeout=30_000)
+    job = page.locator(".st-key-job-" + run.name)
+    expect(job.get_by_text(f"{run.name}: running")).to_be_visible(timeout=60_000)
+    expect(job.get_by_text(re.compile("[1-9][0-9,]* of 6,500 completions"))).to_be_visible(
+        timeout=120_000
+    )
+    shots("job")
     page.reload()
-    expect(job.get_by_text(f"{run_dir.name}: done")).to_be_visible(timeout=120_000)
-    expect(job.get_by_text("1,320 of 1,320 completions")).to_be_visible()
+    expect(job.get_by_text(f"{run.name}: done")).to_be_visible(timeout=300_000)
+    expect(job.get_by_text("6,500 of 6,500 completions")).to_be_visible()
 
     page.goto(f"{url}/curves")
-    expect(page.get_by_text("expect")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("on new problems")).to_be_visible(timeout=30_000)
     chart = page.locator(".js-plotly-plot")
     expect(chart).to_be_visible(timeout=30_000)
     names = chart.evaluate("plot => plot.data.filter(t => t.name).map(t => t.name)")
@@ -92,19 +117,19 @@ def test_an_uploaded_run_becomes_a_curve_and_a_fit(page, url, store, run_dir, da
         "memorized share", "train accuracy", "masked accuracy", "pre-memorization accuracy",
         "test accuracy",
     ]  # fmt: skip
-    steps = chart.evaluate("plot => plot.data.find(t => t.name == 'test accuracy').x")
-    assert len(steps) == 3 or steps["bdata"]
+    shots("curve")
 
     page.goto(f"{url}/fits")
-    expect(page.get_by_text("Over 3 checkpoints of 1 run,")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("Over 5 checkpoints of 1 run,")).to_be_visible(timeout=30_000)
     before = metric(page, "Identity R²")
     slider = page.get_by_role("slider")
     slider.focus()
-    for _ in range(8):
-        slider.press("PageDown")
+    for _ in range(12):
+        slider.press("PageUp")
     expect(page).to_have_url(re.compile(r"t=-"))
     expect(page.get_by_test_id("stMetricValue").first).not_to_have_text(before, timeout=15_000)
     after, address = metric(page, "Identity R²"), page.url
+    shots("fit")
 
     page.goto("about:blank")
     page.goto(address)

@@ -1,0 +1,107 @@
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from premem_core import checkpoints, curves, datasets, demo, fits
+from premem_core.errors import StoreError
+from premem_core.grading import make_grader
+from premem_core.store import Store
+from premem_core.types import Grade
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Store:
+    folder = tmp_path_factory.mktemp("demo") / "store"
+    demo.install(folder)
+    return Store(folder)
+
+
+def test_the_shipped_study_is_as_large_as_it_says(store):
+    runs = curves.read_task(store, demo.TASK)
+    assert len(runs) == len(demo.SETTINGS) >= 4
+    assert all(len(run.steps) >= 5 for run in runs)
+    assert all(len(run.examples) >= 500 and run.test_accuracy.shape[1] >= 300 for run in runs)
+    assert all(run.samples >= 5 for run in runs)
+    size = sum(f.stat().st_size for f in demo.SHIPPED.rglob("*") if f.is_file())
+    assert size < 25 * 2**20
+
+
+def test_in_the_shipped_study_premem_accuracy_predicts_and_train_accuracy_does_not(store):
+    runs = curves.read_task(store, demo.TASK)
+    best = curves.best_threshold(runs)
+    points = curves.points([curves.curve(run, best.log_log_threshold) for run in runs])
+    premem, train, test = (
+        points[c].to_numpy() for c in ("premem", "train_accuracy", "test_accuracy")
+    )
+    assert fits.identity_r2(premem, test) > 0.85
+    assert fits.linear_r2(premem, test) > fits.linear_r2(train, test) + 0.2
+    assert fits.identity_r2(train, test) < 0
+
+
+def test_the_shipped_scores_are_those_of_the_shipped_completions(store):
+    """Grading the completions again gives every count of the store."""
+    setting = demo.SETTINGS[demo.SHIPPED_RUN]
+    step = store.checkpoints(setting.name)["step"].iloc[-1]
+    rows = store.completions(setting.name, step, "train")
+    answers = store.examples(demo.TASK, "train").set_index("example")["answer"]
+    with make_grader("gsm8k") as grader:
+        grades = grader.grade(rows["completion"].tolist(), answers[rows["example"]].tolist())
+    assert [g.grade for g in grades] == rows["grade"].tolist()
+    scores = store.scores(demo.TASK).query("run == @setting.name and step == @step")
+    correct = rows[rows["grade"] == Grade.CORRECT].groupby("example").size()
+    train = scores[scores["split"] == "train"].set_index("example")["correct"]
+    assert correct.reindex(train.index, fill_value=0).tolist() == train.tolist()
+
+
+def test_the_shipped_run_can_be_scored_from_its_folder():
+    setting = demo.SETTINGS[demo.SHIPPED_RUN]
+    run = checkpoints.read_run(demo.SHIPPED / "runs" / setting.name)
+    assert len(run.checkpoints) >= 5
+    assert run.learning_rate == pytest.approx(setting.learning_rate)
+    train = datasets.read_examples(demo.SHIPPED / f"train_{setting.problems}.jsonl")
+    assert [e.id for e in train.examples] == [e.id for e in demo.problems()[0][: setting.problems]]
+
+
+def test_nothing_of_the_machine_that_made_it_is_shipped():
+    for file in demo.SHIPPED.rglob("*"):
+        if file.is_file():
+            content = file.read_bytes()
+            assert str(Path.home()).encode() + b"/" not in content
+            assert str(demo.SHIPPED.parents[1]).encode() not in content
+            assert b"/tmp/" not in content
+
+
+def test_the_demo_never_overwrites_a_store(store, tmp_path):
+    with pytest.raises(StoreError, match="not empty"):
+        demo.install(store.path)
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(StoreError, match="something else"):
+        demo.ship(store, tmp_path)
+    assert (tmp_path / "precious.txt").exists()
+
+
+@pytest.mark.slow
+def test_a_rebuild_makes_what_is_shipped_and_a_second_one_adds_nothing(tmp_path, monkeypatch):
+    """The same code with a base that saw little and two short runs."""
+    settings = tuple(demo.Setting(rate, 1, 500, 1) for rate in (3e-3, 1e-3))
+    monkeypatch.setattr(demo, "SETTINGS", settings)
+    monkeypatch.setattr(demo, "problems", partial(_problems, demo.problems()))
+    monkeypatch.setattr(demo, "pretrain", partial(demo.pretrain, steps=40))
+    store = Store(tmp_path / "store")
+    demo.rebuild(store)
+    runs = curves.read_task(store, demo.TASK)
+    assert [(r.run, len(r.steps), len(r.examples)) for r in runs] == [
+        (s.name, 1, demo.SCORED_PROBLEMS) for s in reversed(settings)
+    ]
+    assert json.loads((store.path / "demo/test.jsonl").read_text().splitlines()[0])["question"]
+    shards = {s.name: store.committed_shards(s.name) for s in settings}
+    demo.rebuild(store)
+    assert {s.name: store.committed_shards(s.name) for s in settings} == shards
+    demo.ship(store, tmp_path / "shipped")
+    assert (tmp_path / "shipped" / "store" / "premem.duckdb").exists()
+
+
+def _problems(problems):
+    return problems
