@@ -60,10 +60,13 @@ def check_checkpoint(checkpoint: Checkpoint) -> None:
     path = checkpoint.path
     index = path / "model.safetensors.index.json"
     if index.exists():
-        files = sorted({path / name for name in _read_json(index).get("weight_map", {}).values()})
+        names = {str(name) for name in _read_json(index).get("weight_map", {}).values()}
+        if outside := [name for name in names if Path(name).name != name]:
+            raise CheckpointError(f"{index} names {outside[0]!r}; expected files beside it")
+        files = sorted(path / name for name in names)
     else:
-        names = ("adapter_model.safetensors", "model.safetensors")
-        files = [path / name for name in names if (path / name).exists()][:1]
+        single = ("adapter_model.safetensors", "model.safetensors")
+        files = [path / name for name in single if (path / name).exists()][:1]
     if not files:
         pickled = [p.name for p in path.glob("*.bin") if p.name.startswith(PICKLED)]
         if pickled:

@@ -32,7 +32,7 @@ SHIPPED_RUN = 0  # whose checkpoints are shipped, small enough to try the upload
 SCORED_PROBLEMS = 500  # of each run's training problems, so that all runs answer the same ones
 SAMPLING = Sampling(samples=5, temperature=0.8, top_p=0.95, max_new_tokens=128)
 TEST_PROBLEMS = 300
-PRETRAINING_STEPS = 3_500
+PRETRAINING_STEPS = 3_000
 PRETRAINING_BATCH = 48
 TRAIN_SEED, TEST_SEED = 101, 202
 

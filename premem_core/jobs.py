@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from hashlib import sha256
@@ -93,13 +94,18 @@ def create(
     if (folder / "job.json").exists():
         if not resume:
             raise JobError(
-                f"the run '{spec.run}' is already in {store.path}; continue it with --resume or "
-                "choose another name with --run"
+                f"the run '{spec.run}' is already in {store.path}; resume it (--resume) or give "
+                "this one another name (--run)"
             )
         _check_same(spec.run, json.loads((folder / "job.json").read_text()), wanted)
         return folder
-    if spec.run in set(store.runs()["run"]):
-        raise JobError(f"the run '{spec.run}' is already in {store.path}; choose another name")
+    # Registered without a job: imported, or a start that was killed before its end, which goes on.
+    known = store.runs().set_index("run")["source"]
+    if spec.run in known and (known[spec.run] != "scored" or store.committed_shards(spec.run)):
+        raise JobError(
+            f"the run '{spec.run}' is already in {store.path}, and not from a job that could be "
+            "resumed; give this one another name (--run)"
+        )
     numbers = store.add_examples(task, "train", train) + store.add_examples(task, "test", test)
     splits = ["train"] * len(train) + ["test"] * len(test)
     folder.mkdir(parents=True, exist_ok=True)
@@ -228,9 +234,12 @@ def _execute(store: Store, folder: Path, on_progress: Callable[[Progress], None]
                         scoring.score_checkpoint(
                             spec, checkpoint, todo, grader, store.path / "inbox", on_chunk
                         )
-                    except PrememError as error:
-                        failures.append(f"checkpoint {checkpoint.step}: {error}")
-                        store.set_checkpoint_state(spec.run, checkpoint.step, "failed", str(error))
+                    except OSError:
+                        raise  # the disk, not this checkpoint
+                    except Exception as error:
+                        reason = _reason(error)
+                        failures.append(f"checkpoint {checkpoint.step}: {reason}")
+                        store.set_checkpoint_state(spec.run, checkpoint.step, "failed", reason)
                         continue
                 store.set_checkpoint_state(spec.run, checkpoint.step, "scored")
     except (Cancelled, KeyboardInterrupt):
@@ -239,6 +248,14 @@ def _execute(store: Store, folder: Path, on_progress: Callable[[Progress], None]
         tracker.end("failed", f"{type(error).__name__}: {error}")
         raise
     return tracker.end("failed" if failures else "done", "; ".join(failures))
+
+
+def _reason(error: Exception) -> str:
+    """Our own errors speak for themselves; of others the log keeps the whole story."""
+    if isinstance(error, PrememError):
+        return str(error)
+    traceback.print_exception(error)
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 @contextlib.contextmanager

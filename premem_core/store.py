@@ -138,11 +138,15 @@ class Store:
         return flock(self.path / "premem.lock", kind)
 
     def _connect(self, read_only: bool) -> Connection:
-        return duckdb.connect(
-            str(self.database),
-            read_only=read_only,
-            config={"autoinstall_known_extensions": False, "autoload_known_extensions": False},
-        )
+        config = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+        try:
+            return duckdb.connect(str(self.database), read_only=read_only, config=dict(config))
+        except duckdb.Error as error:
+            reason = str(error).splitlines()[0]
+            raise StoreError(
+                f"{self.database} cannot be opened ({reason}); close other programs that use it, "
+                "or restore it from a copy"
+            ) from error
 
     def version(self) -> int:
         """A counter that each commit raises: the key of every cache."""

@@ -164,7 +164,7 @@ class HFBackend:
                 losses = torch.nn.functional.cross_entropy(
                     logits[row, at - 1].float(), input_ids[row, at], reduction="none"
                 )
-                scores.append(TargetScore(float(losses.double().mean()), len(at)))
+                scores.append(TargetScore(float(losses.cpu().double().mean()), len(at)))
             return scores
 
 

@@ -1,6 +1,7 @@
 """A real Chromium, and real Streamlit servers on free ports of 127.0.0.1."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -37,10 +38,11 @@ class Server:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
+    path = shutil.which(os.environ.get("CHROMIUM", "chromium"))
+    if path is None:
+        pytest.skip("there is no Chromium here; install it, or set CHROMIUM to a Chrome's path")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=CHROMIUM_FLAGS
-        )
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
         yield browser
         browser.close()
 
