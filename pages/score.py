@@ -32,16 +32,17 @@ if folder and train_file:
         test = datasets.read_examples(test_file, fields).examples if test_file else ()
     except PrememError as error:
         st.error(str(error))
+        score_form.jobs_panel()
         st.stop()
 
     st.subheader("What is measured")
     a, b, c, d = st.columns(4)
     name = a.text_input("Name of the run", run.path.resolve().name)
     task = b.text_input(
-        "Task", train_file.parent.name, help="Runs of one task are fitted together."
+        "Task", score_form.likely_task(train_file), help="Runs of one task are fitted together."
     )
     grader = c.selectbox(
-        "Grader", GRADERS, index=GRADERS.index(score_form.likely_grader(train.fields))
+        "Grader", GRADERS, index=GRADERS.index(datasets.likely_grader(train.fields))
     )
     samples = d.number_input("Samples per problem", 1, 100, 5)
     with st.expander("Prompt template and sampling"):
@@ -52,7 +53,7 @@ if folder and train_file:
         top_p = c.number_input("Top p", 0.01, 1.0, 0.95, 0.01)
         tokens = d.number_input("Longest completion, tokens", 1, 8192, 512)
         stop = d.text_input("Ends a completion", repr(PromptTemplate().stop[0])[1:-1])
-    template = PromptTemplate(prompt, target, (stop.replace("\\n", "\n"),))
+    template = PromptTemplate(prompt, target, (stop.replace("\\n", "\n"),) if stop else ())
     spec = ScoringSpec(
         run=name,
         grader=grader,
@@ -82,5 +83,4 @@ if folder and train_file:
 else:
     st.info("Choose a run's folder and its training problems to see what would be measured.")
 
-st.subheader("Jobs")
 score_form.jobs_panel()

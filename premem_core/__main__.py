@@ -48,7 +48,10 @@ def score(
         typer.Option(help="Runs of one task are fitted together; default: the data's folder."),
     ] = None,
     backend: Annotated[str, typer.Option(help="hf (transformers).")] = "hf",
-    grader: Annotated[str, typer.Option(help="gsm8k, math or paper.")] = "gsm8k",
+    grader: Annotated[
+        str | None,
+        typer.Option(help="gsm8k, math or paper; default: math where the answer is boxed."),
+    ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Completions per problem.")] = 5,
     temperature: Annotated[float, typer.Option(min=0)] = 0.8,
     top_p: Annotated[float, typer.Option(min=0.01, max=1)] = 0.95,
@@ -83,11 +86,13 @@ def score(
     trains = datasets.draw(train_data.examples, train_sample, seed)
     tests = test_data.examples if test_data else ()
     template = PromptTemplate(
-        _unescaped(prompt_template), _unescaped(target_template), (_unescaped(stop),)
+        _unescaped(prompt_template),
+        _unescaped(target_template),
+        (_unescaped(stop),) if stop else (),
     )
     spec = ScoringSpec(
         run=run or run_dir.resolve().name,
-        grader=grader,
+        grader=grader or datasets.likely_grader(fields),
         backend=backend,
         template=template,
         sampling=Sampling(samples, temperature, top_p, max_new_tokens, seed),
@@ -104,6 +109,7 @@ def score(
     if len(trains) < len(train_data.examples):
         _say(f"scored of the train problems: {len(trains)}, drawn at random")
     total = len(checkpoints_of_run.checkpoints) * (len(trains) + len(tests)) * samples
+    _say(f"grader: {spec.grader}")
     _say(f"completions to draw: {total:,}")
     if dry_run:
         return

@@ -25,25 +25,44 @@ def load(path: Path, dtype: "torch.dtype", *, adapter_base: str | None = None) -
         tokenizer = AutoTokenizer.from_pretrained(
             str(path) if has_tokenizer else base, trust_remote_code=False
         )
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            base, dtype=dtype, trust_remote_code=False, use_safetensors=True
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            base,
+            dtype=dtype,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
         )
+        model, report = loaded
+        missing = list(report["missing_keys"])
         if adapter_base:
-            from peft import PeftModel
-
-            model = PeftModel.from_pretrained(model, str(path))
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+            model, adapter_missing = _with_adapter(model, path)
+            missing += adapter_missing
+    except Exception as error:  # whatever a library finds wrong with a file is the file's fault
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
             f"{path} cannot be loaded ({reason}); expected a causal language model with its "
             "tokenizer, saved as safetensors"
         ) from error
+    if missing:
+        raise CheckpointError(
+            f"{path} lacks {len(missing)} weights of its model ({sorted(missing)[0]} is one), "
+            "which would be random; save the whole model again"
+        )
     if not tokenizer.is_fast:
         raise CheckpointError(
             f"{path} has a slow tokenizer, which gives no character offsets; save a fast one "
             "(tokenizer.json) beside the weights"
         )
     return tokenizer, model
+
+
+def _with_adapter(model: Any, path: Path) -> tuple[Any, list[str]]:
+    from peft import PeftConfig, PeftModel
+
+    adapted = PeftModel(model, PeftConfig.from_pretrained(str(path)))
+    report = adapted.load_adapter(str(path), adapter_name="default")
+    # Only the adapter's own weights: the base model's are not in its file.
+    return adapted, [key for key in report.missing_keys if "lora_" in key]
 
 
 def encode_pair(tokenizer: Any, prompt: str, target: str) -> tuple[list[int], int]:

@@ -6,6 +6,7 @@ run code when they are loaded: they are never touched.
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,15 @@ from premem_core.types import Checkpoint, Run
 
 STEP = re.compile(r"checkpoint-(\d+)")
 PICKLED = ("pytorch_model", "adapter_model")
+
+
+@dataclass(frozen=True, slots=True)
+class _TrainerState:
+    step: int = 0
+    epoch: float | None = None
+    epochs: float | None = None
+    batch_size: int | None = None
+    learning_rates: tuple[float, ...] = ()
 
 
 def read_run(path: Path, *, check: bool = True) -> Run:
@@ -30,7 +40,7 @@ def read_run(path: Path, *, check: bool = True) -> Run:
         raise CheckpointError(f"{path} is not a folder; give a run's folder with checkpoint-<step>")
     folders = {int(m[1]): p for p in path.iterdir() if (m := STEP.fullmatch(p.name))}
     if not folders and _is_checkpoint(path):
-        folders = {_trainer_state(path).get("global_step", 0): path}
+        folders = {_trainer_state(path).step: path}
     if not folders:
         raise CheckpointError(
             f"{path} holds no checkpoint; expected folders named checkpoint-<step>, "
@@ -40,14 +50,13 @@ def read_run(path: Path, *, check: bool = True) -> Run:
     if check:
         for checkpoint in checkpoints:
             check_checkpoint(checkpoint)
-    state = _trainer_state(checkpoints[-1].path)
-    rates = [e["learning_rate"] for e in state.get("log_history", []) if "learning_rate" in e]
+    last = _trainer_state(checkpoints[-1].path)
     return Run(
         path=path,
         checkpoints=checkpoints,
-        learning_rate=max(rates, default=None),
-        epochs=state.get("num_train_epochs"),
-        batch_size=state.get("train_batch_size"),
+        learning_rate=max(last.learning_rates, default=None),
+        epochs=last.epochs,
+        batch_size=last.batch_size,
     )
 
 
@@ -60,7 +69,10 @@ def check_checkpoint(checkpoint: Checkpoint) -> None:
     path = checkpoint.path
     index = path / "model.safetensors.index.json"
     if index.exists():
-        names = {str(name) for name in _read_json(index).get("weight_map", {}).values()}
+        weights = _read_json(index).get("weight_map")
+        if not isinstance(weights, dict) or not weights:
+            raise CheckpointError(f"{index} names no weights; copy or save the checkpoint again")
+        names = {str(name) for name in weights.values()}
         if outside := [name for name in names if Path(name).name != name]:
             raise CheckpointError(f"{index} names {outside[0]!r}; expected files beside it")
         files = sorted(path / name for name in names)
@@ -86,12 +98,11 @@ def check_checkpoint(checkpoint: Checkpoint) -> None:
 
 def _read_checkpoint(path: Path, step: int) -> Checkpoint:
     state = _trainer_state(path)
-    rates = [e["learning_rate"] for e in state.get("log_history", []) if "learning_rate" in e]
     return Checkpoint(
         path=path,
         step=step,
-        epoch=state.get("epoch"),
-        learning_rate=rates[-1] if rates else None,
+        epoch=state.epoch,
+        learning_rate=state.learning_rates[-1] if state.learning_rates else None,
         adapter_base=_adapter_base(path),
     )
 
@@ -100,15 +111,35 @@ def _is_checkpoint(path: Path) -> bool:
     return (path / "config.json").exists() or (path / "adapter_config.json").exists()
 
 
-def _trainer_state(path: Path) -> dict[str, Any]:
+def _trainer_state(path: Path) -> _TrainerState:
     file = path / "trainer_state.json"
-    return _read_json(file) if file.exists() else {}
+    if not file.exists():
+        return _TrainerState()
+    state = _read_json(file)
+    try:
+        rates = [e["learning_rate"] for e in state.get("log_history", []) if "learning_rate" in e]
+        return _TrainerState(
+            step=int(state.get("global_step", 0)),
+            epoch=_number(state.get("epoch")),
+            epochs=_number(state.get("num_train_epochs")),
+            batch_size=state.get("train_batch_size") and int(state["train_batch_size"]),
+            learning_rates=tuple(float(rate) for rate in rates),
+        )
+    except (TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{file} is not what transformers' Trainer writes ({error}); copy it again, or delete "
+            "it to do without the epoch and the learning rate"
+        ) from error
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file} is not readable JSON ({error}); save it again") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{file} holds {type(content).__name__}, expected a JSON object")
@@ -120,7 +151,7 @@ def _adapter_base(path: Path) -> str | None:
     if not file.exists():
         return None
     base = _read_json(file).get("base_model_name_or_path")
-    if not base:
+    if not isinstance(base, str) or not base:
         raise CheckpointError(f"{file} names no base_model_name_or_path; add the base model's path")
     # A relative base (an uploaded run) lies beside the checkpoints, not in the working directory.
     for folder in (path, path.parent):

@@ -208,6 +208,11 @@ def detect_fields(path: Path) -> Fields:
     return _cannot_detect(path, "where the final answer is", columns)
 
 
+def likely_grader(fields: Fields) -> str:
+    """`math` where the answer is boxed, `gsm8k` otherwise."""
+    return "math" if fields.answer.kind == "boxed" else "gsm8k"
+
+
 def choose_fields(
     path: Path, question: str | None, solution: str | None, answer: str | None
 ) -> Fields:

@@ -32,7 +32,7 @@ SHIPPED_RUN = 0  # whose checkpoints are shipped, small enough to try the upload
 SCORED_PROBLEMS = 500  # of each run's training problems, so that all runs answer the same ones
 SAMPLING = Sampling(samples=5, temperature=0.8, top_p=0.95, max_new_tokens=128)
 TEST_PROBLEMS = 300
-PRETRAINING_STEPS = 3_000
+PRETRAINING_STEPS = 2_200
 PRETRAINING_BATCH = 48
 TRAIN_SEED, TEST_SEED = 101, 202
 
@@ -234,7 +234,7 @@ def pretrain(
 ) -> Path:
     """Train the base model on `wordproblems.pretraining_texts` and save it in `out`."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaConfig, LlamaForCausalLM, get_linear_schedule_with_warmup
 
     torch.manual_seed(seed)
     tokenizer = build_tokenizer(itertools.islice(wordproblems.pretraining_texts(seed), 20_000))
@@ -253,10 +253,16 @@ def pretrain(
             pad_token_id=end,
         )
     )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=learning_rate, total_steps=steps, pct_start=0.03
-    )
+    # Muon on the hidden matrices learns in half the steps what AdamW alone learns late or never.
+    matrices = {n: p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n}
+    others = [p for n, p in model.named_parameters() if n not in matrices]
+    optimizers = [
+        torch.optim.Muon(
+            matrices.values(), learning_rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"
+        ),
+        torch.optim.AdamW(others, learning_rate, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+    schedules = [get_linear_schedule_with_warmup(o, min(100, steps), steps) for o in optimizers]
     texts = wordproblems.pretraining_texts(seed + 1)
     rng = random.Random(seed)
     model.train()
@@ -272,9 +278,9 @@ def pretrain(
         loss = model(input_ids=ids, labels=labels).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
+        for each in (*optimizers, *schedules):
+            each.step()
+        model.zero_grad()
         if (step + 1) % 200 == 0:
             progress(f"pretraining step {step + 1} of {steps}, loss {loss.item():.3f}")
     model.save_pretrained(out)

@@ -63,7 +63,7 @@ def best_threshold(
         test_accuracies: per run (C,); NaN leaves a checkpoint out.
 
     Raises:
-        ValueError: fewer than two checkpoints have a test accuracy.
+        ValueError: fewer than two different test accuracies, or no correct train sample.
     """
     y = np.concatenate([np.asarray(t) for t in test_accuracies])
     y = y[~np.isnan(y)]
@@ -79,6 +79,8 @@ def best_threshold(
                 ats.append(at)
                 changes.append(np.diff(residuals))
     at, change = np.concatenate(ats), np.concatenate(changes)
+    if not len(at):
+        raise ValueError("no threshold changes anything, for train accuracy is 0 everywhere")
     order = np.argsort(at, kind="stable")
     at = at[order]
     residual = start + np.concatenate([[0.0], np.cumsum(change[order])])

@@ -40,6 +40,8 @@ from premem_core.scoring import Chunk, Query, ScoringSpec
 from premem_core.store import Store
 from premem_core.types import Example, PromptTemplate, Run, RunRecord, Sampling
 
+SECONDS_TO_START = 120  # a process that loads torch from a slow disk takes its time
+
 
 class Cancelled(BaseException):
     """The process was asked to stop (SIGTERM)."""
@@ -58,8 +60,10 @@ def check_spec(spec: ScoringSpec) -> None:
             f"backend '{spec.backend}' is unknown; choose one of: {', '.join(BACKENDS)}"
         )
     make_grader(spec.grader).close()
-    if not spec.run.strip() or len(quote(spec.run, safe="")) > 150:
+    if not spec.run.strip(" .") or len(quote(spec.run, safe="")) > 150:
         raise JobError(f"the run's name {spec.run!r} must have 1 to 150 plain characters")
+    if not all(spec.template.stop):
+        raise JobError("the text that ends a completion is empty; give the template's own end")
     if "{question}" not in spec.template.prompt or "{solution}" not in spec.template.target:
         raise JobError(
             "the prompt template must contain {question} and the target template {solution}"
@@ -106,10 +110,6 @@ def create(
             f"the run '{spec.run}' is already in {store.path}, and not from a job that could be "
             "resumed; give this one another name (--run)"
         )
-    numbers = store.add_examples(task, "train", train) + store.add_examples(task, "test", test)
-    splits = ["train"] * len(train) + ["test"] * len(test)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_queries(folder / "queries.parquet", numbers, splits, [*train, *test])
     record = RunRecord(
         run=spec.run,
         task=task,
@@ -119,7 +119,10 @@ def create(
         batch_size=run.batch_size,
         train_examples=trained_on or len(train),
     )
-    store.add_run(record, run.checkpoints)
+    numbers = store.add_run(record, run.checkpoints, train, test)
+    splits = ["train"] * len(train) + ["test"] * len(test)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_queries(folder / "queries.parquet", numbers, splits, [*train, *test])
     total = len(run.checkpoints) * len(splits) * spec.sampling.samples
     write_json(folder / "state.json", asdict(Progress(spec.run, completions_total=total)))
     write_json(folder / "job.json", wanted)  # last: its presence says that the job is whole
@@ -135,6 +138,8 @@ def start(store: Store, run: str) -> None:
     folder = _existing(store, run)
     if is_held(folder / "lock"):
         raise JobError(f"the job '{run}' is running already")
+    queued = replace(progress(store, run), state="queued", message="", updated=time.time())
+    write_json(folder / "state.json", asdict(queued))
     command = [sys.executable, "-m", "premem_core", "jobs", "run", run, "--store", str(store.path)]
     with (folder / "log.txt").open("a") as log:
         process = subprocess.Popen(
@@ -158,16 +163,22 @@ def cancel(store: Store, run: str) -> None:
     if not is_held(folder / "lock"):
         raise JobError(f"the job '{run}' is not running")
     with contextlib.suppress(ProcessLookupError):
-        os.kill(progress(store, run).pid, signal.SIGTERM)
+        if (pid := progress(store, run).pid) > 0:  # 0 would be this process's own group
+            os.kill(pid, signal.SIGTERM)
 
 
 def progress(store: Store, run: str) -> Progress:
     """Where a job stands, true even after its process was killed."""
     folder = _existing(store, run)
-    state = Progress(**json.loads((folder / "state.json").read_text()))
-    if state.state == "running" and not is_held(folder / "lock"):
+    state = _read_state(folder)
+    starting = state.state == "queued" and time.time() - state.updated < SECONDS_TO_START
+    if state.state in ("running", "queued") and not starting and not is_held(folder / "lock"):
         return replace(state, state="interrupted", message="its process ended; resume it")
     return state
+
+
+def _read_state(folder: Path) -> Progress:
+    return Progress(**json.loads((folder / "state.json").read_text()))
 
 
 def all_progress(store: Store) -> list[Progress]:
@@ -198,6 +209,9 @@ def execute(
     folder = _existing(store, run)
     try:
         with flock(folder / "lock", fcntl.LOCK_EX | fcntl.LOCK_NB), _sigterm_cancels():
+            # First of all who to signal: the file may still name a process that is gone.
+            ours = replace(_read_state(folder), state="running", pid=os.getpid(), message="")
+            write_json(folder / "state.json", asdict(ours))
             return _execute(store, folder, on_progress)
     except BlockingIOError as error:
         raise JobError(f"the job '{run}' is running already in another process") from error

@@ -100,20 +100,37 @@ def import_published(
         train, test: the problems' texts, in the order of the arrays' rows.
 
     Raises:
-        DataError: as `read_published`, or the texts do not have as many rows as the arrays.
+        DataError: as `read_published`; or the texts do not have as many rows as the arrays, or
+            the runs of a task do not share one test set.
     """
     known = set(store.runs()["run"])
     runs = read_published(source, fewest_samples=fewest_samples)
     new = [run for run in runs if run.name not in known]
-    rows = {
-        (task or run.task, "train"): max(int(run.rows.max()) + 1 for run in runs) for run in runs
-    } | {(task or run.task, "test"): len(run.checkpoints[0].test.samples) for run in runs}
-    texts = {"train": train, "test": test}
-    store.add_scored_runs(
-        [_scored_run(run, task or run.task) for run in new],
-        [(t, split, _named_rows(texts[split], n, split)) for (t, split), n in rows.items()],
-    )
+    tasks = sorted({run.task for run in runs})
+    if len(tasks) > 1 and (task or train or test):
+        raise DataError(
+            f"{source} holds runs of several tasks ({', '.join(tasks)}); import each task's runs "
+            "from a folder of their own to rename it or to give its texts"
+        )
+    examples = []
+    for name in tasks:
+        n_train, n_test = _row_counts([run for run in runs if run.task == name])
+        examples.append((task or name, "train", _named_rows(train, n_train, "train")))
+        examples.append((task or name, "test", _named_rows(test, n_test, "test")))
+    store.add_scored_runs([_scored_run(run, task or run.task) for run in new], examples)
     return [run.name for run in new]
+
+
+def _row_counts(runs: Sequence[PublishedRun]) -> tuple[int, int]:
+    """How many train and test rows the arrays of one task's runs are about."""
+    tests = {len(c.test.samples): run.name for run in runs for c in run.checkpoints}
+    if len(tests) > 1:
+        (n, one), (m, other), *_ = tests.items()
+        raise DataError(
+            f"{one} has {n} test rows and {other} has {m}; the runs of a task must share one test "
+            "set, in one order"
+        )
+    return max(int(run.rows.max()) + 1 for run in runs), min(tests)
 
 
 def _named_rows(texts: Sequence[Example] | None, n: int, split: str) -> list[Example]:
@@ -256,6 +273,6 @@ def _count(grades: NDArray[np.int64]) -> Counts:
 def _load(file: Folder) -> NDArray:
     try:
         array: NDArray = np.load(io.BytesIO(file.read_bytes()), allow_pickle=False)
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{file} is not a readable .npy array ({error}); copy it again") from error
     return array

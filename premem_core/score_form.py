@@ -4,6 +4,7 @@ What a person typed or uploaded is named by paths in the page's URL, so a reload
 """
 
 import itertools
+import re
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -38,11 +39,18 @@ def pick_run_folder() -> Path | None:
         bind="query-params",
         placeholder="runs/lr2e-5 (it holds checkpoint-<step> folders)",
     )
-    return Path(text).expanduser() if text else None
+    return _path(text)
+
+
+def _path(text: str) -> Path | None:
+    with suppress(RuntimeError):  # "~nobody": the path is then what it says
+        return _path(text)
+    return Path(text)
 
 
 def _finish_upload(ticket: Ticket, name: str) -> Path:
-    """The uploaded folder under its own name, or that name with the first free number."""
+    """The uploaded folder under its own name, made safe, or that with the first free number."""
+    name = re.sub(r"[^\w.=+-]+", "-", name).strip(".-") or "run"
     home = store().path / "checkpoints"
     names = (name if n == 1 else f"{name}-{n}" for n in itertools.count(1))
     return finish(ticket, next(free for free in names if not (home / free).exists()))
@@ -76,11 +84,6 @@ def pick_fields(file: Path) -> Fields:
     return replace(found, question=question, solution=solution, answer=AnswerRule.parse(rule))
 
 
-def likely_grader(fields: Fields) -> str:
-    """`math` where the answer is boxed, `gsm8k` otherwise."""
-    return "math" if fields.answer.kind == "boxed" else "gsm8k"
-
-
 def likely_task(file: Path) -> str:
     """The data's folder, as on the command line; of an uploaded file its own name."""
     if file.is_relative_to(store().path):
@@ -90,6 +93,7 @@ def likely_task(file: Path) -> str:
 
 def jobs_panel() -> None:
     """Every job and where it stands; looks again each second while one is running."""
+    st.subheader("Jobs")
     running = any(p.state in ("queued", "running") for p in jobs.all_progress(store()))
     st.fragment(_jobs_list, run_every="1s" if running else None)()
 

@@ -100,8 +100,7 @@ class Store:
         if not self.database.exists():
             with self._lock(fcntl.LOCK_EX), self._connect(read_only=False) as connection:
                 _migrate(connection)
-        with self.reading() as connection:
-            schema = _meta(connection, "schema")
+        schema = self._schema()
         if schema > len(MIGRATIONS):
             raise StoreError(
                 f"the store {self.path} has schema {schema}, this Premem knows {len(MIGRATIONS)}; "
@@ -110,6 +109,13 @@ class Store:
         if schema < len(MIGRATIONS):
             with self.writing():
                 pass
+
+    def _schema(self) -> int:
+        with self.reading() as connection:
+            try:
+                return _meta(connection, "schema")
+            except duckdb.CatalogException:  # killed before its first table: made now
+                return 0
 
     # How the database is reached
 
@@ -128,10 +134,10 @@ class Store:
             try:
                 yield connection
                 connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'version'")
-                connection.commit()
             except BaseException:
                 connection.rollback()
                 raise
+            connection.commit()
 
     def _lock(self, kind: int) -> AbstractContextManager[None]:
         # A file of its own: closing a handle of the database file would drop DuckDB's own lock.
@@ -166,17 +172,38 @@ class Store:
         Raises:
             StoreError: an id is known with another question; nothing was added.
         """
-        frame = _examples_frame(task, split, examples)
         with self.writing() as connection:
-            return _add_examples(connection, frame)
+            return _add_examples(connection, _examples_frame(task, split, examples))
 
-    def add_run(self, record: RunRecord, checkpoints: Sequence[Checkpoint]) -> None:
-        """Register a run and its checkpoints; what is there already stays as it is."""
+    def add_run(
+        self,
+        record: RunRecord,
+        checkpoints: Sequence[Checkpoint],
+        train: Sequence[Example],
+        test: Sequence[Example],
+    ) -> list[int]:
+        """Register a run that is about to be scored; the store's numbers of `train` and `test`.
+
+        What a start that was killed left of a run of this name, with nothing scored, is replaced.
+
+        Raises:
+            StoreError: an example is known with another text; nothing was added.
+        """
         with self.writing() as connection:
+            numbers = [
+                number
+                for split, examples in (("train", train), ("test", test))
+                for number in _add_examples(
+                    connection, _examples_frame(record.task, split, examples)
+                )
+            ]
+            for table in ("checkpoints", "runs"):
+                connection.execute(f"DELETE FROM {table} WHERE run = ?", [record.run])
             _add_run(connection, record)
             for checkpoint in checkpoints:
                 path = self.relative(checkpoint.path)
                 _add_checkpoint(connection, record.run, checkpoint, path, "waiting")
+            return numbers
 
     def set_checkpoint_state(
         self, run: str, step: int, state: str, reason: str | None = None
@@ -417,13 +444,15 @@ def _commit_shard(connection: Connection, file: Path) -> None:
     connection.execute("INSERT INTO shards VALUES (?, ?)", [file.name, run_of(file)])
     if has_targets(file):
         incoming = """SELECT run, step, split, perturbation, example, 0 AS samples, 0 AS correct,
-            0 AS unparsed, 0 AS timeout, nll, tokens FROM read_parquet(?)"""
+            0 AS unparsed, 0 AS timeout, nll, tokens
+            FROM read_parquet(?, hive_partitioning = false)"""
     else:
         incoming = f"""SELECT run, step, split, perturbation, example, count(*) AS samples,
             count(*) FILTER (grade = {Grade.CORRECT:d}) AS correct,
             count(*) FILTER (grade = {Grade.UNPARSED:d}) AS unparsed,
             count(*) FILTER (grade = {Grade.TIMEOUT:d}) AS timeout,
-            NULL AS nll, NULL AS tokens FROM read_parquet(?) GROUP BY ALL"""
+            NULL AS nll, NULL AS tokens
+            FROM read_parquet(?, hive_partitioning = false) GROUP BY ALL"""
     connection.execute(
         f"""MERGE INTO scores USING ({incoming}) AS incoming
         USING (run, step, split, perturbation, example)

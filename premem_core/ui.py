@@ -5,7 +5,7 @@ Of the core modules only this one, `score_form` and `folder_upload` import Strea
 
 import os
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,10 @@ def pick_threshold(task: str, runs: Sequence[RunScores]) -> float:
     """t = log log PPL from a slider; by default the optimum over the given runs."""
     best = best_threshold(task, runs)
     start = round(float(np.clip(best.log_log_threshold, *SLIDER)), 2) if best else PAPER_GSM8K
-    t = float(st.session_state.get("t") or st.query_params.get("t") or start)
+    t = st.session_state.get("t", start)
+    if "t" not in st.session_state:  # the first run of a page opened by its URL
+        with suppress(ValueError):
+            t = float(st.query_params.get("t", start))
     return st.slider(
         f"Memorized below perplexity {perplexity(t)} (slider: t = log log PPL)",
         *SLIDER,

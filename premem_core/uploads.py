@@ -98,7 +98,13 @@ _entries_lock = threading.Lock()
 
 
 def open_ticket(store: Path) -> Ticket:
-    """A new ticket for uploads into `store`; keep it for the session."""
+    """A new ticket for uploads into `store`; keep it for the session.
+
+    What was abandoned for longer than a ticket lives is deleted: nobody can continue it.
+    """
+    for folder in (Path(store) / "checkpoints" / "incoming").glob("*"):
+        if folder.name not in _entries and time.time() - _touched(folder) > TICKET_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
     return renew(Ticket(secrets.token_urlsafe(24), Path(store).resolve()))
 
 
@@ -328,6 +334,11 @@ def _complete(entry: _Entry, path: Path, total: int) -> None:
             os.rename(_part(path), path)
         except OSError as error:
             raise _cannot_write(path, error) from error
+
+
+def _touched(folder: Path) -> float:
+    """When anything below the folder was last written to."""
+    return max((path.lstat().st_mtime for path in [folder, *folder.rglob("*")]), default=0.0)
 
 
 def _part(path: Path) -> Path:

@@ -5,11 +5,13 @@ sample becomes here depends only on the logits and on its own stream of uniforms
 neighbours in the batch, nor on what was sampled before it.
 """
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from premem_core.errors import CheckpointError
 from premem_core.types import Completion, Sampling
 
 if TYPE_CHECKING:
@@ -80,22 +82,28 @@ def generate(
     with torch.inference_mode():
         input_ids, mask = _left_padded(prompts, backend.device)
         cache = _roomy_cache(backend.model.config)
-        output = backend.forward(input_ids, mask, past_key_values=cache, use_cache=True)
+        # Only the last position's logits: those of whole prompts are huge with a large vocabulary.
+        last = {"logits_to_keep": 1} if "logits_to_keep" in backend.takes else {}
+        output = backend.forward(input_ids, mask, past_key_values=cache, use_cache=True, **last)
+        check_finite(output.logits[:, -1])
         logits = output.logits[:, -1].repeat_interleave(n, dim=0)
         if n > 1:
             cache.batch_repeat_interleave(n)
             mask = mask.repeat_interleave(n, dim=0)
         generated: list[list[int]] = [[] for _ in range(len(prompts) * n)]
-        done = [False] * len(generated)
+        ended, done = [False] * len(generated), [False] * len(generated)
+        positions = backend.positions or math.inf
+        budgets = [min(sampling.max_new_tokens, positions - len(ids)) for ids in prompts]
         active = list(range(len(generated)))  # which row each line of the batch belongs to
         for step in range(sampling.max_new_tokens):
             tokens = draw(logits, uniforms[:, step], sampling.temperature, sampling.top_p)
             for row, token in zip(active, tokens.tolist(), strict=True):
                 if not done[row]:
                     generated[row].append(token)
-                    done[row] = stopper.finished(generated[row])
+                    ended[row] = stopper.finished(generated[row])
+                    done[row] = ended[row] or len(generated[row]) == budgets[row // n]
             alive = [line for line, row in enumerate(active) if not done[row]]
-            if not alive or step + 1 == sampling.max_new_tokens:
+            if not alive:
                 break
             if len(alive) <= 0.85 * len(active):  # compacting copies the cache, so not every time
                 keep = torch.tensor(alive, device=backend.device)
@@ -106,9 +114,19 @@ def generate(
             output = backend.forward(tokens[:, None], mask, past_key_values=cache, use_cache=True)
             logits = output.logits[:, -1]
     rows = [
-        stopper.completion(prompts[row // n], ids, done[row]) for row, ids in enumerate(generated)
+        stopper.completion(prompts[row // n], ids, ended[row]) for row, ids in enumerate(generated)
     ]
     return [rows[i * n : (i + 1) * n] for i in range(len(prompts))]
+
+
+def check_finite(logits: "torch.Tensor") -> None:
+    """Refuse the logits (rows, vocabulary) of a model that diverged.
+
+    Raises:
+        CheckpointError: one of them is not a number, or infinite.
+    """
+    if not bool(logits.isfinite().all()):
+        raise CheckpointError("the model's logits are not finite: its training diverged")
 
 
 def draw(

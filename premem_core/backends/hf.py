@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from premem_core import causal_lm
-from premem_core.backends.decoding import Stopper, generate
+from premem_core.backends.decoding import Stopper, check_finite, generate
 from premem_core.causal_lm import encode_pair
 from premem_core.errors import DataError
 from premem_core.types import Checkpoint, Completion, Sampling, TargetScore
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MOST_ROWS = 1024  # sequences decoded together, memory permitting
 MOST_ROWS_CPU = 192  # more only pushes keys and values out of the processor's cache
 TOKENS = 16_384  # tokens, padding included, in one forward pass of target_nll
+LOGIT_BYTES = 2 * 2**30  # for the logits of such a pass, which a large vocabulary makes huge
 CACHE_BYTES = 2 * 2**30  # for keys and values, where free memory is not known
 
 
@@ -38,13 +39,21 @@ class HFBackend:
 
         self.device = device or _best_device()
         self.dtype = getattr(torch, dtype or ("float32" if self.device == "cpu" else "bfloat16"))
-        self.rows = MOST_ROWS_CPU if self.device == "cpu" else MOST_ROWS
-        self.tokens = TOKENS  # both are halved whenever memory runs out
-        self.tokenizer, model = causal_lm.load(
+        self.tokenizer, loaded = causal_lm.load(
             checkpoint.path, self.dtype, adapter_base=checkpoint.adapter_base
         )
-        self.model = model.to(self.device).eval()
-        self.takes_positions = "position_ids" in inspect.signature(self.model.forward).parameters
+        self.model: Any = loaded.to(self.device).eval()
+        self.rows = MOST_ROWS_CPU if self.device == "cpu" else MOST_ROWS
+        # Both are halved whenever memory runs out.
+        self.tokens = min(
+            TOKENS, LOGIT_BYTES // (self.model.config.get_text_config().vocab_size * 4)
+        )
+        # An adapter's forward hides its model's arguments behind **kwargs.
+        inner = self.model.get_base_model() if checkpoint.adapter_base else self.model
+        self.takes = set(inspect.signature(inner.forward).parameters)
+        self.positions = getattr(
+            self.model.config.get_text_config(), "max_position_embeddings", None
+        )
         self.end_tokens = _end_tokens(self.model, self.tokenizer)
         self._last_stopper: Stopper | None = None  # making one reads the whole vocabulary
 
@@ -66,6 +75,7 @@ class HFBackend:
         """
         pairs = [encode_pair(self.tokenizer, p, t) for p, t in zip(prompts, targets, strict=True)]
         order = sorted(range(len(pairs)), key=lambda i: -len(pairs[i][0]))
+        self._check_length(len(pairs[order[0]][0]), prompts[order[0]])
         scores: dict[int, TargetScore] = {}
         while len(scores) < len(order):
             rest = order[len(scores) :]
@@ -88,6 +98,7 @@ class HFBackend:
         ids = [self._encode_prompt(prompt) for prompt in prompts]
         stopper = self._stopper(tuple(stop))
         order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
+        self._check_length(len(ids[order[0]]) + 1, prompts[order[0]])
         longest = len(ids[order[0]]) + sampling.max_new_tokens
         self.rows = min(self.rows, self._rows_that_fit(longest))
         completions: dict[int, list[Completion]] = {}
@@ -109,14 +120,25 @@ class HFBackend:
 
         Positions count real tokens only, so left padding changes nothing.
         """
-        if self.takes_positions:
+        if "position_ids" in self.takes:
             positions = (mask.long().cumsum(-1) - 1).clamp(min=0)
             extra["position_ids"] = positions[:, -input_ids.shape[1] :]
         return self.model(input_ids=input_ids, attention_mask=mask, **extra)
 
+    def _check_length(self, tokens: int, prompt: str) -> None:
+        if self.positions is not None and tokens > self.positions:
+            raise DataError(
+                f"{tokens} tokens are needed for the prompt {prompt[:60]!r} and what follows it, "
+                f"but the model takes {self.positions}; leave such problems out"
+            )
+
     def _stopper(self, stop: tuple[str, ...]) -> Stopper:
         if self._last_stopper is None or self._last_stopper.stop != stop:
-            self._last_stopper = Stopper(self.tokenizer, stop, self.end_tokens)
+            # A stop string that is a special token is never part of decoded text.
+            special = {
+                i for i in self.tokenizer.convert_tokens_to_ids(list(stop)) if i is not None
+            } & set(self.tokenizer.all_special_ids)
+            self._last_stopper = Stopper(self.tokenizer, stop, self.end_tokens | special)
         return self._last_stopper
 
     def _rows_that_fit(self, tokens: int) -> int:
@@ -124,10 +146,9 @@ class HFBackend:
         import torch
 
         config = self.model.config.get_text_config()
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        width = (
-            getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        )
+        heads = getattr(config, "num_attention_heads", 1)
+        width = getattr(config, "head_dim", None) or config.hidden_size // heads
+        heads = getattr(config, "num_key_value_heads", None) or heads
         row = 2 * config.num_hidden_layers * heads * width * self.dtype.itemsize * tokens
         free = 0.5 * torch.cuda.mem_get_info()[0] if self.device == "cuda" else CACHE_BYTES
         return max(1, int(free // row))
@@ -158,6 +179,7 @@ class HFBackend:
                 wanted[row, first : len(ids)] = True
             input_ids, mask = input_ids.to(self.device), mask.to(self.device)
             logits = self.forward(input_ids, mask, use_cache=False).logits
+            check_finite(logits[:, -1])
             scores = []
             for row in range(len(pairs)):  # row by row: float32 logits of a whole batch are huge
                 at = wanted[row].nonzero()[:, 0].to(self.device)
