@@ -112,3 +112,24 @@ def test_what_cannot_be_scored_is_named_in_one_sentence(run, broken, message):
     with pytest.raises(CheckpointError, match=message) as caught:
         read_run(run)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("trainer_state.json", '{"log_history": null}'),
+        ("trainer_state.json", '{"log_history": 5}'),
+        ("trainer_state.json", '{"log_history": [{"learning_rate": null}]}'),
+        ("trainer_state.json", '{"epoch": "abc"}'),
+        ("trainer_state.json", "[" * 200_000),
+        ("model.safetensors.index.json", '{"weight_map": []}'),
+        ("model.safetensors.index.json", '{"weight_map": {"a": "../model.safetensors"}}'),
+        ("adapter_config.json", '{"base_model_name_or_path": 5}'),
+    ],
+)
+def test_a_file_that_says_something_else_than_expected_is_one_sentence(run, name, content):
+    (last(run) / name).write_text(content)
+    with pytest.raises(CheckpointError) as caught:
+        read_run(run)
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from safetensors.torch import load_file, save_file
 
 from premem_core.backends.decoding import draw
 from premem_core.backends.hf import HFBackend
@@ -142,3 +143,69 @@ def test_a_target_without_a_prompt_is_refused(backend):
 def test_a_folder_that_is_no_model_is_one_sentence(tmp_path):
     with pytest.raises(CheckpointError, match="cannot be loaded"):
         HFBackend(Checkpoint(tmp_path, 0))
+
+
+def test_missing_weights_are_refused_and_not_made_up(tmp_path):
+    folder = tiny.save_base(tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"lacks 1 weights .*layers\.1\.mlp\.up_proj"):
+        HFBackend(Checkpoint(folder, 0))
+
+
+def test_a_diverged_checkpoint_is_refused(tmp_path):
+    folder = tiny.save_base(tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.norm.weight"][:] = float("nan")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    backend = HFBackend(Checkpoint(folder, 0))
+    with pytest.raises(CheckpointError, match="not finite"):
+        backend.target_nll(PROMPTS, TARGETS)
+    with pytest.raises(CheckpointError, match="not finite"):
+        backend.sample(PROMPTS, Sampling(2), (), range(3))
+
+
+def save_adapter(base, folder):
+    """An untrained LoRA adapter of a model with learned positions: its output is the base's."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), LoraConfig(r=2))
+    model.save_pretrained(folder)
+    return Checkpoint(folder, 0, adapter_base=str(base))
+
+
+def test_an_adapter_samples_what_its_base_does_batched_or_alone(tmp_path):
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    tokenizer = tiny.byte_tokenizer(bos=True)
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=2,
+                               n_positions=96)).save_pretrained(tmp_path / "base")  # fmt: skip
+    tokenizer.save_pretrained(tmp_path / "base")
+    base = HFBackend(Checkpoint(tmp_path / "base", 0))
+    adapter = HFBackend(save_adapter(tmp_path / "base", tmp_path / "adapter"))
+    sampling = Sampling(samples=2, max_new_tokens=16)
+    together = adapter.sample(PROMPTS, sampling, (), range(3))
+    assert together == base.sample(PROMPTS, sampling, (), range(3))
+    assert together[0] == adapter.sample(PROMPTS[:1], sampling, (), range(1))[0]
+
+
+def test_a_prompt_beyond_the_models_positions_is_named_and_a_completion_stops_there(backend):
+    long = "x" * 300
+    with pytest.raises(DataError, match="but the model takes 256"):
+        backend.sample([long], Sampling(1), (), [0])
+    with pytest.raises(DataError, match="but the model takes 256"):
+        backend.target_nll([long], ["y"])
+    [completion] = backend.sample(["x" * 250], Sampling(1, max_new_tokens=50), (), [0])[0]
+    assert completion.tokens <= 6
+    assert not completion.finished
+
+
+def test_a_stop_string_may_be_a_special_token(trained):
+    prompts = [PromptTemplate().fill(e)[0] for e in tiny.sums(0, 2)]
+    special = trained.tokenizer.bos_token
+    stopper = trained._stopper((special,))
+    assert stopper.finished([5, trained.tokenizer.bos_token_id])
+    assert trained.sample(prompts, Sampling(1, max_new_tokens=3), (special,), range(2))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from premem_core import checkpoints, curves, datasets, jobs
-from premem_core.errors import CheckpointError, JobError, UsageError
+from premem_core.errors import CheckpointError, JobError, StoreError, UsageError
 from premem_core.scoring import ScoringSpec
 from premem_core.store import Store
 from premem_core.types import PromptTemplate, Sampling
@@ -106,6 +106,8 @@ def test_resuming_with_another_specification_says_what_differs(finished, run_dir
     ("spec", "error"),
     [
         (replace(SPEC, run=" "), JobError),
+        (replace(SPEC, run=".."), JobError),
+        (replace(SPEC, template=PromptTemplate(stop=("",))), JobError),
         (replace(SPEC, run="x" * 200), JobError),
         (replace(SPEC, grader="none"), UsageError),
         (replace(SPEC, backend="none"), UsageError),
@@ -211,3 +213,33 @@ def test_killed_at_random_moments_and_resumed_a_job_ends_as_if_nothing_had_happe
         assert jobs.progress(store, "sums").state == "interrupted"
     assert jobs.execute(store, "sums").state == "done"
     assert_same(finished, store)
+
+
+def test_a_refused_start_leaves_no_example_behind(run_dir, data, tmp_path):
+    store = Store(tmp_path)
+    test = datasets.read_examples(data[1]).examples
+    store.add_examples("sums", "test", [replace(test[0], question="another text")])
+    version = store.version()
+    with pytest.raises(StoreError, match="another text"):
+        create(store, run_dir, data)
+    assert store.version() == version
+    assert store.examples("sums", "train").empty
+
+
+def test_a_start_that_was_killed_is_started_anew(run_dir, data, tmp_path):
+    store = Store(tmp_path)
+    folder = create(store, run_dir, data)
+    (folder / "job.json").unlink()
+    create(store, run_dir, data, replace(SPEC, chunk_examples=40))
+    assert len(store.checkpoints("sums")) == 3
+    assert len(store.runs()) == 1
+
+
+def test_a_job_names_its_process_before_anything_else(run_dir, data, tmp_path):
+    store = Store(tmp_path)
+    create(store, run_dir, data)
+    seen = []
+    commit = store.commit_inbox
+    store.commit_inbox = lambda: seen.append(jobs.progress(store, "sums").pid) or commit()
+    jobs.execute(store, "sums")
+    assert set(seen) == {os.getpid()}

@@ -145,3 +145,23 @@ def test_a_source_without_runs_is_one_sentence(tmp_path, content):
         source.write_bytes(content)
     with pytest.raises(DataError, match="source"):
         published.read_published(source)
+
+
+def test_runs_of_one_task_must_share_one_test_set(tmp_path):
+    make_run(tmp_path / "a")
+    run = make_run(tmp_path / "b").rename(tmp_path / "b" / "toy_orig_2epochs_half_lr0.001_bs2")
+    np.save(run / "checkpoint-3" / "test_answer_types4_seed2.npy", np.zeros((3, 4), dtype=np.int64))
+    store = Store(tmp_path / "store")
+    with pytest.raises(DataError, match="must share one test set"):
+        published.import_published(store, tmp_path)
+    assert store.runs().empty
+
+
+def test_runs_of_several_tasks_keep_their_tasks(tmp_path):
+    make_run(tmp_path / "a")
+    make_run(tmp_path / "b").rename(tmp_path / "b" / "other_orig_1epochs_half_lr0.001_bs2")
+    store = Store(tmp_path / "store")
+    with pytest.raises(DataError, match="several tasks"):
+        published.import_published(store, tmp_path, task="one")
+    assert len(published.import_published(store, tmp_path)) == 2
+    assert store.tasks() == ["other", "toy"]
