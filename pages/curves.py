@@ -34,7 +34,7 @@ ui.chart(
     alt="Train, masked, pre-memorization and test accuracy and memorized share per checkpoint",
 )
 st.caption(
-    f"Bands are 90 % intervals over questions. {shown[0].samples} samples per training question, "
-    "plain estimator. The warm area is the share of examples whose solution has a perplexity "
-    f"below the threshold. {ui.threshold_note(task, everything)}"
+    f"Bands are 90 % intervals over questions. {ui.count(shown[0].samples, 'sample')} per "
+    "training question, plain estimator. The warm area is the share of examples whose solution "
+    f"has a perplexity below the threshold. {ui.threshold_note(task, everything)}"
 )

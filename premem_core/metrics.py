@@ -25,7 +25,7 @@ def memorized(nll: Floats, log_log_threshold: float) -> NDArray[np.bool_]:
 
     An NLL that was never measured (NaN) is not memorized.
 
-    >>> memorized(np.array([0.05, 0.1, 0.2]), np.log(0.1))
+    >>> memorized(np.array([0.05, 0.11, 0.2]), np.log(0.1))
     array([ True, False, False])
     """
     return np.asarray(nll) < np.exp(log_log_threshold)

@@ -4,6 +4,7 @@ import errno
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -160,7 +161,9 @@ def test_a_connection_that_breaks_keeps_what_arrived(browser: Browser) -> None:
         "query_string": query.encode(),
         "headers": [(b"x-upload-ticket", browser.ticket.token.encode())],
     }
-    anyio.run(Starlette(routes=upload_routes()), scope, receive, send)
+    # In a thread of its own: Playwright's event loop may be running in this one.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(anyio.run, Starlette(routes=upload_routes()), scope, receive, send).result()
     assert browser.where(WEIGHTS)["offset"] == 3
     assert browser.put(WEIGHTS, b"de", offset=3, total=5).json()["done"]
 

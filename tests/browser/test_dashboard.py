@@ -124,9 +124,8 @@ def test_the_uploaded_demo_run_becomes_a_curve_and_a_fit(page, url, store, shots
     before = metric(page, "Identity R²")
     slider = page.get_by_role("slider")
     slider.focus()
-    for _ in range(12):
-        slider.press("PageUp")
-    expect(page).to_have_url(re.compile(r"t=-"))
+    slider.press("PageUp")
+    expect(page).to_have_url(re.compile(r"t=-?[0-9]"))
     expect(page.get_by_test_id("stMetricValue").first).not_to_have_text(before, timeout=15_000)
     after, address = metric(page, "Identity R²"), page.url
     shots("fit")
