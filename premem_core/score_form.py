@@ -27,7 +27,8 @@ def pick_run_folder() -> Path | None:
     upload = folder_upload(ticket, key="run_upload")
     if upload and upload.state == "done":
         try:
-            st.session_state["folder"] = str(_finish_upload(ticket, upload.folder))
+            uploaded = store().relative(_finish_upload(ticket, upload.folder))
+            st.session_state["folder"] = str(store().path / uploaded)
         except StoreError as error:
             st.error(str(error))
         else:
