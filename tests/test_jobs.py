@@ -1,4 +1,3 @@
-import json
 import os
 import random
 import shutil
@@ -7,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -190,29 +190,35 @@ def test_the_dashboards_job_outlives_its_parent_and_logs(run_dir, data, tmp_path
     assert [p.run for p in jobs.all_progress(store)] == ["sums"]
 
 
-def runs_in(store: Store, pid: int) -> bool:
-    return json.loads((store.path / "jobs/sums/state.json").read_text())["pid"] == pid
+def shards(store: Store) -> list[Path]:
+    return [*(store.path / "inbox").glob("*.parquet"), *store.path.glob("completions/*/*.parquet")]
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=[pytest.mark.slow])])
 def test_killed_at_random_moments_and_resumed_a_job_ends_as_if_nothing_had_happened(
-    finished, run_dir, data, tmp_path, kills
+    run_dir, data, tmp_path, kills
 ):
-    store = Store(tmp_path)
-    create(store, run_dir, data)
-    rng, at_work = random.Random(kills), 0
-    for _ in range(kills):
+    spec = replace(SPEC, chunk_examples=2)  # many small chunks: every kill finds the job at work
+    whole, store = Store(tmp_path / "whole"), Store(tmp_path / "killed")
+    for each in (whole, store):
+        create(each, run_dir, data, spec)
+    jobs.execute(whole, "sums")
+    rng, done = random.Random(kills), []
+    for kill in range(kills):
+        before = len(shards(store))
         process = start(store)
-        wait_for(lambda p=process: p.poll() is not None or runs_in(store, p.pid))
-        time.sleep(rng.uniform(0, 1.5))
-        at_work += process.poll() is None
+        if kill % 5:  # every fifth is killed while it starts
+            wait_for(lambda n=before: len(shards(store)) > n)
+        time.sleep(rng.uniform(0, 0.6))
+        assert process.poll() is None
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-    assert at_work >= min(kills, 3)
-    if jobs.progress(store, "sums").state != "done":
-        assert jobs.progress(store, "sums").state == "interrupted"
+        done.append(len(shards(store)))
+    print(f"chunks on disk at each kill: {done} of {len(shards(whole))}")
+    assert 0 < done[-1] < len(shards(whole))
+    assert jobs.progress(store, "sums").state == "interrupted"
     assert jobs.execute(store, "sums").state == "done"
-    assert_same(finished, store)
+    assert_same(whole, store)
 
 
 def test_a_refused_start_leaves_no_example_behind(run_dir, data, tmp_path):
