@@ -31,33 +31,28 @@ headline.markdown(
 
 labels = ui.run_labels(counted)
 symbols = figures.run_symbols({run.run: (run.epochs, run.trained_on) for run in counted})
+
+
+def panel(title: str, predictor: str, name: str, legend: bool) -> None:
+    """One predictor against test accuracy: both R², the chart, its numbers."""
+    st.subheader(title)
+    x = points[predictor].to_numpy()
+    identity, linear, _ = st.columns([1, 1, 1.2 if legend else 0.4])
+    identity.metric("Identity R²", ui.signed(fits.identity_r2(x, test)))
+    linear.metric("Linear R²", ui.signed(fits.linear_r2(x, test)))
+    ui.chart(
+        figures.fit_figure(points, labels, symbols, predictor, title.lower(), ui.palette(), legend),
+        name,
+        points,
+        alt=f"{title} against test accuracy, one point per checkpoint",
+    )
+
+
 left, right = st.columns([1.55, 1], gap="large")
 with left:
-    st.subheader("Pre-memorization accuracy")
-    a, b, _ = st.columns([1, 1, 1.2])
-    a.metric("Identity R²", ui.signed(fits.identity_r2(premem, test)))
-    b.metric("Linear R²", ui.signed(fits.linear_r2(premem, test)))
-    ui.chart(
-        figures.fit_figure(
-            points, labels, symbols, "premem", "pre-memorization accuracy", ui.palette(), True
-        ),
-        "fit",
-        points,
-        alt="Pre-memorization accuracy against test accuracy, one point per checkpoint",
-    )
+    panel("Pre-memorization accuracy", "premem", "fit", legend=True)
 with right:
-    st.subheader("Plain train accuracy")
-    a, b, _ = st.columns([1, 1, 0.4])
-    a.metric("Identity R²", ui.signed(fits.identity_r2(train, test)))
-    b.metric("Linear R²", ui.signed(fits.linear_r2(train, test)))
-    ui.chart(
-        figures.fit_figure(
-            points, labels, symbols, "train_accuracy", "train accuracy", ui.palette(), False
-        ),
-        "train-fit",
-        points,
-        alt="Plain train accuracy against test accuracy, one point per checkpoint",
-    )
+    panel("Plain train accuracy", "train_accuracy", "train-fit", legend=False)
 st.caption(
     "Each point is a checkpoint; bars are 90 % intervals over questions; the dashed line is "
     "perfect prediction. Identity R² asks whether the number *is* the test accuracy, linear R² "

@@ -44,8 +44,10 @@ def pick_run_folder() -> Path | None:
 
 
 def _path(text: str) -> Path | None:
+    if not text:
+        return None
     with suppress(RuntimeError):  # "~nobody": the path is then what it says
-        return _path(text)
+        return Path(text).expanduser()
     return Path(text)
 
 
@@ -61,9 +63,13 @@ def pick_data_file(label: str, key: str) -> Path | None:
     """A data file: uploaded (and kept in the store), or named where it lies on this machine."""
     uploaded = st.file_uploader(label, type=["jsonl", "csv", "parquet"], key=f"{key}_upload")
     if uploaded:
-        file = keep_file(store().path, uploaded.name, uploaded.getvalue())
-        if st.session_state.get(f"{key}_kept") != str(file):
-            st.session_state[f"{key}_kept"] = st.session_state[key] = str(file)
+        try:
+            file = keep_file(store().path, uploaded.name, uploaded.getvalue())
+        except StoreError as error:
+            st.error(str(error))
+        else:
+            # At every run: a browser that has not yet seen the path sends its old, empty one back.
+            st.session_state[key] = str(file)
     text = st.text_input(
         f"{label}: path on this machine",
         key=key,
@@ -71,7 +77,7 @@ def pick_data_file(label: str, key: str) -> Path | None:
         placeholder=f"or the path of a file: {key}.jsonl",
         label_visibility="collapsed",
     )
-    return Path(text).expanduser() if text else None
+    return _path(text)
 
 
 def pick_fields(file: Path) -> Fields:

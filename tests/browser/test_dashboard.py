@@ -158,3 +158,20 @@ def test_a_mistake_on_the_score_page_is_one_sentence(page, url, tmp_path, data):
     page.goto(f"{url}/score?folder={tmp_path}&train={data[0]}")
     expect(page.get_by_text("holds no checkpoint")).to_be_visible(timeout=30_000)
     expect(page.get_by_role("button", name="Start scoring")).to_have_count(0)
+
+
+def test_without_a_folder_the_score_page_asks_for_one(page, url, data):
+    page.goto(f"{url}/score?train={data[0]}")
+    expect(page.get_by_text("Choose a run's folder and its training problems")).to_be_visible(
+        timeout=30_000
+    )
+    expect(page.get_by_text("holds no checkpoint")).to_have_count(0)
+
+
+def test_a_tilde_is_the_home_folder_and_nobodys_is_one_sentence(page, url, data):
+    page.goto(f"{url}/score?folder=~nosuchperson/run&train={data[0]}")
+    expect(page.get_by_text("~nosuchperson/run is not a folder")).to_be_visible(timeout=30_000)
+    page.goto(f"{url}/score?folder=~/no-such-run&train={data[0]}")
+    expect(page.get_by_text(f"{Path.home()}/no-such-run is not a folder")).to_be_visible(
+        timeout=30_000
+    )
