@@ -70,6 +70,12 @@ def metric(page: Page, label: str, nth: int = 0) -> str:
     return box.get_by_test_id("stMetricValue").inner_text()
 
 
+def test_a_link_to_a_page_opens_it_inside_the_dashboard_on_a_fresh_server(page, url):
+    page.goto(f"{url}/fits")
+    expect(page.get_by_text("Nothing is scored yet")).to_be_visible(timeout=30_000)
+    expect(page.get_by_role("link", name="Memorization curves")).to_be_visible()
+
+
 def test_an_empty_store_says_what_to_do_next(page, url):
     page.goto(url)
     expect(page.get_by_text("Nothing is scored yet")).to_be_visible(timeout=30_000)
