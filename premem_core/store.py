@@ -49,7 +49,14 @@ def _create_tables(connection: Connection) -> None:
         """)
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_create_tables,)
+def _add_samples_and_grader(connection: Connection) -> None:
+    # How many samples per example a checkpoint was scored to (NULL: as many as each row has), and
+    # whose grades the counts of a run are (NULL: not known, an import).
+    connection.execute("ALTER TABLE checkpoints ADD COLUMN samples INTEGER")
+    connection.execute("ALTER TABLE runs ADD COLUMN grader TEXT")
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_create_tables, _add_samples_and_grader)
 
 EXAMPLE_COLUMNS = ("example", "id", "question", "solution", "answer", "metadata")
 SCORE_COLUMNS = (
@@ -72,12 +79,13 @@ RUN_COLUMNS = (
     "epochs",
     "batch_size",
     "train_examples",
+    "grader",
     "checkpoints",
     "scored",
     "failed",
     "created",
 )
-CHECKPOINT_COLUMNS = ("run", "step", "epoch", "learning_rate", "path", "state", "reason")
+CHECKPOINT_COLUMNS = ("run", "step", "epoch", "learning_rate", "path", "state", "reason", "samples")
 
 
 class Store:
@@ -206,13 +214,20 @@ class Store:
             return numbers
 
     def set_checkpoint_state(
-        self, run: str, step: int, state: str, reason: str | None = None
+        self,
+        run: str,
+        step: int,
+        state: str,
+        reason: str | None = None,
+        *,
+        samples: int | None = None,
     ) -> None:
-        """`state` is waiting, scored or failed (with the reason)."""
+        """`state` is waiting, scored (to so many samples per example) or failed (why)."""
         with self.writing() as connection:
             connection.execute(
-                "UPDATE checkpoints SET state = ?, reason = ? WHERE run = ? AND step = ?",
-                [state, reason, run, step],
+                """UPDATE checkpoints SET state = ?, reason = ?, samples = coalesce(?, samples)
+                WHERE run = ? AND step = ?""",
+                [state, reason, samples, run, step],
             )
 
     def add_scored_runs(
@@ -411,7 +426,8 @@ def _add_examples(connection: Connection, frame: pd.DataFrame) -> list[int]:
 
 def _add_run(connection: Connection, record: RunRecord) -> None:
     connection.execute(
-        "INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, current_timestamp::TIMESTAMP)",
+        """INSERT OR IGNORE INTO runs (run, task, source, learning_rate, epochs, batch_size,
+            train_examples, grader) VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
         [
             record.run,
             record.task,
@@ -420,6 +436,7 @@ def _add_run(connection: Connection, record: RunRecord) -> None:
             record.epochs,
             record.batch_size,
             record.train_examples,
+            record.grader,
         ],
     )
 
@@ -428,7 +445,8 @@ def _add_checkpoint(
     connection: Connection, run: str, checkpoint: Checkpoint, path: str | None, state: str
 ) -> None:
     connection.execute(
-        "INSERT OR IGNORE INTO checkpoints VALUES (?, ?, ?, ?, ?, ?, NULL)",
+        """INSERT OR IGNORE INTO checkpoints (run, step, epoch, learning_rate, path, state)
+            VALUES (?, ?, ?, ?, ?, ?)""",
         [
             run,
             checkpoint.step,

@@ -124,3 +124,4 @@ class RunRecord:
     epochs: float | None
     batch_size: int | None
     train_examples: int
+    grader: str | None = None  # whose grades its counts are; None: not known (an import)

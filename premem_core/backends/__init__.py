@@ -1,30 +1,72 @@
 """What a scoring backend does: continue prompts, and say how likely a given continuation is."""
 
-from collections.abc import Sequence
+import importlib.util
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from premem_core.errors import UsageError
 from premem_core.types import Checkpoint, Completion, Sampling, TargetScore
 
-BACKENDS = ("hf",)
+BACKENDS = ("vllm", "hf")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Samples of one prompt, by number: sample j is drawn with the seed (`seed`, j).
+
+    So a sample is the same whichever others are drawn with it, where the backend can seed a
+    request (vLLM on CPU cannot).
+    """
+
+    prompt: str
+    seed: int
+    numbers: range
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What one worker may use.
+
+    `batch_divisor` makes batches smaller: doubled each time a worker ran out of memory.
+    """
+
+    tensor_parallel: int = 1
+    batch_divisor: int = 1
 
 
 class Backend(Protocol):
     """One loaded checkpoint. Arithmetic over what it returns lives elsewhere."""
 
     def sample(
-        self, prompts: Sequence[str], sampling: Sampling, stop: Sequence[str], seeds: Sequence[int]
-    ) -> list[list[Completion]]:
-        """`sampling.samples` completions of each prompt, drawn with that prompt's own seed."""
+        self, batches: Iterable[Sequence[Request]], sampling: Sampling, stop: Sequence[str]
+    ) -> Iterator[list[list[Completion]]]:
+        """For each batch, in order, its requests' completions, one per sample number.
+
+        `batches` is read as work allows, so that an engine need not run dry between two of them.
+        `sampling.samples` is not used: the requests say how many.
+        """
 
     def target_nll(self, prompts: Sequence[str], targets: Sequence[str]) -> list[TargetScore]:
         """Mean negative log-likelihood per token (nats) of each target given its prompt."""
+
+    def switch(self, checkpoint: Checkpoint) -> None:
+        """Go on with another adapter over the same base model.
+
+        Raises:
+            CheckpointError: the adapter cannot be loaded; the present one stays.
+        """
 
     def close(self) -> None:
         """Free the weights."""
 
 
-def load(name: str, checkpoint: Checkpoint) -> Backend:
+def default() -> str:
+    """vLLM where it is installed, otherwise transformers."""
+    return "vllm" if importlib.util.find_spec("vllm") else "hf"
+
+
+def load(name: str, checkpoint: Checkpoint, resources: Resources = Resources()) -> Backend:
     """Load `checkpoint` into the backend called `name`.
 
     Raises:
@@ -34,5 +76,9 @@ def load(name: str, checkpoint: Checkpoint) -> Backend:
     if name == "hf":
         from premem_core.backends.hf import HFBackend
 
-        return HFBackend(checkpoint)
+        return HFBackend(checkpoint, batch_divisor=resources.batch_divisor)
+    if name == "vllm":
+        from premem_core.backends.vllm import VLLMBackend
+
+        return VLLMBackend(checkpoint, resources)
     raise UsageError(f"backend '{name}' is unknown; choose one of: {', '.join(BACKENDS)}")
