@@ -1,12 +1,14 @@
 """A scoring job: a process of its own whose whole state is a folder, `store/jobs/<run>/`.
 
     job.json          what is measured; a resumed job must ask for the same
+    execution.json    where: executor, workers, GPUs
     queries.parquet   the examples, as numbered by the store
-    state.json        progress, written after each chunk
+    state.json        progress
     lock              held while the job runs: whoever holds it is alive
     log.txt           what the process printed, when the dashboard started it
 
-Killed at any moment, a job loses the chunk in flight and nothing else.
+The job's process commits what workers leave in the inbox, looks at what is still to be done, and
+hands it out. Killed at any moment, it loses the chunks in flight and nothing else.
 """
 
 import contextlib
@@ -18,9 +20,8 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from types import FrameType
@@ -30,17 +31,41 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from premem_core import checkpoints, scoring
-from premem_core.backends import BACKENDS
-from premem_core.errors import CheckpointError, JobError, PrememError, UsageError
+from premem_core import checkpoints, perturbations, processes
+from premem_core.backends import BACKENDS, Resources
+from premem_core.dispatcher import Dispatcher
+from premem_core.errors import CheckpointError, JobError, PrememError, StoreError, UsageError
 from premem_core.grading import make_grader
 from premem_core.locks import flock, is_held
-from premem_core.progress import Progress, Tracker, write_json
-from premem_core.scoring import Chunk, Query, ScoringSpec
+from premem_core.processes import Executor, Processes
+from premem_core.progress import Progress, Tracker, read_progress, write_json, write_progress
+from premem_core.sampling_plan import PLANS
+from premem_core.scoring import Query, ScoringSpec
+from premem_core.shards import Shelf
 from premem_core.store import Store
 from premem_core.types import Example, PromptTemplate, Run, RunRecord, Sampling
+from premem_core.worker import DISK_FULL
 
 SECONDS_TO_START = 120  # a process that loads torch from a slow disk takes its time
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """Where a job runs; it may differ from one resumption to the next.
+
+    Args:
+        executor: "local" (this machine) or "ray".
+        workers: how many at most; default: one per GPU (or set of GPUs), without GPUs one.
+        tensor_parallel: GPUs per worker.
+        address: of the Ray cluster; None: the one this machine belongs to, or a new one here.
+        shards: an fsspec prefix for Ray workers that do not see the store's folder.
+    """
+
+    executor: str = "local"
+    workers: int | None = None
+    tensor_parallel: int = 1
+    address: str | None = None
+    shards: str | None = None
 
 
 class Cancelled(BaseException):
@@ -51,7 +76,8 @@ def check_spec(spec: ScoringSpec) -> None:
     """Refuse a specification that cannot work, before anything is read or made.
 
     Raises:
-        UsageError: the grader or the backend is unknown.
+        UsageError: the grader, the backend or a perturbation is unknown, or the plan needs a
+            threshold.
         JobError: the run's name is empty or too long, or the template has no place for the
             question or the solution.
     """
@@ -60,6 +86,16 @@ def check_spec(spec: ScoringSpec) -> None:
             f"backend '{spec.backend}' is unknown; choose one of: {', '.join(BACKENDS)}"
         )
     make_grader(spec.grader).close()
+    for perturbation in spec.perturbations:
+        perturbations.check(perturbation)
+    if spec.plan not in PLANS:
+        raise UsageError(f"plan '{spec.plan}' is unknown; choose one of: {', '.join(PLANS)}")
+    if spec.plan != "full" and spec.log_log_threshold is None:
+        raise UsageError(
+            f"the {spec.plan} plan needs to know what counts as memorized: give "
+            "--log-log-threshold (the paper's for GSM8K is -2.3), or score a run of this task with "
+            "test problems in full first"
+        )
     if not spec.run.strip(" .") or len(quote(spec.run, safe="")) > 150:
         raise JobError(f"the run's name {spec.run!r} must have 1 to 150 plain characters")
     if not all(spec.template.stop):
@@ -80,36 +116,49 @@ def create(
     *,
     trained_on: int | None = None,
     resume: bool = False,
+    extend: bool = False,
+    execution: Execution = Execution(),
 ) -> Path:
-    """Register a job, or find the one to resume; its folder.
+    """Register a job, or find the one to resume or to extend; its folder.
 
     Args:
         train: the training problems to score.
         trained_on: how many the run was trained on, where `train` is a sample of them.
+        resume: the job is there already, with this specification.
+        extend: the job is there already, and asks for no more than this: more samples, more
+            checkpoints, problems or perturbations, another plan. What is scored stays.
 
     Raises:
         JobError: the name is taken, or `resume` asks for something else than the job's own
-            specification (the message says in what it differs).
+            specification, or `extend` for something that is not more (the message says in what).
         StoreError: an example is known with another text.
     """
     check_spec(spec)
     folder = _folder(store, spec.run)
     wanted = _describe(store, spec, run, task, train, test)
-    if (folder / "job.json").exists():
-        if not resume:
+    registered = (folder / "job.json").exists()
+    if registered:
+        was = json.loads((folder / "job.json").read_text())
+        if extend:
+            _check_idle(store, spec.run)
+            _check_more(spec.run, was, wanted, folder, [*train, *test])
+        elif resume:
+            _check_same(spec.run, was, wanted)
+            write_json(folder / "execution.json", asdict(execution))
+            return folder
+        else:
             raise JobError(
-                f"the run '{spec.run}' is already in {store.path}; resume it (--resume) or give "
-                "this one another name (--run)"
+                f"the run '{spec.run}' is already in {store.path}; resume it (--resume), ask more "
+                "of it (--extend), or give this one another name (--run)"
             )
-        _check_same(spec.run, json.loads((folder / "job.json").read_text()), wanted)
-        return folder
-    # Registered without a job: imported, or a start that was killed before its end, which goes on.
-    known = store.runs().set_index("run")["source"]
-    if spec.run in known and (known[spec.run] != "scored" or store.committed_shards(spec.run)):
-        raise JobError(
-            f"the run '{spec.run}' is already in {store.path}, and not from a job that could be "
-            "resumed; give this one another name (--run)"
-        )
+    else:
+        # Registered without a job: imported, or a start that was killed, which goes on here.
+        known = store.runs().set_index("run")["source"]
+        if spec.run in known and (known[spec.run] != "scored" or store.committed_shards(spec.run)):
+            raise JobError(
+                f"the run '{spec.run}' is already in {store.path}, and not from a job that could "
+                "be resumed; give this one another name (--run)"
+            )
     record = RunRecord(
         run=spec.run,
         task=task,
@@ -118,28 +167,51 @@ def create(
         epochs=run.epochs,
         batch_size=run.batch_size,
         train_examples=trained_on or len(train),
+        grader=spec.grader,
     )
     numbers = store.add_run(record, run.checkpoints, train, test)
     splits = ["train"] * len(train) + ["test"] * len(test)
     folder.mkdir(parents=True, exist_ok=True)
     _write_queries(folder / "queries.parquet", numbers, splits, [*train, *test])
-    total = len(run.checkpoints) * len(splits) * spec.sampling.samples
-    write_json(folder / "state.json", asdict(Progress(spec.run, completions_total=total)))
+    write_json(folder / "execution.json", asdict(execution))
+    if not registered:
+        write_progress(folder / "state.json", Progress(spec.run))
     write_json(folder / "job.json", wanted)  # last: its presence says that the job is whole
     return folder
 
 
+def change(store: Store, run: str, **changes: Any) -> None:
+    """Ask more of a job, without its data files: `samples`, `plan`, `log_log_threshold`,
+    `perturbations` or `perturb_all`. The next start does only what is missing.
+
+    Raises:
+        JobError: there is no such job, it is running, or what is asked for is not more.
+        UsageError: a plan or a perturbation is unknown.
+    """
+    folder = _existing(store, run)
+    _check_idle(store, run)
+    was = json.loads((folder / "job.json").read_text())
+    spec = _read_spec(was)
+    if "samples" in changes:
+        changes["sampling"] = replace(spec.sampling, samples=changes.pop("samples"))
+    spec = replace(spec, **changes)
+    check_spec(spec)
+    wanted = {**was, **json.loads(json.dumps(asdict(spec)))}
+    _check_more(run, was, wanted, folder, [])
+    write_json(folder / "job.json", wanted)
+
+
 def start(store: Store, run: str) -> None:
-    """Run a job in a process of its own, which outlives this one.
+    """Run a job in a process of its own, which outlives this one; it waits for its turn.
 
     Raises:
         JobError: there is no such job, or it is running.
     """
     folder = _existing(store, run)
-    if is_held(folder / "lock"):
-        raise JobError(f"the job '{run}' is running already")
-    queued = replace(progress(store, run), state="queued", message="", updated=time.time())
-    write_json(folder / "state.json", asdict(queued))
+    _check_idle(store, run)
+    now = time.time()
+    state = replace(progress(store, run), state="queued", message="", updated=now, queued=now)
+    write_progress(folder / "state.json", state)
     command = [sys.executable, "-m", "premem_core", "jobs", "run", run, "--store", str(store.path)]
     with (folder / "log.txt").open("a") as log:
         process = subprocess.Popen(
@@ -154,7 +226,7 @@ def start(store: Store, run: str) -> None:
 
 
 def cancel(store: Store, run: str) -> None:
-    """Ask a running job to stop; what it finished stays, and it can be resumed.
+    """Ask a job to stop, running or waiting; what it finished stays, and it can be resumed.
 
     Raises:
         JobError: there is no such job, or it is not running.
@@ -170,15 +242,11 @@ def cancel(store: Store, run: str) -> None:
 def progress(store: Store, run: str) -> Progress:
     """Where a job stands, true even after its process was killed."""
     folder = _existing(store, run)
-    state = _read_state(folder)
+    state = read_progress(folder / "state.json")
     starting = state.state == "queued" and time.time() - state.updated < SECONDS_TO_START
     if state.state in ("running", "queued") and not starting and not is_held(folder / "lock"):
         return replace(state, state="interrupted", message="its process ended; resume it")
     return state
-
-
-def _read_state(folder: Path) -> Progress:
-    return Progress(**json.loads((folder / "state.json").read_text()))
 
 
 def all_progress(store: Store) -> list[Progress]:
@@ -186,6 +254,15 @@ def all_progress(store: Store) -> list[Progress]:
     folders = [file.parent for file in (store.path / "jobs").glob("*/job.json")]
     names = [json.loads((folder / "job.json").read_text())["run"] for folder in folders]
     return sorted((progress(store, name) for name in names), key=lambda p: -p.updated)
+
+
+def spec_of(store: Store, run: str) -> ScoringSpec:
+    """What a job measures.
+
+    Raises:
+        JobError: there is no such job.
+    """
+    return _read_spec(json.loads((_existing(store, run) / "job.json").read_text()))
 
 
 def log_tail(store: Store, run: str, lines: int = 30) -> str:
@@ -197,79 +274,134 @@ def log_tail(store: Store, run: str, lines: int = 30) -> str:
 
 
 def execute(
-    store: Store, run: str, on_progress: Callable[[Progress], None] = lambda _: None
+    store: Store,
+    run: str,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    *,
+    queue: bool = True,
 ) -> Progress:
-    """Do what is left of a job, in this process; its last state.
+    """Do what is left of a job, in this process and its workers; its last state.
 
     A checkpoint that cannot be scored is marked failed with its reason and the rest goes on.
 
+    Args:
+        queue: wait until the store's other jobs on this machine are done.
+
     Raises:
         JobError: there is no such job, or another process is running it.
+        StoreError: the disk is full; what was finished is kept.
     """
     folder = _existing(store, run)
+    state = folder / "state.json"
     try:
         with flock(folder / "lock", fcntl.LOCK_EX | fcntl.LOCK_NB), _sigterm_cancels():
             # First of all who to signal: the file may still name a process that is gone.
-            ours = replace(_read_state(folder), state="running", pid=os.getpid(), message="")
-            write_json(folder / "state.json", asdict(ours))
-            return _execute(store, folder, on_progress)
+            was = read_progress(state)
+            queued = was.queued if was.state == "queued" else time.time()
+            ours = replace(was, state="queued", pid=os.getpid(), message="", queued=queued)
+            write_progress(state, ours)
+            try:
+                with _turn(store, ours, on_progress) if queue else contextlib.nullcontext():
+                    return _execute(store, folder, on_progress)
+            except (Cancelled, KeyboardInterrupt):
+                message = "stopped on request; resume continues where it stopped"
+                return _end(state, "cancelled", message, on_progress)
+            except OSError as error:
+                if error.errno not in DISK_FULL:
+                    raise
+                raise StoreError(
+                    f"the disk of {store.path} is full; what was finished is kept: free space and "
+                    "resume"
+                ) from error
     except BlockingIOError as error:
         raise JobError(f"the job '{run}' is running already in another process") from error
     except PrememError as error:
-        write_json(folder / "state.json", asdict(_failed(progress(store, run), str(error))))
+        _end(state, "failed", str(error), on_progress)
+        raise
+    except Exception as error:
+        _end(state, "failed", f"{type(error).__name__}: {error}", on_progress)
         raise
 
 
-def _failed(state: Progress, message: str) -> Progress:
-    return replace(state, state="failed", message=message, phase="", updated=time.time())
+def _end(file: Path, state: str, message: str, on_progress: Callable[[Progress], None]) -> Progress:
+    ended = replace(read_progress(file), state=state, message=message, updated=time.time())
+    write_progress(file, ended)
+    on_progress(ended)
+    return ended
+
+
+@contextlib.contextmanager
+def _turn(store: Store, ours: Progress, on_progress: Callable[[Progress], None]) -> Iterator[None]:
+    """Jobs of a store run one after the other on this machine: first come, first served."""
+    told = False
+    while True:
+        earlier = any(
+            other.state == "queued" and (other.queued, other.run) < (ours.queued, ours.run)
+            for other in all_progress(store)
+        )
+        if not earlier:
+            with contextlib.suppress(BlockingIOError), contextlib.ExitStack() as stack:
+                stack.enter_context(
+                    flock(store.path / "jobs" / "turn.lock", fcntl.LOCK_EX | fcntl.LOCK_NB)
+                )
+                held = stack.pop_all()
+                break
+        if not told:
+            told = True
+            on_progress(replace(ours, message="waiting for the job before it"))
+        time.sleep(0.5)
+    with held:
+        yield
 
 
 def _execute(store: Store, folder: Path, on_progress: Callable[[Progress], None]) -> Progress:
     spec, run = _read_job(store, folder)
-    queries = _read_queries(folder / "queries.parquet")
-    work = {c.step: scoring.chunks(spec, c.step, queries) for c in run.checkpoints}
-    store.commit_inbox()
-    finished = store.committed_shards(spec.run)
-    tracker = Tracker(folder, spec, work, finished, on_progress)
-
-    def on_chunk(chunk: Chunk) -> None:
-        store.commit_inbox()
-        tracker.finished(chunk)
-
-    failures = []
+    _check_grader(store, spec)
+    execution = Execution(**json.loads((folder / "execution.json").read_text()))
+    for part in (store.path / "inbox").glob(f"*.{quote(spec.run, safe='')}.parquet.*.tmp"):
+        part.unlink(missing_ok=True)  # what a killed worker left of a shard
+    shelf = Shelf(execution.shards or str(store.path.resolve()), spec.run)
+    executor = _executor(execution, run)
+    dispatcher = Dispatcher(
+        store,
+        spec,
+        run,
+        _read_queries(folder / "queries.parquet"),
+        executor,
+        shelf,
+        Resources(tensor_parallel=execution.tensor_parallel),
+    )
     try:
-        with make_grader(spec.grader) as grader:
-            for checkpoint in run.checkpoints:
-                todo = [c for c in work[checkpoint.step] if c.shard not in finished]
-                tracker.checkpoint(checkpoint.step)
-                if todo:
-                    try:
-                        checkpoints.check_checkpoint(checkpoint)
-                        scoring.score_checkpoint(
-                            spec, checkpoint, todo, grader, store.path / "inbox", on_chunk
-                        )
-                    except OSError:
-                        raise  # the disk, not this checkpoint
-                    except Exception as error:
-                        reason = _reason(error)
-                        failures.append(f"checkpoint {checkpoint.step}: {reason}")
-                        store.set_checkpoint_state(spec.run, checkpoint.step, "failed", reason)
-                        continue
-                store.set_checkpoint_state(spec.run, checkpoint.step, "scored")
-    except (Cancelled, KeyboardInterrupt):
-        return tracker.end("cancelled", "stopped on request; resume continues where it stopped")
-    except BaseException as error:
-        tracker.end("failed", f"{type(error).__name__}: {error}")
-        raise
+        start = read_progress(folder / "state.json")
+        tracker = Tracker(folder / "state.json", start, dispatcher.known(), on_progress)
+        dispatcher.work(tracker)
+    finally:
+        executor.close()
+    failures = [f"checkpoint {step}: {reason}" for step, reason in dispatcher.failed.items()]
     return tracker.end("failed" if failures else "done", "; ".join(failures))
 
 
-def _reason(error: Exception) -> str:
-    """Our own errors speak for themselves; of others the log keeps the whole story."""
-    if isinstance(error, PrememError):
-        return str(error)
-    traceback.print_exception(error)
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+def _executor(execution: Execution, run: Run) -> Executor:
+    if execution.executor == "ray":
+        from premem_core.cluster import Cluster
+
+        return Cluster(execution.address, execution.tensor_parallel, execution.workers)
+    devices = processes.devices(execution.workers, execution.tensor_parallel)
+    return Processes(devices[: len(run.checkpoints)])
+
+
+def _check_idle(store: Store, run: str) -> None:
+    if is_held(_folder(store, run) / "lock"):
+        raise JobError(f"the job '{run}' is running already")
+
+
+def _check_grader(store: Store, spec: ScoringSpec) -> None:
+    grader = store.runs().set_index("run")["grader"].get(spec.run)
+    if isinstance(grader, str) and grader != spec.grader:
+        raise JobError(
+            f"the run '{spec.run}' is graded by '{grader}' now, but its job grades by "
+            f"'{spec.grader}'; regrade it by '{spec.grader}' before more is sampled"
+        )
 
 
 @contextlib.contextmanager
@@ -303,7 +435,7 @@ def _describe(
     train: Sequence[Example],
     test: Sequence[Example],
 ) -> dict[str, Any]:
-    return {
+    described = {
         **asdict(spec),
         "task": task,
         "run_path": store.relative(run.path),
@@ -311,6 +443,8 @@ def _describe(
         "train_data": _digest(train),
         "test_data": _digest(test),
     }
+    plain: dict[str, Any] = json.loads(json.dumps(described))
+    return plain
 
 
 def _digest(examples: Sequence[Example]) -> str:
@@ -319,15 +453,56 @@ def _digest(examples: Sequence[Example]) -> str:
 
 
 def _check_same(run: str, was: dict[str, Any], wanted: dict[str, Any]) -> None:
-    wanted = json.loads(json.dumps(wanted))
+    if differing := _differences(was, wanted):
+        raise JobError(
+            f"the run '{run}' cannot be resumed with another specification ({differing}); repeat "
+            "the first one, ask more of it with --extend, or choose another name with --run"
+        )
+
+
+def _check_more(
+    run: str,
+    was: dict[str, Any],
+    wanted: dict[str, Any],
+    folder: Path,
+    examples: Sequence[Example],
+) -> None:
+    """Refuse what is not more of the same: it would throw away, or mix, what is scored."""
+    problems = []
+    if wanted["sampling"]["samples"] < was["sampling"]["samples"]:
+        problems.append(
+            f"{was['sampling']['samples']} samples are drawn, {wanted['sampling']['samples']} "
+            "asked for"
+        )
+    for name in ("checkpoints", "perturbations"):
+        if gone := [each for each in was.get(name, []) if each not in wanted[name]]:
+            problems.append(f"{name} lack {gone[0]}")
+    if examples:
+        given = {(e.id, e.question, e.solution, e.answer) for e in examples}
+        for query in _read_queries(folder / "queries.parquet"):
+            e = query.example
+            if (e.id, e.question, e.solution, e.answer) not in given:
+                problems.append(f"the {query.split} problem '{e.id}' is missing or has changed")
+                break
+    may_grow = {
+        *("plan", "log_log_threshold", "perturb_all", "perturbations", "checkpoints"),
+        *("train_data", "test_data", "chunk_examples"),
+    }
+    fixed_was, fixed = ({k: v for k, v in d.items() if k not in may_grow} for d in (was, wanted))
+    fixed_was["sampling"] = {**was["sampling"], "samples": wanted["sampling"]["samples"]}
+    if differing := _differences(fixed_was, fixed):
+        problems.append(differing)
+    if problems:
+        raise JobError(
+            f"the run '{run}' can only be asked for more of the same ({'; '.join(problems)}); "
+            "choose another name with --run for something else"
+        )
+
+
+def _differences(was: dict[str, Any], wanted: dict[str, Any]) -> str:
     flat_was, flat_wanted = _flat(was), _flat(wanted)
     differing = [key for key in flat_wanted if flat_was.get(key) != flat_wanted[key]]
-    if differing:
-        changes = "; ".join(f"{k} was {flat_was.get(k)}, is {flat_wanted[k]}" for k in differing)
-        raise JobError(
-            f"the run '{run}' cannot be resumed with another specification ({changes}); "
-            "repeat the first one or choose another name with --run"
-        )
+    return "; ".join(f"{k} was {flat_was.get(k)}, is {flat_wanted[k]}" for k in differing)
 
 
 def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -341,15 +516,6 @@ def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _read_job(store: Store, folder: Path) -> tuple[ScoringSpec, Run]:
     job = json.loads((folder / "job.json").read_text())
-    template = PromptTemplate(**{**job["template"], "stop": tuple(job["template"]["stop"])})
-    spec = ScoringSpec(
-        run=job["run"],
-        grader=job["grader"],
-        backend=job["backend"],
-        template=template,
-        sampling=Sampling(**job["sampling"]),
-        chunk_examples=job["chunk_examples"],
-    )
     run = checkpoints.read_run(store.path / job["run_path"], check=False)
     wanted = [c for c in run.checkpoints if c.step in job["checkpoints"]]
     missing = set(job["checkpoints"]) - {c.step for c in wanted}
@@ -357,7 +523,20 @@ def _read_job(store: Store, folder: Path) -> tuple[ScoringSpec, Run]:
         raise CheckpointError(
             f"{run.path} no longer holds checkpoint {min(missing)}; put it back to resume"
         )
-    return spec, replace(run, checkpoints=tuple(wanted))
+    return _read_spec(job), replace(run, checkpoints=tuple(wanted))
+
+
+def _read_spec(job: dict[str, Any]) -> ScoringSpec:
+    template = PromptTemplate(**{**job["template"], "stop": tuple(job["template"]["stop"])})
+    plain = {name: job[name] for name in ScoringSpec.__slots__ if name in job}
+    return ScoringSpec(
+        **{
+            **plain,
+            "template": template,
+            "sampling": Sampling(**job["sampling"]),
+            "perturbations": tuple(job.get("perturbations", ())),
+        }
+    )
 
 
 def _write_queries(

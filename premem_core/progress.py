@@ -1,14 +1,25 @@
-"""Where a scoring job stands: counted while it runs, kept in its `state.json`."""
+"""Where a scoring job stands: counted from what is in the store, kept in the job's `state.json`."""
 
+import errno
 import json
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from premem_core.scoring import Chunk, ScoringSpec
+from premem_core.scoring import Board
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointProgress:
+    """Where one checkpoint stands: `state` is waiting, what is being done, scored or failed."""
+
+    step: int
+    state: str
+    completions_done: int
+    completions_total: int  # at most, while the plan cannot know better
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +28,16 @@ class Progress:
 
     run: str
     state: str = "queued"
-    phase: str = ""
     completions_done: int = 0
-    completions_total: int = 0
+    completions_total: int = 0  # at most, while the plan cannot know better
+    completions_saved: int = 0  # not needed, by the plan, as far as is known
     completions_per_second: float = 0.0
+    engine_seconds: float = 0.0  # loading, perplexities and sampling, of the present process
+    queued: float = field(default_factory=time.time)
     updated: float = field(default_factory=time.time)
     pid: int = 0
     message: str = ""
+    checkpoints: tuple[CheckpointProgress, ...] = ()
 
     @property
     def seconds_left(self) -> float | None:
@@ -33,65 +47,94 @@ class Progress:
         return (self.completions_total - self.completions_done) / self.completions_per_second
 
 
+def read_progress(file: Path) -> Progress:
+    """A `state.json`; what another version of Premem wrote beside it is passed over."""
+    content = json.loads(file.read_text())
+    known = {name: content[name] for name in Progress.__slots__ if name in content}
+    rows = tuple(CheckpointProgress(**row) for row in content.get("checkpoints", []))
+    return Progress(**{**known, "checkpoints": rows})
+
+
+def write_progress(file: Path, progress: Progress) -> None:
+    """Keep a progress in its `state.json`."""
+    write_json(file, asdict(progress))
+
+
 class Tracker:
-    """Counts completions and keeps state.json true."""
+    """Keeps state.json true."""
 
     def __init__(
-        self,
-        folder: Path,
-        spec: ScoringSpec,
-        work: dict[int, list[Chunk]],
-        finished: set[str],
-        on_progress: Callable[[Progress], None],
+        self, file: Path, start: Progress, known: Board, on_progress: Callable[[Progress], None]
     ) -> None:
-        self.file = folder / "state.json"
-        self.samples = spec.sampling.samples
-        self.on_progress = on_progress
-        everything = [chunk for members in work.values() for chunk in members]
-        self.started = time.monotonic()
-        self.done_before = sum(self._completions(c) for c in everything if c.shard in finished)
-        self.order = {step: n for n, step in enumerate(work, start=1)}
-        self.now = Progress(
-            run=spec.run,
-            state="running",
-            completions_done=self.done_before,
-            completions_total=sum(self._completions(c) for c in everything),
-            pid=os.getpid(),
+        self.file, self.on_progress = file, on_progress
+        self.now = replace(start, state="running", message="", engine_seconds=0.0)
+        self.began: tuple[float, int] | None = (
+            None  # when the first sample could come, with how many
         )
+        self.count(known, {}, {})
 
-    def checkpoint(self, step: int) -> None:
-        """A checkpoint's turn has come."""
-        self._write(phase=f"{self._where(step)}: loading")
+    def count(self, known: Board, phases: Mapping[int, str], failed: Mapping[int, str]) -> None:
+        """Look at the board again.
 
-    def finished(self, chunk: Chunk) -> None:
-        """A chunk is done and committed."""
-        what = "perplexities" if chunk.kind == "targets" else f"{chunk.split} samples"
-        done = self.now.completions_done + self._completions(chunk)
+        Args:
+            phases: what is being done at the checkpoints in work, by step.
+            failed: why, by step.
+        """
+        drawn, at_most = known.drawn(), known.without(set(failed)).at_most()
+        rows = []
+        for step, done in drawn.items():
+            more = at_most.get(step, 0)
+            state = phases.get(step) or ("failed" if step in failed else "")
+            rows.append(
+                CheckpointProgress(
+                    step,
+                    state or ("waiting" if known.has_work(step) or more else "scored"),
+                    done,
+                    done + more,
+                    failed.get(step, ""),
+                )
+            )
+        done, total = (sum(getattr(r, f"completions_{n}") for r in rows) for n in ("done", "total"))
+        rate = self.now.completions_per_second
+        if self.began and done > self.began[1]:
+            rate = (done - self.began[1]) / (time.monotonic() - self.began[0])
         self._write(
-            phase=f"{self._where(chunk.step)}: {what}",
             completions_done=done,
-            completions_per_second=(done - self.done_before) / (time.monotonic() - self.started),
+            completions_total=total,
+            completions_saved=known.without(set(failed)).full()
+            - sum(r.completions_total for r in rows if r.step not in failed),
+            completions_per_second=rate,
+            checkpoints=tuple(rows),
         )
+
+    def loaded(self) -> None:
+        """A worker can begin to sample: the rate counts from the first such moment."""
+        self.began = self.began or (time.monotonic(), self.now.completions_done)
+
+    def engine(self, seconds: float) -> None:
+        """An engine was at work for so long."""
+        self.now = replace(self.now, engine_seconds=self.now.engine_seconds + seconds)
 
     def end(self, state: str, message: str) -> Progress:
         """The job's last state."""
-        self._write(state=state, message=message, phase="")
+        self._write(state=state, message=message)
         return self.now
-
-    def _where(self, step: int) -> str:
-        return f"checkpoint {step} ({self.order[step]} of {len(self.order)})"
-
-    def _completions(self, chunk: Chunk) -> int:
-        return len(chunk.queries) * self.samples if chunk.kind == "samples" else 0
 
     def _write(self, **changes: Any) -> None:
         self.now = replace(self.now, updated=time.time(), **changes)
-        write_json(self.file, asdict(self.now))
+        write_progress(self.file, self.now)
         self.on_progress(self.now)
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:
-    """Write a small file whole or not at all."""
+    """Write a small file whole or not at all; on a full disk, in the place that it has."""
+    text = json.dumps(content, indent=1)
     part = file.with_suffix(".tmp")
-    part.write_text(json.dumps(content, indent=1))
-    part.replace(file)
+    try:
+        part.write_text(text)
+        part.replace(file)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        if error.errno != errno.ENOSPC or not file.exists():
+            raise
+        file.write_text(text)

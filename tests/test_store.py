@@ -15,10 +15,10 @@ from premem_core.store import MIGRATIONS, Store
 from premem_core.types import Checkpoint, Example, RunRecord
 
 SCHEMA = {
-    "checkpoints": "run step epoch learning_rate path state reason",
+    "checkpoints": "run step epoch learning_rate path state reason samples",
     "examples": "example task split id question solution answer metadata",
     "meta": "key value",
-    "runs": "run task source learning_rate epochs batch_size train_examples created",
+    "runs": "run task source learning_rate epochs batch_size train_examples created grader",
     "scores": "run step split perturbation example samples correct unparsed timeout nll tokens",
     "shards": "shard run",
 }
@@ -34,7 +34,7 @@ def add_run(store: Store, run: str = "r", n: int = 4) -> list[int]:
 
 
 def samples_shard(store: Store, run: str, numbers, index: int, grade: int = 0) -> str:
-    name = f"00000010.train..samples.{index:05d}.{run}"
+    name = f"00000010.train..samples.{index:05d}.{run}.parquet"
     n = len(numbers)
     columns = {
         "run": [run] * n, "step": [10] * n, "split": ["train"] * n, "perturbation": [""] * n,
@@ -53,7 +53,7 @@ def test_a_new_store_has_the_pinned_schema(tmp_path):
             FROM information_schema.columns WHERE table_schema = 'main' GROUP BY 1"""
         ).fetchall()
     assert dict(rows) == SCHEMA
-    assert len(MIGRATIONS) == 1
+    assert len(MIGRATIONS) == 2
 
 
 def test_a_store_of_a_newer_premem_is_refused(tmp_path):
@@ -94,7 +94,7 @@ def test_shards_add_up_and_are_counted_once(tmp_path):
     scores = store.scores("t")
     assert scores["samples"].tolist() == [3] * 4
     assert scores["correct"].tolist() == scores["unparsed"].tolist() == [1] * 4
-    assert store.committed_shards("r") == {f"{name}.parquet" for name in names}
+    assert store.committed_shards("r") == set(names)
     assert not list((tmp_path / "inbox").iterdir())
     assert store.completions("r", 10, "train")["completion"].tolist() == ["$3*4=12$ <script>"] * 12
 
@@ -108,7 +108,7 @@ def test_perplexities_and_samples_meet_in_one_row_in_either_order(tmp_path):
         "run": ["r"] * 4, "step": [10] * 4, "split": ["train"] * 4, "perturbation": [""] * 4,
         "example": numbers, "nll": [0.1, 0.2, 0.3, 0.4], "tokens": [7] * 4,
     }  # fmt: skip
-    write_shard(tmp_path / "inbox", "00000010.train..targets.00000.r", "r",
+    write_shard(tmp_path / "inbox", "00000010.train..targets.00000.r.parquet", "r",
                 pa.table(columns, schema=TARGETS))  # fmt: skip
     store.commit_inbox()
     samples_shard(store, "r", numbers[2:], 1)

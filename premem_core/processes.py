@@ -1,0 +1,151 @@
+"""The executor of this machine: each worker a process of its own, one per GPU (or set of GPUs)."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
+from typing import Protocol
+
+from premem_core import worker
+from premem_core.worker import Assignment, Event
+
+# Loaded once and forked from, so that a worker need not import for seconds. None touches a GPU.
+PRELOADED = [
+    "torch",
+    "transformers.modeling_utils",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "premem_core.worker",
+    "premem_core.backends.hf",
+]
+
+
+class Executor(Protocol):
+    """Where assignments are done."""
+
+    @property
+    def free(self) -> int:
+        """How many more assignments can begin."""
+
+    def submit(self, assignment: Assignment) -> None:
+        """Begin an assignment; there must be room for it."""
+
+    def wait(self, seconds: float) -> list[Event]:
+        """What happened; waits for something at most that long."""
+
+    def close(self) -> None:
+        """Stop what is still under way."""
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: ForkServerProcess
+    device: str | None
+    reports: Connection
+    step: int
+    finished: bool = False
+
+
+class Processes:
+    """Workers as child processes.
+
+    Args:
+        devices: one entry per worker: its CUDA_VISIBLE_DEVICES, or None for one without a GPU.
+    """
+
+    def __init__(self, devices: Sequence[str | None]) -> None:
+        self._free = list(devices)
+        self._workers: list[_Worker] = []
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(PRELOADED)
+
+    @property
+    def free(self) -> int:
+        """How many workers could start now."""
+        return len(self._free)
+
+    def submit(self, assignment: Assignment) -> None:
+        """Begin an assignment on the next free device."""
+        device = self._free.pop(0)
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_main, args=(assignment, device, theirs))
+        process.start()
+        theirs.close()  # so that its end of the pipe closes when it dies
+        step = assignment.checkpoints[0].step
+        self._workers.append(_Worker(process, device, ours, step))
+
+    def wait(self, seconds: float) -> list[Event]:
+        """What the workers reported, and whose process died without a word."""
+        events = []
+        ready = wait([each.reports for each in self._workers], seconds)
+        for each in [each for each in self._workers if each.reports in ready]:
+            try:
+                while each.reports.poll():
+                    event: Event | None = each.reports.recv()
+                    if event is None:
+                        each.finished = True
+                    else:
+                        each.step = event.step
+                        events.append(event)
+            except (EOFError, OSError):
+                each.process.join()
+                self._workers.remove(each)
+                self._free.append(each.device)
+                if not each.finished:
+                    code = each.process.exitcode
+                    cause = f"signal {-code}" if code is not None and code < 0 else f"exit {code}"
+                    events.append(Event("lost", each.step, cause))
+        return events
+
+    def close(self) -> None:
+        """Kill the workers that are still at work; what they finished is on the shelf."""
+        for each in self._workers:
+            each.process.kill()
+        for each in self._workers:
+            each.process.join()
+
+
+def devices(workers: int | None, tensor_parallel: int = 1) -> list[str | None]:
+    """One entry per worker: GPUs in groups of `tensor_parallel`; without GPUs one worker.
+
+    Args:
+        workers: how many at most; on a machine without GPUs, how many.
+    """
+    import torch
+
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = torch.cuda.device_count()
+    gpus = named.split(",") if named else [str(i) for i in range(count)]
+    if not count:
+        return [None] * (workers or 1)
+    groups = [
+        ",".join(gpus[i : i + tensor_parallel])
+        for i in range(0, len(gpus) - tensor_parallel + 1, tensor_parallel)
+    ]
+    return list(groups[:workers])
+
+
+def _main(assignment: Assignment, device: str | None, reports: Connection) -> None:
+    """A worker's process: it ends with its parent, whose end of the pipe then closes."""
+    if device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = device
+
+    def end_with_parent() -> None:
+        try:
+            reports.recv()
+        except (EOFError, OSError):
+            os._exit(1)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    worker.work(assignment, reports.send)
+    reports.send(None)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Engines leave threads and processes of their own behind: nothing is waited for.
+    os._exit(0)
