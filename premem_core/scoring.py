@@ -23,6 +23,7 @@ from premem_core.backends import Backend, Request
 from premem_core.grading import Grader
 from premem_core.sampling_plan import Plan
 from premem_core.shards import SAMPLES, TARGETS, Shelf
+from premem_core.store import COUNT_COLUMNS
 from premem_core.types import Completion, Example, Grade, PromptTemplate, Sampling
 
 Split = Literal["train", "test"]
@@ -230,6 +231,22 @@ def board(
             sheet.nll[rows, columns] = known["nll"].to_numpy(dtype=np.float64)
         sheets.append(sheet)
     return Board(spec, tuple(steps), sheets)
+
+
+def blank_board(
+    spec: ScoringSpec, steps: Sequence[int], train: Sequence[Example], test: Sequence[Example]
+) -> Board:
+    """The board of a job of which nothing is done and no example has its number yet."""
+    queries = [Query(n, "train", example) for n, example in enumerate(train)]
+    queries += [Query(n, "test", example) for n, example in enumerate(test, len(queries))]
+    return board(spec, steps, queries, pd.DataFrame(columns=list(COUNT_COLUMNS)))
+
+
+def at_most(
+    spec: ScoringSpec, steps: Sequence[int], train: Sequence[Example], test: Sequence[Example]
+) -> int:
+    """Completions that such a job can need."""
+    return sum(blank_board(spec, steps, train, test).at_most().values())
 
 
 def target_chunks(known: Board, step: int) -> list[Chunk]:
