@@ -2,9 +2,11 @@
 
 import streamlit as st
 
-from premem_core import checkpoints, datasets, jobs, score_form, ui
+from premem_core import backends, checkpoints, datasets, jobs, score_form, scoring, ui
 from premem_core.errors import PrememError
 from premem_core.grading import GRADERS
+from premem_core.jobs_panel import jobs_panel
+from premem_core.perturbations import PREFIXES
 from premem_core.scoring import ScoringSpec
 from premem_core.types import PromptTemplate, Sampling
 
@@ -32,7 +34,7 @@ if folder and train_file:
         test = datasets.read_examples(test_file, fields).examples if test_file else ()
     except PrememError as error:
         st.error(str(error))
-        score_form.jobs_panel()
+        jobs_panel()
         st.stop()
 
     st.subheader("What is measured")
@@ -45,7 +47,15 @@ if folder and train_file:
         "Grader", GRADERS, index=GRADERS.index(datasets.likely_grader(train.fields))
     )
     samples = d.number_input("Samples per problem", 1, 100, 5)
-    with st.expander("Prompt template and sampling"):
+    a, b, c = st.columns([1.4, 1, 1.6])
+    with a:
+        plan, threshold = score_form.pick_plan(task)
+    perturbed = c.multiselect(
+        "Perturbed training queries, at the last checkpoint",
+        list(PREFIXES),
+        help="Their responses are made to begin in another way, so that a copied one breaks.",
+    )
+    with st.expander("Prompt template, sampling, engine"):
         a, b, c, d = st.columns(4)
         prompt = a.text_area("Prompt", PromptTemplate().prompt)
         target = b.text_area("Target", PromptTemplate().target)
@@ -53,12 +63,18 @@ if folder and train_file:
         top_p = c.number_input("Top p", 0.01, 1.0, 0.95, 0.01)
         tokens = d.number_input("Longest completion, tokens", 1, 8192, 512)
         stop = d.text_input("Ends a completion", repr(PromptTemplate().stop[0])[1:-1])
+        installed = [b for b in backends.BACKENDS if b == "hf" or backends.default() == b]
+        backend = a.selectbox("Engine", installed, help="vllm where it is installed, or hf.")
     template = PromptTemplate(prompt, target, (stop.replace("\\n", "\n"),) if stop else ())
     spec = ScoringSpec(
         run=name,
         grader=grader,
+        backend=backend,
         template=template,
         sampling=Sampling(int(samples), temperature, top_p, int(tokens)),
+        plan=plan,
+        log_log_threshold=threshold,
+        perturbations=tuple(perturbed),
     )
     a, b = st.columns(2, gap="large")
     first_prompt, first_target = template.fill(train.examples[0])
@@ -67,20 +83,23 @@ if folder and train_file:
     b.caption("Its target: the perplexity is that of this text")
     b.code(first_target, language=None, wrap_lines=True)
     steps = [checkpoint.step for checkpoint in run.checkpoints]
-    total = len(steps) * (len(train.examples) + len(test)) * int(samples)
+    total = scoring.at_most(spec, steps, train.examples, test)
     st.markdown(
         f"**{len(steps)} checkpoints** (steps {steps[0]} to {steps[-1]}), "
         f"**{len(train.examples):,} training** and **{len(test):,} test** problems: "
-        f"**{total:,} completions** and {len(steps) * len(train.examples):,} perplexities."
+        f"**{'at most ' if plan != 'full' else ''}{total:,} completions** and "
+        f"{len(steps) * len(train.examples):,} perplexities."
     )
-    if st.button("Start scoring", type="primary"):
-        try:
-            jobs.create(ui.store(), spec, run, task, train.examples, test)
-            jobs.start(ui.store(), spec.run)
-            st.toast(f"Scoring {spec.run}; it goes on when you close this page.")
-        except PrememError as error:
-            st.error(str(error))
+    with ui.controls():
+        if st.button("Start scoring", type="primary"):
+            try:
+                jobs.create(ui.store(), spec, run, task, train.examples, test)
+                jobs.start(ui.store(), spec.run)
+                st.toast(f"Scoring {spec.run}; it goes on when you close this page.")
+            except PrememError as error:
+                st.error(str(error))
+        score_form.show_estimate(spec, run, train.examples, test)
 else:
     st.info("Choose a run's folder and its training problems to see what would be measured.")
 
-score_form.jobs_panel()
+jobs_panel()

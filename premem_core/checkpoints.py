@@ -15,6 +15,7 @@ from premem_core.types import Checkpoint, Run
 
 STEP = re.compile(r"checkpoint-(\d+)")
 PICKLED = ("pytorch_model", "adapter_model")
+TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,37 @@ def check_checkpoint(checkpoint: Checkpoint) -> None:
     """Look at a checkpoint's files without loading a weight.
 
     Raises:
-        CheckpointError: weights are missing, truncated or pickled, or the configuration is.
+        CheckpointError: weights are missing, truncated or pickled, or the configuration, the
+            tokenizer or an adapter's base model is not there.
     """
-    path = checkpoint.path
+    _check_weights(checkpoint.path)
+    _check_beside_weights(checkpoint)
+
+
+def _check_beside_weights(checkpoint: Checkpoint) -> None:
+    path, base = checkpoint.path, checkpoint.adapter_base
+    config = path / ("adapter_config.json" if base else "config.json")
+    if not config.exists():
+        raise CheckpointError(f"{path} holds no {config.name}; copy the model's configuration")
+    _read_json(config)
+    folders = [path]
+    if base is not None:
+        if Path(base).is_absolute() and not Path(base).is_dir():
+            raise CheckpointError(
+                f"{config} names the base model {base}, which is not there; put it there, or "
+                "beside the run, and name it by its folder's name"
+            )
+        if not Path(base).is_dir():
+            return  # a name on a hub, whose tokenizer comes with it
+        folders.append(Path(base))
+    if not any((folder / name).exists() for folder in folders for name in TOKENIZERS):
+        raise CheckpointError(
+            f"{path} holds no tokenizer; copy tokenizer.json and tokenizer_config.json of its base "
+            "model into it"
+        )
+
+
+def _check_weights(path: Path) -> None:
     index = path / "model.safetensors.index.json"
     if index.exists():
         weights = _read_json(index).get("weight_map")
@@ -89,11 +118,6 @@ def check_checkpoint(checkpoint: Checkpoint) -> None:
         raise CheckpointError(f"{path} holds no weights; expected model.safetensors in it")
     for file in files:
         _check_safetensors(file)
-    for name in ("adapter_config.json", "config.json"):
-        if (path / name).exists():
-            _read_json(path / name)
-            return
-    raise CheckpointError(f"{path} holds no config.json; copy the model's configuration into it")
 
 
 def _read_checkpoint(path: Path, step: int) -> Checkpoint:

@@ -1,10 +1,11 @@
-"""The score page's widgets: which checkpoints, which data, and the jobs.
+"""The score page's form: which checkpoints, which data, how much of it.
 
 What a person typed or uploaded is named by paths in the page's URL, so a reload loses nothing.
 """
 
 import itertools
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -12,13 +13,17 @@ from pathlib import Path
 
 import streamlit as st
 
-from premem_core import jobs
+from premem_core import calibration, processes
 from premem_core.datasets import AnswerRule, Fields, detect_fields
-from premem_core.errors import JobError, StoreError
+from premem_core.errors import PrememError, StoreError
 from premem_core.folder_upload import folder_upload, forget_ticket, session_ticket
-from premem_core.jobs import Progress
-from premem_core.ui import store
+from premem_core.sampling_plan import PLANS, Plan
+from premem_core.scoring import ScoringSpec
+from premem_core.types import Example, Run
+from premem_core.ui import PAPER_GSM8K, calibrated_threshold, store
 from premem_core.uploads import Ticket, finish, keep_file
+
+PLAN_NAMES = {"full": "All", "lazy": "As far as needed", "final": "Last checkpoint only"}
 
 
 def pick_run_folder() -> Path | None:
@@ -98,51 +103,50 @@ def likely_task(file: Path) -> str:
     return file.resolve().parent.name
 
 
-def jobs_panel() -> None:
-    """Every job and where it stands; looks again each second while one is running."""
-    st.subheader("Jobs")
-    running = any(p.state in ("queued", "running") for p in jobs.all_progress(store()))
-    st.fragment(_jobs_list, run_every="1s" if running else None)()
+def pick_plan(task: str) -> tuple[Plan, float | None]:
+    """Which samples are drawn, and the plan's threshold where it needs one."""
+    plan: Plan = st.segmented_control(
+        "Samples are drawn",
+        PLANS,
+        default="full",
+        required=True,
+        format_func=PLAN_NAMES.__getitem__,
+        help="As far as needed: what pre-memorization accuracy needs at one threshold, exactly; "
+        "the rest is not known afterwards (it can be drawn later). Last checkpoint only: enough "
+        "for curating data.",
+    )
+    if plan == "full":
+        return plan, None
+    best = calibrated_threshold(task)
+    threshold = st.number_input(
+        "Memorized below t = log log PPL",
+        value=round(best, 3) if best is not None else PAPER_GSM8K,
+        step=0.05,
+        format="%.3f",
+        help="The optimum over this task's runs that have test accuracies."
+        if best is not None
+        else "The paper's threshold for GSM8K: no run of this task has test accuracies yet.",
+    )
+    return plan, threshold
 
 
-def _jobs_list() -> None:
-    found = jobs.all_progress(store())
-    if not found:
-        st.caption("No job yet.")
-    for progress in found:
-        _job_row(progress)
-
-
-def _job_row(progress: Progress) -> None:
-    with st.container(border=True, key=f"job-{progress.run}"):
-        name, action = st.columns([6, 1], vertical_alignment="center")
-        name.text(f"{progress.run}: {progress.state}")
-        if progress.state == "running":
-            action.button("Cancel", key=f"cancel-{progress.run}", on_click=_cancel, args=[progress])
-        elif progress.state != "done":
-            action.button("Resume", key=f"resume-{progress.run}", on_click=_resume, args=[progress])
-        done, total = progress.completions_done, progress.completions_total
-        st.progress(done / total if total else 0.0)
-        left = progress.seconds_left
-        parts = [
-            f"{done:,} of {total:,} completions",
-            progress.phase,
-            f"{progress.completions_per_second:,.0f} per second" if left is not None else "",
-            f"{timedelta(seconds=round(left))} left" if left is not None else "",
-        ]
-        st.caption(" · ".join(part for part in parts if part))
-        if progress.message:
-            st.text(progress.message)
-        if progress.state in ("failed", "interrupted"):
-            with st.expander("What its process printed"):
-                st.code(jobs.log_tail(store(), progress.run), language=None, wrap_lines=True)
-
-
-def _cancel(progress: Progress) -> None:
-    with suppress(JobError):  # it ended meanwhile
-        jobs.cancel(store(), progress.run)
-
-
-def _resume(progress: Progress) -> None:
-    with suppress(JobError):
-        jobs.start(store(), progress.run)
+def show_estimate(
+    spec: ScoringSpec, run: Run, train: Sequence[Example], test: Sequence[Example]
+) -> None:
+    """A button that scores a few problems and says what the whole job would take."""
+    if not st.button("Estimate time and disk", help="Scores a few problems; keeps nothing."):
+        return
+    try:
+        with st.spinner("Scoring a few problems at the last checkpoint…"):
+            found = calibration.estimate(
+                spec, run, train, test, store().path, processes.devices(None)
+            )
+    except PrememError as error:
+        st.error(str(error))
+        return
+    st.info(
+        f"At most {timedelta(seconds=round(found.seconds))}, "
+        f"{found.bytes_on_disk / 2**20:,.0f} MiB of disk ({found.bytes_free / 2**30:,.0f} GiB "
+        f"free): {found.load_seconds:.0f} s to load a checkpoint, then "
+        f"{found.completions_per_second:,.0f} completions per second."
+    )

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from premem_core import curves, figures
+from premem_core import curves, figures, fits
 from premem_core.curves import Curve, RunScores
 from premem_core.errors import DataError
+from premem_core.estimators import ESTIMATORS, Estimator
 from premem_core.fits import ThresholdFit
 from premem_core.store import Store
 
@@ -41,10 +42,11 @@ def _runs(path: str, version: int, task: str) -> list[RunScores]:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _best_threshold(
-    path: str, version: int, task: str, names: tuple[str, ...]
+    path: str, version: int, task: str, names: tuple[str, ...], estimator: Estimator
 ) -> ThresholdFit | None:
+    runs = [r for r in _runs(path, version, task) if r.run in names]
     try:
-        return curves.best_threshold([r for r in _runs(path, version, task) if r.run in names])
+        return curves.best_threshold(runs, estimator)
     except DataError:
         return None
 
@@ -68,7 +70,7 @@ def palette() -> figures.Palette:
 
 def controls() -> AbstractContextManager[Any]:
     """The row of controls that change the whole page; wraps in a narrow window."""
-    return st.container(horizontal=True, vertical_alignment="bottom", gap="medium")
+    return st.container(horizontal=True, vertical_alignment="bottom", gap="small")
 
 
 def pick_task() -> str | None:
@@ -81,7 +83,7 @@ def pick_task() -> str | None:
             "`python -m premem_core demo --store store` for the demo study."
         )
         return None
-    task: str = st.selectbox("Task", tasks, key="task", bind="query-params", width=180)
+    task: str = st.selectbox("Task", tasks, key="task", bind="query-params", width=150)
     return task
 
 
@@ -97,7 +99,7 @@ def pick_runs(runs: Sequence[RunScores]) -> list[RunScores]:
     earlier = st.session_state.get("runs") or st.query_params.get_all("runs")
     n = len([name for name in earlier if name in labels]) or len(labels)
     some = f"all {len(labels)}" if n == len(labels) else f"{n} of {len(labels)}"
-    with st.popover(f"Runs: {some}", width=180):
+    with st.popover(f"Runs: {some}", width=150):
         chosen = st.multiselect(
             "Runs",
             list(labels),
@@ -109,10 +111,38 @@ def pick_runs(runs: Sequence[RunScores]) -> list[RunScores]:
     return [run for run in runs if run.run in (chosen or labels)]
 
 
-def pick_threshold(task: str, runs: Sequence[RunScores]) -> float:
+def pick_estimator() -> Estimator:
+    """The estimator in force; plain, the paper's, by default."""
+    estimator: Estimator = st.segmented_control(
+        "Estimator",
+        ESTIMATORS,
+        default="plain",
+        required=True,
+        key="estimator",
+        bind="query-params",
+        help="plain: the paper's formula. jackknife: corrects most of the upward bias that a "
+        "maximum over few samples has; the mean is more accurate, one example's value less.",
+    )
+    return estimator
+
+
+def lines(runs: Sequence[RunScores], threshold: float, estimator: Estimator) -> list[Curve]:
+    """The runs' curves; where the estimator is not defined for one, a sentence and no page."""
+    try:
+        return [curves.curve(run, threshold, estimator) for run in runs]
+    except DataError as error:
+        st.error(str(error))
+        st.stop()
+
+
+def pick_threshold(task: str, runs: Sequence[RunScores], estimator: Estimator) -> float:
     """t = log log PPL from a slider; by default the optimum over the given runs."""
-    best = best_threshold(task, runs)
-    start = round(float(np.clip(best.log_log_threshold, *SLIDER)), 2) if best else PAPER_GSM8K
+    best = best_threshold(task, runs, estimator)
+    start = PAPER_GSM8K
+    if best:
+        # The samples that a plan left out are missing below its threshold, not above.
+        nearest = np.ceil if best.restricted else np.round
+        start = float(nearest(np.clip(best.log_log_threshold, *SLIDER) * 100)) / 100
     t = st.session_state.get("t", start)
     if "t" not in st.session_state:  # the first run of a page opened by its URL
         with suppress(ValueError):
@@ -124,25 +154,40 @@ def pick_threshold(task: str, runs: Sequence[RunScores]) -> float:
         step=0.01,
         key="t",
         bind="query-params",
-        width=420,
+        width=350,
     )
 
 
-def threshold_note(task: str, runs: Sequence[RunScores]) -> str:
+def threshold_note(task: str, runs: Sequence[RunScores], estimator: Estimator) -> str:
     """Where the best threshold of these runs lies, or why there is none."""
-    best = best_threshold(task, runs)
+    best = best_threshold(task, runs, estimator)
     if not best:
-        return f"Too few test accuracies to fit t here; {signed(PAPER_GSM8K, 1)} is the paper's."
+        return (
+            f"Too few test accuracies or samples to fit t here with the {estimator} estimator; "
+            f"{signed(PAPER_GSM8K, 1)} is the paper's."
+        )
     t = best.log_log_threshold
+    where = "Where no sample is missing, identity" if best.restricted else "Identity"
     return (
-        f"Identity R² is best at t = {signed(t)} (perplexity {perplexity(t)}), "
-        f"with {signed(best.identity_r2)}."
+        f"{where} R² ({estimator} estimator) is best at t = {signed(t)} "
+        f"(perplexity {perplexity(t)}), with {signed(best.identity_r2)}."
     )
 
 
-def best_threshold(task: str, runs: Sequence[RunScores]) -> ThresholdFit | None:
-    """The exact optimum of identity R² over these runs; None with too few test accuracies."""
-    return _best_threshold(*key(), task, tuple(run.run for run in runs))
+def best_threshold(
+    task: str, runs: Sequence[RunScores], estimator: Estimator
+) -> ThresholdFit | None:
+    """The exact optimum of identity R² over these runs; None where none can be fitted."""
+    return _best_threshold(*key(), task, tuple(run.run for run in runs), estimator)
+
+
+def calibrated_threshold(task: str) -> float | None:
+    """The best threshold over a task's runs, None while none can be fitted."""
+    runs = run_table(*key())
+    if not (runs[runs["task"] == task]["scored"] > 0).any():
+        return None
+    best = best_threshold(task, task_runs(task), "plain")
+    return best.log_log_threshold if best else None
 
 
 def run_labels(runs: Sequence[RunScores]) -> dict[str, str]:
@@ -182,10 +227,19 @@ def signed(value: float, digits: int = 3) -> str:
     return "–" if np.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
 
 
-def best_checkpoint(shown: Sequence[Curve]) -> tuple[Curve, int]:
-    """The checkpoint with the highest PM, and its place in its run."""
-    curve = max(shown, key=lambda c: float(np.nanmax(c.premem)))
-    return curve, int(np.nanargmax(curve.premem))
+def train_r2(points: pd.DataFrame) -> str:
+    """Identity R² of plain train accuracy, in the words that end a headline."""
+    train = points["train_accuracy"].to_numpy()
+    known = int((~np.isnan(train)).sum())
+    among = "" if known == len(train) else f", known at {known} of them"
+    r2 = fits.identity_r2(train, points["test_accuracy"].to_numpy())
+    return f"plain train accuracy{among}: {signed(r2)}"
+
+
+def best_checkpoint(shown: Sequence[Curve]) -> tuple[Curve, int] | None:
+    """The checkpoint with the highest PM, and its place in its run; None where no PM is known."""
+    known = [(curve, at) for curve in shown for at in np.flatnonzero(~np.isnan(curve.premem))]
+    return max(known, key=lambda place: float(place[0].premem[place[1]]), default=None)
 
 
 def chart(figure: object, name: str, table: pd.DataFrame, alt: str) -> None:

@@ -88,6 +88,17 @@ def break_adapter(run):
     (last(run) / "adapter_config.json").write_text("{}")
 
 
+def break_tokenizer(run):
+    for file in last(run).glob("tokenizer*"):
+        file.unlink()
+
+
+def break_base(run):
+    (last(run) / "model.safetensors").rename(last(run) / "adapter_model.safetensors")
+    config = {"base_model_name_or_path": str(run / "nowhere")}
+    (last(run) / "adapter_config.json").write_text(json.dumps(config))
+
+
 def break_everything(run):
     shutil.rmtree(run)
     run.mkdir()
@@ -104,6 +115,8 @@ def break_everything(run):
         (break_config, r"config\.json is not readable JSON"),
         (break_shard, r"model-00001-of-00002\.safetensors is missing"),
         (break_adapter, r"names no base_model_name_or_path"),
+        (break_tokenizer, r"holds no tokenizer"),
+        (break_base, r"names the base model .*nowhere, which is not there"),
         (break_everything, r"holds no checkpoint"),
     ],
 )

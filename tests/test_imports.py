@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CORE = ROOT / "premem_core"
-STREAMLIT = {"ui.py", "score_form.py", "folder_upload.py"}
+STREAMLIT = {"ui.py", "score_form.py", "jobs_panel.py", "folder_upload.py"}
 
 # What each layer may import of premem_core, lowest first; a module may use any layer below its own.
 LAYERS = (
@@ -24,11 +24,22 @@ LAYERS = (
     {"jobs"},
     {"ui", "folder_upload", "demo"},
     {"score_form"},
+    {"jobs_panel"},
     {"__main__"},
 )
 PAGES_MAY_USE = {"curves", "figures", "fits", "metrics", "ui", "score_form", "errors", "types"}
 MAY_ALSO_USE = {
-    "score.py": {"checkpoints", "datasets", "grading", "jobs", "scoring"},
+    "score.py": {
+        "backends",
+        "checkpoints",
+        "datasets",
+        "grading",
+        "jobs",
+        "jobs_panel",
+        "perturbations",
+        "scoring",
+    },
+    "curves.py": {"jobs_panel"},
     "grades.py": {"regrading"},
 }
 

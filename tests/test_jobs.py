@@ -9,10 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import tiny
 
-from premem_core import checkpoints, curves, datasets, jobs
-from premem_core.errors import CheckpointError, JobError, StoreError, UsageError
+from premem_core import calibration, checkpoints, curves, datasets, estimators, jobs, training
+from premem_core.errors import CheckpointError, JobError, PrememError, StoreError, UsageError
+from premem_core.jobs import Execution
+from premem_core.locks import is_held
 from premem_core.scoring import ScoringSpec
 from premem_core.store import Store
 from premem_core.types import PromptTemplate, Sampling
@@ -154,7 +158,7 @@ def start(store: Store) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=180):
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until
@@ -185,7 +189,7 @@ def test_the_dashboards_job_outlives_its_parent_and_logs(run_dir, data, tmp_path
     store = Store(tmp_path)
     create(store, run_dir, data)
     jobs.start(store, "sums")
-    wait_for(lambda: jobs.progress(store, "sums").state == "done", 120)
+    wait_for(lambda: jobs.progress(store, "sums").state == "done")
     assert "done" in jobs.log_tail(store, "sums")
     assert [p.run for p in jobs.all_progress(store)] == ["sums"]
 
@@ -249,3 +253,163 @@ def test_a_job_names_its_process_before_anything_else(run_dir, data, tmp_path):
     store.commit_inbox = lambda: seen.append(jobs.progress(store, "sums").pid) or commit()
     jobs.execute(store, "sums")
     assert set(seen) == {os.getpid()}
+
+
+def drawn(store: Store, run: str = "sums"):
+    """Every completion that is there, by what identifies it."""
+    frames = [
+        store.completions(run, step, split, perturbation)
+        for step in store.checkpoints(run)["step"]
+        for split, perturbation in (("train", ""), ("test", ""), ("train", "first"))
+    ]
+    keys = ["step", "split", "perturbation", "example", "sample"]
+    everything = pd.concat(frames).set_index(keys).sort_index()
+    assert everything.index.is_unique
+    return everything[["completion", "grade", "tokens"]]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_lazy_plan_draws_a_part_of_the_same_samples_and_gives_the_same_pm(
+    finished, run_dir, data, tmp_path, workers
+):
+    store = Store(tmp_path)
+    spec = replace(SPEC, plan="lazy", log_log_threshold=-2.3)
+    create(store, run_dir, data, spec, execution=Execution(workers=workers))
+    end = jobs.execute(store, "sums")
+    assert end.state == "done"
+    full, lazy = drawn(finished), drawn(store)
+    assert full.loc[lazy.index].equals(lazy)
+    assert end.completions_saved == len(full) - len(lazy) > 100
+    [one], [other] = (curves.read_task(each, "sums") for each in (finished, store))
+    for t in (-2.3, -2.0, -1.0):  # and at every higher threshold
+        np.testing.assert_array_equal(
+            estimators.premem("plain", one.counts, one.nll, t),
+            estimators.premem("plain", other.counts, other.nll, t),
+        )
+    lower = estimators.premem("plain", other.counts, other.nll, -6)
+    assert np.isnan(lower).any()
+
+
+def test_the_final_plan_gives_the_last_checkpoints_pm(finished, run_dir, data, tmp_path):
+    store = Store(tmp_path)
+    create(store, run_dir, data, replace(SPEC, plan="final", log_log_threshold=-2.3))
+    assert jobs.execute(store, "sums").state == "done"
+    full, final = drawn(finished), drawn(store)
+    assert full.loc[final.index].equals(final)
+    [one], [other] = (curves.read_task(each, "sums") for each in (finished, store))
+    last = [estimators.premem("plain", r.counts, r.nll, -2.3)[-1] for r in (one, other)]
+    np.testing.assert_array_equal(*last)
+
+
+def test_a_finished_job_is_extended_by_what_is_missing_and_by_nothing_else(run_dir, data, tmp_path):
+    wide = replace(SPEC, sampling=replace(SPEC.sampling, samples=4), perturbations=("first",))
+    at_once, store = Store(tmp_path / "once"), Store(tmp_path / "grown")
+    create(at_once, run_dir, data, wide)
+    jobs.execute(at_once, "sums")
+    few = replace(SPEC, sampling=replace(SPEC.sampling, samples=1), plan="lazy",
+                  log_log_threshold=-2.3)  # fmt: skip
+    run = checkpoints.read_run(run_dir)
+    first_two = replace(run, checkpoints=run.checkpoints[:2])
+    train, test = (datasets.read_examples(file).examples for file in data)
+    jobs.create(store, few, first_two, "sums", train, ())
+    jobs.execute(store, "sums")
+    before = shards(store)
+    jobs.create(store, few, run, "sums", train, test, extend=True)  # a checkpoint and a split
+    jobs.execute(store, "sums")
+    jobs.change(store, "sums", samples=4, plan="full", perturbations=("first",))
+    end = jobs.execute(store, "sums")
+    assert end.state == "done"
+    assert set(before) <= set(shards(store))
+    assert drawn(store).equals(drawn(at_once))
+    assert store.checkpoints("sums")["samples"].tolist() == [4, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"samples": 2}, "3 samples are drawn, 2 asked for"),
+        ({"perturbations": ("none",)}, "perturbation 'none' is unknown"),
+        ({"plan": "lazy"}, "needs to know what counts as memorized"),
+        ({"grader": "math"}, "grader was gsm8k, is math"),
+    ],
+)
+def test_what_is_not_more_of_the_same_is_refused(finished, changes, message):
+    with pytest.raises(PrememError, match=message):
+        jobs.change(finished, "sums", **changes)
+    assert jobs.spec_of(finished, "sums") == SPEC
+
+
+def test_an_extension_that_loses_or_changes_a_problem_is_refused(finished, run_dir, data):
+    train, test = (datasets.read_examples(file).examples for file in data)
+    run = checkpoints.read_run(run_dir)
+    with pytest.raises(JobError, match="is missing or has changed"):
+        jobs.create(finished, SPEC, run, "sums", train[1:], test, extend=True)
+    later = replace(run, checkpoints=run.checkpoints[1:])
+    with pytest.raises(JobError, match="checkpoints lack 120"):
+        jobs.create(finished, SPEC, later, "sums", train, test, extend=True)
+
+
+def test_perturbed_queries_are_sampled_at_the_last_checkpoint(run_dir, data, tmp_path):
+    store = Store(tmp_path)
+    create(store, run_dir, data, replace(SPEC, perturbations=("first", "we-know-that")))
+    jobs.execute(store, "sums")
+    counts = store.counts("sums").groupby(["perturbation", "step"])["samples"].sum()
+    assert counts["first"].to_dict() == counts["we-know-that"].to_dict() == {360: 48 * 3}
+    assert set(store.scores("sums")["samples"]) == {3}
+
+
+def test_jobs_of_one_store_wait_for_each_other_and_can_be_cancelled_meanwhile(
+    run_dir, data, tmp_path
+):
+    store = Store(tmp_path)
+    create(store, run_dir, data)
+    create(store, run_dir, data, replace(SPEC, run="second"))
+    jobs.start(store, "sums")
+    wait_for(lambda: jobs.progress(store, "sums").state == "running")
+    jobs.start(store, "second")
+    wait_for(lambda: is_held(tmp_path / "jobs" / "second" / "lock"))
+    assert jobs.progress(store, "second").state == "queued"
+    wait_for(lambda: jobs.progress(store, "second").pid > 0)
+    jobs.cancel(store, "second")
+    wait_for(lambda: jobs.progress(store, "second").state == "cancelled")
+    jobs.start(store, "second")
+    wait_for(lambda: jobs.progress(store, "sums").state == "done")
+    wait_for(lambda: jobs.progress(store, "second").state == "done")
+
+
+def test_lora_checkpoints_share_one_engine(tmp_path, data):
+    folder = training.finetune(
+        tiny.save_base(tmp_path / "base"), tiny.sums(0, 16), tmp_path / "lora", epochs=6,
+        batch_size=8, checkpoint_every=2, lora_rank=4, learning_rate=1e-2, warmup_steps=2,
+    )  # fmt: skip
+    store = Store(tmp_path / "store")
+    create(store, folder, data)
+    end = jobs.execute(store, "sums")
+    assert end.state == "done"
+    assert len(store.checkpoints("sums")) == 3
+    alone = Store(tmp_path / "alone")
+    run = checkpoints.read_run(folder)
+    train, test = (datasets.read_examples(file).examples for file in data)
+    jobs.create(alone, SPEC, replace(run, checkpoints=run.checkpoints[2:]), "sums", train, test)
+    jobs.execute(alone, "sums")
+    swapped = drawn(store)
+    assert swapped.xs(swapped.index[-1][0], level="step").equals(
+        drawn(alone).xs(swapped.index[-1][0], level="step")
+    )
+
+
+def test_an_estimate_keeps_nothing_and_is_of_the_right_size(run_dir, data, tmp_path):
+    train, test = (datasets.read_examples(file).examples for file in data)
+    store, run = Store(tmp_path), checkpoints.read_run(run_dir)
+    found = calibration.estimate(SPEC, run, train, test, tmp_path, [None])
+    assert found.completions == 3 * 88 * 3
+    assert store.runs().empty
+    assert not list((tmp_path / "inbox").iterdir())
+    create(store, run_dir, data)
+    started = time.monotonic()
+    jobs.execute(store, "sums")
+    took = time.monotonic() - started
+    size = sum(file.stat().st_size for file in shards(store))
+    assert found.fits
+    assert found.seconds < 20 * took
+    assert size / 4 < found.bytes_on_disk < 4 * size

