@@ -51,6 +51,7 @@ class Dispatcher:
             dict[int, str]
         ] = []  # an assignment's checkpoints: what is done there
         self._visited: set[int] = set()
+        self._version, self._known = -1, Board(spec, (), [])
         self._losses: Counter[int] = Counter()
         states = store.checkpoints(spec.run).set_index("step")
         whole = (states["state"] == "scored") & (states["samples"] == spec.sampling.samples)
@@ -61,8 +62,12 @@ class Dispatcher:
         if self.shelf.remote:
             self.shelf.fetch(self.store.path / "inbox", self.store.committed_shards(self.spec.run))
         self.store.commit_inbox()
-        steps = [checkpoint.step for checkpoint in self.run.checkpoints]
-        return scoring.board(self.spec, steps, self.queries, self.store.counts(self.spec.run))
+        if (version := self.store.version()) != self._version:
+            steps = [checkpoint.step for checkpoint in self.run.checkpoints]
+            counts = self.store.counts(self.spec.run)
+            self._known = scoring.board(self.spec, steps, self.queries, counts)
+            self._version = version
+        return self._known
 
     def work(self, tracker: Tracker) -> None:
         """Do what is left; why checkpoints failed is in `failed` then.
@@ -146,6 +151,7 @@ class Dispatcher:
         if event.kind in ("done", "failed"):
             assignment.pop(event.step, None)
         if event.kind in ("memory", "lost"):
+            self._visited -= assignment.keys()  # not a visit: no need to wait for the others
             assignment.clear()
         self._under_way = [each for each in self._under_way if each]
         return event.kind in ("done", "failed", "memory", "lost")
@@ -176,11 +182,13 @@ class Dispatcher:
     def _mark_scored(self, known: Board) -> None:
         """A checkpoint is scored when nothing that is still to come could ask more of it."""
         alive, under_way = known.without(set(self.failed)), self._phases()
-        for step in alive.steps:
-            if step in under_way or alive.has_work(step):
-                if self.spec.plan != "full":
-                    return
-                continue
+        unfinished = [step for step in alive.steps if step in under_way or alive.has_work(step)]
+        whole = [step for step in alive.steps if step not in unfinished]
+        if unfinished and self.spec.plan == "final":  # its first checkpoints come last
+            whole = []
+        elif unfinished and self.spec.plan == "lazy":  # a masked pair needs those before it
+            whole = [step for step in whole if step < unfinished[0]]
+        for step in whole:
             if step not in self._scored:
                 self._scored.add(step)
                 self.store.set_checkpoint_state(

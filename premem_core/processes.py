@@ -47,7 +47,7 @@ class _Worker:
     process: ForkServerProcess
     device: str | None
     reports: Connection
-    step: int
+    left: list[int]  # steps of which neither "done" nor "failed" is reported
     finished: bool = False
 
 
@@ -76,8 +76,8 @@ class Processes:
         process = self._context.Process(target=_main, args=(assignment, device, theirs))
         process.start()
         theirs.close()  # so that its end of the pipe closes when it dies
-        step = assignment.checkpoints[0].step
-        self._workers.append(_Worker(process, device, ours, step))
+        left = [checkpoint.step for checkpoint in assignment.checkpoints]
+        self._workers.append(_Worker(process, device, ours, left))
 
     def wait(self, seconds: float) -> list[Event]:
         """What the workers reported, and whose process died without a word."""
@@ -90,16 +90,17 @@ class Processes:
                     if event is None:
                         each.finished = True
                     else:
-                        each.step = event.step
                         events.append(event)
+                        if event.kind in ("done", "failed"):
+                            each.left.remove(event.step)
             except (EOFError, OSError):
                 each.process.join()
                 self._workers.remove(each)
                 self._free.append(each.device)
-                if not each.finished:
+                if each.left and not each.finished:
                     code = each.process.exitcode
                     cause = f"signal {-code}" if code is not None and code < 0 else f"exit {code}"
-                    events.append(Event("lost", each.step, cause))
+                    events.append(Event("lost", each.left[0], cause))
         return events
 
     def close(self) -> None:

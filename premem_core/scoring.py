@@ -106,14 +106,15 @@ class Sheet:
     correct: Counts  # (C, N)
     nll: NDArray[np.float64]  # (C, N), nats; NaN: not measured yet
 
-    def columns(self, numbers: Sequence[int]) -> NDArray[np.int64]:
+    def columns(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where the queries of these store numbers stand."""
-        at = {query.number: column for column, query in enumerate(self.queries)}
-        return np.array([at[number] for number in numbers], dtype=np.int64)
+        own = np.array([query.number for query in self.queries])
+        order = np.argsort(own)
+        return order[np.searchsorted(own, numbers, sorter=order)]
 
     def add(self, row: int, table: pa.Table) -> None:
         """Take a shard of checkpoint `row` into account."""
-        examples = self.columns(table["example"].to_pylist())
+        examples = self.columns(table["example"].to_numpy())
         if "nll" in table.column_names:
             self.nll[row, examples] = table["nll"].to_numpy()
         else:
@@ -225,7 +226,7 @@ def board(
         known = known[known["step"].isin(steps)]
         if len(known):
             rows = np.searchsorted(np.asarray(steps), known["step"].to_numpy())
-            columns = sheet.columns(known["example"].tolist())
+            columns = sheet.columns(known["example"].to_numpy())
             sheet.samples[rows, columns] = known["samples"]
             sheet.correct[rows, columns] = known["correct"]
             sheet.nll[rows, columns] = known["nll"].to_numpy(dtype=np.float64)
