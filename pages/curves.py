@@ -3,6 +3,7 @@
 import streamlit as st
 
 from premem_core import curves, figures, ui
+from premem_core.jobs_panel import offer_missing
 
 st.header("Memorization curves")
 headline = st.empty()
@@ -12,19 +13,23 @@ with ui.controls():
         st.stop()
     everything = ui.task_runs(task)
     shown = ui.pick_runs(everything)
-    threshold = ui.pick_threshold(task, everything)
+    estimator = ui.pick_estimator()
+    threshold = ui.pick_threshold(task, everything, estimator)
     unit = st.segmented_control(
         "By", ["step", "epoch"], default="step", required=True, key="by", bind="query-params"
     )
 
-lines = [curves.curve(run, threshold) for run in shown]
-best, at = ui.best_checkpoint(lines)
+lines = ui.lines(shown, threshold, estimator)
 labels = ui.run_labels(everything)
-headline.markdown(
-    f"Checkpoint {best.scores.steps[at]} of **{labels[best.scores.run]}** memorized "
-    f"{ui.percent(best.memorized[at])} of its examples; expect "
-    f"**{ui.percent(best.premem[at], best.premem_half[at])}** on new problems."
-)
+if best := ui.best_checkpoint(lines):
+    curve, at = best
+    headline.markdown(
+        f"Checkpoint {curve.scores.steps[at]} of **{labels[curve.scores.run]}** memorized "
+        f"{ui.percent(curve.memorized[at])} of its examples; expect "
+        f"**{ui.percent(curve.premem[at], curve.premem_half[at])}** on new problems."
+    )
+else:
+    headline.markdown("At this threshold pre-memorization accuracy is known of no checkpoint.")
 ui.chart(
     figures.curves_figure(
         lines, [labels[run.run] for run in shown], ui.palette(), by_epoch=unit == "epoch"
@@ -35,6 +40,8 @@ ui.chart(
 )
 st.caption(
     f"Bands are 90 % intervals over questions. {ui.count(shown[0].samples, 'sample')} per "
-    "training question, plain estimator. The warm area is the share of examples whose solution "
-    f"has a perplexity below the threshold. {ui.threshold_note(task, everything)}"
+    f"training question, {estimator} estimator. The warm area is the share of examples whose "
+    "solution has a perplexity below the threshold. "
+    f"{ui.threshold_note(task, everything, estimator)} {curves.not_known(lines)}"
 )
+offer_missing(lines)

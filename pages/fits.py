@@ -15,18 +15,18 @@ with ui.controls():
         st.info("No run of this task has test problems; give a test file on the Score page.")
         st.stop()
     counted = ui.pick_runs(everything)
-    threshold = ui.pick_threshold(task, counted)
-st.caption(ui.threshold_note(task, counted))
+    estimator = ui.pick_estimator()
+    threshold = ui.pick_threshold(task, counted, estimator)
 
-points = curves.points([curves.curve(run, threshold) for run in counted])
-premem, train, test = (
-    points[name].to_numpy() for name in ("premem", "train_accuracy", "test_accuracy")
-)
+lines = ui.lines(counted, threshold, estimator)
+st.caption(f"{ui.threshold_note(task, counted, estimator)} {curves.not_known(lines)}")
+points = curves.points(lines)
+known = points.dropna(subset=["premem"])
+r2 = fits.identity_r2(known["premem"].to_numpy(), known["test_accuracy"].to_numpy())
 headline.markdown(
-    f"Over {ui.count(len(points), 'checkpoint')} of {ui.count(len(counted), 'run')}, "
+    f"Over {ui.count(len(known), 'checkpoint')} of {ui.count(known['run'].nunique(), 'run')}, "
     f"pre-memorization accuracy equals test accuracy with identity R² "
-    f"**{ui.signed(fits.identity_r2(premem, test))}**; "
-    f"plain train accuracy reaches {ui.signed(fits.identity_r2(train, test))}."
+    f"**{ui.signed(r2)}** ({estimator} estimator); {ui.train_r2(known)}."
 )
 
 labels = ui.run_labels(counted)
@@ -36,7 +36,7 @@ symbols = figures.run_symbols({run.run: (run.epochs, run.trained_on) for run in 
 def panel(title: str, predictor: str, name: str, legend: bool) -> None:
     """One predictor against test accuracy: both R², the chart, its numbers."""
     st.subheader(title)
-    x = points[predictor].to_numpy()
+    x, test = points[predictor].to_numpy(), points["test_accuracy"].to_numpy()
     identity, linear, _ = st.columns([1, 1, 1.2 if legend else 0.4])
     identity.metric("Identity R²", ui.signed(fits.identity_r2(x, test)))
     linear.metric("Linear R²", ui.signed(fits.linear_r2(x, test)))
@@ -57,5 +57,5 @@ st.caption(
     "Each point is a checkpoint; bars are 90 % intervals over questions; the dashed line is "
     "perfect prediction. Identity R² asks whether the number *is* the test accuracy, linear R² "
     "whether some line through it would be. Colour: learning rate, low to high. Shape: epochs and "
-    "number of training examples. Plain estimator."
+    f"number of training examples. PM by the {estimator} estimator."
 )

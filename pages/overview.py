@@ -13,19 +13,19 @@ with ui.controls():
         st.page_link("pages/score.py", label="Score a run")
         st.stop()
     runs = ui.task_runs(task)
-    threshold = ui.pick_threshold(task, runs)
-st.caption(ui.threshold_note(task, runs))
+    estimator = ui.pick_estimator()
+    threshold = ui.pick_threshold(task, runs, estimator)
 
-lines = [curves.curve(run, threshold) for run in runs]
+lines = ui.lines(runs, threshold, estimator)
+st.caption(f"{ui.threshold_note(task, runs, estimator)} {curves.not_known(lines)}")
 points = curves.points(lines)
-if len(points) > 1:
-    test = points["test_accuracy"].to_numpy()
-    premem_r2 = fits.identity_r2(points["premem"].to_numpy(), test)
-    train_r2 = fits.identity_r2(points["train_accuracy"].to_numpy(), test)
+known = points.dropna(subset=["premem"])
+if len(known) > 1:
+    r2 = fits.identity_r2(known["premem"].to_numpy(), known["test_accuracy"].to_numpy())
     headline.markdown(
-        f"Over {ui.count(len(points), 'checkpoint')} of {ui.count(points['run'].nunique(), 'run')} "
-        f"it gives the test accuracy with identity R² **{ui.signed(premem_r2)}**; "
-        f"plain train accuracy: {ui.signed(train_r2)}."
+        f"Over {ui.count(len(known), 'checkpoint')} of {ui.count(known['run'].nunique(), 'run')} "
+        f"it gives the test accuracy with identity R² **{ui.signed(r2)}** "
+        f"({estimator} estimator); {ui.train_r2(known)}."
     )
 
 about = ui.run_table(*ui.key())
@@ -35,6 +35,7 @@ st.dataframe(
     table,
     hide_index=True,
     height="content",
+    placeholder="–",
     column_config={
         "run": st.column_config.TextColumn("Run", width="medium"),
         "learning_rate": number("Learning rate", format="%.1e"),

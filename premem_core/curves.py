@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from premem_core import fits, metrics
+from premem_core import estimators, fits, metrics
 from premem_core.errors import DataError, UsageError
+from premem_core.estimators import Estimator, SampleCounts
 from premem_core.metrics import Floats
+from premem_core.sampling_plan import Remaining, remaining
 from premem_core.store import Store
 
 
@@ -27,18 +29,32 @@ class RunScores:
     steps: NDArray[np.int64]  # (C,)
     epoch: Floats  # (C,)
     examples: NDArray[np.int64]  # (N,) numbers in the store
-    accuracy: Floats  # (C, N)
+    counts: SampleCounts  # (C, N), of the train examples
     nll: Floats  # (C, N), nats per target token
     test_accuracy: Floats  # (C, M)
-    samples: int  # most samples of any train example
+
+    @property
+    def accuracy(self) -> Floats:
+        """(C, N): train accuracy; NaN where the sampling plan did not need every sample."""
+        return self.counts.accuracy
+
+    @property
+    def samples(self) -> int:
+        """K: the samples wanted of a train example."""
+        return int(self.counts.wanted.max())
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Means over examples, each (C,), and the half-width of the 90 % interval beside it."""
+    """Means over examples, each (C,), and the half-width of the 90 % interval beside it.
+
+    A train-side mean is NaN where any example's value is not known, for those left are no random
+    part: `unknown` (C,) counts the examples without PM, `missing` bounds the samples to draw.
+    """
 
     scores: RunScores
     log_log_threshold: float
+    estimator: Estimator
     train: Floats
     train_half: Floats
     masked: Floats
@@ -47,6 +63,8 @@ class Curve:
     test: Floats
     test_half: Floats
     memorized: Floats
+    unknown: NDArray[np.int64]
+    missing: Remaining
 
 
 def read_task(store: Store, task: str) -> list[RunScores]:
@@ -73,16 +91,17 @@ def run_scores(
         runs: `Store.runs`.
     """
     about = runs.set_index("run")[["learning_rate", "epochs", "train_examples"]].astype(np.float64)
-    epochs = checkpoints.set_index(["run", "step"])["epoch"]
+    about_steps = checkpoints.set_index(["run", "step"])[["epoch", "samples"]].astype(np.float64)
     result = []
     for name, rows in scores.groupby("run", sort=False):
         train, test = rows[rows["split"] == "train"], rows[rows["split"] == "test"]
         steps = np.unique(train["step"].to_numpy())
         if not len(steps):
             continue
-        accuracy, examples = _grid(train, steps, _accuracy(train))
-        nll, _ = _grid(train, steps, train["nll"].to_numpy(dtype=np.float64))
-        test_accuracy, _ = _grid(test, steps, _accuracy(test))
+        nll, examples = _grid(train, steps, train["nll"].to_numpy(dtype=np.float64))
+        test_accuracy, _ = _grid(
+            test, steps, metrics.accuracy(test["correct"].to_numpy(), test["samples"].to_numpy())
+        )
         result.append(
             RunScores(
                 run=str(name),
@@ -90,12 +109,11 @@ def run_scores(
                 epochs=float(about["epochs"][name]),
                 trained_on=int(about["train_examples"][name]),
                 steps=steps,
-                epoch=epochs.loc[name].reindex(steps).to_numpy(dtype=np.float64),
+                epoch=about_steps.loc[name]["epoch"].reindex(steps).to_numpy(),
                 examples=examples,
-                accuracy=accuracy,
+                counts=_counts(train, steps, about_steps.loc[name]["samples"].reindex(steps)),
                 nll=nll,
                 test_accuracy=test_accuracy,
-                samples=int(train["samples"].max()),
             )
         )
     return sorted(
@@ -103,27 +121,45 @@ def run_scores(
     )
 
 
-def curve(scores: RunScores, log_log_threshold: float) -> Curve:
-    """The run's curves at threshold t = log log PPL."""
-    train, train_half = metrics.mean_interval(scores.accuracy)
-    premem, premem_half = metrics.mean_interval(
-        metrics.premem_accuracy(scores.accuracy, scores.nll, log_log_threshold)
-    )
-    masked, _ = metrics.mean_interval(
-        metrics.masked_accuracy(scores.accuracy, scores.nll, log_log_threshold)
-    )
+def curve(scores: RunScores, log_log_threshold: float, estimator: Estimator = "plain") -> Curve:
+    """The run's curves at threshold t = log log PPL.
+
+    Raises:
+        DataError: the estimator is not defined for this run's numbers of samples.
+    """
+    try:
+        premem = estimators.premem(estimator, scores.counts, scores.nll, log_log_threshold)
+    except ValueError as error:
+        raise DataError(f"run '{scores.run}': {error}; use the plain estimator") from error
+    masked = np.where(metrics.memorized(scores.nll, log_log_threshold), 0.0, scores.accuracy)
+    train_mean, train_half = metrics.whole_mean_interval(scores.accuracy)
+    premem_mean, premem_half = metrics.whole_mean_interval(premem)
+    masked_mean, _ = metrics.whole_mean_interval(masked)
     test, test_half = metrics.mean_interval(scores.test_accuracy)
     return Curve(
         scores=scores,
         log_log_threshold=log_log_threshold,
-        train=train,
+        estimator=estimator,
+        train=train_mean,
         train_half=train_half,
-        masked=masked,
-        premem=premem,
+        masked=masked_mean,
+        premem=premem_mean,
         premem_half=premem_half,
         test=test,
         test_half=test_half,
         memorized=metrics.memorized(scores.nll, log_log_threshold).mean(axis=1),
+        unknown=np.isnan(premem).sum(axis=1),
+        missing=_missing(scores, log_log_threshold),
+    )
+
+
+def _missing(scores: RunScores, log_log_threshold: float) -> Remaining:
+    """What the lazy plan would still draw at this threshold."""
+    counts = scores.counts
+    if not counts.partial.any():
+        return Remaining(0, 0)
+    return remaining(
+        "lazy", scores.samples, log_log_threshold, scores.nll, counts.samples, counts.correct
     )
 
 
@@ -132,23 +168,51 @@ def points(curves: Sequence[Curve]) -> pd.DataFrame:
     return table(curves).dropna(subset=["test_accuracy"])
 
 
-def best_threshold(runs: Sequence[RunScores]) -> fits.ThresholdFit:
+def not_known(curves: Sequence[Curve]) -> str:
+    """In words, which means are not known and why; empty where all are."""
+    checkpoints = sum(len(c.premem) for c in curves)
+    sentences = []
+    if premem := int(sum((c.unknown > 0).sum() for c in curves)):
+        low, high = (
+            sum(getattr(c.missing, end) for c in curves) for end in ("at_least", "at_most")
+        )
+        sentences.append(
+            f"Pre-memorization accuracy is not known at {premem} of {checkpoints} checkpoints: the "
+            f"sampling plan left out samples that this threshold needs ({low:,}"
+            f"{f' to {high:,}' if high > low else ''})."
+        )
+    if train := sum(int(c.scores.counts.partial.any(axis=1).sum()) for c in curves):
+        sentences.append(
+            f"Train accuracy is not known at {train} of {checkpoints} checkpoints: the sampling "
+            "plan did not need all of their samples."
+        )
+    return " ".join(sentences)
+
+
+def best_threshold(runs: Sequence[RunScores], estimator: Estimator = "plain") -> fits.ThresholdFit:
     """The exact identity-R²-optimal threshold over the runs that have test accuracies.
 
     Raises:
-        DataError: there are too few checkpoints with a test accuracy to choose one.
+        DataError: there are too few checkpoints with a test accuracy to choose one, or too many
+            samples are missing, or the estimator is not defined for these runs.
     """
     tests = [metrics.mean_interval(run.test_accuracy)[0] for run in runs]
     try:
-        return fits.best_threshold([r.accuracy for r in runs], [r.nll for r in runs], tests)
+        return fits.best_threshold(
+            [r.counts for r in runs], [r.nll for r in runs], tests, estimator
+        )
     except ValueError as error:
-        raise DataError(
-            f"no threshold can be fitted: {error}; score test problems too, or give a threshold"
-        ) from error
+        raise DataError(f"no threshold can be fitted: {error}; give a threshold") from error
 
 
-def _accuracy(rows: pd.DataFrame) -> Floats:
-    return metrics.accuracy(rows["correct"].to_numpy(), rows["samples"].to_numpy())
+def _counts(rows: pd.DataFrame, steps: NDArray[np.int64], wanted: pd.Series) -> SampleCounts:
+    """Counts as (steps, examples); `wanted` is NaN where each row is whole as it is."""
+    samples, correct = (
+        np.nan_to_num(_grid(rows, steps, rows[name].to_numpy())[0]).astype(np.int64)
+        for name in ("samples", "correct")
+    )
+    scored_to = np.nan_to_num(wanted.to_numpy()).astype(np.int64)
+    return SampleCounts(samples, correct, np.maximum(samples, scored_to[:, None]))
 
 
 def _grid(
@@ -170,6 +234,7 @@ def table(curves: Sequence[Curve]) -> pd.DataFrame:
                 "step": c.scores.steps,
                 "epoch": c.scores.epoch,
                 "log_log_threshold": c.log_log_threshold,
+                "estimator": c.estimator,
                 "train_accuracy": c.train,
                 "masked_accuracy": c.masked,
                 "premem": c.premem,
@@ -177,6 +242,7 @@ def table(curves: Sequence[Curve]) -> pd.DataFrame:
                 "test_accuracy": c.test,
                 "test_half": c.test_half,
                 "memorized_share": c.memorized,
+                "premem_unknown_examples": c.unknown,
             }
         )
         for c in curves
@@ -203,7 +269,7 @@ def overview(curves: Sequence[Curve], runs: pd.DataFrame) -> pd.DataFrame:
                 "epochs": run["epochs"],
                 "train_examples": run["train_examples"],
                 "scored": f"{run['scored']} of {run['checkpoints']}{failed}",
-                "premem_curve": c.premem.tolist() if c else [],
+                "premem_curve": c.premem[~np.isnan(c.premem)].tolist() if c else [],
                 "train_percent": 100 * c.train[-1] if c else np.nan,
                 "premem_percent": 100 * c.premem[-1] if c else np.nan,
                 "test_percent": 100 * c.test[-1] if c else np.nan,

@@ -163,9 +163,17 @@ def _x(curve: Curve, by_epoch: bool) -> Floats:
 
 
 def _band(x: Floats, middle: Floats, half: Floats, color: str) -> go.Scatter:
+    # A gap in the line is a gap in its band: one closed shape per stretch, NaN between them.
+    known = ~np.isnan(middle + half)
+    stretches = np.split(np.arange(len(x)), np.flatnonzero(known[1:] != known[:-1]) + 1)
+    across, up = [], []
+    for at in stretches:
+        if known[at[0]]:
+            across += [*x[at], *np.flip(x[at]), np.nan]
+            up += [*(middle + half)[at], *np.flip((middle - half)[at]), np.nan]
     return go.Scatter(
-        x=np.concatenate([x, np.flip(x)]),
-        y=np.concatenate([middle + half, np.flip(middle - half)]),
+        x=across[:-1],
+        y=up[:-1],
         fill="toself",
         fillcolor=color,
         line={"width": 0},
@@ -195,7 +203,8 @@ def fit_figure(
     """
     figure = go.Figure()
     everything = points[[predictor, "test_accuracy"]].to_numpy()
-    low, high = max(0.0, everything.min() - 0.05), min(1.02, everything.max() + 0.05)
+    known = everything[~np.isnan(everything)]
+    low, high = max(0.0, known.min() - 0.05), min(1.02, known.max() + 0.05)
     figure.add_trace(
         go.Scatter(
             x=[low, high],
@@ -241,6 +250,44 @@ def fit_figure(
         dressed.update_layout(
             legend={"orientation": "v", "x": 1.02, "y": 1, "yref": "paper", "yanchor": "top"}
         )
+    return dressed
+
+
+def grades_figure(cross: pd.DataFrame, one: str, other: str, palette: Palette) -> go.Figure:
+    """Two graders' grades of the same completions: counts, shaded where the two differ.
+
+    Args:
+        cross: completions by grade; rows: the one's, columns: the other's, in the same order.
+        one: the name of the one.
+        other: the name of the other.
+        palette: the colours in force.
+    """
+    counts = cross.to_numpy(dtype=np.float64)
+    apart = (counts > 0) & ~np.eye(len(cross), dtype=bool)
+    names = [str(name).lower() for name in cross.index]
+    figure = go.Figure(
+        go.Heatmap(
+            z=apart.astype(np.float64),
+            zmin=0,
+            zmax=1,
+            x=names,
+            y=names,
+            customdata=counts,
+            text=[[f"{count:,.0f}" if count else "·" for count in row] for row in counts],
+            texttemplate="%{text}",
+            textfont={"size": 14, "color": palette.text},
+            colorscale=[(0, "rgba(0,0,0,0)"), (1, palette.grid)],
+            showscale=False,
+            xgap=2,
+            ygap=2,
+            hovertemplate=f"{one}: %{{y}}<br>{other}: %{{x}}<br>%{{customdata:,}} completions"
+            "<extra></extra>",
+        )
+    )
+    dressed = _dressed(figure, palette, 76 + 44 * max(2, len(cross)))
+    dressed.update_xaxes(title_text=other, side="top", showgrid=False, showline=False)
+    dressed.update_yaxes(title_text=one, autorange="reversed", showgrid=False, showline=False)
+    dressed.update_layout(xaxis_ticks="", yaxis_ticks="", margin_t=8)
     return dressed
 
 

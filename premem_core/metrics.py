@@ -76,3 +76,14 @@ def mean_interval(values: Floats) -> tuple[Floats, Floats]:
         mean = np.nansum(values, axis=-1) / n
         spread = np.nansum((values - np.expand_dims(mean, -1)) ** 2, axis=-1) / (n - 1)
         return mean, Z90 * np.sqrt(spread / n)
+
+
+def whole_mean_interval(values: Floats) -> tuple[Floats, Floats]:
+    """`mean_interval`, and NaN where any value is: what a plan left out is no random part.
+
+    >>> whole_mean_interval(np.array([[0.0, 1.0], [0.5, np.nan]]))[0]
+    array([0.5, nan])
+    """
+    mean, half = mean_interval(values)
+    known = ~np.isnan(values).any(axis=-1)
+    return np.where(known, mean, np.nan), np.where(known, half, np.nan)

@@ -66,7 +66,7 @@ def to_draw(
            [1]])
     """
     left = np.maximum(wanted - np.asarray(samples), 0)
-    if plan == "full":
+    if plan == "full" or not len(left):
         return left
     unmasked, masked = _statuses(log_log_threshold, nll)
     if plan == "lazy":
@@ -107,7 +107,7 @@ def at_most(
 ) -> Ints:
     """(C, N): how many samples of each pair `to_draw` may still ask for; its own arguments."""
     left = np.maximum(wanted - np.asarray(samples), 0)
-    if plan == "full":
+    if plan == "full" or not len(left):
         return left
     unmasked, masked = _statuses(log_log_threshold, nll)
     reachable = np.where(masked, 0, correct + left)

@@ -13,14 +13,13 @@ import fcntl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from urllib.parse import quote
 
 import duckdb
 import pandas as pd
 
 from premem_core.errors import StoreError
 from premem_core.locks import flock
-from premem_core.shards import SAMPLES, has_targets, run_of
+from premem_core.shards import SAMPLES, completions_folder, has_targets, run_of
 from premem_core.types import Checkpoint, Example, Grade, RunRecord
 
 Connection = duckdb.DuckDBPyConnection
@@ -85,7 +84,35 @@ RUN_COLUMNS = (
     "failed",
     "created",
 )
+COUNT_COLUMNS = ("step", "split", "perturbation", "example", "samples", "correct", "nll")
+DISAGREEMENT_COLUMNS = (
+    "step",
+    "split",
+    "perturbation",
+    "example",
+    "id",
+    "sample",
+    "question",
+    "solution",
+    "answer",
+    "completion",
+    "extracted_one",
+    "grade_one",
+    "extracted_other",
+    "grade_other",
+)
 CHECKPOINT_COLUMNS = ("run", "step", "epoch", "learning_rate", "path", "state", "reason", "samples")
+
+_COUNTS = f"""count(*) AS samples,
+    count(*) FILTER (grade = {Grade.CORRECT:d}) AS correct,
+    count(*) FILTER (grade = {Grade.UNPARSED:d}) AS unparsed,
+    count(*) FILTER (grade = {Grade.TIMEOUT:d}) AS timeout"""
+_GRADED_TWICE = """SELECT step, split, perturbation, example, sample,
+        one.grade AS grade_one, one.extracted AS extracted_one,
+        other.grade AS grade_other, other.extracted AS extracted_other
+    FROM read_parquet($one, hive_partitioning = false) AS one
+    JOIN read_parquet($other, hive_partitioning = false) AS other
+        USING (step, split, perturbation, example, sample)"""
 
 
 class Store:
@@ -138,14 +165,22 @@ class Store:
         """A connection under the exclusive lock: one transaction, and the version rises by one."""
         with self._lock(fcntl.LOCK_EX), self._connect(read_only=False) as connection:
             _migrate(connection)
-            connection.begin()
             try:
-                yield connection
-                connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'version'")
-            except BaseException:
-                connection.rollback()
-                raise
-            connection.commit()
+                connection.begin()
+                try:
+                    yield connection
+                    connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'version'")
+                except BaseException:
+                    with suppress(duckdb.Error):  # what went wrong may have ended it already
+                        connection.rollback()
+                    raise
+                connection.commit()
+            except (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException) as error:
+                reason = str(error).splitlines()[0]
+                raise StoreError(
+                    f"{self.database} could not be written ({reason}); nothing was changed: free "
+                    "space on its disk and do it again"
+                ) from error
 
     def _lock(self, kind: int) -> AbstractContextManager[None]:
         # A file of its own: closing a handle of the database file would drop DuckDB's own lock.
@@ -192,7 +227,7 @@ class Store:
     ) -> list[int]:
         """Register a run that is about to be scored; the store's numbers of `train` and `test`.
 
-        What a start that was killed left of a run of this name, with nothing scored, is replaced.
+        Of a run that is there already, checkpoints are added and what is scored stays.
 
         Raises:
             StoreError: an example is known with another text; nothing was added.
@@ -205,8 +240,10 @@ class Store:
                     connection, _examples_frame(record.task, split, examples)
                 )
             ]
-            for table in ("checkpoints", "runs"):
-                connection.execute(f"DELETE FROM {table} WHERE run = ?", [record.run])
+            # What a start that was killed left, perhaps of other checkpoints.
+            connection.execute(
+                "DELETE FROM checkpoints WHERE run = ? AND state = 'waiting'", [record.run]
+            )
             _add_run(connection, record)
             for checkpoint in checkpoints:
                 path = self.relative(checkpoint.path)
@@ -281,12 +318,46 @@ class Store:
     def _file_away(self, file: Path) -> None:
         with suppress(FileNotFoundError):  # another process was faster
             run = run_of(file)
-            folder = self._completions(run)
+            folder = completions_folder(self.path, run)
             folder.mkdir(exist_ok=True)
             file.replace(folder / file.name)
 
-    def _completions(self, run: str) -> Path:
-        return self.path / "completions" / f"run={quote(run, safe='')}"
+    def use_grades(self, run: str, grader: str | None, shards: Sequence[Path]) -> None:
+        """Recount the completions of `run` by the grades in `shards`, which are those of `grader`.
+
+        Raises:
+            StoreError: these are not the grades of every completion that is counted; nothing
+                was changed.
+        """
+        with self.writing() as connection:
+            recount = connection.execute(
+                f"""SELECT step, split, perturbation, example, {_COUNTS}
+                FROM read_parquet(?, hive_partitioning = false) GROUP BY ALL""",
+                [list(map(str, shards))],
+            ).df()
+            connection.register("recount", recount)
+            uncovered = connection.execute(
+                """SELECT count(*) FROM recount FULL JOIN
+                    (SELECT * FROM scores WHERE run = ? AND samples > 0) AS counted
+                    USING (step, split, perturbation, example)
+                WHERE counted.samples IS DISTINCT FROM recount.samples""",
+                [run],
+            ).fetchone()
+            if uncovered != (0,):
+                raise StoreError(
+                    f"not every completion of the run '{run}' has the grade that was asked for; "
+                    "run regrade again, which grades what is missing"
+                )
+            connection.execute(
+                """UPDATE scores SET correct = recount.correct, unparsed = recount.unparsed,
+                    timeout = recount.timeout
+                FROM recount WHERE scores.run = ? AND scores.step = recount.step
+                    AND scores.split = recount.split AND scores.example = recount.example
+                    AND scores.perturbation = recount.perturbation""",
+                [run],
+            )
+            connection.execute("UPDATE runs SET grader = ? WHERE run = ?", [grader, run])
+            connection.unregister("recount")
 
     # Reads: each gives a DataFrame with the columns declared above
 
@@ -295,6 +366,12 @@ class Store:
         with self.reading() as connection:
             rows = connection.execute("SELECT shard FROM shards WHERE run = ?", [run]).fetchall()
         return {row[0] for row in rows}
+
+    def counts(self, run: str) -> pd.DataFrame:
+        """COUNT_COLUMNS: what is committed of a run, whatever its checkpoints' state."""
+        return self._frame(
+            f"SELECT {', '.join(COUNT_COLUMNS)} FROM scores WHERE run = ?", COUNT_COLUMNS, [run]
+        )
 
     def runs(self) -> pd.DataFrame:
         """RUN_COLUMNS, one row per run, by learning rate; how many checkpoints it has."""
@@ -322,7 +399,8 @@ class Store:
     def scores(self, task: str, perturbation: str = "") -> pd.DataFrame:
         """SCORE_COLUMNS of the scored checkpoints of a task's runs, in training order."""
         return self._frame(
-            """SELECT run, step, split, example, samples, correct, unparsed, timeout, nll, tokens
+            """SELECT run, step, split, example, scores.samples, correct, unparsed, timeout, nll,
+                tokens
             FROM scores JOIN runs USING (run) JOIN checkpoints USING (run, step)
             WHERE task = ? AND perturbation = ? AND state = 'scored'
             ORDER BY run, split, step, example""",
@@ -347,9 +425,10 @@ class Store:
             [task, split],
         )
 
-    def completions(self, run: str, step: int, split: str) -> pd.DataFrame:
+    def completions(self, run: str, step: int, split: str, perturbation: str = "") -> pd.DataFrame:
         """SAMPLES' columns of one checkpoint, read from the Parquet shards in place."""
-        files = sorted(map(str, self._completions(run).glob(f"{step:08d}.{split}.*.samples.*")))
+        folder = completions_folder(self.path, run)
+        files = sorted(map(str, folder.glob(f"{step:08d}.{split}.{perturbation}.samples.*")))
         if not files:
             return SAMPLES.empty_table().to_pandas()
         with duckdb.connect() as connection:
@@ -357,6 +436,77 @@ class Store:
                 "SELECT * FROM read_parquet(?, hive_partitioning = false) ORDER BY example, sample",
                 [files],
             ).df()
+
+    def samples_shards(self, run: str) -> list[Path]:
+        """The committed shards of a run's completions."""
+        files = completions_folder(self.path, run).glob("*.parquet")
+        return sorted(file for file in files if file.name.split(".")[3] == "samples")
+
+    def grades_folder(self, run: str, grader: str) -> Path:
+        """Where another grader's grades of a run's completions lie; made by who writes them."""
+        folder = completions_folder(self.path, run).name
+        return self.path / "grades" / folder / f"grader={grader}"
+
+    def grade_shards(self, run: str, grader: str) -> list[Path]:
+        """What is there of them: shards named as those of the completions."""
+        return sorted(self.grades_folder(run, grader).glob("*.parquet"))
+
+    def grade_counts(self, one: Sequence[Path], other: Sequence[Path]) -> pd.DataFrame:
+        """split, perturbation, grade_one, grade_other, completions: pairs of grades, counted.
+
+        Args:
+            one: shards of completions or of grades; those that both hold are compared.
+            other: likewise, of another grader.
+        """
+        with duckdb.connect() as connection:
+            return connection.execute(
+                f"""SELECT split, perturbation, grade_one, grade_other, count(*) AS completions
+                FROM ({_GRADED_TWICE}) GROUP BY ALL ORDER BY ALL""",
+                {"one": list(map(str, one)), "other": list(map(str, other))},
+            ).df()
+
+    def disagreements(
+        self,
+        run: str,
+        one: Sequence[Path],
+        other: Sequence[Path],
+        *,
+        kind: tuple[Grade, Grade] | None = None,
+        limit: int | None = None,
+    ) -> pd.DataFrame:
+        """DISAGREEMENT_COLUMNS of the completions with two different grades, in an order of use:
+
+        first those that one grader calls correct and the other does not.
+
+        Args:
+            one: as for `grade_counts`.
+            other: likewise.
+            kind: only those with this pair of grades.
+            limit: at most so many.
+        """
+        completions = list(map(str, self.samples_shards(run)))
+        kinds = f"AND grade_one = {kind[0]:d} AND grade_other = {kind[1]:d}" if kind else ""
+        correct = f"(grade_one = {Grade.CORRECT:d}) = (grade_other = {Grade.CORRECT:d})"
+        order = f"{correct}, split DESC, step, example, sample"
+        with self.reading() as connection:
+            return connection.execute(
+                f"""WITH differing AS (
+                    FROM ({_GRADED_TWICE}) WHERE grade_one <> grade_other {kinds}
+                    ORDER BY {order} LIMIT $limit)
+                SELECT {", ".join(DISAGREEMENT_COLUMNS)} FROM differing
+                JOIN (SELECT step, split, perturbation, example, sample, completion
+                    FROM read_parquet($completions, hive_partitioning = false))
+                    USING (step, split, perturbation, example, sample)
+                JOIN (SELECT example, id, question, solution, answer FROM examples)
+                    USING (example)
+                ORDER BY {order}""",
+                {
+                    "one": list(map(str, one)),
+                    "other": list(map(str, other)),
+                    "completions": completions,
+                    "limit": limit,
+                },
+            ).df()[list(DISAGREEMENT_COLUMNS)]
 
     def _frame(
         self, query: str, columns: Sequence[str], parameters: Sequence[object] = ()
@@ -426,8 +576,12 @@ def _add_examples(connection: Connection, frame: pd.DataFrame) -> list[int]:
 
 def _add_run(connection: Connection, record: RunRecord) -> None:
     connection.execute(
-        """INSERT OR IGNORE INTO runs (run, task, source, learning_rate, epochs, batch_size,
-            train_examples, grader) VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
+        """INSERT INTO runs (run, task, source, learning_rate, epochs, batch_size,
+            train_examples, grader) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT DO UPDATE SET task = excluded.task, source = excluded.source,
+            learning_rate = excluded.learning_rate, epochs = excluded.epochs,
+            batch_size = excluded.batch_size, train_examples = excluded.train_examples,
+            grader = coalesce(runs.grader, excluded.grader)""",
         [
             record.run,
             record.task,

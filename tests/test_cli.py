@@ -91,7 +91,7 @@ def test_score_then_fit_from_the_command_line(run_dir, data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", ["score", "fit", "import-published", "grade", "finetune", "demo"]
+    "command", ["score", "fit", "replay", "import-published", "grade", "finetune", "demo"]
 )
 def test_every_command_has_help_with_an_example(command):
     done = premem(command, "--help")

@@ -50,6 +50,22 @@ def test_the_papers_own_choice_of_arrays_gives_the_papers_number(published, tmp_
     assert (identity, linear, train) == pytest.approx((0.935, 0.940, 0.398), abs=0.001)
 
 
+def test_the_jackknife_raises_r2_and_chooses_its_own_threshold(runs):
+    lines = [curves.curve(run, -2.3, "jackknife") for run in runs]
+    points = curves.points(lines)
+    r2 = fits.identity_r2(points["premem"].to_numpy(), points["test_accuracy"].to_numpy())
+    assert r2 > r2s(runs, -2.3)[0]
+    best = curves.best_threshold(runs, "jackknife")
+    assert -2.40 <= best.log_log_threshold <= -2.20
+    at_best = curves.points(
+        [curves.curve(run, best.log_log_threshold, "jackknife") for run in runs]
+    )
+    assert best.identity_r2 == pytest.approx(
+        fits.identity_r2(at_best["premem"].to_numpy(), at_best["test_accuracy"].to_numpy())
+    )
+    assert best.identity_r2 >= r2
+
+
 def test_half_and_quarter_runs_count_only_the_rows_that_they_trained_on(runs):
     sizes = {run.run: len(run.examples) for run in runs}
     assert sizes["gsm8k_orig_6epochs_half_lr2e-05_bs128"] == 3736

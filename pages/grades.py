@@ -1,0 +1,168 @@
+"""Grades: where two graders disagree about a run's completions, and whose grades count."""
+
+import streamlit as st
+
+from premem_core import figures, regrading, ui
+from premem_core.errors import PrememError
+
+SHOWN = 1_000  # rows in the table; the command line writes them all
+EVERY_KIND = "all"
+
+st.header("Grades")
+headline = st.empty()
+home = ui.store()
+with ui.controls():
+    task = ui.pick_task()
+    if task is None:
+        st.stop()
+    labels = ui.run_labels(ui.task_runs(task))
+    runs = [run for run in regrading.regradable_runs(home) if run in labels]
+    if not runs:
+        st.info(
+            "The runs of this task came without completions, so there is nothing to grade. Choose "
+            "a task that was scored here, or score a run on the Score page."
+        )
+        st.stop()
+    run = st.selectbox(
+        "Run", runs, format_func=labels.__getitem__, key="run", bind="query-params", width=300
+    )
+    graders = regrading.read_graders(home, run)
+    one = st.selectbox("Grader", graders.names, key="grader", bind="query-params", width=150)
+    others = [name for name in graders.names if name != one]
+    usual = others.index("math") if "math" in others else 0
+    other = st.selectbox(
+        "Against", others, index=usual, key="against", bind="query-params", width=150
+    )
+
+
+def grade(name: str) -> None:
+    """Grade by `name` what it has not graded, and show how far that is."""
+    bar = st.progress(0.0, f"Starting {name}…")
+
+    def show(done: int, total: int) -> None:
+        bar.progress(done / max(1, total), f"{done:,} of {ui.count(total, 'completion')} graded")
+
+    regrading.grade_in_process(home, run, name, show)
+
+
+try:
+    for name in (one, other):
+        missing = regrading.ungraded(home, run, name)
+        if missing:
+            headline.markdown(
+                f"**{name}** has not graded {ui.count(missing, 'completion')} of this run yet."
+            )
+            st.caption("This samples nothing and leaves the run's accuracies as they are.")
+            if st.button(f"Grade them with {name}", type="primary"):
+                grade(name)
+                st.rerun()
+            st.stop()
+    compared = regrading.compare(home, run, one, other)
+except PrememError as error:
+    st.error(str(error))
+    st.stop()
+
+if compared.disagreements:
+    headline.markdown(
+        f"**{one}** and **{other}** disagree on **{compared.disagreements:,}** of "
+        f"{ui.count(compared.completions, 'completion')} ({ui.percent(compared.share)}); "
+        f"{compared.about_correctness:,} of these change what counts as correct."
+    )
+else:
+    headline.markdown(
+        f"**{one}** and **{other}** agree on all {ui.count(compared.completions, 'completion')}."
+    )
+left, right = st.columns(2, gap="large")
+with left:
+    ui.chart(
+        figures.grades_figure(compared.cross, one, other, ui.palette()),
+        "grades",
+        compared.counts,
+        alt=f"Completions by the grade of {one} (rows) and of {other} (columns)",
+    )
+with right:
+    st.subheader("Whose grades count")
+    st.markdown(f"This run's accuracies, on every page, are those of **{graders.in_force}**.")
+    for name in (one, other):
+        if name != graders.in_force and st.button(f"Grade this run by {name}"):
+            try:
+                regrading.use(home, run, name)
+            except PrememError as error:
+                st.error(str(error))
+            else:
+                st.rerun()
+    st.caption(
+        "Another grader changes the run's accuracies, never its completions or perplexities. All "
+        "grades are kept: choosing the former grader again undoes it."
+    )
+
+if not compared.disagreements:
+    st.stop()
+st.subheader("Where they disagree")
+kinds = {EVERY_KIND: None, **compared.kinds}
+kind = st.segmented_control(
+    f"What {one} says, and what {other} says",
+    list(kinds),
+    default=EVERY_KIND,
+    required=True,
+    key="kind",
+    bind="query-params",
+)
+rows = regrading.disagreements(home, run, one, other, kind=kinds[kind], limit=SHOWN)
+wanted = st.query_params.get("completion")
+names = rows.index.tolist()
+first = names.index(wanted) if wanted in names else 0
+text = st.column_config.TextColumn
+event = st.dataframe(
+    rows,
+    hide_index=True,
+    height="auto",
+    column_order=[
+        *("step", "split", "perturbation", "id", "question", "completion", "answer"),
+        *("extracted_one", "grade_one", "extracted_other", "grade_other"),
+    ],
+    column_config={
+        "step": st.column_config.NumberColumn("Step", format="%d"),
+        "split": text("Split"),
+        "perturbation": text("Perturbation") if rows["perturbation"].any() else None,
+        "id": text("Problem"),
+        "question": text("Question", width="medium"),
+        "completion": text("Completion", width="medium"),
+        "answer": text("Answer"),
+        "extracted_one": text(f"{one} finds", width="small"),
+        "grade_one": text(one),
+        "extracted_other": text(f"{other} finds", width="small"),
+        "grade_other": text(other),
+    },
+    on_select="rerun",
+    selection_mode="single-row",
+    selection_default={"selection": {"rows": [first]}},
+    key=f"rows-{run}-{one}-{other}-{kind}",
+)
+if len(rows) == SHOWN:
+    st.caption(
+        f"The first {SHOWN:,}; `python -m premem_core disagreements --out FILE.csv` writes all."
+    )
+chosen = next(iter(event.selection.rows), first)
+row = rows.iloc[chosen].fillna("(no answer found)")
+if chosen != first:
+    st.query_params["completion"] = names[chosen]
+
+
+def verbatim(title: str, column: str) -> None:
+    """A text of the chosen row as it is, under its title."""
+    st.caption(title)
+    st.code(row[column], language=None, wrap_lines=True)
+
+
+left, right = st.columns(2, gap="large")
+with left:
+    verbatim("Question", "question")
+    verbatim("Reference: its solution", "solution")
+    verbatim("Reference: its answer", "answer")
+with right:
+    verbatim(f"Completion {row['sample'] + 1} of checkpoint {row['step']}", "completion")
+    verbatim(f"{one} says {row['grade_one'].lower()}; the answer that it found", "extracted_one")
+    verbatim(
+        f"{other} says {row['grade_other'].lower()}; the answer that it found", "extracted_other"
+    )
