@@ -1,0 +1,340 @@
+"""Re-grading the shipped study, which has real completions; the pages read what it leaves."""
+
+import fcntl
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from premem_core import demo, regrading
+from premem_core.errors import JobError, StoreError, UsageError
+from premem_core.grading import Gsm8kGrader, PaperGrader
+from premem_core.locks import flock
+from premem_core.regrading import AS_SCORED
+from premem_core.store import DISAGREEMENT_COLUMNS, Store
+from premem_core.types import Checkpoint, Example, Grade, RunRecord
+
+ROOT = Path(__file__).parents[1]
+RUN = "lr1e-3_ep5_n1000"
+COMPLETIONS = 5 * (500 + 300) * 5
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    demo.install(tmp_path / "store")
+    return Store(tmp_path / "store")
+
+
+def counts(store: Store) -> pd.DataFrame:
+    with store.reading() as connection:
+        return connection.execute("SELECT * FROM scores ORDER BY ALL").df()
+
+
+def completions(store: Store) -> pd.DataFrame:
+    return pd.concat(
+        store.completions(RUN, step, split)
+        for step in store.checkpoints(RUN)["step"]
+        for split in ("train", "test")
+    ).reset_index(drop=True)
+
+
+def test_a_run_graded_by_another_grader_and_back_has_exactly_its_former_scores(store):
+    before, texts, version = counts(store), completions(store), store.version()
+    done = regrading.regrade(store, RUN, "paper")
+    assert store.version() == version + 1
+    assert done.newly_graded == COMPLETIONS
+    assert regrading.read_graders(store, RUN).in_force == "paper"
+    after = counts(store)
+    changed = after["correct"] != before["correct"]
+    assert changed.sum() > 100
+    assert set(after["run"][changed]) == {RUN}
+    kept = [name for name in before if name not in ("correct", "unparsed", "timeout")]
+    pd.testing.assert_frame_equal(after[kept], before[kept])
+    row = done.change.accuracies.set_index("split").loc["train"]
+    train = after.query("run == @RUN and split == 'train'")
+    assert row["other"] == pytest.approx(train["correct"].sum() / train["samples"].sum())
+    assert row["one"] > row["other"]
+    pd.testing.assert_frame_equal(completions(store), texts)
+
+    back = regrading.regrade(store, RUN, AS_SCORED)
+    assert back.newly_graded == 0
+    assert back.change.disagreements == done.change.disagreements
+    pd.testing.assert_frame_equal(counts(store), before)
+    assert store.runs()["grader"].isna().all()
+
+
+def test_math_grades_the_demo_as_it_was_scored_but_for_one_completion_cut_short(store):
+    grade = regrading.grade(store, RUN, "math")
+    assert grade == COMPLETIONS
+    compared = regrading.compare(store, RUN, AS_SCORED, "math")
+    assert (compared.completions, compared.disagreements) == (COMPLETIONS, 1)
+    [row] = regrading.disagreements(store, RUN, AS_SCORED, "math").to_dict("records")
+    assert row["completion"].endswith("The answer is 40.\n#### 4")
+    assert (row["extracted_one"], row["extracted_other"], row["answer"]) == ("4", "40", "40")
+    assert (row["grade_one"], row["grade_other"]) == ("INCORRECT", "CORRECT")
+
+
+def test_the_grader_that_scored_a_run_is_found_in_its_own_completions_again(store):
+    regrading.grade(store, RUN, "gsm8k")
+    assert regrading.compare(store, RUN, AS_SCORED, "gsm8k").disagreements == 0
+
+
+def test_a_killed_regrading_goes_on_where_it_stopped(store, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    class Mortal(PaperGrader):
+        calls = 0
+
+        def grade(self, completions, references):
+            Mortal.calls += 1
+            if Mortal.calls == 4:
+                raise Killed
+            return super().grade(completions, references)
+
+    before = counts(store)
+    monkeypatch.setattr(regrading, "make_grader", lambda name: Mortal())
+    with pytest.raises(Killed):
+        regrading.regrade(store, RUN, "paper")
+    pd.testing.assert_frame_equal(counts(store), before)
+    left = regrading.ungraded(store, RUN, "paper")
+    assert 0 < left < COMPLETIONS
+    with pytest.raises(StoreError, match="run regrade again"):
+        regrading.use(store, RUN, "paper")
+    pd.testing.assert_frame_equal(counts(store), before)
+    assert regrading.read_graders(store, RUN).in_force == AS_SCORED
+    (store.grades_folder(RUN, "paper") / "half.parquet.tmp").write_bytes(b"PAR1")
+    seen = []
+    done = regrading.regrade(store, RUN, "paper", lambda *progress: seen.append(progress))
+    assert done.newly_graded == left
+    assert (seen[0], seen[-1]) == ((0, left), (left, left))
+    assert not list(store.grades_folder(RUN, "paper").glob("*.tmp"))
+
+    demo.install(tmp_path / "whole")
+    whole = Store(tmp_path / "whole")
+    regrading.regrade(whole, RUN, "paper")
+    pd.testing.assert_frame_equal(counts(store), counts(whole))
+
+
+def test_the_disagreements_are_those_of_a_direct_computation(store):
+    for grader in ("gsm8k", "paper"):
+        regrading.grade(store, RUN, grader)
+    compared = regrading.compare(store, RUN, "gsm8k", "paper")
+    rows = regrading.disagreements(store, RUN, "gsm8k", "paper")
+    assert list(rows.columns) == list(DISAGREEMENT_COLUMNS)
+
+    texts = completions(store)
+    examples = pd.concat(store.examples("demo", split) for split in ("train", "test"))
+    texts = texts.merge(examples, on="example")
+    for name, grader in (("one", Gsm8kGrader()), ("other", PaperGrader())):
+        graded = grader.grade(texts["completion"].tolist(), texts[grader.grades_against].tolist())
+        texts[f"grade_{name}"] = [g.grade.name for g in graded]
+        texts[f"extracted_{name}"] = [g.extracted for g in graded]
+    wanted = texts[texts["grade_one"] != texts["grade_other"]]
+    keys = ["step", "split", "example", "sample"]
+    pd.testing.assert_frame_equal(
+        rows.sort_values(keys).reset_index(drop=True),
+        wanted[list(DISAGREEMENT_COLUMNS)].sort_values(keys).reset_index(drop=True),
+        check_dtype=False,
+    )
+    assert compared.disagreements == len(wanted) > 1000
+    cross = pd.crosstab(texts["grade_one"], texts["grade_other"])
+    assert compared.cross.loc["CORRECT", "INCORRECT"] == cross.loc["CORRECT", "INCORRECT"]
+    assert compared.cross.to_numpy().sum() == len(texts)
+    only = compared.about_correctness
+    assert (rows[["grade_one", "grade_other"]] == "CORRECT").any(axis=1).tolist() == [
+        n < only for n in range(len(rows))
+    ]
+
+
+def test_disagreements_can_be_of_one_kind_and_few(store):
+    regrading.grade(store, RUN, "paper")
+    kinds = regrading.compare(store, RUN, AS_SCORED, "paper").kinds
+    assert kinds["unparsed, incorrect"] == (Grade.UNPARSED, Grade.INCORRECT)
+    rows = regrading.disagreements(
+        store, RUN, AS_SCORED, "paper", kind=kinds["unparsed, incorrect"]
+    )
+    assert set(rows["grade_one"]) == {"UNPARSED"}
+    assert rows["extracted_one"].isna().all()
+    assert len(regrading.disagreements(store, RUN, AS_SCORED, "paper", limit=7)) == 7
+
+
+def test_samples_drawn_later_must_be_graded_before_they_count(store):
+    shard = store.samples_shards(RUN)[0]
+    regrading.grade(store, RUN, "paper")
+    (store.grades_folder(RUN, "paper") / shard.name).unlink()
+    with pytest.raises(StoreError, match="run regrade again"):
+        regrading.use(store, RUN, "paper")
+    assert 0 < regrading.regrade(store, RUN, "paper").newly_graded < COMPLETIONS
+
+
+def test_the_grader_of_a_job_is_the_original_one_even_after_another_came_into_force(store):
+    folder = store.path / "jobs" / RUN
+    folder.mkdir()
+    (folder / "job.json").write_text(json.dumps({"run": RUN, "grader": "gsm8k"}))
+    assert regrading.read_graders(store, RUN).names == ["gsm8k", "math", "paper"]
+    regrading.regrade(store, RUN, "paper")
+    graders = regrading.read_graders(store, RUN)
+    assert (graders.original, graders.in_force) == ("gsm8k", "paper")
+    before = counts(store)
+    with flock(folder / "lock", fcntl.LOCK_EX), pytest.raises(JobError, match="being scored"):
+        regrading.regrade(store, RUN, "gsm8k")
+    pd.testing.assert_frame_equal(counts(store), before)
+    regrading.regrade(store, RUN, "gsm8k")
+    assert store.runs().set_index("run")["grader"][RUN] == "gsm8k"
+
+
+def imported(store: Store) -> str:
+    frame = pd.DataFrame(
+        {"step": [1], "split": ["train"], "id": ["0"], "samples": [5], "correct": [3],
+         "unparsed": [0], "nll": [0.5], "tokens": [9]}
+    )  # fmt: skip
+    store.add_scored_runs(
+        [(RunRecord("import", "t", "published", 1e-3, 1, 8, 1), [Checkpoint(Path("c"), 1)], frame)],
+        [("t", "train", [Example("0", "", "", "")])],
+    )
+    return "import"
+
+
+def test_what_cannot_be_graded_is_refused_and_nothing_changes(store):
+    run = imported(store)
+    version = store.version()
+    with pytest.raises(StoreError, match="has no completions"):
+        regrading.regrade(store, run, "math")
+    with pytest.raises(UsageError, match="has no run 'nosuch'; it has: "):
+        regrading.regrade(store, "nosuch", "math")
+    with pytest.raises(UsageError, match="no grader 'magic'"):
+        regrading.regrade(store, RUN, "magic")
+    with pytest.raises(StoreError, match="not graded by 'math' yet"):
+        regrading.compare(store, RUN, AS_SCORED, "math")
+    assert store.version() == version
+    assert not (store.path / "grades").exists()
+    assert run not in regrading.regradable_runs(store)
+
+
+def premem(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "premem_core", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=300,
+    )
+
+
+def test_the_commands_print_what_changed_and_where_graders_disagree(store, tmp_path):
+    place = ("--store", store.path, "--run", RUN)
+    found = premem("disagreements", *place, "--grader", "gsm8k", "--against", "math", "--json",
+                   "--out", tmp_path / "rows.csv")  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    result = json.loads(found.stdout)
+    assert (result["completions"], result["disagreements"]) == (COMPLETIONS, 1)
+    assert result["rows"][0]["completion"].endswith("#### 4")
+    assert len(pd.read_csv(tmp_path / "rows.csv")) == 1
+    done = premem("regrade", *place, "--grader", "math", "--json")
+    result = json.loads(done.stdout)
+    assert (result["grader_before"], result["changed"]) == (AS_SCORED, 1)
+    train = next(row for row in result["accuracy"] if row["split"] == "train")
+    assert train["after"] - train["before"] == pytest.approx(1 / 12_500)
+    assert "1 of 20,000 grades differ" in premem("regrade", *place, "--grader", AS_SCORED).stdout
+
+    for arguments, code, message in (
+        (("regrade", *place, "--grader", "magic"), 2, "no grader 'magic'"),
+        (("regrade", "--store", store.path, "--run", "x", "--grader", "math"), 2, "no run 'x'"),
+    ):
+        refused = premem(*arguments)
+        assert refused.returncode == code
+        assert message in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
+
+
+@pytest.fixture
+def page(store, monkeypatch) -> AppTest:
+    monkeypatch.setenv("PREMEM_STORE", str(store.path))
+    st.cache_resource.clear()
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    return app.run().switch_page("pages/grades.py")
+
+
+def shown(page: AppTest) -> str:
+    assert not page.exception
+    return " ".join(element.value for element in [*page.markdown, *page.caption])
+
+
+def test_the_page_grades_compares_and_shows_a_disagreement_verbatim(page, store):
+    page.run()
+    assert "**math** has not graded 20,000 completions" in shown(page)
+    first = regrading.regradable_runs(store)[0]
+    page.selectbox(key="against").select("paper").run()
+    page.button[0].click().run()
+    compared = regrading.compare(store, first, AS_SCORED, "paper")
+    assert f"disagree on **{compared.disagreements:,}** of 20,000 completions" in shown(page)
+    [table] = page.dataframe
+    assert len(table.value) == 1000
+    row = regrading.disagreements(store, first, AS_SCORED, "paper", limit=1).iloc[0]
+    texts = [code.value for code in page.code]
+    assert texts == [
+        *(row["question"], row["solution"], row["answer"]),
+        *(row["completion"], row["extracted_one"], row["extracted_other"]),
+    ]
+
+    page.segmented_control(key="kind").set_value("unparsed, incorrect").run()
+    assert set(page.dataframe[0].value["grade_one"]) == {"UNPARSED"}
+    assert "(no answer found)" in [code.value for code in page.code]
+
+    before = counts(store)
+    page.button[0].click().run()
+    assert "are those of **paper**" in shown(page)
+    assert not counts(store).equals(before)
+    page.button[0].click().run()
+    assert f"are those of **{AS_SCORED}**" in shown(page)
+    pd.testing.assert_frame_equal(counts(store), before)
+
+
+def test_a_kind_that_another_pair_of_graders_does_not_have_is_forgotten(page, store):
+    first = regrading.regradable_runs(store)[0]
+    for grader in ("math", "paper"):
+        regrading.grade(store, first, grader)
+    page.query_params["against"] = "paper"
+    page.query_params["kind"] = "unparsed, incorrect"
+    page.run()
+    assert page.segmented_control(key="kind").value == "unparsed, incorrect"
+    page.selectbox(key="against").select("math").run()
+    assert "agree on all 20,000 completions" in shown(page)
+    page.selectbox(key="grader").select("math").run()
+    assert not page.exception
+
+
+def test_a_completion_named_in_the_url_is_the_one_that_is_shown(page, store):
+    first = regrading.regradable_runs(store)[0]
+    regrading.grade(store, first, "paper")
+    row = regrading.disagreements(store, first, AS_SCORED, "paper").iloc[41]
+    page.query_params["against"] = "paper"
+    page.query_params["completion"] = row.name
+    page.run()
+    assert row["completion"] in [code.value for code in page.code]
+
+
+def test_an_unparsed_completion_among_others_says_that_no_answer_was_found(page, store):
+    run = "lr3e-3_ep24_n500"
+    regrading.grade(store, run, "math")
+    rows = regrading.disagreements(store, run, AS_SCORED, "math")
+    assert len(set(rows["grade_one"])) == 3
+    page.run()
+    page.query_params["completion"] = rows.index[rows["grade_one"] == "UNPARSED"][0]
+    page.selectbox(key="run").select(run).run()
+    assert not page.exception
+    assert "(no answer found)" in [code.value for code in page.code]
+
+
+def test_a_task_of_imported_runs_says_that_there_is_nothing_to_grade(page, store):
+    imported(store)
+    page.run()
+    page.selectbox(key="task").select("t").run()
+    assert not page.exception
+    assert "came without completions" in page.info[0].value
