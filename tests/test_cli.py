@@ -71,6 +71,7 @@ def test_grade_reads_and_prints_one_object_per_line():
 def test_score_then_fit_from_the_command_line(run_dir, data, tmp_path):
     train, test = data
     arguments = ("score", run_dir, "--train", train, "--test", test, "--store", tmp_path / "s",
+                 "--backend", "hf",
                  "--task", "sums", "--samples", 2, "--max-new-tokens", 30)  # fmt: skip
     shown = premem(*arguments, "--dry-run")
     assert "'0+0?\\nAnswer:'" in shown.stderr

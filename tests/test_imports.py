@@ -25,6 +25,7 @@ LAYERS = (
     {"ui", "folder_upload", "demo"},
     {"score_form"},
     {"jobs_panel"},
+    {"commands"},
     {"__main__"},
 )
 PAGES_MAY_USE = {"curves", "figures", "fits", "metrics", "ui", "score_form", "errors", "types"}

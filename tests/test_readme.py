@@ -18,8 +18,10 @@ def test_the_tree_names_every_module_and_nothing_else():
     folders = {
         f"{p.name}/" for p in (ROOT / "premem_core").iterdir() if (p / "__init__.py").exists()
     }
-    top = {"app.py", "serve.py", "pages/", "premem_core/", "data/", "docs/", "tests/"}
-    inside = {"static/", "hf.py", "decoding.py"}
+    top = {"app.py", "serve.py", "pages/", "premem_core/"} | {
+        f"{name}/" for name in ("data", "benchmarks", "docs", "tests")
+    }
+    inside = {"static/", "vllm.py", "hf.py", "decoding.py"}
     assert named == there | folders | top | inside
 
 

@@ -1,0 +1,1 @@
+"""The commands of `python -m premem_core`, a file for each thing one does with a run."""

@@ -1,0 +1,49 @@
+"""What commands share: options, the store they are given, how they print."""
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from premem_core.errors import UsageError
+from premem_core.estimators import Estimator
+from premem_core.store import Store
+
+StoreOption = Annotated[Path, typer.Option("--store", help="The store's folder.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+EstimatorOption = Annotated[
+    Estimator,
+    typer.Option(help="plain: the paper's formula; jackknife: less biased by few samples."),
+]
+
+
+def existing_store(path: Path) -> Store:
+    """The store at `path`.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if not (path / "premem.duckdb").exists():
+        raise UsageError(f"{path} is not a store (no premem.duckdb in it); check --store")
+    return Store(path)
+
+
+def say(line: str) -> None:
+    """To stderr: stdout is for results."""
+    typer.echo(line, err=True)
+
+
+def print_json(content: Any) -> None:
+    """A result as JSON on stdout."""
+    typer.echo(json.dumps(_nan_as_null(content), indent=1, default=str))
+
+
+def _nan_as_null(content: Any) -> Any:
+    """What is undefined is NaN here and null in JSON."""
+    if isinstance(content, dict):
+        return {key: _nan_as_null(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_nan_as_null(value) for value in content]
+    return None if isinstance(content, float) and math.isnan(content) else content

@@ -1,0 +1,294 @@
+"""score, and jobs list, run, extend, cancel."""
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from premem_core import curves
+from premem_core.commands.options import JsonOption, StoreOption, existing_store, print_json, say
+from premem_core.errors import PrememError
+from premem_core.jobs import Progress
+from premem_core.sampling_plan import Plan
+from premem_core.store import Store
+
+if TYPE_CHECKING:
+    from premem_core.calibration import Estimate
+
+jobs_app = typer.Typer(no_args_is_help=True, help="List, run, extend and cancel scoring jobs.")
+AnswerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--answer", help=r"Where the final answer is: field:NAME, hash (#### x), boxed, regex:…"
+    ),
+]
+
+
+def score(
+    run_dir: Annotated[Path, typer.Argument(help="A run's folder with checkpoint-<step> in it.")],
+    train: Annotated[Path, typer.Option(help="The training problems: JSONL, CSV or Parquet.")],
+    store: StoreOption = Path("store"),
+    test: Annotated[Path | None, typer.Option(help="The test problems.")] = None,
+    run: Annotated[str | None, typer.Option(help="The run's name; default: its folder's.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="Runs of one task are fitted together; default: the data's folder."),
+    ] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="vllm, or hf (transformers); default: vllm if installed.")
+    ] = None,
+    grader: Annotated[
+        str | None,
+        typer.Option(help="gsm8k, math or paper; default: math where the answer is boxed."),
+    ] = None,
+    plan: Annotated[
+        Plan,
+        typer.Option(
+            help="full; lazy: only what PM needs at one threshold; final: of the last checkpoint."
+        ),
+    ] = "full",
+    log_log_threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="t = log log PPL of the plan; default: the optimum over the task's scored runs."
+        ),
+    ] = None,
+    perturb: Annotated[
+        list[str] | None,
+        typer.Option(help="Sample perturbed training queries too: first, we-know-that."),
+    ] = None,
+    perturb_all: Annotated[
+        bool, typer.Option(help="... at every checkpoint; default: at the last one.")
+    ] = False,
+    samples: Annotated[int, typer.Option(min=1, help="Completions per problem.")] = 5,
+    temperature: Annotated[float, typer.Option(min=0)] = 0.8,
+    top_p: Annotated[float, typer.Option(min=0.01, max=1)] = 0.95,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 512,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    question: Annotated[str | None, typer.Option(help="Field of the question.")] = None,
+    solution: Annotated[str | None, typer.Option(help="Field of the solution.")] = None,
+    answer: AnswerOption = None,
+    prompt_template: Annotated[str, typer.Option()] = r"{question}\nAnswer:",
+    target_template: Annotated[str, typer.Option()] = r" {solution}\nDone.",
+    stop: Annotated[str, typer.Option(help="Text that ends a completion.")] = r"\nDone.",
+    train_sample: Annotated[
+        int | None, typer.Option(min=1, help="Score this many random training problems only.")
+    ] = None,
+    chunk_examples: Annotated[int, typer.Option(min=1, help="Problems per unit of work.")] = 128,
+    skip_bad: Annotated[bool, typer.Option(help="Leave bad rows out, and count them.")] = False,
+    resume: Annotated[bool, typer.Option(help="Continue a job that was stopped.")] = False,
+    extend: Annotated[
+        bool,
+        typer.Option(help="Ask more of a job: samples, checkpoints, problems, perturbations."),
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Checkpoints at once; default: one per GPU.")
+    ] = None,
+    tensor_parallel: Annotated[int, typer.Option(min=1, help="GPUs per worker.")] = 1,
+    executor: Annotated[str, typer.Option(help="local (this machine) or ray.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Of the Ray cluster.")] = None,
+    shards: Annotated[
+        str | None,
+        typer.Option(help="An fsspec prefix, for Ray workers that do not see the store's folder."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option(help="Show what would be done, and stop.")] = False,
+    estimate: Annotated[
+        bool, typer.Option(help="Score a few problems, say how long it would take, and stop.")
+    ] = False,
+) -> None:
+    r"""Score every checkpoint of a run: perplexities, samples, grades.
+
+    Example: python -m premem_core score runs/lr2e-5 --train train.jsonl --test test.jsonl
+    """
+    from premem_core import (
+        backends,
+        calibration,
+        checkpoints,
+        datasets,
+        jobs,
+        processes,
+        scoring,
+    )
+    from premem_core.scoring import ScoringSpec
+    from premem_core.types import PromptTemplate, Sampling
+
+    checkpoints_of_run = checkpoints.read_run(run_dir)
+    fields = datasets.choose_fields(train, question, solution, answer)
+    train_data = datasets.read_examples(train, fields, skip_bad=skip_bad)
+    test_data = datasets.read_examples(test, fields, skip_bad=skip_bad) if test else None
+    trains = datasets.draw(train_data.examples, train_sample, seed)
+    tests = test_data.examples if test_data else ()
+    template = PromptTemplate(
+        _unescaped(prompt_template),
+        _unescaped(target_template),
+        (_unescaped(stop),) if stop else (),
+    )
+    task = task or train.resolve().parent.name
+    if plan != "full" and log_log_threshold is None:
+        log_log_threshold = _calibrated_threshold(store, task)
+    spec = ScoringSpec(
+        run=run or run_dir.resolve().name,
+        grader=grader or datasets.likely_grader(fields),
+        backend=backend or backends.default(),
+        template=template,
+        sampling=Sampling(samples, temperature, top_p, max_new_tokens, seed),
+        chunk_examples=chunk_examples,
+        plan=plan,
+        log_log_threshold=log_log_threshold,
+        perturbations=tuple(perturb or ()),
+        perturb_all=perturb_all,
+    )
+    jobs.check_spec(spec)
+    execution = jobs.Execution(executor, workers, tensor_parallel, address, shards)
+    prompt, target = template.fill(train_data.examples[0])
+    say(f"run {spec.run}: {len(checkpoints_of_run.checkpoints)} checkpoints in {run_dir}")
+    for name, data in (("train", train_data), ("test", test_data)):
+        if data:
+            skipped = f", {len(data.skipped)} bad rows left out" if data.skipped else ""
+            say(f"{name}: {len(data.examples)} problems from {data.path}{skipped}")
+    say(f"the first prompt and target, as the model sees them:\n{prompt!r}\n{target!r}")
+    if len(trains) < len(train_data.examples):
+        say(f"scored of the train problems: {len(trains)}, drawn at random")
+    steps = [checkpoint.step for checkpoint in checkpoints_of_run.checkpoints]
+    total = scoring.at_most(spec, steps, trains, tests)
+    say(f"grader: {spec.grader}; backend: {spec.backend}")
+    say(f"completions to draw: {'at most ' if plan != 'full' else ''}{total:,}")
+    if plan != "full":
+        of_train = scoring.at_most(replace(spec, perturbations=()), steps, trains, ())
+        say(
+            f"plan {plan}, t = {log_log_threshold:.3f}: up to {of_train:,} of them may prove not "
+            "needed; the perplexities, measured first, will tell"
+        )
+    if estimate:
+        devices = processes.devices(workers, tensor_parallel)
+        say("scoring a few problems to see how long it takes ...")
+        _say_estimate(calibration.estimate(spec, checkpoints_of_run, trains, tests, store, devices))
+    if dry_run or estimate:
+        return
+    home = Store(store)
+    jobs.create(
+        home,
+        spec,
+        checkpoints_of_run,
+        task,
+        trains,
+        tests,
+        trained_on=len(train_data.examples),
+        resume=resume,
+        extend=extend,
+        execution=execution,
+    )
+    _run_job(home, spec.run)
+
+
+@jobs_app.command("list")
+def jobs_list(store: StoreOption = Path("store"), as_json: JsonOption = False) -> None:
+    """Every scoring job of a store and where it stands."""
+    from dataclasses import asdict
+
+    from premem_core import jobs
+
+    found = jobs.all_progress(existing_store(store))
+    if as_json:
+        print_json([asdict(p) for p in found])
+        return
+    for p in found:
+        typer.echo(f"{p.run}\t{p.state}\t{p.completions_done}/{p.completions_total}\t{p.message}")
+
+
+@jobs_app.command("run")
+def jobs_run(run: str, store: StoreOption = Path("store")) -> None:
+    """Do what is left of a job, in this process (the dashboard starts jobs this way)."""
+
+    _run_job(existing_store(store), run)
+
+
+@jobs_app.command("extend")
+def jobs_extend(
+    run: str,
+    store: StoreOption = Path("store"),
+    samples: Annotated[int | None, typer.Option(min=1, help="Per problem, in all.")] = None,
+    plan: Annotated[Plan | None, typer.Option(help="full, lazy or final.")] = None,
+    log_log_threshold: Annotated[float | None, typer.Option(help="Of the plan.")] = None,
+    perturb: Annotated[list[str] | None, typer.Option(help="Further perturbations.")] = None,
+) -> None:
+    """Ask more of a job and do it; what is scored stays. New data: score --extend.
+
+    Example: python -m premem_core jobs extend lr2e-5 --samples 10
+    """
+    from premem_core import jobs
+
+    home = existing_store(store)
+    earlier = jobs.spec_of(home, run)
+    jobs.change(
+        home,
+        run,
+        samples=samples or earlier.sampling.samples,
+        plan=plan or earlier.plan,
+        log_log_threshold=log_log_threshold or earlier.log_log_threshold,
+        perturbations=tuple(dict.fromkeys((*earlier.perturbations, *(perturb or ())))),
+    )
+    _run_job(home, run)
+
+
+@jobs_app.command("cancel")
+def jobs_cancel(run: str, store: StoreOption = Path("store")) -> None:
+    """Stop a running job; what it finished stays."""
+    from premem_core import jobs
+
+    jobs.cancel(existing_store(store), run)
+
+
+def _run_job(store: Store, run: str) -> None:
+    from premem_core import jobs
+
+    end = jobs.execute(store, run, _print_progress)
+    say(f"{end.state}{': ' + end.message if end.message else ''}")
+    if end.completions_saved:
+        spec = jobs.spec_of(store, run)
+        say(
+            f"{end.completions_done:,} completions drawn; {end.completions_saved:,} were not "
+            f"needed (plan {spec.plan}, t = {spec.log_log_threshold:.3f})"
+        )
+    raise typer.Exit(0 if end.state == "done" else 1)
+
+
+def _calibrated_threshold(store: Path, task: str) -> float | None:
+    """The optimum over the task's runs that are scored in full; None where there is none."""
+    try:
+        fit = curves.best_threshold(curves.read_task(existing_store(store), task))
+    except PrememError:
+        return None
+    say(f"threshold of the plan: t = {fit.log_log_threshold:.3f}, the optimum over task '{task}'")
+    return fit.log_log_threshold
+
+
+def _say_estimate(estimate: "Estimate") -> None:
+    say(
+        f"estimate: at most {timedelta(seconds=round(estimate.seconds))} "
+        f"({estimate.load_seconds:.0f} s to load a checkpoint, "
+        f"{estimate.completions_per_second:,.1f} completions per second and worker) and "
+        f"{estimate.bytes_on_disk / 2**20:,.0f} MiB of disk; {estimate.bytes_free / 2**30:,.1f} "
+        f"GiB are free{'' if estimate.fits else ', which is too little'}"
+    )
+
+
+def _unescaped(text: str) -> str:
+    r"""A shell cannot easily give a line break: \n stands for one."""
+    return text.replace("\\n", "\n")
+
+
+def _print_progress(progress: Progress) -> None:
+    share = progress.completions_done / max(1, progress.completions_total)
+    left = progress.seconds_left
+    rest = f", {left / 60:.1f} min left" if left is not None else ""
+    active = [
+        f"checkpoint {each.step}: {each.state}"
+        for each in progress.checkpoints
+        if each.state not in ("waiting", "scored", "failed")
+    ]
+    where = "; ".join(active) or progress.message or progress.state
+    rate = f"{progress.completions_per_second:.0f}/s"
+    say(f"{share:6.1%}  {where}  {progress.completions_done:,} completions, {rate}{rest}")
