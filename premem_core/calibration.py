@@ -59,7 +59,8 @@ def estimate(
         (Path(scratch) / "inbox").mkdir()
         board = scoring.blank_board(small, [checkpoint.step], few, ())
         shelf = Shelf(scratch, spec.run)
-        events = _run(Assignment((checkpoint,), board, shelf, Resources()), devices)
+        assignment = Assignment((checkpoint,), board, shelf, Resources())
+        events = _run(assignment, Processes(devices[:1], spec.backend))
         sizes = [
             (file.stat().st_size, ".samples." in file.name)
             for file in (Path(scratch) / "inbox").glob("*.parquet")
@@ -88,8 +89,8 @@ def estimate(
     )
 
 
-def _run(assignment: Assignment, devices: Sequence[str | None]) -> list[Event]:
-    executor, events = Processes(devices[:1]), []
+def _run(assignment: Assignment, executor: Processes) -> list[Event]:
+    events: list[Event] = []
     executor.submit(assignment)
     while not executor.free:
         events += executor.wait(1.0)

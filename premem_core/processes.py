@@ -12,6 +12,7 @@ from multiprocessing.context import ForkServerProcess
 from typing import Protocol
 
 from premem_core import worker
+from premem_core.errors import JobError
 from premem_core.worker import Assignment, Event
 
 # Loaded once and forked from, so that a worker need not import for seconds. None touches a GPU.
@@ -56,13 +57,16 @@ class Processes:
 
     Args:
         devices: one entry per worker: its CUDA_VISIBLE_DEVICES, or None for one without a GPU.
+        backend: that the workers will load.
     """
 
-    def __init__(self, devices: Sequence[str | None]) -> None:
+    def __init__(self, devices: Sequence[str | None], backend: str = "hf") -> None:
         self._free = list(devices)
         self._workers: list[_Worker] = []
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(PRELOADED)
+        # Of vLLM it is not certain that loading it leaves a GPU alone.
+        vllm = ["vllm.entrypoints.llm"] if backend == "vllm" and None in devices else []
+        self._context.set_forkserver_preload([*PRELOADED, *vllm])
 
     @property
     def free(self) -> int:
@@ -116,6 +120,9 @@ def devices(workers: int | None, tensor_parallel: int = 1) -> list[str | None]:
 
     Args:
         workers: how many at most; on a machine without GPUs, how many.
+
+    Raises:
+        JobError: there are GPUs, but fewer than one worker needs.
     """
     import torch
 
@@ -124,6 +131,11 @@ def devices(workers: int | None, tensor_parallel: int = 1) -> list[str | None]:
     gpus = named.split(",") if named else [str(i) for i in range(count)]
     if not count:
         return [None] * (workers or 1)
+    if count < tensor_parallel:
+        raise JobError(
+            f"a worker is to have {tensor_parallel} GPUs, but this machine has {count}; give a "
+            "smaller --tensor-parallel"
+        )
     groups = [
         ",".join(gpus[i : i + tensor_parallel])
         for i in range(0, len(gpus) - tensor_parallel + 1, tensor_parallel)

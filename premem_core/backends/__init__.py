@@ -15,8 +15,7 @@ BACKENDS = ("vllm", "hf")
 class Request:
     """Samples of one prompt, by number: sample j is drawn with the seed (`seed`, j).
 
-    So a sample is the same whichever others are drawn with it, where the backend can seed a
-    request (vLLM on CPU cannot).
+    So a sample is the same whichever others are drawn with it, up to rounding in the engine.
     """
 
     prompt: str
