@@ -48,8 +48,7 @@ if folder and train_file:
     )
     samples = d.number_input("Samples per problem", 1, 100, 5)
     a, b, c = st.columns([1.4, 1, 1.6])
-    with a:
-        plan, threshold = score_form.pick_plan(task)
+    plan, threshold = score_form.pick_plan(task, a, b)
     perturbed = c.multiselect(
         "Perturbed training queries, at the last checkpoint",
         list(PREFIXES),
@@ -89,6 +88,7 @@ if folder and train_file:
         f"**{len(train.examples):,} training** and **{len(test):,} test** problems: "
         f"**{'at most ' if plan != 'full' else ''}{total:,} completions** and "
         f"{len(steps) * len(train.examples):,} perplexities."
+        f"{score_form.may_be_saved(spec, len(steps) * len(train.examples))}"
     )
     with ui.controls():
         if st.button("Start scoring", type="primary"):

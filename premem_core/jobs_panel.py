@@ -135,7 +135,7 @@ def _more(run: str) -> None:
             format_func=PLAN_NAMES.__getitem__,
         )
         threshold = st.number_input(
-            "Memorized below t = log log PPL (not used when all are drawn)",
+            "Memorized below t = log log PPL (when not all are drawn)",
             value=PAPER_GSM8K if spec.log_log_threshold is None else spec.log_log_threshold,
             step=0.05,
             format="%.3f",

@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from premem_core import calibration, processes
 from premem_core.datasets import AnswerRule, Fields, detect_fields
@@ -20,7 +21,7 @@ from premem_core.folder_upload import folder_upload, forget_ticket, session_tick
 from premem_core.sampling_plan import PLANS, Plan
 from premem_core.scoring import ScoringSpec
 from premem_core.types import Example, Run
-from premem_core.ui import PAPER_GSM8K, calibrated_threshold, store
+from premem_core.ui import PAPER_GSM8K, calibrated_threshold, perplexity, store
 from premem_core.uploads import Ticket, finish, keep_file
 
 PLAN_NAMES = {"full": "All", "lazy": "As far as needed", "final": "Last checkpoint only"}
@@ -103,9 +104,9 @@ def likely_task(file: Path) -> str:
     return file.resolve().parent.name
 
 
-def pick_plan(task: str) -> tuple[Plan, float | None]:
-    """Which samples are drawn, and the plan's threshold where it needs one."""
-    plan: Plan = st.segmented_control(
+def pick_plan(task: str, left: DeltaGenerator, right: DeltaGenerator) -> tuple[Plan, float | None]:
+    """Which samples are drawn, and, where the plan needs one, its threshold."""
+    plan: Plan = left.segmented_control(
         "Samples are drawn",
         PLANS,
         default="full",
@@ -118,7 +119,7 @@ def pick_plan(task: str) -> tuple[Plan, float | None]:
     if plan == "full":
         return plan, None
     best = calibrated_threshold(task)
-    threshold = st.number_input(
+    threshold = right.number_input(
         "Memorized below t = log log PPL",
         value=round(best, 3) if best is not None else PAPER_GSM8K,
         step=0.05,
@@ -127,7 +128,18 @@ def pick_plan(task: str) -> tuple[Plan, float | None]:
         if best is not None
         else "The paper's threshold for GSM8K: no run of this task has test accuracies yet.",
     )
+    right.caption(f"perplexity {perplexity(threshold)}")
     return plan, threshold
+
+
+def may_be_saved(spec: ScoringSpec, pairs: int) -> str:
+    """In words, what a plan may leave out of the samples of so many (checkpoint, example) pairs."""
+    if spec.plan == "full":
+        return ""
+    return (
+        f" Up to {pairs * spec.sampling.samples:,} of the completions may prove not needed; the "
+        "perplexities, measured first, will tell."
+    )
 
 
 def show_estimate(
