@@ -1,17 +1,21 @@
 """What a job will take, from a short run of its own: a few problems at one checkpoint."""
 
+import json
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from premem_core import datasets, scoring
+from premem_core import datasets, jobs, scoring
 from premem_core.backends import Resources
 from premem_core.errors import JobError
 from premem_core.processes import Processes
 from premem_core.scoring import ScoringSpec
 from premem_core.shards import Shelf
+from premem_core.store import Store
 from premem_core.types import Example, Run
 from premem_core.worker import Assignment, Event
 
@@ -87,6 +91,32 @@ def estimate(
         load_seconds=load,
         completions_per_second=drawn / samples if samples else float("inf"),
     )
+
+
+def estimate_apart(
+    store: Path, spec: ScoringSpec, run: Run, train: Sequence[Example], test: Sequence[Example]
+) -> Estimate:
+    """`estimate` for all of this machine's GPUs, in a process of its own.
+
+    For the dashboard: its own process must neither load a model nor fork.
+
+    Raises:
+        JobError: the checkpoint cannot be scored, for the reason given.
+    """
+    with tempfile.TemporaryDirectory(prefix="premem-") as scratch:
+        jobs.create(Store(scratch), spec, run, "estimate", train, test)
+        command = ["jobs", "estimate", spec.run, "--store", scratch, "--json"]
+        done = subprocess.run(
+            [sys.executable, "-m", "premem_core", *command],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            reason = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+            raise JobError(reason[-1].removeprefix("error: ") if reason else done.stderr[-300:])
+        found = Estimate(**json.loads(done.stdout))
+    return replace(found, bytes_free=shutil.disk_usage(store).free)
 
 
 def _run(assignment: Assignment, executor: Processes) -> list[Event]:

@@ -403,6 +403,7 @@ def test_an_estimate_keeps_nothing_and_is_of_the_right_size(run_dir, data, tmp_p
     store, run = Store(tmp_path), checkpoints.read_run(run_dir)
     found = calibration.estimate(SPEC, run, train, test, tmp_path, [None])
     assert found.completions == 3 * 88 * 3
+    assert calibration.estimate_apart(tmp_path, SPEC, run, train, test).completions == 3 * 88 * 3
     assert store.runs().empty
     assert not list((tmp_path / "inbox").iterdir())
     create(store, run_dir, data)

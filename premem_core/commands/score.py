@@ -205,6 +205,31 @@ def jobs_run(run: str, store: StoreOption = Path("store")) -> None:
     _run_job(existing_store(store), run)
 
 
+@jobs_app.command("estimate")
+def jobs_estimate(
+    run: str, store: StoreOption = Path("store"), as_json: JsonOption = False
+) -> None:
+    """Score a few problems of a job, keep nothing, and say what all of it would take."""
+    from dataclasses import asdict
+
+    from premem_core import calibration, jobs, processes
+
+    home = existing_store(store)
+    spec, checkpoints_of_run, queries = jobs.read_job(home, run)
+    found = calibration.estimate(
+        spec,
+        checkpoints_of_run,
+        [query.example for query in queries if query.split == "train"],
+        [query.example for query in queries if query.split == "test"],
+        store,
+        processes.devices(None),
+    )
+    if as_json:
+        print_json(asdict(found))
+    else:
+        _say_estimate(found)
+
+
 @jobs_app.command("extend")
 def jobs_extend(
     run: str,
