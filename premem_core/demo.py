@@ -133,6 +133,7 @@ def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # for the scoring job's workers
 
 
 def _finetune_and_score(path: Path, setting: Setting) -> str:
@@ -154,7 +155,7 @@ def _finetune_and_score(path: Path, setting: Setting) -> str:
         trained_on=setting.problems,
         resume=(path / "jobs" / setting.name).exists(),
     )
-    end = jobs.execute(store, setting.name)
+    end = jobs.execute(store, setting.name, queue=False)  # as many at once as there are cores
     if end.state != "done":
         raise JobError(f"{setting.name} could not be scored: {end.message}")
     scored = time.monotonic() - started - made

@@ -1,12 +1,15 @@
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from premem_core import checkpoints, curves, datasets, demo, fits
+from premem_core import checkpoints, curves, datasets, demo, estimators, fits, jobs
 from premem_core.errors import StoreError
 from premem_core.grading import make_grader
+from premem_core.scoring import ScoringSpec
 from premem_core.store import Store
 from premem_core.types import Grade
 
@@ -105,3 +108,26 @@ def test_a_rebuild_makes_what_is_shipped_and_a_second_one_adds_nothing(tmp_path,
 
 def _problems(problems):
     return problems
+
+
+@pytest.mark.slow
+def test_lazy_and_full_plans_over_the_shipped_checkpoints_give_the_same_pm(tmp_path):
+    [folder] = (demo.SHIPPED / "runs").iterdir()
+    train = datasets.read_examples(demo.SHIPPED / "train_1000.jsonl").examples[:150]
+    spec = ScoringSpec(folder.name, "gsm8k", sampling=demo.SAMPLING, log_log_threshold=-2.133)
+    scored = {}
+    for plan in ("full", "lazy", "final"):
+        store = Store(tmp_path / plan)
+        run = checkpoints.read_run(folder)
+        jobs.create(store, replace(spec, plan=plan), run, demo.TASK, train, ())
+        assert jobs.execute(store, folder.name).state == "done"
+        [scored[plan]] = curves.read_task(store, demo.TASK)
+    pm = {
+        plan: estimators.premem("plain", run.counts, run.nll, -2.133)
+        for plan, run in scored.items()
+    }
+    drawn = {plan: int(run.counts.samples.sum()) for plan, run in scored.items()}
+    np.testing.assert_array_equal(pm["lazy"], pm["full"])
+    np.testing.assert_array_equal(pm["final"][-1], pm["full"][-1])
+    print(f"{pm['full'].size} pairs with the same PM; completions drawn: {drawn}")
+    assert drawn["final"] < drawn["lazy"] < drawn["full"]
