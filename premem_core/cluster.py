@@ -4,7 +4,13 @@ Ray places the tasks, gives them their GPUs and retries those whose node or proc
 task reads the chunks that its predecessor left on the shelf instead of computing them again.
 """
 
-from collections.abc import Callable
+import contextlib
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +20,7 @@ from premem_core.errors import JobError
 from premem_core.worker import Assignment, Event
 
 RETRIES = 3
+SECONDS_TO_CONNECT = 10
 
 
 class Cluster:
@@ -25,7 +32,7 @@ class Cluster:
         workers: how many at once; None: as many as the cluster's GPUs, or CPUs, allow.
 
     Raises:
-        JobError: Ray is not installed, or there is no cluster at the address.
+        JobError: Ray is not installed, there is no cluster at the address, or it has too few GPUs.
     """
 
     def __init__(self, address: str | None, tensor_parallel: int, workers: int | None) -> None:
@@ -36,23 +43,33 @@ class Cluster:
                 "Ray is not installed; pip install -r requirements-ray.txt, or use the local "
                 "executor"
             ) from error
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         try:
+            _check_listening(address)
             # Every node gets this package; what it needs must be installed there.
             package = str(Path(premem_core.__file__).parent)
-            ray.init(
-                address=address,
-                runtime_env={"py_modules": [package]},
-                include_dashboard=None if address else False,
-                configure_logging=False,
-            )
-        except (ConnectionError, RuntimeError, ValueError) as error:
+            with _signals_kept():
+                ray.init(
+                    address=address,
+                    runtime_env={"py_modules": [package]},
+                    include_dashboard=None if address else False,
+                    configure_logging=False,
+                )
+        except (OSError, RuntimeError, ValueError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise JobError(
                 f"no Ray cluster answers at {address or 'this machine'} ({reason}); start one "
                 "(ray start --head), or check --address"
             ) from error
         self._ray = ray
-        self._gpus = tensor_parallel if ray.cluster_resources().get("GPU") else 0
+        gpus = int(ray.cluster_resources().get("GPU", 0))
+        self._gpus = tensor_parallel if gpus else 0
+        if gpus < self._gpus:
+            ray.shutdown()
+            raise JobError(
+                f"a worker is to have {tensor_parallel} GPUs, but the cluster has {gpus}; give a "
+                "smaller --tensor-parallel"
+            )
         self._workers = workers
         self._running: dict[Any, Assignment] = {}
         self._task: Callable[..., Any] = ray.remote(
@@ -95,7 +112,27 @@ class Cluster:
         self._ray.shutdown()
 
 
+def _check_listening(address: str | None) -> None:
+    """Ray itself would go on trying for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=SECONDS_TO_CONNECT).close()
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray would put its own way to end in the place of ours, which is to cancel the job."""
+    ours = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, ours)
+
+
 def _work(assignment: Assignment) -> list[Event]:
     events: list[Event] = []
+    # What comes out of Ray's object store is read-only; the worker fills in its own copy.
+    assignment = replace(assignment, known=assignment.known.without(set()))
     worker.work(assignment, events.append)
     return events

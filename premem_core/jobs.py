@@ -265,6 +265,26 @@ def spec_of(store: Store, run: str) -> ScoringSpec:
     return _read_spec(json.loads((_existing(store, run) / "job.json").read_text()))
 
 
+def read_job(store: Store, run: str) -> tuple[ScoringSpec, Run, list[Query]]:
+    """What a job measures, of which checkpoints, with which problems.
+
+    Raises:
+        JobError: there is no such job.
+        CheckpointError: a checkpoint is no longer there.
+    """
+    folder = _existing(store, run)
+    job = json.loads((folder / "job.json").read_text())
+    found = checkpoints.read_run(store.path / job["run_path"], check=False)
+    wanted = [c for c in found.checkpoints if c.step in job["checkpoints"]]
+    missing = set(job["checkpoints"]) - {c.step for c in wanted}
+    if missing:
+        raise CheckpointError(
+            f"{found.path} no longer holds checkpoint {min(missing)}; put it back to resume"
+        )
+    queries = _read_queries(folder / "queries.parquet")
+    return _read_spec(job), replace(found, checkpoints=tuple(wanted)), queries
+
+
 def log_tail(store: Store, run: str, lines: int = 30) -> str:
     """The end of what the job's process printed."""
     file = _existing(store, run) / "log.txt"
@@ -294,7 +314,11 @@ def execute(
     folder = _existing(store, run)
     state = folder / "state.json"
     try:
-        with flock(folder / "lock", fcntl.LOCK_EX | fcntl.LOCK_NB), _sigterm_cancels():
+        with (
+            flock(folder / "lock", fcntl.LOCK_EX | fcntl.LOCK_NB),
+            _sigterm_cancels(),
+            _full_disk_said(store),
+        ):
             # First of all who to signal: the file may still name a process that is gone.
             was = read_progress(state)
             queued = was.queued if was.state == "queued" else time.time()
@@ -302,17 +326,10 @@ def execute(
             write_progress(state, ours)
             try:
                 with _turn(store, ours, on_progress) if queue else contextlib.nullcontext():
-                    return _execute(store, folder, on_progress)
+                    return _execute(store, run, on_progress)
             except (Cancelled, KeyboardInterrupt):
                 message = "stopped on request; resume continues where it stopped"
                 return _end(state, "cancelled", message, on_progress)
-            except OSError as error:
-                if error.errno not in DISK_FULL:
-                    raise
-                raise StoreError(
-                    f"the disk of {store.path} is full; what was finished is kept: free space and "
-                    "resume"
-                ) from error
     except BlockingIOError as error:
         raise JobError(f"the job '{run}' is running already in another process") from error
     except PrememError as error:
@@ -325,9 +342,22 @@ def execute(
 
 def _end(file: Path, state: str, message: str, on_progress: Callable[[Progress], None]) -> Progress:
     ended = replace(read_progress(file), state=state, message=message, updated=time.time())
-    write_progress(file, ended)
+    with contextlib.suppress(OSError):  # on a full disk; the error itself is what matters
+        write_progress(file, ended)
     on_progress(ended)
     return ended
+
+
+@contextlib.contextmanager
+def _full_disk_said(store: Store) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise StoreError(
+            f"the disk of {store.path} is full; what was finished is kept: free space and resume"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -354,19 +384,19 @@ def _turn(store: Store, ours: Progress, on_progress: Callable[[Progress], None])
         yield
 
 
-def _execute(store: Store, folder: Path, on_progress: Callable[[Progress], None]) -> Progress:
-    spec, run = _read_job(store, folder)
+def _execute(store: Store, name: str, on_progress: Callable[[Progress], None]) -> Progress:
+    folder = _folder(store, name)
+    spec, run, queries = read_job(store, name)
     _check_grader(store, spec)
     execution = Execution(**json.loads((folder / "execution.json").read_text()))
-    for part in (store.path / "inbox").glob(f"*.{quote(spec.run, safe='')}.parquet.*.tmp"):
-        part.unlink(missing_ok=True)  # what a killed worker left of a shard
     shelf = Shelf(execution.shards or str(store.path.resolve()), spec.run)
-    executor = _executor(execution, run)
+    shelf.sweep()
+    executor = _executor(execution, run, spec.backend)
     dispatcher = Dispatcher(
         store,
         spec,
         run,
-        _read_queries(folder / "queries.parquet"),
+        queries,
         executor,
         shelf,
         Resources(tensor_parallel=execution.tensor_parallel),
@@ -377,17 +407,18 @@ def _execute(store: Store, folder: Path, on_progress: Callable[[Progress], None]
         dispatcher.work(tracker)
     finally:
         executor.close()
+    shelf.sweep()
     failures = [f"checkpoint {step}: {reason}" for step, reason in dispatcher.failed.items()]
     return tracker.end("failed" if failures else "done", "; ".join(failures))
 
 
-def _executor(execution: Execution, run: Run) -> Executor:
+def _executor(execution: Execution, run: Run, backend: str) -> Executor:
     if execution.executor == "ray":
         from premem_core.cluster import Cluster
 
         return Cluster(execution.address, execution.tensor_parallel, execution.workers)
     devices = processes.devices(execution.workers, execution.tensor_parallel)
-    return Processes(devices[: len(run.checkpoints)])
+    return Processes(devices[: len(run.checkpoints)], backend)
 
 
 def _check_idle(store: Store, run: str) -> None:
@@ -512,18 +543,6 @@ def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
             _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
         )
     return flat
-
-
-def _read_job(store: Store, folder: Path) -> tuple[ScoringSpec, Run]:
-    job = json.loads((folder / "job.json").read_text())
-    run = checkpoints.read_run(store.path / job["run_path"], check=False)
-    wanted = [c for c in run.checkpoints if c.step in job["checkpoints"]]
-    missing = set(job["checkpoints"]) - {c.step for c in wanted}
-    if missing:
-        raise CheckpointError(
-            f"{run.path} no longer holds checkpoint {min(missing)}; put it back to resume"
-        )
-    return _read_spec(job), replace(run, checkpoints=tuple(wanted))
 
 
 def _read_spec(job: dict[str, Any]) -> ScoringSpec:

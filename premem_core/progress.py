@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -135,6 +136,17 @@ def write_json(file: Path, content: dict[str, Any]) -> None:
         part.replace(file)
     except OSError as error:
         part.unlink(missing_ok=True)
-        if error.errno != errno.ENOSPC or not file.exists():
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not file.exists():
             raise
-        file.write_text(text)
+        _overwrite(file, text.encode())
+
+
+def _overwrite(file: Path, content: bytes) -> None:
+    with file.open("r+b") as handle:
+        # Longer first, by spaces, which change nothing: where there is no place, nothing is lost.
+        size = handle.seek(0, os.SEEK_END)
+        handle.write(b" " * (len(content) - size))
+        handle.flush()
+        handle.seek(0)
+        handle.write(content)
+        handle.truncate()

@@ -113,6 +113,19 @@ class Shelf:
             if shard.endswith(".parquet") and shard not in known:
                 _write(inbox / shard, files.cat_file(file))
 
+    def sweep(self) -> None:
+        """Remove what killed workers left of shards; none must be at work."""
+        if not self.remote:
+            inbox = Path(self.place) / "inbox"
+            for part in inbox.glob(f"*.{quote(self.run, safe='')}.parquet.*.tmp"):
+                part.unlink(missing_ok=True)
+            return
+        files, folder = self._files()
+        if files.exists(folder):
+            for name in files.ls(folder, detail=False, refresh=True):
+                if name.endswith(".tmp"):
+                    files.rm(name)
+
     def _files(self) -> tuple[Any, str]:
         import fsspec
 

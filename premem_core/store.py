@@ -23,6 +23,8 @@ from premem_core.shards import SAMPLES, completions_folder, has_targets, run_of
 from premem_core.types import Checkpoint, Example, Grade, RunRecord
 
 Connection = duckdb.DuckDBPyConnection
+# What a full disk makes of a statement, a commit, and what is asked of the connection after it.
+WRITE_ERRORS = (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException)
 
 
 def _create_tables(connection: Connection) -> None:
@@ -175,7 +177,7 @@ class Store:
                         connection.rollback()
                     raise
                 connection.commit()
-            except (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException) as error:
+            except WRITE_ERRORS as error:
                 reason = str(error).splitlines()[0]
                 raise StoreError(
                     f"{self.database} could not be written ({reason}); nothing was changed: free "
