@@ -22,30 +22,25 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from premem_core import checkpoints, perturbations, processes
-from premem_core.backends import BACKENDS, Resources
+from premem_core import checkpoints, job_record, processes
+from premem_core.backends import Resources
 from premem_core.dispatcher import Dispatcher
-from premem_core.errors import CheckpointError, JobError, PrememError, StoreError, UsageError
-from premem_core.grading import make_grader
+from premem_core.errors import CheckpointError, JobError, PrememError, StoreError
 from premem_core.locks import flock, is_held
 from premem_core.processes import Executor, Processes
 from premem_core.progress import Progress, Tracker, read_progress, write_json, write_progress
-from premem_core.sampling_plan import PLANS
 from premem_core.scoring import Query, ScoringSpec
 from premem_core.shards import Shelf
 from premem_core.store import Store
-from premem_core.types import Example, PromptTemplate, Run, RunRecord, Sampling
+from premem_core.types import Example, Run, RunRecord
 from premem_core.worker import DISK_FULL
 
+ExecutorName = Literal["local", "ray"]
 SECONDS_TO_START = 120  # a process that loads torch from a slow disk takes its time
 
 
@@ -54,14 +49,14 @@ class Execution:
     """Where a job runs; it may differ from one resumption to the next.
 
     Args:
-        executor: "local" (this machine) or "ray".
+        executor: this machine, or Ray.
         workers: how many at most; default: one per GPU (or set of GPUs), without GPUs one.
         tensor_parallel: GPUs per worker.
         address: of the Ray cluster; None: the one this machine belongs to, or a new one here.
         shards: an fsspec prefix for Ray workers that do not see the store's folder.
     """
 
-    executor: str = "local"
+    executor: ExecutorName = "local"
     workers: int | None = None
     tensor_parallel: int = 1
     address: str | None = None
@@ -70,40 +65,6 @@ class Execution:
 
 class Cancelled(BaseException):
     """The process was asked to stop (SIGTERM)."""
-
-
-def check_spec(spec: ScoringSpec) -> None:
-    """Refuse a specification that cannot work, before anything is read or made.
-
-    Raises:
-        UsageError: the grader, the backend or a perturbation is unknown, or the plan needs a
-            threshold.
-        JobError: the run's name is empty or too long, or the template has no place for the
-            question or the solution.
-    """
-    if spec.backend not in BACKENDS:
-        raise UsageError(
-            f"backend '{spec.backend}' is unknown; choose one of: {', '.join(BACKENDS)}"
-        )
-    make_grader(spec.grader).close()
-    for perturbation in spec.perturbations:
-        perturbations.check(perturbation)
-    if spec.plan not in PLANS:
-        raise UsageError(f"plan '{spec.plan}' is unknown; choose one of: {', '.join(PLANS)}")
-    if spec.plan != "full" and spec.log_log_threshold is None:
-        raise UsageError(
-            f"the {spec.plan} plan needs to know what counts as memorized: give "
-            "--log-log-threshold (the paper's for GSM8K is -2.3), or score a run of this task with "
-            "test problems in full first"
-        )
-    if not spec.run.strip(" .") or len(quote(spec.run, safe="")) > 150:
-        raise JobError(f"the run's name {spec.run!r} must have 1 to 150 plain characters")
-    if not all(spec.template.stop):
-        raise JobError("the text that ends a completion is empty; give the template's own end")
-    if "{question}" not in spec.template.prompt or "{solution}" not in spec.template.target:
-        raise JobError(
-            "the prompt template must contain {question} and the target template {solution}"
-        )
 
 
 def create(
@@ -133,17 +94,17 @@ def create(
             specification, or `extend` for something that is not more (the message says in what).
         StoreError: an example is known with another text.
     """
-    check_spec(spec)
+    job_record.check_spec(spec)
     folder = _folder(store, spec.run)
-    wanted = _describe(store, spec, run, task, train, test)
+    wanted = job_record.describe(store, spec, run, task, train, test)
     registered = (folder / "job.json").exists()
     if registered:
         was = json.loads((folder / "job.json").read_text())
         if extend:
             _check_idle(store, spec.run)
-            _check_more(spec.run, was, wanted, folder, [*train, *test])
+            job_record.check_more(spec.run, was, wanted, folder, [*train, *test])
         elif resume:
-            _check_same(spec.run, was, wanted)
+            job_record.check_same(spec.run, was, wanted)
             write_json(folder / "execution.json", asdict(execution))
             return folder
         else:
@@ -172,7 +133,7 @@ def create(
     numbers = store.add_run(record, run.checkpoints, train, test)
     splits = ["train"] * len(train) + ["test"] * len(test)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_queries(folder / "queries.parquet", numbers, splits, [*train, *test])
+    job_record.write_queries(folder / "queries.parquet", numbers, splits, [*train, *test])
     write_json(folder / "execution.json", asdict(execution))
     if not registered:
         write_progress(folder / "state.json", Progress(spec.run))
@@ -191,13 +152,13 @@ def change(store: Store, run: str, **changes: Any) -> None:
     folder = _existing(store, run)
     _check_idle(store, run)
     was = json.loads((folder / "job.json").read_text())
-    spec = _read_spec(was)
+    spec = job_record.read_spec(was)
     if "samples" in changes:
         changes["sampling"] = replace(spec.sampling, samples=changes.pop("samples"))
     spec = replace(spec, **changes)
-    check_spec(spec)
+    job_record.check_spec(spec)
     wanted = {**was, **json.loads(json.dumps(asdict(spec)))}
-    _check_more(run, was, wanted, folder, [])
+    job_record.check_more(run, was, wanted, folder, [])
     write_json(folder / "job.json", wanted)
 
 
@@ -262,7 +223,7 @@ def spec_of(store: Store, run: str) -> ScoringSpec:
     Raises:
         JobError: there is no such job.
     """
-    return _read_spec(json.loads((_existing(store, run) / "job.json").read_text()))
+    return job_record.read_spec(json.loads((_existing(store, run) / "job.json").read_text()))
 
 
 def read_job(store: Store, run: str) -> tuple[ScoringSpec, Run, list[Query]]:
@@ -281,8 +242,8 @@ def read_job(store: Store, run: str) -> tuple[ScoringSpec, Run, list[Query]]:
         raise CheckpointError(
             f"{found.path} no longer holds checkpoint {min(missing)}; put it back to resume"
         )
-    queries = _read_queries(folder / "queries.parquet")
-    return _read_spec(job), replace(found, checkpoints=tuple(wanted)), queries
+    queries = job_record.read_queries(folder / "queries.parquet")
+    return job_record.read_spec(job), replace(found, checkpoints=tuple(wanted)), queries
 
 
 def log_tail(store: Store, run: str, lines: int = 30) -> str:
@@ -366,7 +327,9 @@ def _turn(store: Store, ours: Progress, on_progress: Callable[[Progress], None])
     told = False
     while True:
         earlier = any(
-            other.state == "queued" and (other.queued, other.run) < (ours.queued, ours.run)
+            other.state == "queued"
+            and other.pid  # it was started, not only created
+            and (other.queued, other.run) < (ours.queued, ours.run)
             for other in all_progress(store)
         )
         if not earlier:
@@ -456,128 +419,3 @@ def _existing(store: Store, run: str) -> Path:
     if not (folder / "job.json").exists():
         raise JobError(f"the store {store.path} has no scoring job named '{run}'")
     return folder
-
-
-def _describe(
-    store: Store,
-    spec: ScoringSpec,
-    run: Run,
-    task: str,
-    train: Sequence[Example],
-    test: Sequence[Example],
-) -> dict[str, Any]:
-    described = {
-        **asdict(spec),
-        "task": task,
-        "run_path": store.relative(run.path),
-        "checkpoints": [checkpoint.step for checkpoint in run.checkpoints],
-        "train_data": _digest(train),
-        "test_data": _digest(test),
-    }
-    plain: dict[str, Any] = json.loads(json.dumps(described))
-    return plain
-
-
-def _digest(examples: Sequence[Example]) -> str:
-    content = json.dumps([[e.id, e.question, e.solution, e.answer] for e in examples])
-    return f"{len(examples)} examples, sha256 {sha256(content.encode()).hexdigest()[:16]}"
-
-
-def _check_same(run: str, was: dict[str, Any], wanted: dict[str, Any]) -> None:
-    if differing := _differences(was, wanted):
-        raise JobError(
-            f"the run '{run}' cannot be resumed with another specification ({differing}); repeat "
-            "the first one, ask more of it with --extend, or choose another name with --run"
-        )
-
-
-def _check_more(
-    run: str,
-    was: dict[str, Any],
-    wanted: dict[str, Any],
-    folder: Path,
-    examples: Sequence[Example],
-) -> None:
-    """Refuse what is not more of the same: it would throw away, or mix, what is scored."""
-    problems = []
-    if wanted["sampling"]["samples"] < was["sampling"]["samples"]:
-        problems.append(
-            f"{was['sampling']['samples']} samples are drawn, {wanted['sampling']['samples']} "
-            "asked for"
-        )
-    for name in ("checkpoints", "perturbations"):
-        if gone := [each for each in was.get(name, []) if each not in wanted[name]]:
-            problems.append(f"{name} lack {gone[0]}")
-    if examples:
-        given = {(e.id, e.question, e.solution, e.answer) for e in examples}
-        for query in _read_queries(folder / "queries.parquet"):
-            e = query.example
-            if (e.id, e.question, e.solution, e.answer) not in given:
-                problems.append(f"the {query.split} problem '{e.id}' is missing or has changed")
-                break
-    may_grow = {
-        *("plan", "log_log_threshold", "perturb_all", "perturbations", "checkpoints"),
-        *("train_data", "test_data", "chunk_examples"),
-    }
-    fixed_was, fixed = ({k: v for k, v in d.items() if k not in may_grow} for d in (was, wanted))
-    fixed_was["sampling"] = {**was["sampling"], "samples": wanted["sampling"]["samples"]}
-    if differing := _differences(fixed_was, fixed):
-        problems.append(differing)
-    if problems:
-        raise JobError(
-            f"the run '{run}' can only be asked for more of the same ({'; '.join(problems)}); "
-            "choose another name with --run for something else"
-        )
-
-
-def _differences(was: dict[str, Any], wanted: dict[str, Any]) -> str:
-    flat_was, flat_wanted = _flat(was), _flat(wanted)
-    differing = [key for key in flat_wanted if flat_was.get(key) != flat_wanted[key]]
-    return "; ".join(f"{k} was {flat_was.get(k)}, is {flat_wanted[k]}" for k in differing)
-
-
-def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        flat |= (
-            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        )
-    return flat
-
-
-def _read_spec(job: dict[str, Any]) -> ScoringSpec:
-    template = PromptTemplate(**{**job["template"], "stop": tuple(job["template"]["stop"])})
-    plain = {name: job[name] for name in ScoringSpec.__slots__ if name in job}
-    return ScoringSpec(
-        **{
-            **plain,
-            "template": template,
-            "sampling": Sampling(**job["sampling"]),
-            "perturbations": tuple(job.get("perturbations", ())),
-        }
-    )
-
-
-def _write_queries(
-    file: Path, numbers: Sequence[int], splits: Sequence[str], examples: Sequence[Example]
-) -> None:
-    columns = {
-        "number": list(numbers),
-        "split": list(splits),
-        "id": [e.id for e in examples],
-        "question": [e.question for e in examples],
-        "solution": [e.solution for e in examples],
-        "answer": [e.answer for e in examples],
-    }
-    pq.write_table(pa.table(columns), file)
-
-
-def _read_queries(file: Path) -> list[Query]:
-    return [
-        Query(
-            row["number"],
-            row["split"],
-            Example(row["id"], row["question"], row["solution"], row["answer"]),
-        )
-        for row in pq.read_table(file).to_pylist()
-    ]

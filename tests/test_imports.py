@@ -19,7 +19,7 @@ LAYERS = (
     {"backends", "datasets", "curves", "published", "training", "regrading"},
     {"scoring", "replay", "figures"},
     {"progress", "worker"},
-    {"processes", "cluster"},
+    {"processes", "cluster", "job_record"},
     {"dispatcher"},
     {"jobs"},
     {"calibration"},

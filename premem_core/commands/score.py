@@ -10,7 +10,7 @@ import typer
 from premem_core import curves
 from premem_core.commands.options import JsonOption, StoreOption, existing_store, print_json, say
 from premem_core.errors import PrememError
-from premem_core.jobs import Progress
+from premem_core.jobs import ExecutorName, Progress
 from premem_core.sampling_plan import Plan
 from premem_core.store import Store
 
@@ -87,7 +87,7 @@ def score(
         int | None, typer.Option(min=1, help="Checkpoints at once; default: one per GPU.")
     ] = None,
     tensor_parallel: Annotated[int, typer.Option(min=1, help="GPUs per worker.")] = 1,
-    executor: Annotated[str, typer.Option(help="local (this machine) or ray.")] = "local",
+    executor: Annotated[ExecutorName, typer.Option(help="This machine, or Ray.")] = "local",
     address: Annotated[str | None, typer.Option(help="Of the Ray cluster.")] = None,
     shards: Annotated[
         str | None,
@@ -107,6 +107,7 @@ def score(
         calibration,
         checkpoints,
         datasets,
+        job_record,
         jobs,
         processes,
         scoring,
@@ -140,7 +141,7 @@ def score(
         perturbations=tuple(perturb or ()),
         perturb_all=perturb_all,
     )
-    jobs.check_spec(spec)
+    job_record.check_spec(spec)
     execution = jobs.Execution(executor, workers, tensor_parallel, address, shards)
     prompt, target = template.fill(train_data.examples[0])
     say(f"run {spec.run}: {len(checkpoints_of_run.checkpoints)} checkpoints in {run_dir}")
