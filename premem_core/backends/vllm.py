@@ -21,7 +21,7 @@ from premem_core.errors import CheckpointError, UsageError
 from premem_core.types import Checkpoint, Completion, Sampling, TargetScore
 
 ROWS = 512  # sequences decoded together
-ROWS_CPU = 256
+ROWS_CPU = 512
 TOKENS = 8192  # tokens in one forward pass
 LOGIT_BYTES = 2 * 2**30  # for the float32 logits of such a pass, which NLLs need whole
 CACHE_BYTES_CPU = 2 * 2**30  # for keys and values
