@@ -62,6 +62,8 @@ class Processes:
 
     def __init__(self, devices: Sequence[str | None], backend: str = "hf") -> None:
         self._free = list(devices)
+        # Workers that share cores each take their part: threads that wait for a core spin on it.
+        self._threads = max(1, (os.cpu_count() or 1) // len(devices)) if len(devices) > 1 else 0
         self._workers: list[_Worker] = []
         self._context = multiprocessing.get_context("forkserver")
         # Of vLLM it is not certain that loading it leaves a GPU alone.
@@ -77,7 +79,8 @@ class Processes:
         """Begin an assignment on the next free device."""
         device = self._free.pop(0)
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_main, args=(assignment, device, theirs))
+        arguments = (assignment, device, self._threads, theirs)
+        process = self._context.Process(target=_main, args=arguments)
         process.start()
         theirs.close()  # so that its end of the pipe closes when it dies
         left = [checkpoint.step for checkpoint in assignment.checkpoints]
@@ -143,10 +146,14 @@ def devices(workers: int | None, tensor_parallel: int = 1) -> list[str | None]:
     return list(groups[:workers])
 
 
-def _main(assignment: Assignment, device: str | None, reports: Connection) -> None:
+def _main(assignment: Assignment, device: str | None, threads: int, reports: Connection) -> None:
     """A worker's process: it ends with its parent, whose end of the pipe then closes."""
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
+    elif threads:
+        import torch
+
+        torch.set_num_threads(min(threads, torch.get_num_threads()))
 
     def end_with_parent() -> None:
         try:

@@ -13,6 +13,14 @@ REPO = Path(__file__).parents[1]
 SHARED = REPO.parent / "shared" / "data"
 
 
+@pytest.fixture(autouse=True)
+def main_module():
+    """Streamlit's AppTest puts a page in the place of `__main__`, which spawned processes run."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
+
+
 @pytest.fixture(scope="session")
 def published() -> Path:
     """The published score arrays (not part of this repository)."""

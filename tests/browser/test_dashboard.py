@@ -98,7 +98,7 @@ def test_the_uploaded_demo_run_becomes_a_curve_and_a_fit(page, url, store, shots
     assert page.get_by_test_id("stCode").first.inner_text().startswith(question)
     fill(page, "textbox", "Task", "demo")
     fill(page, "spinbutton", "Samples per problem", "1")
-    page.get_by_text("Prompt template and sampling").click()
+    page.get_by_text("Prompt template, sampling, engine").click()
     fill(page, "spinbutton", "Longest completion, tokens", "128")
     expect(page.get_by_text("6,500 completions", exact=False)).to_be_visible()
     shots("score")
