@@ -16,7 +16,7 @@ $(PREMEM_STORE): | $(VENV)/.run
 test: $(VENV)/.test chromium lint
 	$(PYTHON) -m pytest
 
-# Proofs that take minutes: many kills, the demo study made anew.
+# Proofs that take minutes: the demo study made anew, and scored by every plan.
 test-slow: $(VENV)/.test
 	$(PYTHON) -m pytest -m slow
 
