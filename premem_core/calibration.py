@@ -73,8 +73,7 @@ def estimate(
     targets = sum(e.seconds for e in events if e.text == "perplexities")
     samples = sum(e.seconds for e in events if e.text == "train samples")
     drawn = len(few) * spec.sampling.samples
-    whole = scoring.blank_board(spec, [c.step for c in run.checkpoints], train, test)
-    completions = sum(whole.at_most().values())
+    completions = scoring.at_most(spec, [c.step for c in run.checkpoints], train, test)
     perplexities = len(run.checkpoints) * len(train)
     workers = min(len(devices), len(run.checkpoints))
     seconds = (

@@ -131,7 +131,7 @@ def curve(scores: RunScores, log_log_threshold: float, estimator: Estimator = "p
         premem = estimators.premem(estimator, scores.counts, scores.nll, log_log_threshold)
     except ValueError as error:
         raise DataError(f"run '{scores.run}': {error}; use the plain estimator") from error
-    masked = np.where(metrics.memorized(scores.nll, log_log_threshold), 0.0, scores.accuracy)
+    masked = metrics.masked_accuracy(scores.accuracy, scores.nll, log_log_threshold)
     train_mean, train_half = metrics.whole_mean_interval(scores.accuracy)
     premem_mean, premem_half = metrics.whole_mean_interval(premem)
     masked_mean, _ = metrics.whole_mean_interval(masked)

@@ -47,9 +47,8 @@ class Dispatcher:
         self.queries, self.executor, self.shelf = queries, executor, shelf
         self.resources = resources
         self.failed: dict[int, str] = {}
-        self._under_way: list[
-            dict[int, str]
-        ] = []  # an assignment's checkpoints: what is done there
+        # Of each assignment the checkpoints that are not finished, and what is done there.
+        self._under_way: list[dict[int, str]] = []
         self._visited: set[int] = set()
         self._version, self._known = -1, Board(spec, (), [])
         self._losses: Counter[int] = Counter()
@@ -77,10 +76,12 @@ class Dispatcher:
         """
         known, looked = self.known(), time.monotonic()
         while True:
-            self._mark_scored(known)
-            ready = self._ready(known)
+            alive = known.without(set(self.failed))
+            with_work = alive.with_work()
+            self._mark_scored(alive, with_work)
+            ready = self._ready(alive, with_work)
             for checkpoints in self._shares(ready):
-                self._begin(checkpoints, known)
+                self._begin(checkpoints, alive)
             tracker.count(known, self._phases(), self.failed)
             if not ready and not self._under_way:
                 return
@@ -91,21 +92,19 @@ class Dispatcher:
                 ended |= self.executor.free > free
             known, looked = self.known(), time.monotonic()
 
-    def _ready(self, known: Board) -> list[Checkpoint]:
+    def _ready(self, alive: Board, with_work: set[int]) -> list[Checkpoint]:
         """Checkpoints at which something can be done and nobody is, in the plan's order.
 
         Where a plan's decisions at a checkpoint wait for others, a second visit waits until
         nothing is under way: then all that it needs is known.
         """
-        alive = known.without(set(self.failed))
         busy = self._phases()
         ready = [
             checkpoint
             for checkpoint in self.run.checkpoints
-            if checkpoint.step in alive.steps
+            if checkpoint.step in with_work
             and checkpoint.step not in busy
             and not (busy and checkpoint.step in self._visited)
-            and alive.has_work(checkpoint.step)
         ]
         if self.spec.plan == "final" and self._visited.issuperset(alive.steps):
             ready.reverse()  # it walks back from the last
@@ -123,8 +122,7 @@ class Dispatcher:
             yield tuple(ready[:share])
             ready, free = ready[share:], free - 1
 
-    def _begin(self, checkpoints: tuple[Checkpoint, ...], known: Board) -> None:
-        alive = known.without(set(self.failed))
+    def _begin(self, checkpoints: tuple[Checkpoint, ...], alive: Board) -> None:
         self.executor.submit(Assignment(checkpoints, alive, self.shelf, self.resources))
         self._under_way.append({checkpoint.step: "waiting" for checkpoint in checkpoints})
         self._visited.update(checkpoint.step for checkpoint in checkpoints)
@@ -179,10 +177,10 @@ class Dispatcher:
     def _phases(self) -> dict[int, str]:
         return {step: what for each in self._under_way for step, what in each.items()}
 
-    def _mark_scored(self, known: Board) -> None:
+    def _mark_scored(self, alive: Board, with_work: set[int]) -> None:
         """A checkpoint is scored when nothing that is still to come could ask more of it."""
-        alive, under_way = known.without(set(self.failed)), self._phases()
-        unfinished = [step for step in alive.steps if step in under_way or alive.has_work(step)]
+        under_way = self._phases()
+        unfinished = [step for step in alive.steps if step in under_way or step in with_work]
         whole = [step for step in alive.steps if step not in unfinished]
         if unfinished and self.spec.plan == "final":  # its first checkpoints come last
             whole = []

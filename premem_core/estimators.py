@@ -29,7 +29,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from premem_core.metrics import Floats, memorized
+from premem_core.metrics import Floats, memorized, premem_accuracy
 from premem_core.sampling_plan import Ints
 
 Estimator = Literal["plain", "jackknife"]
@@ -109,8 +109,8 @@ def premem(
            [nan]])
     """
     check(estimator, counts)
-    masked = memorized(nll, log_log_threshold)
     if estimator == "jackknife":
+        masked = memorized(nll, log_log_threshold)
         best = _Best.none(counts.wanted.shape[1])
         at_last = _reached_at_last(counts, nll)
         result = np.empty(counts.wanted.shape)
@@ -120,8 +120,7 @@ def premem(
             )
             best = best.with_pair(counts, c, ~masked[c])
         return result
-    low, high = counts.bounds
-    return _known(*(_premem(accuracy, masked) for accuracy in (low, high)))
+    return _known(*(premem_accuracy(bound, nll, log_log_threshold) for bound in counts.bounds))
 
 
 def premem_steps(estimator: Estimator, counts: SampleCounts, nll: Floats, last: int) -> Floats:
@@ -209,11 +208,6 @@ def _reached_at_last(counts: SampleCounts, nll: Floats) -> NDArray[np.bool_]:
     lazy = nll <= stopped.max()
     best = np.maximum.accumulate(np.where(lazy, 0, counts.correct), axis=0)
     return lazy & ~counts.partial & (counts.correct == best)
-
-
-def _premem(accuracy: Floats, masked: NDArray[np.bool_]) -> Floats:
-    best = np.maximum.accumulate(np.where(masked, 0.0, accuracy), axis=0)
-    return np.minimum(best, accuracy)
 
 
 def _known(low: Floats, high: Floats) -> Floats:

@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
-from urllib.parse import quote
+from urllib.parse import unquote
 
 from premem_core import checkpoints, job_record, processes
 from premem_core.backends import Resources
@@ -95,7 +95,7 @@ def create(
         StoreError: an example is known with another text.
     """
     job_record.check_spec(spec)
-    folder = _folder(store, spec.run)
+    folder = store.job_folder(spec.run)
     wanted = job_record.describe(store, spec, run, task, train, test)
     registered = (folder / "job.json").exists()
     if registered:
@@ -212,8 +212,7 @@ def progress(store: Store, run: str) -> Progress:
 
 def all_progress(store: Store) -> list[Progress]:
     """Every job of the store, the most recently active first."""
-    folders = [file.parent for file in (store.path / "jobs").glob("*/job.json")]
-    names = [json.loads((folder / "job.json").read_text())["run"] for folder in folders]
+    names = [unquote(file.parent.name) for file in (store.path / "jobs").glob("*/job.json")]
     return sorted((progress(store, name) for name in names), key=lambda p: -p.updated)
 
 
@@ -348,7 +347,7 @@ def _turn(store: Store, ours: Progress, on_progress: Callable[[Progress], None])
 
 
 def _execute(store: Store, name: str, on_progress: Callable[[Progress], None]) -> Progress:
-    folder = _folder(store, name)
+    folder = store.job_folder(name)
     spec, run, queries = read_job(store, name)
     _check_grader(store, spec)
     execution = Execution(**json.loads((folder / "execution.json").read_text()))
@@ -385,7 +384,7 @@ def _executor(execution: Execution, run: Run, backend: str) -> Executor:
 
 
 def _check_idle(store: Store, run: str) -> None:
-    if is_held(_folder(store, run) / "lock"):
+    if is_held(store.job_folder(run) / "lock"):
         raise JobError(f"the job '{run}' is running already")
 
 
@@ -410,12 +409,8 @@ def _sigterm_cancels() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _folder(store: Store, run: str) -> Path:
-    return store.path / "jobs" / quote(run, safe="")
-
-
 def _existing(store: Store, run: str) -> Path:
-    folder = _folder(store, run)
+    folder = store.job_folder(run)
     if not (folder / "job.json").exists():
         raise JobError(f"the store {store.path} has no scoring job named '{run}'")
     return folder

@@ -69,9 +69,8 @@ class Tracker:
     ) -> None:
         self.file, self.on_progress = file, on_progress
         self.now = replace(start, state="running", message="", engine_seconds=0.0)
-        self.began: tuple[float, int] | None = (
-            None  # when the first sample could come, with how many
-        )
+        # When the first sample could come, with how many drawn before.
+        self.began: tuple[float, int] | None = None
         self.count(known, {}, {})
 
     def count(self, known: Board, phases: Mapping[int, str], failed: Mapping[int, str]) -> None:
@@ -81,7 +80,8 @@ class Tracker:
             phases: what is being done at the checkpoints in work, by step.
             failed: why, by step.
         """
-        drawn, at_most = known.drawn(), known.without(set(failed)).at_most()
+        alive, with_work = known.without(set(failed)), known.with_work()
+        drawn, at_most = known.drawn(), alive.at_most()
         rows = []
         for step, done in drawn.items():
             more = at_most.get(step, 0)
@@ -89,7 +89,7 @@ class Tracker:
             rows.append(
                 CheckpointProgress(
                     step,
-                    state or ("waiting" if known.has_work(step) or more else "scored"),
+                    state or ("waiting" if step in with_work or more else "scored"),
                     done,
                     done + more,
                     failed.get(step, ""),
@@ -102,7 +102,7 @@ class Tracker:
         self._write(
             completions_done=done,
             completions_total=total,
-            completions_saved=known.without(set(failed)).full()
+            completions_saved=alive.full()
             - sum(r.completions_total for r in rows if r.step not in failed),
             completions_per_second=rate,
             checkpoints=tuple(rows),

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 import pandas as pd
 import pyarrow as pa
@@ -156,7 +155,7 @@ def read_graders(store: Store, run: str) -> RunGraders:
         )
     grader = runs["grader"][run]
     recorded = None if pd.isna(grader) else str(grader)
-    job = _job_folder(store, run) / "job.json"
+    job = store.job_folder(run) / "job.json"
     if job.exists():
         original = str(json.loads(job.read_text())["grader"])
     elif recorded and not store.grade_shards(run, recorded):
@@ -306,10 +305,6 @@ def _checked(store: Store, run: str, *graders: str) -> RunGraders:
     return about
 
 
-def _job_folder(store: Store, run: str) -> Path:
-    return store.path / "jobs" / quote(run, safe="")
-
-
 def _shards(store: Store, about: RunGraders, grader: str) -> list[Path]:
     """Where the grades of `grader` are: with the completions, or beside them."""
     if grader == about.original:
@@ -366,7 +361,7 @@ def _named(frame: pd.DataFrame) -> pd.DataFrame:
 @contextmanager
 def _not_being_scored(store: Store, run: str) -> Iterator[None]:
     """Hold the lock of the run's job, if it has one: none can start meanwhile."""
-    folder = _job_folder(store, run)
+    folder = store.job_folder(run)
     if not folder.exists():
         yield
         return

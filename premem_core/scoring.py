@@ -152,13 +152,12 @@ class Board:
             left[:-1] = 0
         return left
 
-    def has_work(self, step: int) -> bool:
-        """True when something can be done at this checkpoint now."""
-        row = self.steps.index(step)
-        return bool(
-            self.needs_targets(step).any()
-            or any(self.to_draw(sheet)[row].any() for sheet in self.sheets)
-        )
+    def with_work(self) -> set[int]:
+        """The steps at which something can be done now."""
+        any_target = np.isnan(self.sheets[0].nll).any(axis=1)
+        any_sample = [self.to_draw(sheet).any(axis=1) for sheet in self.sheets]
+        work = np.logical_or.reduce([any_target, *any_sample])
+        return {step for step, has in zip(self.steps, work, strict=True) if has}
 
     def drawn(self) -> dict[int, int]:
         """Completions drawn so far, by step."""

@@ -13,6 +13,7 @@ import fcntl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import duckdb
 import pandas as pd
@@ -208,6 +209,10 @@ class Store:
         """`path` as the store writes it down: relative when inside it, so that it can move."""
         path, home = path.resolve(), self.path.resolve()
         return str(path.relative_to(home) if path.is_relative_to(home) else path)
+
+    def job_folder(self, run: str) -> Path:
+        """Where the scoring job of a run keeps its state; made by who starts one."""
+        return self.path / "jobs" / quote(run, safe="")
 
     # Writes
 
@@ -621,10 +626,7 @@ def _commit_shard(connection: Connection, file: Path) -> None:
             0 AS unparsed, 0 AS timeout, nll, tokens
             FROM read_parquet(?, hive_partitioning = false)"""
     else:
-        incoming = f"""SELECT run, step, split, perturbation, example, count(*) AS samples,
-            count(*) FILTER (grade = {Grade.CORRECT:d}) AS correct,
-            count(*) FILTER (grade = {Grade.UNPARSED:d}) AS unparsed,
-            count(*) FILTER (grade = {Grade.TIMEOUT:d}) AS timeout,
+        incoming = f"""SELECT run, step, split, perturbation, example, {_COUNTS},
             NULL AS nll, NULL AS tokens
             FROM read_parquet(?, hive_partitioning = false) GROUP BY ALL"""
     connection.execute(

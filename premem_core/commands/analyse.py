@@ -1,6 +1,7 @@
 """fit, replay: what scored runs say."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from premem_core.commands.options import (
     existing_store,
     print_json,
 )
+from premem_core.curves import RunScores
 from premem_core.estimators import Estimator
 from premem_core.sampling_plan import Plan
 from premem_core.store import Store
@@ -58,9 +60,7 @@ def replay(
     from premem_core.replay import PAPER_SAMPLES, replay
 
     runs = curves.read_task(existing_store(store), task)
-    threshold = log_log_threshold
-    if threshold is None:
-        threshold = curves.best_threshold(runs, estimator).log_log_threshold
+    threshold = _threshold(runs, log_log_threshold, estimator)
     done = replay(runs, samples, plan, estimator, threshold, repeats, seed)
     if as_json:
         print_json(
@@ -92,13 +92,16 @@ def replay(
         )
 
 
+def _threshold(runs: Sequence[RunScores], given: float | None, estimator: Estimator) -> float:
+    return curves.best_threshold(runs, estimator).log_log_threshold if given is None else given
+
+
 def print_fit(
     store: Store, task: str, log_log_threshold: float | None, estimator: Estimator, as_json: bool
 ) -> None:
+    """R² of PM against test accuracy over a task's checkpoints, and the points behind it."""
     runs = curves.read_task(store, task)
-    threshold = log_log_threshold
-    if threshold is None:
-        threshold = curves.best_threshold(runs, estimator).log_log_threshold
+    threshold = _threshold(runs, log_log_threshold, estimator)
     lines = [curves.curve(run, threshold, estimator) for run in runs]
     points = curves.points(lines)
     x, y, train = (
