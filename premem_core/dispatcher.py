@@ -7,7 +7,7 @@ hands out what the sampling plan asks for. So it does not matter who was killed 
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from premem_core import scoring
 from premem_core.backends import Resources
@@ -23,6 +23,14 @@ from premem_core.worker import Assignment, Event
 ATTEMPTS = 3  # of a checkpoint whose worker dies before it finished a chunk
 SMALLEST_BATCH = 64  # the batch divisor beyond which memory is not what is wrong
 SECONDS = 1.0  # between two looks at the inbox
+
+
+@dataclass(slots=True)
+class _UnderWay:
+    """An assignment that somebody is at."""
+
+    phases: dict[int, str]  # of the checkpoints that are not finished: what is done there
+    batch_divisor: int
 
 
 class Dispatcher:
@@ -47,8 +55,7 @@ class Dispatcher:
         self.queries, self.executor, self.shelf = queries, executor, shelf
         self.resources = resources
         self.failed: dict[int, str] = {}
-        # Of each assignment the checkpoints that are not finished, and what is done there.
-        self._under_way: list[dict[int, str]] = []
+        self._under_way: list[_UnderWay] = []
         self._visited: set[int] = set()
         self._version, self._known = -1, Board(spec, (), [])
         self._losses: Counter[int] = Counter()
@@ -124,12 +131,15 @@ class Dispatcher:
 
     def _begin(self, checkpoints: tuple[Checkpoint, ...], alive: Board) -> None:
         self.executor.submit(Assignment(checkpoints, alive, self.shelf, self.resources))
-        self._under_way.append({checkpoint.step: "waiting" for checkpoint in checkpoints})
+        phases = {checkpoint.step: "waiting" for checkpoint in checkpoints}
+        self._under_way.append(_UnderWay(phases, self.resources.batch_divisor))
         self._visited.update(checkpoint.step for checkpoint in checkpoints)
 
     def _take(self, event: Event, tracker: Tracker) -> bool:
         """Note what happened; True when a worker has become free."""
-        assignment = next((each for each in self._under_way if event.step in each), {})
+        own = next((each for each in self._under_way if event.step in each.phases), None)
+        if own is None:  # the end of a worker that had said already why
+            return False
         tracker.engine(event.seconds)
         if event.kind == "disk":
             raise StoreError(
@@ -137,28 +147,28 @@ class Dispatcher:
                 "kept: free space and resume"
             )
         if event.kind in ("loading", "chunk"):
-            assignment[event.step] = event.text or "loading"
+            own.phases[event.step] = event.text or "loading"
         if event.kind == "loaded":
             tracker.loaded()
         if event.kind == "chunk":
             self._losses[event.step] = 0
         if event.kind in ("memory", "lost"):
-            self._again(event)
+            self._again(event, own.batch_divisor)
         if event.kind == "failed":
             self._fail(event.step, event.text)
         if event.kind in ("done", "failed"):
-            assignment.pop(event.step, None)
+            own.phases.pop(event.step)
         if event.kind in ("memory", "lost"):
-            self._visited -= assignment.keys()  # not a visit: no need to wait for the others
-            assignment.clear()
-        self._under_way = [each for each in self._under_way if each]
+            self._visited -= own.phases.keys()  # not a visit: no need to wait for the others
+            own.phases.clear()
+        self._under_way = [each for each in self._under_way if each.phases]
         return event.kind in ("done", "failed", "memory", "lost")
 
-    def _again(self, event: Event) -> None:
+    def _again(self, event: Event, batch_divisor: int) -> None:
         """A worker that ran out of memory is started with smaller batches, a dead one too."""
         self._losses[event.step] += event.kind == "lost"
         if event.kind == "memory" or self._losses[event.step] > 1:
-            divisor = 2 * self.resources.batch_divisor
+            divisor = max(2 * batch_divisor, self.resources.batch_divisor)
             self.resources = replace(self.resources, batch_divisor=divisor)
         if event.kind == "memory" and self.resources.batch_divisor > SMALLEST_BATCH:
             self._fail(event.step, f"memory ran out even with the smallest batches ({event.text})")
@@ -175,7 +185,7 @@ class Dispatcher:
         self.store.set_checkpoint_state(self.spec.run, step, "failed", reason)
 
     def _phases(self) -> dict[int, str]:
-        return {step: what for each in self._under_way for step, what in each.items()}
+        return {step: what for each in self._under_way for step, what in each.phases.items()}
 
     def _mark_scored(self, alive: Board, with_work: set[int]) -> None:
         """A checkpoint is scored when nothing that is still to come could ask more of it."""

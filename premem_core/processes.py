@@ -5,8 +5,9 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from typing import Protocol
@@ -48,6 +49,7 @@ class _Worker:
     process: ForkServerProcess
     device: str | None
     reports: Connection
+    starting: float  # seconds, the first time with what is preloaded
     left: list[int]  # steps of which neither "done" nor "failed" is reported
     finished: bool = False
 
@@ -81,10 +83,12 @@ class Processes:
         ours, theirs = self._context.Pipe()
         arguments = (assignment, device, self._threads, theirs)
         process = self._context.Process(target=_main, args=arguments)
+        started = time.perf_counter()
         process.start()
+        starting = time.perf_counter() - started
         theirs.close()  # so that its end of the pipe closes when it dies
         left = [checkpoint.step for checkpoint in assignment.checkpoints]
-        self._workers.append(_Worker(process, device, ours, left))
+        self._workers.append(_Worker(process, device, ours, starting, left))
 
     def wait(self, seconds: float) -> list[Event]:
         """What the workers reported, and whose process died without a word."""
@@ -97,6 +101,9 @@ class Processes:
                     if event is None:
                         each.finished = True
                     else:
+                        if event.kind == "loading":
+                            event = replace(event, seconds=each.starting)
+                            each.starting = 0.0
                         events.append(event)
                         if event.kind in ("done", "failed"):
                             each.left.remove(event.step)
@@ -163,7 +170,9 @@ def _main(assignment: Assignment, device: str | None, threads: int, reports: Con
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
     threading.Thread(target=end_with_parent, daemon=True).start()
-    worker.work(assignment, reports.send)
+    engine = worker.work(assignment, reports.send)
+    if engine is not None and assignment.resources.tensor_parallel > 1:
+        engine.close()  # which is also in processes of its own
     reports.send(None)
     sys.stdout.flush()
     sys.stderr.flush()

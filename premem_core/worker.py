@@ -35,7 +35,8 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a worker reports of a checkpoint. `seconds` is what its engine took.
+    """What a worker reports of a checkpoint. `seconds` is what its engine took: its libraries,
+    its weights, its work.
 
     loading; loaded; chunk (`text` says of what); done; failed (`text` says why); memory: it ran
     out; disk: a shard could not be written, and the whole job should stop; lost: its process died,
@@ -48,43 +49,44 @@ class Event:
     seconds: float = 0.0
 
 
-def work(assignment: Assignment, report: Callable[[Event], None]) -> None:
-    """Do an assignment in this process. Whatever goes wrong is reported, not raised."""
+def work(assignment: Assignment, report: Callable[[Event], None]) -> Backend | None:
+    """Do an assignment in this process. Whatever goes wrong is reported, not raised.
+
+    Returns:
+        The engine: vLLM takes a second to drop one, which a process that ends need not wait for.
+    """
     backend: Backend | None = None
-    try:
-        with make_grader(assignment.known.spec.grader) as grader:
-            for checkpoint in assignment.checkpoints:
-                step = checkpoint.step
+    with make_grader(assignment.known.spec.grader) as grader:
+        for checkpoint in assignment.checkpoints:
+            step = checkpoint.step
 
-                def on_chunk(chunk: Chunk, seconds: float, step: int = step) -> None:
-                    report(Event("chunk", step, _what(chunk), seconds))
+            def on_chunk(chunk: Chunk, seconds: float, step: int = step) -> None:
+                report(Event("chunk", step, _what(chunk), seconds))
 
-                report(Event("loading", step))
-                try:
-                    started = time.perf_counter()
-                    check_checkpoint(checkpoint)
-                    if backend is None:
-                        spec = assignment.known.spec
-                        backend = backends.load(spec.backend, checkpoint, assignment.resources)
-                    else:
-                        backend.switch(checkpoint)
-                    report(Event("loaded", step, seconds=time.perf_counter() - started))
-                    scoring.score_checkpoint(
-                        assignment.known, step, backend, grader, assignment.shelf, on_chunk
-                    )
-                except MemoryError as error:
-                    report(Event("memory", step, str(error)))
-                    return
-                except Exception as error:
-                    if isinstance(error, OSError) and error.errno in DISK_FULL:
-                        report(Event("disk", step, error.strerror or str(error)))
-                        return
-                    report(Event("failed", step, _reason(error)))
+            report(Event("loading", step))
+            try:
+                started = time.perf_counter()
+                check_checkpoint(checkpoint)
+                if backend is None:
+                    spec = assignment.known.spec
+                    backend = backends.load(spec.backend, checkpoint, assignment.resources)
                 else:
-                    report(Event("done", step))
-    finally:
-        if backend is not None:
-            backend.close()
+                    backend.switch(checkpoint)
+                report(Event("loaded", step, seconds=time.perf_counter() - started))
+                scoring.score_checkpoint(
+                    assignment.known, step, backend, grader, assignment.shelf, on_chunk
+                )
+            except MemoryError as error:
+                report(Event("memory", step, str(error)))
+                break
+            except Exception as error:
+                if isinstance(error, OSError) and error.errno in DISK_FULL:
+                    report(Event("disk", step, error.strerror or str(error)))
+                    break
+                report(Event("failed", step, _reason(error)))
+            else:
+                report(Event("done", step))
+    return backend
 
 
 def _what(chunk: Chunk) -> str:

@@ -73,11 +73,8 @@ class VLLMBackend:
 
     def close(self) -> None:
         """Stop the engine; what memory it keeps is free when this process ends."""
-        from vllm.distributed import cleanup_dist_env_and_memory
-
         self.engine.engine_core.shutdown()
         self.engine = None
-        cleanup_dist_env_and_memory()
 
     def switch(self, checkpoint: Checkpoint) -> None:
         """Go on with another adapter over the same base model.
