@@ -92,7 +92,7 @@ def _figures(progress: Progress) -> list[str]:
 
 def _checkpoints(progress: Progress) -> None:
     table = pd.DataFrame([asdict(row) for row in progress.checkpoints])
-    table["share"] = (table["completions_done"] / table["completions_total"]).fillna(0.0)
+    table["share"] = 100 * table["completions_done"] / table["completions_total"]
     st.dataframe(
         table[["step", "state", "share", "completions_done", "completions_total"]],
         hide_index=True,
@@ -100,7 +100,9 @@ def _checkpoints(progress: Progress) -> None:
         column_config={
             "step": st.column_config.NumberColumn("Checkpoint", format="%d", width="small"),
             "state": st.column_config.TextColumn("State", width="medium"),
-            "share": st.column_config.ProgressColumn("Progress", format="percent", width="medium"),
+            "share": st.column_config.ProgressColumn(
+                "Progress", format="%.0f %%", min_value=0, max_value=100, width="medium"
+            ),
             "completions_done": st.column_config.NumberColumn("Completions", format="localized"),
             "completions_total": st.column_config.NumberColumn("of at most", format="localized"),
         },
