@@ -16,6 +16,7 @@ page = st.navigation(
         st.Page("pages/score.py", title="Score a run"),
         st.Page("pages/curves.py", title="Memorization curves"),
         st.Page("pages/fits.py", title="R² fits"),
+        st.Page("pages/compare.py", title="Compare"),
         st.Page("pages/grades.py", title="Grades"),
     ]
 )

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
+from premem_core import comparison
 from premem_core.curves import Curve
 from premem_core.metrics import Floats
 
@@ -253,6 +255,90 @@ def fit_figure(
     return dressed
 
 
+def threshold_figure(
+    table: pd.DataFrame, plateau: tuple[float, float], in_force: float, palette: Palette
+) -> go.Figure:
+    """R² as a function of the threshold, the plateau around its optimum and the one in force.
+
+    Args:
+        table: `analysis.threshold_table`.
+        plateau: between which thresholds R² is about as good; infinite where open.
+        in_force: t.
+        palette: the colours in force.
+    """
+    t, r2 = table["log_log_threshold"].to_numpy(), table["r2"].to_numpy()
+    figure = go.Figure(
+        go.Scatter(
+            x=t,
+            y=r2,
+            customdata=table["perplexity"].to_numpy(),
+            mode="lines",
+            line={"color": palette.premem, "width": 2.2, "shape": "hv"},
+            hovertemplate="t = %{x:.2f} (perplexity %{customdata:.4f})<br>R² %{y:.3f}"
+            "<extra></extra>",
+        )
+    )
+    start, end = t[0], t[-1]
+    low, high = np.clip(plateau, start, end)
+    figure.add_vrect(low, high, fillcolor=palette.memorized_band, line_width=0, layer="below")
+    figure.add_vline(in_force, line={"color": palette.text, "width": 1, "dash": "dot"})
+    best = float(np.nanmax(r2)) if not np.isnan(r2).all() else 1.0
+    figure.update_yaxes(range=[min(0.0, best - 0.5), 1.02], tickformat=".1f", title_text="R²")
+    figure.update_xaxes(range=[start, end], title_text="threshold t = log log PPL", dtick=1)
+    dressed = _dressed(figure, palette, 260)
+    dressed.update_layout(margin_t=12, showlegend=False)
+    return dressed
+
+
+def prediction_figure(rows: pd.DataFrame, palette: Palette) -> go.Figure:
+    """A run's predicted test accuracy per checkpoint with its interval, and what was measured.
+
+    Args:
+        rows: `prediction.predict`.
+        palette: the colours in force.
+    """
+    x, predicted = rows["step"].to_numpy(dtype=np.float64), rows["predicted"].to_numpy()
+    low, high = rows["low"].to_numpy(), rows["high"].to_numpy()
+    tests = rows["test_accuracy"].to_numpy()
+    figure = go.Figure()
+    figure.add_trace(_band(x, (low + high) / 2, (high - low) / 2, palette.premem_band))
+    figure.add_trace(
+        go.Scatter(
+            x=x,
+            y=predicted,
+            customdata=np.stack([low, high], axis=1),
+            name="predicted test accuracy",
+            mode="lines+markers",
+            line={"color": palette.premem, "width": 2.6},
+            marker={"size": 7},
+            error_y={
+                "array": high - predicted,
+                "arrayminus": predicted - low,
+                "width": 0,
+                "thickness": 1,
+            },
+            hovertemplate="step %{x}<br>predicted %{y:.1%}, 90 %: %{customdata[0]:.1%} to "
+            "%{customdata[1]:.1%}<extra></extra>",
+        )
+    )
+    if not np.isnan(tests).all():
+        figure.add_trace(
+            go.Scatter(
+                x=x,
+                y=tests,
+                name="measured test accuracy",
+                mode="markers",
+                marker={"color": palette.test, "size": 8, "symbol": "diamond"},
+                hovertemplate="step %{x}<br>measured %{y:.1%}<extra></extra>",
+            )
+        )
+    figure.update_yaxes(tickformat=".0%", rangemode="tozero")
+    figure.update_xaxes(title_text="step", tickvals=x)
+    dressed = _dressed(figure, palette, 320)
+    dressed.update_layout(margin_t=44)
+    return dressed
+
+
 def grades_figure(cross: pd.DataFrame, one: str, other: str, palette: Palette) -> go.Figure:
     """Two graders' grades of the same completions: counts, shaded where the two differ.
 
@@ -323,3 +409,60 @@ def _dressed(figure: go.Figure, palette: Palette, height: int) -> go.Figure:
         },
     )
     return figure
+
+
+def flips_figure(counts: NDArray[np.int64], a: str, b: str, palette: Palette) -> go.Figure:
+    """Questions by their accuracy at A (across) and at B (up); two of the quarters are the flips.
+
+    Args:
+        counts: (6, 6) of `comparison.cross`: accuracy i/5 at A and j/5 at B.
+        a: what stands for A, such as "A, step 567".
+        b: what stands for B.
+        palette: the colours in force.
+    """
+    levels = np.linspace(0, 1, len(counts))
+    quarter = comparison.outcomes(*np.meshgrid(levels, levels))
+    up = counts.T.astype(np.float64)  # the rows of a heat map go up
+    figure = go.Figure(
+        go.Heatmap(
+            z=np.sqrt(up),  # the many that stay as they are must not hide the few that change
+            x=levels,
+            y=levels,
+            customdata=np.dstack([up, quarter]),
+            text=[[f"{count:,.0f}" if count else "·" for count in row] for row in up],
+            texttemplate="%{text}",
+            textfont={"size": 14, "color": palette.test},
+            colorscale=[(0, "rgba(128,128,128,0)"), (1, "rgba(128,128,128,0.4)")],
+            showscale=False,
+            xgap=2,
+            ygap=2,
+            hovertemplate=f"{a}: %{{x:.0%}} right<br>{b}: %{{y:.0%}} right<br>"
+            "%{customdata[1]}; questions: %{customdata[0]:,}<extra></extra>",
+        )
+    )
+    for half in (figure.add_hline, figure.add_vline):
+        half(0.5, line={"color": palette.text, "width": 1.5})
+    corners = {
+        comparison.WRONG_TO_RIGHT: (0, 1),
+        comparison.RIGHT_AT_BOTH: (1, 1),
+        comparison.WRONG_AT_BOTH: (0, 0),
+        comparison.RIGHT_TO_WRONG: (1, 0),
+    }
+    for name, (x, y) in corners.items():
+        figure.add_annotation(
+            text=f"{name}: {up[quarter == name].sum():,.0f}",
+            showarrow=False,
+            x=x,
+            y=y,
+            xref="paper",
+            yref="paper",
+            xanchor="right" if x else "left",
+            yanchor="bottom" if y else "top",
+            font={"size": 13, "color": palette.test if name in comparison.FLIPS else palette.text},
+        )
+    dressed = _dressed(figure, palette, 440)
+    ticks = {"tickvals": levels, "tickformat": ".0%", "showgrid": False, "showline": False}
+    dressed.update_xaxes(title_text=f"accuracy at {a}", ticklabelstandoff=20, **ticks)
+    dressed.update_yaxes(title_text=f"accuracy at {b}", **ticks)
+    dressed.update_layout(xaxis_ticks="", yaxis_ticks="", margin_t=48)
+    return dressed

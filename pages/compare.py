@@ -1,0 +1,191 @@
+"""Compare: two checkpoints on the same questions, and which questions flipped between them."""
+
+import streamlit as st
+
+from premem_core import comparison, figures, ui
+
+SAME = "the same run"
+ALL = "all"
+TEXTS = ["question", "solution", "answer"]
+QUESTION = {"train": "training question", "test": "test question"}
+
+st.header("Compare")
+headline = st.empty()
+home = ui.store()
+with ui.controls():
+    task = ui.pick_task()
+    if task is None:
+        st.stop()
+    split = st.segmented_control(
+        "Questions", list(QUESTION), default="train", required=True, key="split",
+        bind="query-params",
+    )  # fmt: skip
+runs = {run.run: run for run in ui.task_runs(task)}
+labels = ui.run_labels(list(runs.values()))
+several = [name for name, run in runs.items() if len(run.steps) > 1] or list(runs)
+with ui.controls():
+
+    def pick_checkpoint(side: str, run: str, last: bool) -> int:
+        """One of the run's steps."""
+        steps = runs[run].steps.tolist()
+        step: int = st.selectbox(
+            f"Checkpoint {side.upper()}",
+            steps,
+            index=len(steps) - 1 if last else 0,
+            key=f"step_{side}",
+            bind="query-params",
+            width=140,
+        )
+        return step
+
+    run_a = st.selectbox(
+        "Run A",
+        list(runs),
+        index=list(runs).index(several[0]),
+        format_func=labels.__getitem__,
+        key="run_a",
+        bind="query-params",
+        width=300,
+    )
+    step_a = pick_checkpoint("a", run_a, last=False)
+    other = st.selectbox(
+        "Run B",
+        [SAME, *runs],
+        format_func={SAME: SAME, **labels}.__getitem__,
+        key="run_b",
+        bind="query-params",
+        width=300,
+    )
+    run_b = run_a if other == SAME else other
+    step_b = pick_checkpoint("b", run_b, last=True)
+
+if (run_a, step_a) == (run_b, step_b):
+    st.info("A and B are the same checkpoint; choose another checkpoint or run above.")
+    st.stop()
+name_a, name_b = (
+    f"step {step}" if run_a == run_b else f"step {step} of {labels[run]}"
+    for run, step in ((run_a, step_a), (run_b, step_b))
+)
+side_a, side_b = f"A, {name_a}", f"B, {name_b}"
+at_a = comparison.question_accuracy(home, run_a, step_a, split)
+at_b = comparison.question_accuracy(home, run_b, step_b, split)
+for name, asked in ((name_a, at_a), (name_b, at_b)):
+    if asked.empty:
+        st.info(
+            f"No {QUESTION[split]} was asked at {name}. Choose the other questions above, or give "
+            "a test file on the Score page."
+        )
+        st.stop()
+common = comparison.by_question(at_a, at_b)
+rows = common.dropna(subset=["change"])
+if common.empty:
+    st.info(f"A and B have no {QUESTION[split]} in common: choose two runs on the same data.")
+    st.stop()
+if rows.empty:
+    st.info(
+        "The sampling plan left out samples of every question that A and B have in common. Score "
+        "a run with `--extend --plan full` to compare it."
+    )
+    st.stop()
+
+accuracies = rows["accuracy_a"].to_numpy(), rows["accuracy_b"].to_numpy()
+compared = comparison.compare(*accuracies)
+asked_both = ui.count(len(rows), QUESTION[split])
+headline.markdown(compared.in_words(name_a, name_b, asked_both))
+rows = rows.join(home.examples(task, split).set_index("example")[["id", *TEXTS]])
+left, right = st.columns([1.55, 1], gap="large")
+with left:
+    ui.chart(
+        figures.flips_figure(comparison.cross(*accuracies), side_a, side_b, ui.palette()),
+        "compare",
+        rows.drop(columns=TEXTS).assign(run_a=run_a, step_a=step_a, run_b=run_b, step_b=step_b),
+        alt=f"Questions by accuracy at {side_a}, and at {side_b}",
+    )
+with right:
+    title = f"{split.capitalize()} accuracy at"
+    st.metric(f"{title} {side_a}", ui.percent(compared.accuracy_a, compared.half_a))
+    st.metric(f"{title} {side_b}", ui.percent(compared.accuracy_b, compared.half_b))
+    left_out = len(common) - len(rows)
+    st.caption(
+        f"Over the {asked_both} that both have. Intervals are 90 % intervals "
+        "over questions. Both tests take the question as their unit: the t test its change in "
+        "accuracy, the sign test whether more questions flipped one way than the other. A question "
+        "counts as right where more than half of its samples are correct, so a few flip by chance. "
+        "The chart rounds accuracies to the nearest fifth."
+    )
+    if left_out:
+        st.caption(
+            f"{ui.count(left_out, 'question')} of both left out: the sampling plan did not need "
+            "all of their samples. Those that remain are no random part of the questions."
+        )
+
+st.subheader("Flipped questions")
+kind = st.segmented_control(
+    "Which way", [ALL, *comparison.FLIPS], default=ALL, required=True, key="way",
+    bind="query-params",
+)  # fmt: skip
+shown = rows[rows["outcome"].isin(comparison.FLIPS if kind == ALL else [kind])]
+if shown.empty:
+    st.info("No question flipped." if kind == ALL else f"No question went {kind}.")
+    st.stop()
+ids = shown["id"].tolist()
+wanted = st.query_params.get("question")
+first = ids.index(wanted) if wanted in ids else 0
+percent, text = st.column_config.NumberColumn, st.column_config.TextColumn
+event = st.dataframe(
+    shown.assign(**100 * shown[["accuracy_a", "accuracy_b", "change"]]),
+    hide_index=True,
+    height="auto",
+    column_order=["id", "question", "accuracy_a", "accuracy_b", "change", "outcome"],
+    column_config={
+        "id": text("Problem"),
+        "question": text("Question", width="large") if shown["question"].any() else None,
+        "accuracy_a": percent("At A", format="%.0f %%"),
+        "accuracy_b": percent("At B", format="%.0f %%"),
+        "change": percent("Change, points", format="%+.0f"),
+        "outcome": text("A → B"),
+    },
+    on_select="rerun",
+    selection_mode="single-row",
+    selection_default={"selection": {"rows": [first]}},
+    key=f"flips-{run_a}-{step_a}-{run_b}-{step_b}-{split}-{kind}",
+)
+chosen = next(iter(event.selection.rows), first)
+if chosen != first:
+    st.query_params["question"] = ids[chosen]
+row = shown.iloc[chosen]
+
+
+def verbatim(title: str, content: str) -> None:
+    """A text as it is, under its title."""
+    st.caption(title)
+    st.code(content, language=None, wrap_lines=True)
+
+
+if row["question"]:
+    left, right = st.columns(2, gap="large")
+    with left:
+        verbatim("Question", row["question"])
+    with right:
+        verbatim("Reference: its solution", row["solution"])
+        verbatim("Reference: its answer", row["answer"])
+else:
+    st.caption(
+        "The store has no texts of this task's questions: their scores were imported without. "
+        "`import-published --train FILE --test FILE` adds them."
+    )
+
+left, right = st.columns(2, gap="large")
+for column, run, step, side in (
+    (left, run_a, step_a, side_a),
+    (right, run_b, step_b, side_b),
+):
+    completions = comparison.completions(home, run, step, split, int(shown.index[chosen]))
+    with column:
+        if completions.empty:
+            st.caption(f"{side}: its scores were imported without completions.")
+        for one in completions.to_dict("records"):
+            verbatim(
+                f"{side}: completion {one['sample'] + 1}, {one['grade'].lower()}",
+                one["completion"],
+            )
