@@ -1,8 +1,11 @@
-"""R² fits: how well pre-memorization accuracy predicts test accuracy here."""
+"""R² fits: how well PM predicts test accuracy, what to expect of a run, and simpler numbers."""
 
 import streamlit as st
 
-from premem_core import curves, figures, fits, ui
+from premem_core import analysis, baselines, figures, fits, prediction, ui
+from premem_core.analysis import Analysis
+from premem_core.errors import PrememError
+from premem_core.prediction import Calibration
 
 st.header("R² fits")
 headline = st.empty()
@@ -10,52 +13,235 @@ with ui.controls():
     task = ui.pick_task()
     if task is None:
         st.stop()
-    everything = [run for run in ui.task_runs(task) if run.test_accuracy.shape[1]]
-    if not everything:
-        st.info("No run of this task has test problems; give a test file on the Score page.")
-        st.stop()
-    counted = ui.pick_runs(everything)
+    everything = ui.task_runs(task)
+    tested = [run for run in everything if run.test_accuracy.shape[1]]
+    counted = ui.pick_runs(tested) if tested else []
     estimator = ui.pick_estimator()
-    threshold = ui.pick_threshold(task, counted, estimator)
-
-lines = ui.lines(counted, threshold, estimator)
-st.caption(f"{ui.threshold_note(task, counted, estimator)} {curves.not_known(lines)}")
-points = curves.points(lines)
-known = points.dropna(subset=["premem"])
-r2 = fits.identity_r2(known["premem"].to_numpy(), known["test_accuracy"].to_numpy())
-headline.markdown(
-    f"Over {ui.count(len(known), 'checkpoint')} of {ui.count(known['run'].nunique(), 'run')}, "
-    f"pre-memorization accuracy equals test accuracy with identity R² "
-    f"**{ui.signed(r2)}** ({estimator} estimator); {ui.train_r2(known)}."
-)
-
-labels = ui.run_labels(counted)
-symbols = figures.run_symbols({run.run: (run.epochs, run.trained_on) for run in counted})
+    threshold = ui.pick_threshold(task, counted, estimator) if tested else None
 
 
-def panel(title: str, predictor: str, name: str, legend: bool) -> None:
+def fit_section(task: str, done: Analysis) -> None:
+    """How well PM predicts test accuracy over the runs that have a test set."""
+    known = done.points.dropna(subset=["premem"])
+    runs = known["run"].nunique()
+    if done.identity_ci90:
+        headline.markdown(
+            f"Over {ui.count(len(known), 'checkpoint')} of {ui.count(runs, 'run')}, "
+            f"pre-memorization accuracy equals test accuracy with identity R² "
+            f"**{ui.signed(done.identity_r2)}** ({ui.interval(done.identity_ci90)} over resampled "
+            f"runs; {estimator} estimator); {ui.train_r2(known)}."
+        )
+    else:
+        headline.markdown(
+            f"With {ui.count(len(known), 'checkpoint')} of {ui.count(runs, 'run')} there is too "
+            "little to say how well pre-memorization accuracy predicts test accuracy."
+        )
+    if done.caveats:
+        st.warning("  \n".join(done.caveats))
+    labels = ui.run_labels(counted)
+    symbols = figures.run_symbols({run.run: (run.epochs, run.trained_on) for run in counted})
+    left, right = st.columns([1.55, 1], gap="large")
+    with left:
+        panel(done, "Pre-memorization accuracy", "premem", "fit", labels, symbols)
+    with right:
+        panel(done, "Plain train accuracy", "train_accuracy", "train-fit", labels, symbols)
+    st.caption(
+        "Each point is a checkpoint; bars are 90 % intervals over questions; the dashed line is "
+        "perfect prediction. Identity R² asks whether the number *is* the test accuracy, linear R² "
+        "whether some line through it would be. Colour: learning rate, low to high. Shape: epochs "
+        f"and number of training examples. PM by the {estimator} estimator. "
+        + ui.threshold_note(task, counted, estimator)
+    )
+
+
+def panel(
+    done: Analysis,
+    title: str,
+    predictor: str,
+    name: str,
+    labels: dict[str, str],
+    symbols: dict[str, str],
+) -> None:
     """One predictor against test accuracy: both R², the chart, its numbers."""
     st.subheader(title)
+    main = predictor == "premem"
+    points = done.points
     x, test = points[predictor].to_numpy(), points["test_accuracy"].to_numpy()
-    identity, linear, _ = st.columns([1, 1, 1.2 if legend else 0.4])
-    identity.metric("Identity R²", ui.signed(fits.identity_r2(x, test)))
-    linear.metric("Linear R²", ui.signed(fits.linear_r2(x, test)))
+    identity, linear, _ = st.columns([1, 1, 0.6 if main else 0.2])
+    for place, kind, r2, ends in (
+        (identity, "Identity", fits.identity_r2(x, test), done.identity_ci90),
+        (linear, "Linear", fits.linear_r2(x, test), done.linear_ci90),
+    ):
+        place.metric(f"{kind} R²", ui.signed(r2))
+        place.caption(ui.interval(ends) if main else "&nbsp;")
     ui.chart(
-        figures.fit_figure(points, labels, symbols, predictor, title.lower(), ui.palette(), legend),
+        figures.fit_figure(points, labels, symbols, predictor, title.lower(), ui.palette(), main),
         name,
         points,
         alt=f"{title} against test accuracy, one point per checkpoint",
     )
 
 
-left, right = st.columns([1.55, 1], gap="large")
-with left:
-    panel("Pre-memorization accuracy", "premem", "fit", legend=True)
-with right:
-    panel("Plain train accuracy", "train_accuracy", "train-fit", legend=False)
-st.caption(
-    "Each point is a checkpoint; bars are 90 % intervals over questions; the dashed line is "
-    "perfect prediction. Identity R² asks whether the number *is* the test accuracy, linear R² "
-    "whether some line through it would be. Colour: learning rate, low to high. Shape: epochs and "
-    f"number of training examples. PM by the {estimator} estimator."
-)
+def threshold_section(done: Analysis) -> None:
+    """R² at every threshold, and how the threshold of some runs does on others."""
+    left, right = st.columns([1.55, 1], gap="large")
+    study, fit = done.study, done.study.fit
+    with left:
+        st.subheader("Identity R² at every threshold")
+        if fit is None:
+            st.caption("No threshold can be fitted to these runs.")
+        else:
+            table = analysis.threshold_table(study, *ui.SLIDER)
+            ui.chart(
+                figures.threshold_figure(table, fit.plateau, done.log_log_threshold, ui.palette()),
+                "threshold",
+                table,
+                alt="Identity R² against the threshold",
+            )
+            low, high = fit.plateau
+            st.caption(
+                f"Shaded: thresholds with R² within {analysis.thresholds.PLATEAU} of the best, "
+                f"t = {ui.signed(low, 2)} to {ui.signed(high, 2)} (perplexity {ui.perplexity(low)} "
+                f"to {ui.perplexity(high)}). Dotted: the threshold in force."
+            )
+    with right:
+        st.subheader("Runs left out")
+        if study.left_out is None:
+            st.caption("Leaving a run out needs at least two runs with a test set.")
+            return
+        for what, rows in (("run", study.left_out), ("learning rate", study.rate_left_out)):
+            if rows is not None:
+                off = prediction.errors(rows)
+                st.markdown(
+                    f"One {what} left out, predicted with the threshold of the others: off by "
+                    f"**{100 * off['mae']:.1f} points** on average (root mean square "
+                    f"{100 * off['rmse']:.1f}), R² {ui.signed(off['r2'])}."
+                )
+        labels = ui.run_labels(counted)
+        off_by = prediction.errors_by_run(study.left_out)
+        off_by["run"] = off_by["run"].map(labels)
+        off_by[["mae", "rmse"]] *= 100
+        number = st.column_config.NumberColumn
+        st.dataframe(
+            off_by,
+            hide_index=True,
+            height=240,
+            column_order=["run", "log_log_threshold", "mae"],
+            column_config={
+                "run": st.column_config.TextColumn("Left out", width="medium"),
+                "log_log_threshold": number(
+                    "t", format="%.2f", width=60, help="The threshold of the other runs"
+                ),
+                "mae": number(
+                    "Off by", format="%.1f", width=70, help="Mean absolute error, in points"
+                ),
+            },
+        )
+
+
+def prediction_section(task: str) -> None:
+    """What test accuracy to expect of a run, from the others or from a saved calibration."""
+    st.subheader("What to expect on new problems")
+    untested = [run for run in everything if not run.test_accuracy.shape[1]]
+    names = {run.run: run for run in [*untested, *tested]}
+    longest = max(names, key=lambda name: len(names[name].steps))
+    labels = ui.run_labels(everything)
+    with ui.controls():
+        name = st.selectbox(
+            "Run to predict", names, index=0 if untested else list(names).index(longest),
+            format_func=labels.__getitem__, key="predict",
+            bind="query-params", width=350,
+        )  # fmt: skip
+        with st.popover("Saved calibration"):
+            upload = st.file_uploader(
+                "calibration.json of the same base model and data set", type="json"
+            )
+        others = [run for run in counted if run.run != name]
+        try:
+            if upload is not None:
+                learned = Calibration.from_json(upload.getvalue().decode(), upload.name)
+            else:
+                learned = prediction.calibrate(task, others, estimator)
+        except (PrememError, UnicodeDecodeError) as error:
+            st.info(f"No prediction yet: {error}")
+            return
+        st.download_button(
+            "Export this calibration",
+            learned.to_json(),
+            file_name="calibration.json",
+            mime="application/json",
+        )
+    run = names[name]
+    try:
+        rows, choice = prediction.predict(run, learned), prediction.choose(run, learned)
+    except PrememError as error:
+        st.info(str(error))
+        return
+    if choice:
+        st.markdown(choice.in_words())
+    ui.chart(
+        figures.prediction_figure(rows, ui.palette()),
+        "prediction",
+        rows,
+        alt=f"Predicted test accuracy of {name}, per checkpoint",
+    )
+    st.caption(
+        f"Calibrated on {ui.count(len(learned.runs), 'run')} at t = "
+        f"{ui.signed(learned.log_log_threshold)} (perplexity "
+        f"{ui.perplexity(learned.log_log_threshold)}), {learned.estimator} estimator. The band is "
+        "a 90 % interval: sampling noise over questions, and what the threshold was off by on runs "
+        "that it was not chosen from."
+    )
+    notes = list(learned.warnings)
+    if rows["extrapolated"].any():
+        notes.append("Some checkpoints lie outside the accuracies that the calibration has seen.")
+    if notes:
+        st.warning("  \n".join(notes))
+
+
+def baselines_section(done: Analysis) -> None:
+    """Whether a simpler number does as well."""
+    st.subheader("Does a simpler number do as well?")
+    table = done.baselines.assign(
+        label=[baselines.PREDICTORS[name].label for name in done.baselines["predictor"]],
+        needs=[
+            "" if points else baselines.PREDICTORS[name].needs
+            for name, points in done.baselines[["predictor", "points"]].itertuples(index=False)
+        ],
+    )
+    numbers = ["identity_r2", "linear_r2", "gap_pearson", "gap_r2"]
+    text = st.column_config.TextColumn
+    st.dataframe(
+        table.assign(**{name: table[name].map(ui.signed) for name in numbers}),
+        hide_index=True,
+        height="content",
+        column_order=["label", "points", *numbers, "needs"],
+        column_config={
+            "label": "Predictor",
+            "points": st.column_config.NumberColumn("Checkpoints", format="%d", width="small"),
+            "identity_r2": text("Identity R²", width="small", alignment="right"),
+            "linear_r2": text("Linear R²", width="small", alignment="right"),
+            "gap_pearson": text("r with gap", width="small", alignment="right"),
+            "gap_r2": text("R² with gap", width="small", alignment="right"),
+            "needs": text("To have it", width="medium"),
+        },
+    )
+    st.download_button(
+        "Numbers as CSV", done.baselines.to_csv(index=False), "premem-baselines.csv", "text/csv",
+        type="tertiary", key="csv-baselines",
+    )  # fmt: skip
+    st.caption(
+        "Against test accuracy, and against the generalization gap, train − test accuracy; there "
+        "an accuracy stands as the gap it expects, train accuracy − itself."
+    )
+
+
+if tested:
+    found = analysis.analyse(ui.study(task, counted, estimator), threshold)
+    fit_section(task, found)
+    threshold_section(found)
+else:
+    headline.markdown("No run of this task has test problems; give a test file on the Score page.")
+prediction_section(task)
+if tested:
+    baselines_section(found)

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from premem_core.commands import analyse, grade, make, score
+from premem_core.commands import analyse, baselines, grade, make, score
 from premem_core.commands.options import say
 from premem_core.errors import PrememError, UsageError
 from premem_core.jobs import Cancelled
@@ -19,7 +19,7 @@ app = typer.Typer(
     help="Pre-memorization train accuracy of a fine-tuning run (arXiv 2411.07681).",
 )
 for command in (
-    *(score.score, analyse.fit, analyse.replay),
+    *(score.score, analyse.fit, analyse.predict, analyse.replay, baselines.baselines),
     *(grade.grade, grade.regrade, grade.disagreements),
     *(make.finetune, make.demo, make.import_published),
 ):

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from premem_core import estimators, fits, metrics
+from premem_core import estimators, metrics, thresholds
 from premem_core.errors import DataError, UsageError
 from premem_core.estimators import Estimator, SampleCounts
 from premem_core.metrics import Floats
 from premem_core.sampling_plan import Remaining, remaining
 from premem_core.store import Store
+from premem_core.thresholds import Objective, Steps, ThresholdFit
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class RunScores:
     examples: NDArray[np.int64]  # (N,) numbers in the store
     counts: SampleCounts  # (C, N), of the train examples
     nll: Floats  # (C, N), nats per target token
+    test_examples: NDArray[np.int64]  # (M,) numbers in the store
     test_accuracy: Floats  # (C, M)
 
     @property
@@ -99,7 +101,7 @@ def run_scores(
         if not len(steps):
             continue
         nll, examples = _grid(train, steps, train["nll"].to_numpy(dtype=np.float64))
-        test_accuracy, _ = _grid(
+        test_accuracy, test_examples = _grid(
             test, steps, metrics.accuracy(test["correct"].to_numpy(), test["samples"].to_numpy())
         )
         result.append(
@@ -113,6 +115,7 @@ def run_scores(
                 examples=examples,
                 counts=_counts(train, steps, about_steps.loc[name]["samples"].reindex(steps)),
                 nll=nll,
+                test_examples=test_examples,
                 test_accuracy=test_accuracy,
             )
         )
@@ -189,18 +192,41 @@ def not_known(curves: Sequence[Curve]) -> str:
     return " ".join(sentences)
 
 
-def best_threshold(runs: Sequence[RunScores], estimator: Estimator = "plain") -> fits.ThresholdFit:
-    """The exact identity-R²-optimal threshold over the runs that have test accuracies.
+def threshold_steps(runs: Sequence[RunScores], estimator: Estimator = "plain") -> Steps:
+    """R² over these runs' checkpoints at every threshold.
 
     Raises:
-        DataError: there are too few checkpoints with a test accuracy to choose one, or too many
-            samples are missing, or the estimator is not defined for these runs.
+        DataError: the estimator is not defined for these runs.
     """
     tests = [metrics.mean_interval(run.test_accuracy)[0] for run in runs]
     try:
-        return fits.best_threshold(
-            [r.counts for r in runs], [r.nll for r in runs], tests, estimator
-        )
+        return thresholds.steps([r.counts for r in runs], [r.nll for r in runs], tests, estimator)
+    except ValueError as error:
+        raise DataError(f"no threshold can be fitted: {error}; use the plain estimator") from error
+
+
+def best_threshold(
+    runs: Sequence[RunScores],
+    estimator: Estimator = "plain",
+    objective: Objective = "identity",
+) -> ThresholdFit:
+    """The exact R²-optimal threshold over the runs that have test accuracies.
+
+    Raises:
+        DataError: as `threshold_steps` and `best_step`.
+    """
+    return best_step(threshold_steps(runs, estimator), objective)
+
+
+def best_step(of_runs: Steps, objective: Objective = "identity") -> ThresholdFit:
+    """`Steps.best`.
+
+    Raises:
+        DataError: there are too few checkpoints with a test accuracy to choose one, or too many
+            samples are missing.
+    """
+    try:
+        return of_runs.best(objective)
     except ValueError as error:
         raise DataError(f"no threshold can be fitted: {error}; give a threshold") from error
 

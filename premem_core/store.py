@@ -1,6 +1,6 @@
 """The store: one folder that holds everything; the only module with SQL (DESIGN: "The store").
 
-    premem.duckdb          runs, checkpoints, examples, scores, shard ledger, version
+    premem.duckdb          runs, checkpoints, examples, scores, baselines, shard ledger, version
     premem.lock            reader/writer lock around every open–query–close of the database
     inbox/*.parquet        finished shards waiting to be committed
     completions/run=…/     committed shards, completions included, read in place
@@ -58,7 +58,18 @@ def _add_samples_and_grader(connection: Connection) -> None:
     connection.execute("ALTER TABLE runs ADD COLUMN grader TEXT")
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_create_tables, _add_samples_and_grader)
+def _create_baselines(connection: Connection) -> None:
+    connection.execute("""
+        CREATE TABLE baselines (
+            run TEXT NOT NULL, step BIGINT NOT NULL, name TEXT NOT NULL, value DOUBLE NOT NULL,
+            PRIMARY KEY (run, step, name))""")
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+    _create_tables,
+    _add_samples_and_grader,
+    _create_baselines,
+)
 
 EXAMPLE_COLUMNS = ("example", "id", "question", "solution", "answer", "metadata")
 SCORE_COLUMNS = (
@@ -104,6 +115,8 @@ DISAGREEMENT_COLUMNS = (
     "extracted_other",
     "grade_other",
 )
+BASELINE_COLUMNS = ("run", "step", "name", "value")
+AGREEMENT_COLUMNS = ("step", "example", "agreement")
 CHECKPOINT_COLUMNS = ("run", "step", "epoch", "learning_rate", "path", "state", "reason", "samples")
 
 _COUNTS = f"""count(*) AS samples,
@@ -274,6 +287,13 @@ class Store:
                 [state, reason, samples, run, step],
             )
 
+    def add_baseline(self, run: str, step: int, name: str, value: float) -> None:
+        """Keep a number that was computed of a checkpoint's weights, in place of a former one."""
+        with self.writing() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO baselines VALUES (?, ?, ?, ?)", [run, step, name, value]
+            )
+
     def add_scored_runs(
         self,
         runs: Sequence[tuple[RunRecord, Sequence[Checkpoint], pd.DataFrame]],
@@ -424,6 +444,15 @@ class Store:
             [task],
         )
 
+    def baselines(self, task: str) -> pd.DataFrame:
+        """BASELINE_COLUMNS of a task's runs, in training order."""
+        return self._frame(
+            """SELECT run, step, name, value FROM baselines JOIN runs USING (run)
+            WHERE task = ? ORDER BY run, name, step""",
+            BASELINE_COLUMNS,
+            [task],
+        )
+
     def examples(self, task: str, split: str) -> pd.DataFrame:
         """EXAMPLE_COLUMNS of a task's examples."""
         return self._frame(
@@ -442,6 +471,24 @@ class Store:
             return connection.execute(
                 "SELECT * FROM read_parquet(?, hive_partitioning = false) ORDER BY example, sample",
                 [files],
+            ).df()
+
+    def agreement(self, run: str, split: str) -> pd.DataFrame:
+        """AGREEMENT_COLUMNS: the share of an example's samples that gave its most common answer.
+
+        0 where no sample gave any; perturbed queries do not count.
+        """
+        files = completions_folder(self.path, run).glob(f"*.{split}..samples.*")
+        if not (names := sorted(map(str, files))):
+            return pd.DataFrame(columns=list(AGREEMENT_COLUMNS), dtype=float)
+        with duckdb.connect() as connection:
+            return connection.execute(
+                """SELECT step, example,
+                    coalesce(max(votes) FILTER (extracted IS NOT NULL), 0) / sum(votes) AS agreement
+                FROM (SELECT step, example, extracted, count(*) AS votes
+                    FROM read_parquet(?, hive_partitioning = false) GROUP BY ALL)
+                GROUP BY ALL ORDER BY ALL""",
+                [names],
             ).df()
 
     def samples_shards(self, run: str) -> list[Path]:

@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from premem_core import curves, figures, fits
+from premem_core import analysis, curves, figures, fits
+from premem_core.analysis import Study
 from premem_core.curves import Curve, RunScores
 from premem_core.errors import DataError
 from premem_core.estimators import ESTIMATORS, Estimator
-from premem_core.fits import ThresholdFit
 from premem_core.store import Store
+from premem_core.thresholds import ThresholdFit
 
 WHAT_IT_IS = (
     "Pre-memorization accuracy (PM) is how often the model was right on its training questions "
@@ -49,6 +50,14 @@ def _best_threshold(
         return curves.best_threshold(runs, estimator)
     except DataError:
         return None
+
+
+@st.cache_resource(max_entries=16, show_spinner="Leaving runs out in turn…")
+def _study(
+    path: str, version: int, task: str, names: tuple[str, ...], estimator: Estimator
+) -> Study:
+    runs = [r for r in _runs(path, version, task) if r.run in names]
+    return analysis.study(runs, analysis.read_baselines(store(), task, runs), estimator)
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
@@ -170,7 +179,7 @@ def threshold_note(task: str, runs: Sequence[RunScores], estimator: Estimator) -
     where = "Where no sample is missing, identity" if best.restricted else "Identity"
     return (
         f"{where} R² ({estimator} estimator) is best at t = {signed(t)} "
-        f"(perplexity {perplexity(t)}), with {signed(best.identity_r2)}."
+        f"(perplexity {perplexity(t)}), with {signed(best.r2)}."
     )
 
 
@@ -179,6 +188,15 @@ def best_threshold(
 ) -> ThresholdFit | None:
     """The exact optimum of identity R² over these runs; None where none can be fitted."""
     return _best_threshold(*key(), task, tuple(run.run for run in runs), estimator)
+
+
+def study(task: str, runs: Sequence[RunScores], estimator: Estimator) -> Study:
+    """The study of these runs; where the estimator is not defined, a sentence and no page."""
+    try:
+        return _study(*key(), task, tuple(run.run for run in runs), estimator)
+    except DataError as error:
+        st.error(str(error))
+        st.stop()
 
 
 def calibrated_threshold(task: str) -> float | None:
@@ -225,6 +243,13 @@ def perplexity(t: float) -> str:
 def signed(value: float, digits: int = 3) -> str:
     """A number with a real minus sign; '–' for what is undefined."""
     return "–" if np.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
+
+
+def interval(ends: tuple[float, float] | None) -> str:
+    """'90 %: 0.882 to 0.959', or why there is none."""
+    if ends is None:
+        return f"no interval: fewer than {analysis.FEWEST_RUNS} runs"
+    return f"90 %: {signed(ends[0])} to {signed(ends[1])}"
 
 
 def train_r2(points: pd.DataFrame) -> str:

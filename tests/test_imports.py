@@ -14,10 +14,22 @@ STREAMLIT = {"ui.py", "score_form.py", "jobs_panel.py", "folder_upload.py"}
 # What each layer may import of premem_core, lowest first; a module may use any layer below its own.
 LAYERS = (
     {"errors", "types", "locks", "shards"},
-    {"perturbations", "metrics", "sampling_plan", "estimators", "fits"},
+    {"perturbations", "metrics", "sampling_plan", "estimators", "fits", "thresholds", "baselines"},
     {"checkpoints", "store", "causal_lm", "grading", "uploads", "wordproblems"},
-    {"backends", "datasets", "curves", "published", "training", "regrading"},
-    {"scoring", "replay", "figures"},
+    {
+        "backends",
+        "datasets",
+        "curves",
+        "published",
+        "training",
+        "regrading",
+        "comparison",
+        "weights",
+        "gradients",
+    },
+    {"scoring", "replay", "figures", "caveats"},
+    {"prediction"},
+    {"analysis"},
     {"progress", "worker"},
     {"processes", "cluster", "job_record"},
     {"dispatcher"},
@@ -42,7 +54,9 @@ MAY_ALSO_USE = {
         "scoring",
     },
     "curves.py": {"jobs_panel"},
+    "fits.py": {"analysis", "baselines", "prediction"},
     "grades.py": {"regrading"},
+    "compare.py": {"comparison"},
 }
 
 

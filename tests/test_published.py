@@ -1,10 +1,15 @@
+import json
 import shutil
 import zipfile
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
-from premem_core import curves, fits, published
+from premem_core import analysis, curves, fits, prediction, published
+from premem_core.__main__ import app
 from premem_core.errors import DataError
 from premem_core.store import Store
 from premem_core.types import Example
@@ -37,8 +42,8 @@ def test_the_published_gsm8k_numbers_are_reproduced(runs):
 def test_the_optimal_threshold_lies_where_the_paper_has_it(runs):
     best = curves.best_threshold(runs)
     assert -2.40 <= best.log_log_threshold <= -2.20
-    assert best.identity_r2 >= 0.938
-    assert r2s(runs, best.log_log_threshold)[0] == pytest.approx(best.identity_r2, abs=1e-9)
+    assert best.r2 >= 0.938
+    assert r2s(runs, best.log_log_threshold)[0] == pytest.approx(best.r2, abs=1e-9)
 
 
 def test_the_papers_own_choice_of_arrays_gives_the_papers_number(published, tmp_path):
@@ -60,10 +65,10 @@ def test_the_jackknife_raises_r2_and_chooses_its_own_threshold(runs):
     at_best = curves.points(
         [curves.curve(run, best.log_log_threshold, "jackknife") for run in runs]
     )
-    assert best.identity_r2 == pytest.approx(
+    assert best.r2 == pytest.approx(
         fits.identity_r2(at_best["premem"].to_numpy(), at_best["test_accuracy"].to_numpy())
     )
-    assert best.identity_r2 >= r2
+    assert best.r2 >= r2
 
 
 def test_half_and_quarter_runs_count_only_the_rows_that_they_trained_on(runs):
@@ -181,3 +186,82 @@ def test_runs_of_several_tasks_keep_their_tasks(tmp_path):
         published.import_published(store, tmp_path, task="one")
     assert len(published.import_published(store, tmp_path)) == 2
     assert store.tasks() == ["other", "toy"]
+
+
+def test_a_left_out_run_is_predicted_as_well_as_the_method_says(runs):
+    rows = prediction.left_out(runs, [run.run for run in runs])
+    off = prediction.errors(rows)
+    assert off["mae"] == pytest.approx(0.031, abs=0.002)
+    assert off["r2"] == pytest.approx(0.925, abs=0.005)
+    assert rows["log_log_threshold"].between(-2.45, -2.25).all()
+    corrected = prediction.errors(prediction.left_out(runs, [r.run for r in runs], "jackknife"))
+    assert corrected["mae"] <= off["mae"] + 0.001
+
+
+def test_intervals_hold_the_test_accuracies_of_runs_that_had_none(runs):
+    """Each run in turn without its test set, predicted from the other twelve."""
+    inside = []
+    for n, run in enumerate(runs):
+        learned = prediction.calibrate("gsm8k", [*runs[:n], *runs[n + 1 :]])
+        without = replace(run, test_accuracy=run.test_accuracy[:, :0], test_examples=np.empty(0))
+        rows = prediction.predict(without, learned)
+        truth = run.test_accuracy.mean(axis=1)
+        inside += ((rows["low"] <= truth) & (truth <= rows["high"])).tolist()
+    print(f"\n90 % intervals hold {sum(inside)} of {len(inside)} test accuracies of 13 runs")
+    assert 0.8 <= np.mean(inside) <= 0.98
+
+
+def test_one_run_that_memorized_little_gives_a_warning_and_no_interval(runs):
+    alone = [run for run in runs if run.run == "gsm8k_orig_6epochs_full_lr5e-07_bs128"]
+    done = analysis.analyse(analysis.study(alone, no_baselines(alone)))
+    assert done.identity_ci90 is None
+    assert done.study.left_out is None
+    assert any("One run only" in sentence for sentence in done.caveats)
+
+
+def test_r2_of_the_published_runs_has_an_interval_around_it(runs):
+    study = analysis.study(runs, no_baselines(runs))
+    done = analysis.analyse(study)
+    low, high = done.identity_ci90
+    assert 0.85 < low < done.identity_r2 < high < 0.99
+    assert study.fit.plateau[0] < study.fit.log_log_threshold < study.fit.plateau[1]
+    assert not done.caveats
+    assert not done.fitted or done.log_log_threshold == study.fit.log_log_threshold
+
+
+def no_baselines(runs):
+    index = pd.MultiIndex.from_tuples(
+        [(run.run, step) for run in runs for step in run.steps], names=["run", "step"]
+    )
+    return pd.DataFrame(index=index)
+
+
+def test_the_commands_print_their_contract(published, tmp_path):
+    from premem_core.published import import_published
+
+    import_published(Store(tmp_path), published)
+    saved = tmp_path / "calibration.json"
+    fit = ["fit", "--store", str(tmp_path), "--task", "gsm8k", "--json"]
+    done = CliRunner().invoke(app, [*fit, "--save-calibration", str(saved)])
+    assert done.exit_code == 0, done.output
+    content = json.loads(done.stdout)
+    low, high = content["identity_r2_ci90"]
+    assert low < content["identity_r2"] < high
+    assert content["threshold_plateau"][0] < content["log_log_threshold"]
+    assert content["leave_one_run_out"].keys() == {"mae", "rmse", "r2", "runs"}
+    assert len(content["leave_one_run_out"]["runs"]) == 13
+    assert {row["predictor"] for row in content["baselines"]} >= {"premem", "train_accuracy", "atc"}
+    assert content["warnings"] == []
+
+    run = "gsm8k_orig_3epochs_full_lr2e-05_bs128"
+    predict = ["predict", "--store", str(tmp_path), "--run", run, "--json"]
+    own, with_file = (
+        json.loads(CliRunner().invoke(app, [*predict, *more]).stdout)
+        for more in ([], ["--calibration", str(saved)])
+    )
+    assert len(own["calibration_runs"]) == 12
+    assert len(with_file["calibration_runs"]) == 13
+    assert [row["step"] for row in own["checkpoints"]] == [58, 116, 174]
+    for row in own["checkpoints"]:
+        assert row["low"] < row["predicted"] < row["high"]
+    assert own["ship"]["step"] == 174

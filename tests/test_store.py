@@ -15,6 +15,7 @@ from premem_core.store import MIGRATIONS, Store
 from premem_core.types import Checkpoint, Example, RunRecord
 
 SCHEMA = {
+    "baselines": "run step name value",
     "checkpoints": "run step epoch learning_rate path state reason samples",
     "examples": "example task split id question solution answer metadata",
     "meta": "key value",
@@ -53,7 +54,7 @@ def test_a_new_store_has_the_pinned_schema(tmp_path):
             FROM information_schema.columns WHERE table_schema = 'main' GROUP BY 1"""
         ).fetchall()
     assert dict(rows) == SCHEMA
-    assert len(MIGRATIONS) == 2
+    assert len(MIGRATIONS) == 3
 
 
 def test_a_store_of_a_newer_premem_is_refused(tmp_path):
@@ -117,6 +118,63 @@ def test_perplexities_and_samples_meet_in_one_row_in_either_order(tmp_path):
     scores = store.scores("t")
     assert scores["nll"].tolist() == [0.1, 0.2, 0.3, 0.4]
     assert scores["samples"].tolist() == [1] * 4
+
+
+def test_a_baseline_takes_the_place_of_the_former_one_and_is_its_tasks_alone(tmp_path):
+    store = Store(tmp_path)
+    add_run(store)
+    before = store.version()
+    for value in (1.0, 2.0):
+        store.add_baseline("r", 10, "distance", value)
+    assert store.version() == before + 2
+    assert store.baselines("t").to_dict("records") == [
+        {"run": "r", "step": 10, "name": "distance", "value": 2.0}
+    ]
+    assert store.baselines("u").empty
+
+
+def test_a_store_from_before_the_baselines_gets_their_table(tmp_path):
+    with Store(tmp_path).writing() as connection:
+        connection.execute("DROP TABLE baselines")
+        connection.execute("UPDATE meta SET value = 2 WHERE key = 'schema'")
+    assert Store(tmp_path).baselines("t").empty
+
+
+def test_agreement_is_the_share_of_the_most_common_answer(tmp_path):
+    store = Store(tmp_path)
+    add_run(store)
+    answers = {
+        (10, 1): ["7", "7", "8", None],  # no answer agrees with none
+        (10, 2): [None, None, None, "8"],
+        (10, 3): [None, None, None, None],
+        (20, 1): ["7", "8", "9", "9"],
+    }
+    for (step, example), extracted in answers.items():
+        for split, perturbation, given in (
+            ("test", "", extracted),
+            ("test", "first", ["5"] * 4),
+            ("train", "", ["6"] * 4),
+        ):
+            rows = pa.table(
+                {
+                    "run": ["r"] * 4, "step": [step] * 4, "split": [split] * 4,
+                    "perturbation": [perturbation] * 4, "example": [example] * 4,
+                    "sample": range(4), "completion": [""] * 4, "extracted": given,
+                    "grade": [0] * 4, "tokens": [5] * 4, "finished": [True] * 4,
+                },
+                schema=SAMPLES,
+            )  # fmt: skip
+            name = f"{step:08d}.{split}.{perturbation}.samples.{example}.r.parquet"
+            write_shard(tmp_path / "inbox", name, "r", rows)
+    store.commit_inbox()
+    assert store.agreement("r", "test").to_numpy().tolist() == [
+        [10, 1, 0.5],
+        [10, 2, 0.25],
+        [10, 3, 0],
+        [20, 1, 0.5],
+    ]
+    assert set(store.agreement("r", "train")["agreement"]) == {1.0}
+    assert store.agreement("imported", "test").empty
 
 
 def test_a_checkpoint_that_is_not_scored_to_its_end_is_in_no_chart(tmp_path):

@@ -1,24 +1,29 @@
-"""fit, replay: what scored runs say."""
+"""fit, predict, replay: what scored runs say."""
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 
-from premem_core import curves, fits
+from premem_core import analysis, curves, fits, prediction
 from premem_core.commands.options import (
     EstimatorOption,
     JsonOption,
     StoreOption,
     existing_store,
     print_json,
+    say,
 )
 from premem_core.curves import RunScores
+from premem_core.errors import UsageError
 from premem_core.estimators import Estimator
 from premem_core.sampling_plan import Plan
 from premem_core.store import Store
+from premem_core.thresholds import Objective
 
 
 def fit(
@@ -28,13 +33,28 @@ def fit(
         float | None, typer.Option(help="t = log log PPL; default: the optimum of identity R².")
     ] = None,
     estimator: EstimatorOption = "plain",
+    objective: Annotated[
+        Objective, typer.Option(help="The R² that a threshold is chosen by.")
+    ] = "identity",
+    save_calibration: Annotated[
+        Path | None,
+        typer.Option(help="Write what these runs teach to this calibration.json, for 'predict'."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """How well pre-memorization accuracy predicts test accuracy over a task's checkpoints.
 
     Example: python -m premem_core fit --store store --task gsm8k --log-log-threshold -2.3 --json
     """
-    print_fit(existing_store(store), task, log_log_threshold, estimator, as_json)
+    print_fit(
+        existing_store(store),
+        task,
+        log_log_threshold,
+        estimator,
+        as_json,
+        objective,
+        save_calibration,
+    )
 
 
 def replay(
@@ -97,45 +117,138 @@ def _threshold(runs: Sequence[RunScores], given: float | None, estimator: Estima
 
 
 def print_fit(
-    store: Store, task: str, log_log_threshold: float | None, estimator: Estimator, as_json: bool
+    store: Store,
+    task: str,
+    log_log_threshold: float | None,
+    estimator: Estimator,
+    as_json: bool,
+    objective: Objective = "identity",
+    save_calibration: Path | None = None,
 ) -> None:
     """R² of PM against test accuracy over a task's checkpoints, and the points behind it."""
     runs = curves.read_task(store, task)
-    threshold = _threshold(runs, log_log_threshold, estimator)
-    lines = [curves.curve(run, threshold, estimator) for run in runs]
-    points = curves.points(lines)
-    x, y, train = (
-        points[name].to_numpy() for name in ("premem", "test_accuracy", "train_accuracy")
-    )
-    known = points.dropna(subset=["premem"])
-    result = {
-        "task": task,
-        "log_log_threshold": threshold,
-        "threshold_source": "optimum of identity R²" if log_log_threshold is None else "given",
-        "estimator": estimator,
-        "identity_r2": fits.identity_r2(x, y),
-        "linear_r2": fits.linear_r2(x, y),
-        "train_accuracy_linear_r2": fits.linear_r2(train, y),
-        "train_accuracy_identity_r2": fits.identity_r2(train, y),
-        "n_runs": known["run"].nunique(),
-        "n_checkpoints": len(known),
-        "points": points[
-            ["run", "step", "premem", "test_accuracy", "train_accuracy", "memorized_share"]
-        ].to_dict("records"),
-    }
+    others = analysis.read_baselines(store, task, runs)
+    study = analysis.study(runs, others, estimator, objective)
+    done = analysis.analyse(study, log_log_threshold)
+    if save_calibration:
+        calibration = prediction.calibrate(task, runs, estimator)
+        save_calibration.write_text(calibration.to_json())
+        say(f"calibration written to {save_calibration}")
+    source = f"optimum of {objective} R²" if log_log_threshold is None else "given"
+    known = done.points.dropna(subset=["premem"])
+    n_runs, n_checkpoints = known["run"].nunique(), len(known)
+    y, train = (done.points[name].to_numpy() for name in ("test_accuracy", "train_accuracy"))
     if as_json:
-        print_json(result)
+        print_json(
+            {
+                "task": task,
+                "log_log_threshold": done.log_log_threshold,
+                "threshold_source": source,
+                "threshold_plateau": list(study.fit.plateau) if study.fit else None,
+                "estimator": estimator,
+                "identity_r2": done.identity_r2,
+                "identity_r2_ci90": done.identity_ci90,
+                "linear_r2": done.linear_r2,
+                "linear_r2_ci90": done.linear_ci90,
+                "train_accuracy_linear_r2": fits.linear_r2(train, y),
+                "train_accuracy_identity_r2": fits.identity_r2(train, y),
+                "n_runs": n_runs,
+                "n_checkpoints": n_checkpoints,
+                "leave_one_run_out": _left_out(study.left_out),
+                "leave_one_learning_rate_out": _left_out(study.rate_left_out),
+                "baselines": done.baselines.to_dict("records"),
+                "warnings": list(done.caveats),
+                "points": done.points[
+                    ["run", "step", "premem", "test_accuracy", "train_accuracy", "memorized_share"]
+                ].to_dict("records"),
+            }
+        )
         return
     typer.echo(
-        points[["run", "step", "train_accuracy", "premem", "test_accuracy", "memorized_share"]]
+        done.points[["run", "step", "train_accuracy", "premem", "test_accuracy", "memorized_share"]]
         .round(3)
         .to_string(index=False, na_rep="–")
     )
     typer.echo(
-        f"threshold t = {threshold:.3f} ({result['threshold_source']}); {estimator} estimator; "
-        f"{result['n_checkpoints']} checkpoints of {result['n_runs']} runs\n"
-        f"identity R² of PM {result['identity_r2']:.3f}, linear R² {result['linear_r2']:.3f}; "
-        f"linear R² of plain train accuracy {result['train_accuracy_linear_r2']:.3f}"
+        f"threshold t = {done.log_log_threshold:.3f} ({source}); {estimator} estimator; "
+        f"{n_checkpoints} checkpoints of {n_runs} runs\n"
+        f"identity R² of PM {done.identity_r2:.3f}{_interval(done.identity_ci90)}, linear R² "
+        f"{done.linear_r2:.3f}{_interval(done.linear_ci90)}; "
+        f"linear R² of plain train accuracy {fits.linear_r2(train, y):.3f}"
     )
-    if not_known := curves.not_known(lines):
-        typer.echo(not_known)
+    for what, rows in (("run", study.left_out), ("learning rate", study.rate_left_out)):
+        if rows is not None:
+            errors = prediction.errors(rows)
+            typer.echo(
+                f"one {what} left out, predicted with the threshold of the others: "
+                f"MAE {errors['mae']:.3f}, RMSE {errors['rmse']:.3f}, R² {errors['r2']:.3f}"
+            )
+    for sentence in done.caveats:
+        typer.echo(f"note: {sentence}")
+
+
+def _interval(ends: tuple[float, float] | None) -> str:
+    return f" (90 % over resampled runs: {ends[0]:.3f} to {ends[1]:.3f})" if ends else ""
+
+
+def _left_out(rows: pd.DataFrame | None) -> dict[str, object] | None:
+    if rows is None:
+        return None
+    by_run = prediction.errors_by_run(rows).to_dict("records")
+    return {**prediction.errors(rows), "runs": by_run}
+
+
+def predict(
+    run: Annotated[str, typer.Option(help="The run, as it is named in the store.")],
+    store: StoreOption = Path("store"),
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            help="A calibration.json; default: from the other runs of its task in this store."
+        ),
+    ] = None,
+    estimator: EstimatorOption = "plain",
+    as_json: JsonOption = False,
+) -> None:
+    """The test accuracy to expect of a run's checkpoints, and which one to ship.
+
+    Example: python -m premem_core predict --store store --run lr2e-5 --calibration calibration.json
+    """
+    home = existing_store(store)
+    about = home.runs().set_index("run")
+    if run not in about.index:
+        names = ", ".join(f"'{name}'" for name in about.index) or "none yet"
+        raise UsageError(f"the store {store} has no run '{run}'; it has: {names}")
+    task = str(about["task"][run])
+    runs = curves.read_task(home, task)
+    own = next((each for each in runs if each.run == run), None)
+    if own is None:
+        raise UsageError(f"the run '{run}' has no scored checkpoint yet; score it first")
+    if calibration:
+        learned = prediction.Calibration.read(calibration)
+    else:
+        learned = prediction.calibrate(task, [r for r in runs if r.run != run], estimator)
+    rows = prediction.predict(own, learned)
+    choice = prediction.choose(own, learned)
+    if as_json:
+        print_json(
+            {
+                "run": run,
+                "log_log_threshold": learned.log_log_threshold,
+                "estimator": learned.estimator,
+                "calibration_runs": list(learned.runs),
+                "checkpoints": rows.drop(columns="run").to_dict("records"),
+                "ship": asdict(choice) if choice else None,
+                "warnings": list(learned.warnings),
+            }
+        )
+        return
+    typer.echo(rows.drop(columns="run").round(3).to_string(index=False, na_rep="–"))
+    typer.echo(
+        f"90 % intervals; threshold t = {learned.log_log_threshold:.3f}, {learned.estimator} "
+        f"estimator, calibrated on {len(learned.runs)} runs"
+    )
+    if choice:
+        typer.echo(choice.in_words())
+    for sentence in learned.warnings:
+        typer.echo(f"note: {sentence}")

@@ -1,0 +1,70 @@
+"""How long the best threshold takes to find: exactly, and on a grid as the published notebooks do.
+
+python benchmarks/calibration.py ../shared/data/kang2024
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from premem_core import curves, fits, metrics, thresholds
+from premem_core.curves import RunScores
+from premem_core.published import import_published
+from premem_core.store import Store
+
+GRID = np.linspace(-3.5, -0.8, 28)  # t = log log PPL, a tenth apart
+REPEATS = 5
+
+
+def exact(runs: list[RunScores]) -> tuple[float, float]:
+    best = curves.best_threshold(runs)
+    return best.log_log_threshold, best.r2
+
+
+def grid(runs: list[RunScores]) -> tuple[float, float]:
+    """The notebooks' way: for each threshold, mask, running maximum, minimum, mean, R²."""
+    tests = np.concatenate([run.test_accuracy.mean(axis=1) for run in runs])
+    r2s = []
+    for t in GRID:
+        means = [metrics.premem_accuracy(run.accuracy, run.nll, t).mean(axis=1) for run in runs]
+        r2s.append(fits.identity_r2(np.concatenate(means), tests))
+    best = int(np.argmax(r2s))
+    return float(GRID[best]), r2s[best]
+
+
+def resampled(runs: list[RunScores]) -> tuple[float, float]:
+    again = thresholds.resample(curves.threshold_steps(runs), resamples=1000)
+    return tuple(np.quantile(again.identity, (0.05, 0.95)).tolist())
+
+
+def timed(what: Callable[[list[RunScores]], tuple[float, float]], runs: list[RunScores]) -> None:
+    seconds = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        first, second = what(runs)
+        seconds.append(time.perf_counter() - started)
+    names = ("from", "to R²") if what is resampled else ("t", "identity R²")
+    print(
+        f"{what.__name__:10} {1000 * min(seconds):8.1f} ms (best of {REPEATS})   "
+        f"{names[0]} {first:.4f}   {names[1]} {second:.5f}"
+    )
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        import_published(store, Path(sys.argv[1]))
+        runs = curves.read_task(store, "gsm8k")
+    print(f"{len(runs)} runs, {sum(len(run.steps) for run in runs)} checkpoints")
+    for what in (exact, grid, resampled):
+        timed(what, runs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Gradient variance against autograd, one example at a time, every gradient kept."""
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from premem_core import causal_lm, gradients
+from premem_core.errors import CheckpointError, DataError
+from premem_core.gradients import gradient_variance
+from premem_core.types import Checkpoint, PromptTemplate
+
+TEMPLATE = PromptTemplate()
+EXAMPLES = tiny.sums(0, 23)
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["with BOS", "without BOS"])
+def base(request, tmp_path_factory) -> Checkpoint:
+    folder = tmp_path_factory.mktemp("model")
+    return Checkpoint(tiny.save_base(folder, bos=request.param, seed=3), 0)
+
+
+def plain_variance(model, tokenizer, batches) -> float:
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    flat = []
+    for batch in batches:
+        losses = []
+        for prompt, target in map(TEMPLATE.fill, batch):
+            ids = tokenizer(prompt + target, return_tensors="pt")["input_ids"]
+            log_probabilities = model(ids).logits[0].log_softmax(-1)
+            first = ids.shape[1] - len(target.encode())  # a byte, a token
+            losses += [-log_probabilities[i - 1, ids[0, i]] for i in range(first, ids.shape[1])]
+        gradient = torch.autograd.grad(torch.stack(losses).mean(), parameters)
+        flat.append(torch.cat([part.flatten() for part in gradient]).double())
+    return float(torch.stack(flat).var(dim=0).mean())
+
+
+def drawn(batches: int, batch_size: int, seed: int):
+    order = np.random.default_rng(seed).permutation(len(EXAMPLES))
+    return [[EXAMPLES[i] for i in order[b * batch_size :][:batch_size]] for b in range(batches)]
+
+
+@pytest.mark.parametrize("tokens", [1, 150, 2048])
+def test_variance_is_that_of_whole_gradients_whatever_the_micro_batch(base, tokens, monkeypatch):
+    monkeypatch.setattr(gradients, "TOKENS", tokens)
+    model = AutoModelForCausalLM.from_pretrained(base.path)
+    tokenizer = causal_lm.load_tokenizer(base.path)
+    expected = plain_variance(model, tokenizer, drawn(3, 7, seed=5))
+    found = gradient_variance(base, EXAMPLES, TEMPLATE, batches=3, batch_size=7, seed=5)
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_of_an_adapter_only_its_own_weights_count(base, tmp_path):
+    adapter = tiny.save_adapter(base.path, tmp_path / "adapter", seed=3)
+    model = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(base.path), adapter.path, is_trainable=True
+    )
+    tokenizer = causal_lm.load_tokenizer(base.path)
+    expected = plain_variance(model, tokenizer, drawn(5, 4, seed=0))
+    assert gradient_variance(adapter, EXAMPLES, TEMPLATE) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_draw_is_its_seeds(base):
+    first, again, other = (gradient_variance(base, EXAMPLES, TEMPLATE, seed=s) for s in (1, 1, 2))
+    assert first == again != other
+
+
+def test_too_few_examples_and_too_little_memory_are_said(base, monkeypatch, tmp_path):
+    with pytest.raises(DataError, match="5 mini-batches, and there are 4 training examples"):
+        gradient_variance(base, EXAMPLES[:4], TEMPLATE)
+    with pytest.raises(CheckpointError, match="nowhere cannot be loaded"):
+        gradient_variance(Checkpoint(tmp_path / "nowhere", 0), EXAMPLES, TEMPLATE)
+
+    def full(model, batch):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(gradients, "_backward", full)
+    with pytest.raises(MemoryError, match="no memory for the gradient"):
+        gradient_variance(base, EXAMPLES, TEMPLATE)
