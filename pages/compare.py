@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from premem_core import comparison, figures, ui
+from premem_core import comparison, curves, figures, ui
 
 SAME = "the same run"
 ALL = "all"
@@ -21,7 +21,7 @@ with ui.controls():
         bind="query-params",
     )  # fmt: skip
 runs = {run.run: run for run in ui.task_runs(task)}
-labels = ui.run_labels(list(runs.values()))
+labels = curves.labels(list(runs.values()))
 several = [name for name, run in runs.items() if len(run.steps) > 1] or list(runs)
 with ui.controls():
 

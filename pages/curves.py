@@ -20,7 +20,7 @@ with ui.controls():
     )
 
 lines = ui.lines(shown, threshold, estimator)
-labels = ui.run_labels(everything)
+labels = curves.labels(everything)
 if best := ui.best_checkpoint(lines):
     curve, at = best
     headline.markdown(

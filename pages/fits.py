@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from premem_core import analysis, baselines, figures, fits, prediction, ui
+from premem_core import analysis, baselines, curves, figures, fits, prediction, report, ui
 from premem_core.analysis import Analysis
 from premem_core.errors import PrememError
 from premem_core.prediction import Calibration
@@ -38,7 +38,7 @@ def fit_section(task: str, done: Analysis) -> None:
         )
     if done.caveats:
         st.warning("  \n".join(done.caveats))
-    labels = ui.run_labels(counted)
+    labels = curves.labels(counted)
     symbols = figures.run_symbols({run.run: (run.epochs, run.trained_on) for run in counted})
     left, right = st.columns([1.55, 1], gap="large")
     with left:
@@ -117,7 +117,7 @@ def threshold_section(done: Analysis) -> None:
                     f"**{100 * off['mae']:.1f} points** on average (root mean square "
                     f"{100 * off['rmse']:.1f}), R² {ui.signed(off['r2'])}."
                 )
-        labels = ui.run_labels(counted)
+        labels = curves.labels(counted)
         off_by = prediction.errors_by_run(study.left_out)
         off_by["run"] = off_by["run"].map(labels)
         off_by[["mae", "rmse"]] *= 100
@@ -145,7 +145,7 @@ def prediction_section(task: str) -> None:
     untested = [run for run in everything if not run.test_accuracy.shape[1]]
     names = {run.run: run for run in [*untested, *tested]}
     longest = max(names, key=lambda name: len(names[name].steps))
-    labels = ui.run_labels(everything)
+    labels = curves.labels(everything)
     with ui.controls():
         name = st.selectbox(
             "Run to predict", names, index=0 if untested else list(names).index(longest),
@@ -236,6 +236,17 @@ def baselines_section(done: Analysis) -> None:
     )
 
 
+def report_section(task: str, done: Analysis) -> None:
+    """All of it to keep, or to send to someone without this dashboard."""
+    st.download_button(
+        "The whole analysis as one HTML file",
+        lambda: report.report(task, done),
+        file_name=f"premem-{task}.html",
+        mime="text/html",
+        on_click="ignore",
+    )
+
+
 if tested:
     found = analysis.analyse(ui.study(task, counted, estimator), threshold)
     fit_section(task, found)
@@ -245,3 +256,4 @@ else:
 prediction_section(task)
 if tested:
     baselines_section(found)
+    report_section(task, found)

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from premem_core import figures, regrading, ui
+from premem_core import curves, figures, regrading, ui
 from premem_core.errors import PrememError
 
 SHOWN = 1_000  # rows in the table; the command line writes them all
@@ -15,7 +15,7 @@ with ui.controls():
     task = ui.pick_task()
     if task is None:
         st.stop()
-    labels = ui.run_labels(ui.task_runs(task))
+    labels = curves.labels(ui.task_runs(task))
     runs = [run for run in regrading.regradable_runs(home) if run in labels]
     if not runs:
         st.info(

@@ -171,6 +171,24 @@ def points(curves: Sequence[Curve]) -> pd.DataFrame:
     return table(curves).dropna(subset=["test_accuracy"])
 
 
+def labels(runs: Sequence[RunScores]) -> dict[str, str]:
+    """Run → what tells it from the others in few words; its own name where that is not enough."""
+    short = {
+        run.run: f"lr {run.learning_rate:g} · {run.epochs:g} epoch{'' if run.epochs == 1 else 's'}"
+        f" · {_examples(run.trained_on)}"
+        for run in runs
+    }
+    counts = pd.Series(list(short.values())).value_counts()
+    return {
+        name: label if counts[label] == 1 and "nan" not in label else name
+        for name, label in short.items()
+    }
+
+
+def _examples(n: int) -> str:
+    return f"{n:,} example{'' if n == 1 else 's'}"
+
+
 def not_known(curves: Sequence[Curve]) -> str:
     """In words, which means are not known and why; empty where all are."""
     checkpoints = sum(len(c.premem) for c in curves)

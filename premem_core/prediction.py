@@ -31,7 +31,7 @@ class Calibration:
 
     Attributes:
         log_log_threshold: t with the best identity R² over these runs.
-        plateau: thresholds that do about as well.
+        plateau: thresholds that do about as well; None for an end that is open.
         residual_sd: of (test accuracy − PM) of a left-out run, beyond sampling noise; None with
             fewer than two runs, for then nothing says how the threshold carries over.
         difference_sd: the same of the difference between two checkpoints of a left-out run.
@@ -42,7 +42,7 @@ class Calibration:
     task: str
     estimator: Estimator
     log_log_threshold: float
-    plateau: tuple[float, float]
+    plateau: tuple[float | None, float | None]
     identity_r2: float
     residual_sd: float | None
     difference_sd: float | None
@@ -53,7 +53,7 @@ class Calibration:
 
     def to_json(self) -> str:
         """The content of `calibration.json`."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1)
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, allow_nan=False)
 
     @classmethod
     def read(cls, file: Path) -> "Calibration":
@@ -88,7 +88,8 @@ class Calibration:
 
 def _checked(read: Calibration) -> Calibration:
     """Its numbers are numbers, its lists tuples; ValueError or TypeError where they are not."""
-    numbers = [read.log_log_threshold, read.identity_r2, *read.plateau, *read.premem_range]
+    ends = [end for end in read.plateau if end is not None]
+    numbers = [read.log_log_threshold, read.identity_r2, *ends, *read.premem_range]
     spreads = [sd for sd in (read.residual_sd, read.difference_sd) if sd is not None]
     if (
         read.estimator not in ESTIMATORS
@@ -189,7 +190,7 @@ def calibrate(task: str, runs: Sequence[RunScores], estimator: Estimator = "plai
         task=task,
         estimator=estimator,
         log_log_threshold=fit.log_log_threshold,
-        plateau=fit.plateau,
+        plateau=(_or_none(fit.plateau[0]), _or_none(fit.plateau[1])),
         identity_r2=fit.r2,
         residual_sd=residual_sd,
         difference_sd=difference_sd,
@@ -306,6 +307,10 @@ def _spreads(rows: pd.DataFrame) -> tuple[float, float]:
 
 def _quantile(calibration: Calibration) -> float:
     return float(stats.t.ppf(0.95, max(1, len(calibration.runs) - 1)))
+
+
+def _or_none(value: float) -> float | None:
+    return value if np.isfinite(value) else None
 
 
 def _or_nan(value: float | None) -> float:

@@ -103,7 +103,7 @@ def task_runs(task: str) -> list[RunScores]:
 
 def pick_runs(runs: Sequence[RunScores]) -> list[RunScores]:
     """Which runs a page shows; all by default, and all when none is chosen."""
-    labels = run_labels(runs)
+    labels = curves.labels(runs)
     # The button says what its own content, drawn after it, will hold.
     earlier = st.session_state.get("runs") or st.query_params.get_all("runs")
     n = len([name for name in earlier if name in labels]) or len(labels)
@@ -206,20 +206,6 @@ def calibrated_threshold(task: str) -> float | None:
         return None
     best = best_threshold(task, task_runs(task), "plain")
     return best.log_log_threshold if best else None
-
-
-def run_labels(runs: Sequence[RunScores]) -> dict[str, str]:
-    """Run → what tells it from the others in few words; its own name where that is not enough."""
-    short = {
-        run.run: f"lr {run.learning_rate:g} · {run.epochs:g} epoch{'' if run.epochs == 1 else 's'}"
-        f" · {count(run.trained_on, 'example')}"
-        for run in runs
-    }
-    counts = pd.Series(list(short.values())).value_counts()
-    return {
-        name: label if counts[label] == 1 and "nan" not in label else name
-        for name, label in short.items()
-    }
 
 
 def count(n: int, noun: str) -> str:

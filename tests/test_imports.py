@@ -30,6 +30,7 @@ LAYERS = (
     {"scoring", "replay", "figures", "caveats"},
     {"prediction"},
     {"analysis"},
+    {"report"},
     {"progress", "worker"},
     {"processes", "cluster", "job_record"},
     {"dispatcher"},
@@ -54,7 +55,7 @@ MAY_ALSO_USE = {
         "scoring",
     },
     "curves.py": {"jobs_panel"},
-    "fits.py": {"analysis", "baselines", "prediction"},
+    "fits.py": {"analysis", "baselines", "prediction", "report"},
     "grades.py": {"regrading"},
     "compare.py": {"comparison"},
 }

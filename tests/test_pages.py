@@ -9,7 +9,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from premem_core import curves, demo, ui
+from premem_core import curves, demo
 from premem_core.store import Store
 from premem_core.types import Checkpoint, Example, Grade, RunRecord
 
@@ -125,7 +125,7 @@ def test_the_address_of_a_comparison_holds_both_sides_and_the_question(demo_stor
 
 
 def label(store, run):
-    return ui.run_labels(curves.read_task(store, "demo"))[run]
+    return curves.labels(curves.read_task(store, "demo"))[run]
 
 
 def test_a_comparison_says_what_a_plan_left_out(stores, monkeypatch):
@@ -186,7 +186,7 @@ def test_what_cannot_be_compared_is_said(tmp_path, monkeypatch):
     home = imported(tmp_path, {"one": 0, "other": 10})
     app = show("compare.py", home.path, monkeypatch, split="test")
     assert "No test question was asked at step 1" in app.info[0].value
-    other = ui.run_labels(curves.read_task(home, "t"))["other"]
+    other = curves.labels(curves.read_task(home, "t"))["other"]
     app = show("compare.py", home.path, monkeypatch, run_b=other)
     assert "A and B have no training question in common" in app.info[0].value
     app = show("compare.py", Store(tmp_path / "empty").path, monkeypatch)

@@ -36,6 +36,10 @@ def fit(
     objective: Annotated[
         Objective, typer.Option(help="The R² that a threshold is chosen by.")
     ] = "identity",
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write the whole analysis to this HTML file, which opens anywhere."),
+    ] = None,
     save_calibration: Annotated[
         Path | None,
         typer.Option(help="Write what these runs teach to this calibration.json, for 'predict'."),
@@ -54,6 +58,7 @@ def fit(
         as_json,
         objective,
         save_calibration,
+        report,
     )
 
 
@@ -124,6 +129,7 @@ def print_fit(
     as_json: bool,
     objective: Objective = "identity",
     save_calibration: Path | None = None,
+    report: Path | None = None,
 ) -> None:
     """R² of PM against test accuracy over a task's checkpoints, and the points behind it."""
     runs = curves.read_task(store, task)
@@ -134,6 +140,11 @@ def print_fit(
         calibration = prediction.calibrate(task, runs, estimator)
         save_calibration.write_text(calibration.to_json())
         say(f"calibration written to {save_calibration}")
+    if report:
+        from premem_core import report as html
+
+        report.write_text(html.report(task, done))
+        say(f"report written to {report}")
     source = f"optimum of {objective} R²" if log_log_threshold is None else "given"
     known = done.points.dropna(subset=["premem"])
     n_runs, n_checkpoints = known["run"].nunique(), len(known)

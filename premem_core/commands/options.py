@@ -41,9 +41,9 @@ def print_json(content: Any) -> None:
 
 
 def _nan_as_null(content: Any) -> Any:
-    """What is undefined is NaN here and null in JSON."""
+    """What is undefined, or without end, is NaN or infinite here and null in JSON."""
     if isinstance(content, dict):
         return {key: _nan_as_null(value) for key, value in content.items()}
-    if isinstance(content, list):
+    if isinstance(content, list | tuple):
         return [_nan_as_null(value) for value in content]
-    return None if isinstance(content, float) and math.isnan(content) else content
+    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -1,0 +1,98 @@
+"""A whole analysis as one HTML file that opens without a server, and asks nothing of a network."""
+
+from html import escape
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from premem_core import baselines, curves, figures, prediction
+from premem_core.analysis import Analysis, threshold_table
+
+THRESHOLDS = (-5.0, 0.5)  # t = log log PPL
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #16181D; max-width: 1100px; margin: 40px auto;
+       padding: 0 24px; }
+h1 { font-size: 24px; } h2 { font-size: 18px; margin-top: 36px; }
+p.note { color: #4A505C; } li { margin: 4px 0; }
+table { border-collapse: collapse; font-size: 13px; }
+th, td { padding: 4px 10px; border-bottom: 1px solid #E8EAEE; text-align: right; }
+th:first-child, td:first-child { text-align: left; }
+"""
+
+
+def report(task: str, done: Analysis) -> str:
+    """The analysis of a task's runs as an HTML document."""
+    study, palette = done.study, figures.LIGHT
+    labels = curves.labels(study.runs)
+    symbols = figures.run_symbols({run.run: (run.epochs, run.trained_on) for run in study.runs})
+    parts = [f"<h1>Premem: {escape(task)}</h1>", f"<p>{escape(_summary(done))}</p>"]
+    if done.caveats:
+        notes = "".join(f"<li>{escape(sentence)}</li>" for sentence in done.caveats)
+        parts += ["<h2>What these runs cannot show</h2>", f"<ul>{notes}</ul>"]
+    charts: list[tuple[str, go.Figure]] = []
+    for predictor, title in (
+        ("premem", "Pre-memorization accuracy"),
+        ("train_accuracy", "Plain train accuracy"),
+    ):
+        figure = figures.fit_figure(
+            done.points, labels, symbols, predictor, title.lower(), palette, legend=True
+        )
+        charts.append((f"{title} against test accuracy", figure))
+    if study.fit:
+        table = threshold_table(study, *THRESHOLDS)
+        figure = figures.threshold_figure(table, study.fit.plateau, done.log_log_threshold, palette)
+        charts.append((f"{study.objective.capitalize()} R² at every threshold", figure))
+    names = [labels[line.scores.run] for line in done.lines]
+    charts.append(
+        ("Memorization curves", figures.curves_figure(done.lines, names, palette, by_epoch=False))
+    )
+    for number, (title, figure) in enumerate(charts):
+        # The library stands in the file once, before the first chart.
+        drawn = figure.to_html(full_html=False, include_plotlyjs=number == 0)
+        parts += [f"<h2>{escape(title)}</h2>", drawn]
+    if study.left_out is not None:
+        parts += [
+            "<h2>Runs left out, predicted with the threshold of the others</h2>",
+            _table(prediction.errors_by_run(study.left_out)),
+        ]
+    simpler = done.baselines.assign(
+        predictor=[baselines.PREDICTORS[name].label for name in done.baselines["predictor"]]
+    )
+    parts += [
+        "<h2>Simpler predictors</h2>",
+        _table(simpler),
+        "<h2>Every checkpoint</h2>",
+        _table(done.points.drop(columns=["log_log_threshold", "estimator"])),
+    ]
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f"<title>Premem: {escape(task)}</title><style>{STYLE}</style></head>"
+        f"<body>{''.join(parts)}</body></html>"
+    )
+
+
+def _summary(done: Analysis) -> str:
+    interval = (
+        f" (90 % over resampled runs: {done.identity_ci90[0]:.3f} to {done.identity_ci90[1]:.3f})"
+        if done.identity_ci90
+        else ""
+    )
+    known = done.points.dropna(subset=["premem"])
+    left_out = ""
+    if done.study.left_out is not None:
+        off = prediction.errors(done.study.left_out)
+        left_out = (
+            f" A run predicted with the threshold of the others is off by {100 * off['mae']:.1f} "
+            "points on average."
+        )
+    return (
+        f"{len(known)} checkpoints of {known['run'].nunique()} runs; threshold t = "
+        f"{done.log_log_threshold:.3f} (log log PPL), {done.study.estimator} estimator. Identity "
+        f"R² of pre-memorization accuracy against test accuracy {done.identity_r2:.3f}{interval}."
+        f"{left_out}"
+    )
+
+
+def _table(rows: pd.DataFrame) -> str:
+    html: str = rows.to_html(index=False, border=0, na_rep="–", float_format="{:.3f}".format)
+    return html
