@@ -91,7 +91,7 @@ def threshold_section(done: Analysis) -> None:
         if fit is None:
             st.caption("No threshold can be fitted to these runs.")
         else:
-            table = analysis.threshold_table(study, *ui.SLIDER)
+            table = analysis.threshold_table(study)
             ui.chart(
                 figures.threshold_figure(table, fit.plateau, done.log_log_threshold, ui.palette()),
                 "threshold",
@@ -161,7 +161,7 @@ def prediction_section(task: str) -> None:
             if upload is not None:
                 learned = Calibration.from_json(upload.getvalue().decode(), upload.name)
             else:
-                learned = prediction.calibrate(task, others, estimator)
+                learned = ui.calibration(task, others, estimator)
         except (PrememError, UnicodeDecodeError) as error:
             st.info(f"No prediction yet: {error}")
             return

@@ -16,6 +16,7 @@ from premem_core.metrics import Floats
 from premem_core.store import Store
 from premem_core.thresholds import Objective, Steps, ThresholdFit
 
+THRESHOLDS = (-5.0, 0.5)  # t = log log PPL, that are shown; PPL 1.007 to 5.2
 INTERVAL = (0.05, 0.95)  # two-sided 90 %
 FEWEST_RUNS = 3  # below it, resampling runs says nothing about R²
 NEAR = 0.005  # in t: a threshold this near to the optimum counts as the fitted one
@@ -132,12 +133,13 @@ def analyse(of: Study, log_log_threshold: float | None = None) -> Analysis:
     )
 
 
-def threshold_table(of: Study, low: float, high: float) -> pd.DataFrame:
-    """R² by the study's objective at thresholds from `low` to `high`, a hundredth of t apart.
+def threshold_table(of: Study) -> pd.DataFrame:
+    """R² by the study's objective at each of THRESHOLDS, a hundredth of t apart.
 
     Returns:
         log_log_threshold, perplexity, r2 (NaN where samples are missing).
     """
+    low, high = THRESHOLDS
     t = np.linspace(low, high, round((high - low) * 100) + 1)
     r2 = of.of_runs.r2(of.objective)[np.searchsorted(of.of_runs.at, np.exp(t))]
     return pd.DataFrame({"log_log_threshold": t, "perplexity": np.exp(np.exp(t)), "r2": r2})

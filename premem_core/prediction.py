@@ -118,7 +118,7 @@ def left_out(
         groups: what each run belongs to and is left out with: its name, or its learning rate.
 
     Returns:
-        run, group, step, log_log_threshold, predicted, predicted_se, test_accuracy, test_se.
+        run, step, log_log_threshold, predicted, predicted_se, test_accuracy, test_se.
 
     Raises:
         DataError: no threshold can be fitted to what is left when a group is out.
@@ -134,7 +134,6 @@ def left_out(
                 pd.DataFrame(
                     {
                         "run": run.run,
-                        "group": group,
                         "step": run.steps,
                         "log_log_threshold": t,
                         "predicted": line.premem,

@@ -8,12 +8,11 @@ import plotly.graph_objects as go
 from premem_core import baselines, curves, figures, prediction
 from premem_core.analysis import Analysis, threshold_table
 
-THRESHOLDS = (-5.0, 0.5)  # t = log log PPL
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #16181D; max-width: 1100px; margin: 40px auto;
        padding: 0 24px; }
 h1 { font-size: 24px; } h2 { font-size: 18px; margin-top: 36px; }
-p.note { color: #4A505C; } li { margin: 4px 0; }
+li { margin: 4px 0; }
 table { border-collapse: collapse; font-size: 13px; }
 th, td { padding: 4px 10px; border-bottom: 1px solid #E8EAEE; text-align: right; }
 th:first-child, td:first-child { text-align: left; }
@@ -39,7 +38,7 @@ def report(task: str, done: Analysis) -> str:
         )
         charts.append((f"{title} against test accuracy", figure))
     if study.fit:
-        table = threshold_table(study, *THRESHOLDS)
+        table = threshold_table(study)
         figure = figures.threshold_figure(table, study.fit.plateau, done.log_log_threshold, palette)
         charts.append((f"{study.objective.capitalize()} R² at every threshold", figure))
     names = [labels[line.scores.run] for line in done.lines]

@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from premem_core import analysis, curves, figures, fits
+from premem_core import analysis, curves, figures, fits, prediction
 from premem_core.analysis import Study
 from premem_core.curves import Curve, RunScores
 from premem_core.errors import DataError
 from premem_core.estimators import ESTIMATORS, Estimator
+from premem_core.prediction import Calibration
 from premem_core.store import Store
 from premem_core.thresholds import ThresholdFit
 
@@ -26,7 +27,7 @@ WHAT_IT_IS = (
     "*before* it began to copy their solutions; it estimates accuracy on new problems without a "
     "test set."
 )
-SLIDER = (-5.0, 0.5)  # t = log log PPL; PPL 1.007 to 5.2
+SLIDER = analysis.THRESHOLDS
 PAPER_GSM8K = -2.3  # the paper's threshold for GSM8K
 
 
@@ -58,6 +59,14 @@ def _study(
 ) -> Study:
     runs = [r for r in _runs(path, version, task) if r.run in names]
     return analysis.study(runs, analysis.read_baselines(store(), task, runs), estimator)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _calibration(
+    path: str, version: int, task: str, names: tuple[str, ...], estimator: Estimator
+) -> Calibration:
+    runs = [r for r in _runs(path, version, task) if r.run in names]
+    return prediction.calibrate(task, runs, estimator)
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
@@ -197,6 +206,15 @@ def study(task: str, runs: Sequence[RunScores], estimator: Estimator) -> Study:
     except DataError as error:
         st.error(str(error))
         st.stop()
+
+
+def calibration(task: str, runs: Sequence[RunScores], estimator: Estimator) -> Calibration:
+    """`prediction.calibrate` of these runs.
+
+    Raises:
+        DataError: no threshold can be fitted to them.
+    """
+    return _calibration(*key(), task, tuple(run.run for run in runs), estimator)
 
 
 def calibrated_threshold(task: str) -> float | None:

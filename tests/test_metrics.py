@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from drawn import runs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,19 +14,6 @@ def by_hand(accuracy, nll, threshold, c, i):
         if nll[earlier][i] >= np.exp(threshold):
             best = max(best, accuracy[earlier][i])
     return min(best, accuracy[c][i])
-
-
-runs = st.integers(1, 4).flatmap(
-    lambda c: st.tuples(
-        st.lists(st.lists(st.integers(0, 5), min_size=6, max_size=6), min_size=c, max_size=c),
-        st.lists(
-            st.lists(st.sampled_from([0.0, 0.01, 0.1, 0.2, 0.5, 2.0]), min_size=6, max_size=6),
-            min_size=c,
-            max_size=c,
-        ),
-        st.lists(st.floats(0, 1), min_size=c, max_size=c),
-    )
-)
 
 
 @given(runs, st.floats(-6, 1))

@@ -17,6 +17,7 @@ from premem_core.commands.options import (
     existing_store,
     print_json,
     say,
+    task_of,
 )
 from premem_core.curves import RunScores
 from premem_core.errors import UsageError
@@ -226,11 +227,7 @@ def predict(
     Example: python -m premem_core predict --store store --run lr2e-5 --calibration calibration.json
     """
     home = existing_store(store)
-    about = home.runs().set_index("run")
-    if run not in about.index:
-        names = ", ".join(f"'{name}'" for name in about.index) or "none yet"
-        raise UsageError(f"the store {store} has no run '{run}'; it has: {names}")
-    task = str(about["task"][run])
+    task = task_of(home, run)
     runs = curves.read_task(home, task)
     own = next((each for each in runs if each.run == run), None)
     if own is None:

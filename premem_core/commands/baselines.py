@@ -8,7 +8,14 @@ import pandas as pd
 import typer
 
 from premem_core import checkpoints, gradients, job_record, jobs, weights
-from premem_core.commands.options import JsonOption, StoreOption, existing_store, print_json, say
+from premem_core.commands.options import (
+    JsonOption,
+    StoreOption,
+    existing_store,
+    print_json,
+    say,
+    task_of,
+)
 from premem_core.errors import CheckpointError, DataError, UsageError
 from premem_core.store import Store
 from premem_core.types import Checkpoint, Example, PromptTemplate
@@ -69,10 +76,7 @@ def _scored(store: Store, run: str) -> tuple[str, pd.DataFrame]:
     Raises:
         UsageError: there is no such run, or it has none.
     """
-    runs = store.runs().set_index("run")
-    if run not in runs.index:
-        names = ", ".join(f"'{name}'" for name in runs.index) or "none yet"
-        raise UsageError(f"the store {store.path} has no run '{run}'; it has: {names}")
+    task = task_of(store, run)
     found = store.checkpoints(run).query("state == 'scored'")
     if found.empty:
         raise UsageError(f"the run '{run}' has no scored checkpoint yet; score it first")
@@ -81,7 +85,7 @@ def _scored(store: Store, run: str) -> tuple[str, pd.DataFrame]:
             f"the run '{run}' was imported, so the store knows no folder of its checkpoints; score "
             "the run from its own folder, under another name"
         )
-    return str(runs["task"][run]), found
+    return task, found
 
 
 def _training(store: Store, run: str) -> tuple[list[Example], PromptTemplate]:

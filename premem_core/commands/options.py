@@ -30,6 +30,19 @@ def existing_store(path: Path) -> Store:
     return Store(path)
 
 
+def task_of(store: Store, run: str) -> str:
+    """The task of a run.
+
+    Raises:
+        UsageError: the store has no such run.
+    """
+    tasks = store.runs().set_index("run")["task"]
+    if run not in tasks.index:
+        names = ", ".join(f"'{name}'" for name in tasks.index) or "none yet"
+        raise UsageError(f"the store {store.path} has no run '{run}'; it has: {names}")
+    return str(tasks[run])
+
+
 def say(line: str) -> None:
     """To stderr: stdout is for results."""
     typer.echo(line, err=True)
