@@ -14,7 +14,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from premem_core import calibration
+from premem_core import job_estimate
 from premem_core.datasets import AnswerRule, Fields, detect_fields
 from premem_core.errors import PrememError, StoreError
 from premem_core.folder_upload import folder_upload, forget_ticket, session_ticket
@@ -150,7 +150,7 @@ def show_estimate(
         return
     try:
         with st.spinner("Scoring a few problems at the last checkpoint…"):
-            found = calibration.estimate_apart(store().path, spec, run, train, test)
+            found = job_estimate.estimate_apart(store().path, spec, run, train, test)
     except PrememError as error:
         st.error(str(error))
         return

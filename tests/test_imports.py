@@ -35,7 +35,7 @@ LAYERS = (
     {"processes", "cluster", "job_record"},
     {"dispatcher"},
     {"jobs"},
-    {"calibration"},
+    {"job_estimate"},
     {"ui", "folder_upload", "demo"},
     {"score_form"},
     {"jobs_panel"},

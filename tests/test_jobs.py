@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import tiny
 
-from premem_core import calibration, checkpoints, curves, datasets, estimators, jobs, training
+from premem_core import checkpoints, curves, datasets, estimators, job_estimate, jobs, training
 from premem_core.errors import CheckpointError, JobError, PrememError, StoreError, UsageError
 from premem_core.jobs import Execution
 from premem_core.locks import is_held
@@ -401,9 +401,9 @@ def test_lora_checkpoints_share_one_engine(tmp_path, data):
 def test_an_estimate_keeps_nothing_and_is_of_the_right_size(run_dir, data, tmp_path):
     train, test = (datasets.read_examples(file).examples for file in data)
     store, run = Store(tmp_path), checkpoints.read_run(run_dir)
-    found = calibration.estimate(SPEC, run, train, test, tmp_path, [None])
+    found = job_estimate.estimate(SPEC, run, train, test, tmp_path, [None])
     assert found.completions == 3 * 88 * 3
-    assert calibration.estimate_apart(tmp_path, SPEC, run, train, test).completions == 3 * 88 * 3
+    assert job_estimate.estimate_apart(tmp_path, SPEC, run, train, test).completions == 3 * 88 * 3
     assert store.runs().empty
     assert not list((tmp_path / "inbox").iterdir())
     create(store, run_dir, data)

@@ -15,7 +15,7 @@ from premem_core.sampling_plan import Plan
 from premem_core.store import Store
 
 if TYPE_CHECKING:
-    from premem_core.calibration import Estimate
+    from premem_core.job_estimate import Estimate
 
 jobs_app = typer.Typer(no_args_is_help=True, help="List, run, extend and cancel scoring jobs.")
 AnswerOption = Annotated[
@@ -104,9 +104,9 @@ def score(
     """
     from premem_core import (
         backends,
-        calibration,
         checkpoints,
         datasets,
+        job_estimate,
         job_record,
         jobs,
         processes,
@@ -165,7 +165,9 @@ def score(
     if estimate:
         devices = processes.devices(workers, tensor_parallel)
         say("scoring a few problems to see how long it takes ...")
-        _say_estimate(calibration.estimate(spec, checkpoints_of_run, trains, tests, store, devices))
+        _say_estimate(
+            job_estimate.estimate(spec, checkpoints_of_run, trains, tests, store, devices)
+        )
     if dry_run or estimate:
         return
     home = Store(store)
@@ -213,11 +215,11 @@ def jobs_estimate(
     """Score a few problems of a job, keep nothing, and say what all of it would take."""
     from dataclasses import asdict
 
-    from premem_core import calibration, jobs, processes
+    from premem_core import job_estimate, jobs, processes
 
     home = existing_store(store)
     spec, checkpoints_of_run, queries = jobs.read_job(home, run)
-    found = calibration.estimate(
+    found = job_estimate.estimate(
         spec,
         checkpoints_of_run,
         [query.example for query in queries if query.split == "train"],

@@ -24,7 +24,7 @@ PROBLEMS = 32
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a job will take at most; a larger batch than the calibration's is often faster."""
+    """What a job will take at most; a larger batch than the short run's is often faster."""
 
     completions: int
     seconds: float
@@ -51,7 +51,7 @@ def estimate(
 
     Args:
         store: where the job will write.
-        devices: as for `Processes`; one worker is calibrated, all of them counted on.
+        devices: as for `Processes`; one worker is measured, all of them counted on.
 
     Raises:
         JobError: the checkpoint cannot be scored, for the reason given.
