@@ -13,8 +13,9 @@ run: $(VENV)/.run $(PREMEM_STORE)
 $(PREMEM_STORE): | $(VENV)/.run
 	$(PYTHON) -m premem_core demo --store $@
 
+# Two at a time: most of it waits for processes and browsers.
 test: $(VENV)/.test chromium lint
-	$(PYTHON) -m pytest
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist worksteal
 
 # Proofs that take minutes: the demo study made anew, and scored by every plan.
 test-slow: $(VENV)/.test
