@@ -64,6 +64,12 @@ if folder and train_file:
         stop = d.text_input("Ends a completion", repr(PromptTemplate().stop[0])[1:-1])
         installed = [b for b in backends.BACKENDS if b == "hf" or backends.default() == b]
         backend = a.selectbox("Engine", installed, help="vllm where it is installed, or hf.")
+        weights = b.checkbox(
+            "Then measure the weights",
+            help="Distance from initialization and gradient variance: simpler predictors of test "
+            "accuracy, for the R² fits page.",
+        )
+        base = c.text_input("Folder of the model that the run began with") if weights else ""
     template = PromptTemplate(prompt, target, (stop.replace("\\n", "\n"),) if stop else ())
     spec = ScoringSpec(
         run=name,
@@ -93,7 +99,8 @@ if folder and train_file:
     with ui.controls():
         if st.button("Start scoring", type="primary"):
             try:
-                jobs.create(ui.store(), spec, run, task, train.examples, test)
+                how = jobs.Execution(weights=weights, base=base or None)
+                jobs.create(ui.store(), spec, run, task, train.examples, test, execution=how)
                 jobs.start(ui.store(), spec.run)
                 st.toast(f"Scoring {spec.run}; it goes on when you close this page.")
             except PrememError as error:

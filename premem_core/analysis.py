@@ -15,6 +15,7 @@ from premem_core.estimators import Estimator
 from premem_core.metrics import Floats
 from premem_core.store import Store
 from premem_core.thresholds import Objective, Steps, ThresholdFit
+from premem_core.weight_pass import MEASURES
 
 THRESHOLDS = (-5.0, 0.5)  # t = log log PPL, that are shown; PPL 1.007 to 5.2
 INTERVAL = (0.05, 0.95)  # two-sided 90 %
@@ -129,7 +130,7 @@ def analyse(of: Study, log_log_threshold: float | None = None) -> Analysis:
         identity_ci90=_interval(again.identity) if again else None,
         linear_ci90=_interval(again.linear) if again else None,
         baselines=baselines.evaluate(points.join(of.others, on=["run", "step"])),
-        caveats=tuple(caveats(lines, of.fit)),
+        caveats=(*caveats(lines, of.fit), *_mixed_settings(of.others)),
     )
 
 
@@ -145,12 +146,13 @@ def threshold_table(of: Study) -> pd.DataFrame:
     return pd.DataFrame({"log_log_threshold": t, "perplexity": np.exp(np.exp(t)), "r2": r2})
 
 
-def read_baselines(store: Store, task: str, runs: Sequence[RunScores]) -> pd.DataFrame:
+def read_baselines(store: Store, runs: Sequence[RunScores]) -> pd.DataFrame:
     """What the store has of the predictors that `baselines` names, beyond train accuracy and PM.
 
     Returns:
-        Indexed by run and step: train_nll, first_accuracy, atc, distance, gradient_variance; NaN
-        where not known. ATC's threshold is that of the other runs' test problems.
+        Indexed by run and step: train_nll, first_accuracy, atc, distance, gradient_variance, how
+        the last two were measured (distance_settings, gradient_variance_settings); NaN where not
+        known. ATC's threshold is that of the other runs' test problems.
     """
     confidences = []
     for run in runs:
@@ -173,9 +175,26 @@ def read_baselines(store: Store, task: str, runs: Sequence[RunScores]) -> pd.Dat
         for run, predicted in zip(runs, atc, strict=True)
     ]
     index = ["run", "step"]
-    kept = store.baselines(task).pivot(index=index, columns="name", values="value")
-    kept = kept.reindex(columns=["distance", "gradient_variance"])
-    return pd.concat(frames).set_index(index).join(kept)
+    kept = pd.concat([store.baselines(name) for name in names])
+    values, settings = (
+        kept.pivot(index=index, columns="name", values=column).reindex(columns=list(MEASURES))
+        for column in ("value", "settings")
+    )
+    return pd.concat(frames).set_index(index).join(values).join(settings.add_suffix("_settings"))
+
+
+def _mixed_settings(others: pd.DataFrame) -> list[str]:
+    """Which baselines do not compare across these runs, in sentences."""
+    found = []
+    for measure in MEASURES:
+        ways = others[f"{measure}_settings"].dropna().unique()
+        if len(ways) > 1:
+            label = baselines.PREDICTORS[measure].label
+            found.append(
+                f"The {label} was not measured alike in all runs ({', '.join(sorted(ways))}): its "
+                "values do not compare."
+            )
+    return found
 
 
 def _interval(values: Floats) -> tuple[float, float] | None:

@@ -66,12 +66,14 @@ PREDICTORS = {
         Predictor(
             "distance",
             "distance from initialization",
-            "run `python -m premem_core baselines --run RUN --base FOLDER`",
+            "score with --weights --base FOLDER, or run `python -m premem_core baselines --run RUN "
+            "--base FOLDER`",
         ),
         Predictor(
             "gradient_variance",
             "gradient variance",
-            "run `python -m premem_core baselines --run RUN --only gradient-variance`",
+            "score with --weights, or run `python -m premem_core baselines --run RUN --only "
+            "gradient-variance`",
         ),
     )
 }

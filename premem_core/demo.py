@@ -154,6 +154,7 @@ def _finetune_and_score(path: Path, setting: Setting) -> str:
         test,
         trained_on=setting.problems,
         resume=(path / "jobs" / setting.name).exists(),
+        execution=jobs.Execution(weights=True, base=str(path / "demo" / "base")),
     )
     end = jobs.execute(store, setting.name, queue=False)  # as many at once as there are cores
     if end.state != "done":

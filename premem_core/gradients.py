@@ -15,13 +15,20 @@ TOKENS = 2048  # padding included, in one forward and backward pass
 Rows = list[dict[str, list[int]]]
 
 
+def batch_size(examples: int, batches: int = BATCHES) -> int:
+    """Of a mini-batch: the paper's, or fewer where the examples do not suffice for that.
+
+    The variance falls with it, so only values with the same size compare.
+    """
+    return min(BATCH_SIZE, examples // batches)
+
+
 def gradient_variance(
     checkpoint: Checkpoint,
     examples: Sequence[Example],
     template: PromptTemplate,
     *,
     batches: int = BATCHES,
-    batch_size: int = BATCH_SIZE,
     seed: int = 0,
 ) -> float:
     """Variance over mini-batches of the gradient, averaged over parameters (Jiang et al. 2019).
@@ -33,8 +40,6 @@ def gradient_variance(
     Args:
         examples: the training examples; the mini-batches are drawn from them without replacement.
         template: how an example becomes text.
-        batch_size: smaller where the examples do not suffice. The variance falls with it, so only
-            values with the same size compare.
         seed: of the draw.
 
     Raises:
@@ -44,8 +49,8 @@ def gradient_variance(
     """
     import torch
 
-    batch_size = min(batch_size, len(examples) // batches)
-    if not batch_size:
+    size = batch_size(len(examples), batches)
+    if not size:
         raise DataError(
             f"gradient variance takes {batches} mini-batches, and there are {len(examples)} "
             "training examples; score more of them"
@@ -54,13 +59,13 @@ def gradient_variance(
         checkpoint.path, torch.float32, adapter_base=checkpoint.adapter_base
     )
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    drawn = np.random.default_rng(seed).permutation(len(examples))[: batches * batch_size]
+    drawn = np.random.default_rng(seed).permutation(len(examples))[: batches * size]
     rows = [training.encode(tokenizer, examples[i], template, longest) for i in drawn]
     try:
         model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-        starts = range(0, len(rows), batch_size)
+        starts = range(0, len(rows), size)
         parameters = _trained(model, adapter_only=checkpoint.adapter_base is not None)
-        return _variance(model, parameters, [rows[i : i + batch_size] for i in starts])
+        return _variance(model, parameters, [rows[i : i + size] for i in starts])
     except RuntimeError as error:
         if not causal_lm.is_out_of_memory(error):
             raise
@@ -78,9 +83,9 @@ def _variance(model: Any, parameters: Sequence[Any], batches: Sequence[Rows]) ->
     import torch
 
     means = [torch.zeros(parameter.shape) for parameter in parameters]
-    squares = 0.0
+    squares, tokens = 0.0, TOKENS
     for n, batch in enumerate(batches, start=1):
-        _backward(model, batch)
+        tokens = _backward_in_parts(model, batch, tokens)
         for parameter, mean in zip(parameters, means, strict=True):
             gradient = torch.zeros_like(mean) if parameter.grad is None else parameter.grad.cpu()
             deviation = gradient - mean
@@ -90,12 +95,28 @@ def _variance(model: Any, parameters: Sequence[Any], batches: Sequence[Rows]) ->
     return squares / (len(batches) - 1) / sum(parameter.numel() for parameter in parameters)
 
 
-def _backward(model: Any, batch: Rows) -> None:
+def _backward_in_parts(model: Any, batch: Rows, tokens: int) -> int:
+    """`_backward` in parts of so many tokens, or of half as many as often as memory runs out."""
+    import torch
+
+    while True:
+        try:
+            _backward(model, batch, tokens)
+            return tokens
+        except RuntimeError as error:
+            if not causal_lm.is_out_of_memory(error) or tokens < len(batch[0]["input_ids"]):
+                raise
+        model.zero_grad()
+        torch.cuda.empty_cache()
+        tokens //= 2
+
+
+def _backward(model: Any, batch: Rows, tokens: int) -> None:
     """Leave the gradient of the batch's mean target-token loss in the parameters."""
     import torch
 
     targets = sum(_targets(row) for row in batch)
-    for rows in _micro_batches(batch):
+    for rows in _micro_batches(batch, tokens):
         inputs = {name: t.to(model.device) for name, t in training.collate(rows).items()}
         on_cuda = model.device.type == "cuda"
         with torch.autocast(model.device.type, torch.bfloat16, enabled=on_cuda):
@@ -107,10 +128,10 @@ def _targets(row: dict[str, list[int]]) -> int:
     return sum(label != training.IGNORED for label in row["labels"])
 
 
-def _micro_batches(batch: Rows) -> Iterator[Rows]:
-    """The batch in parts of rows of like length that make up TOKENS, padding included."""
+def _micro_batches(batch: Rows, tokens: int) -> Iterator[Rows]:
+    """The batch in parts of rows of like length that make up `tokens`, padding included."""
     rest = sorted(batch, key=lambda row: -len(row["input_ids"]))
     while rest:
-        size = max(1, TOKENS // len(rest[0]["input_ids"]))
+        size = max(1, tokens // len(rest[0]["input_ids"]))
         yield rest[:size]
         rest = rest[size:]

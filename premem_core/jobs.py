@@ -37,7 +37,8 @@ from premem_core.progress import Progress, Tracker, read_progress, write_json, w
 from premem_core.scoring import Query, ScoringSpec
 from premem_core.shards import Shelf
 from premem_core.store import Store
-from premem_core.types import Example, Run, RunRecord
+from premem_core.types import Checkpoint, Example, PromptTemplate, Run, RunRecord
+from premem_core.weight_pass import weight_pass
 from premem_core.worker import DISK_FULL
 
 ExecutorName = Literal["local", "ray"]
@@ -54,6 +55,8 @@ class Execution:
         tensor_parallel: GPUs per worker.
         address: of the Ray cluster; None: the one this machine belongs to, or a new one here.
         shards: an fsspec prefix for Ray workers that do not see the store's folder.
+        weights: measure the checkpoints' weights too, once they are scored (`weight_pass`).
+        base: folder of the model that the run began with, for that.
     """
 
     executor: ExecutorName = "local"
@@ -61,6 +64,8 @@ class Execution:
     tensor_parallel: int = 1
     address: str | None = None
     shards: str | None = None
+    weights: bool = False
+    base: str | None = None
 
 
 class Cancelled(BaseException):
@@ -93,8 +98,10 @@ def create(
         JobError: the name is taken, or `resume` asks for something else than the job's own
             specification, or `extend` for something that is not more (the message says in what).
         StoreError: an example is known with another text.
+        CheckpointError: the base model, where its weights are wanted, is none.
     """
     job_record.check_spec(spec)
+    _check_base(execution, run)
     folder = store.job_folder(spec.run)
     wanted = job_record.describe(store, spec, run, task, train, test)
     registered = (folder / "job.json").exists()
@@ -245,6 +252,20 @@ def read_job(store: Store, run: str) -> tuple[ScoringSpec, Run, list[Query]]:
     return job_record.read_spec(job), replace(found, checkpoints=tuple(wanted)), queries
 
 
+def training_of(store: Store, run: str) -> tuple[list[Example], PromptTemplate]:
+    """The training problems that a job scores, and how it fills them in.
+
+    Raises:
+        JobError: there is no such job.
+    """
+    queries = job_record.read_queries(_existing(store, run) / "queries.parquet")
+    return _training(queries), spec_of(store, run).template
+
+
+def _training(queries: Sequence[Query]) -> list[Example]:
+    return [query.example for query in queries if query.split == "train"]
+
+
 def log_tail(store: Store, run: str, lines: int = 30) -> str:
     """The end of what the job's process printed."""
     file = _existing(store, run) / "log.txt"
@@ -370,8 +391,14 @@ def _execute(store: Store, name: str, on_progress: Callable[[Progress], None]) -
     finally:
         executor.close()
     shelf.sweep()
-    failures = [f"checkpoint {step}: {reason}" for step, reason in dispatcher.failed.items()]
-    return tracker.end("failed" if failures else "done", "; ".join(failures))
+    failed = dispatcher.failed
+    unmeasured = {}
+    if execution.weights and len(failed) < len(run.checkpoints):
+        base = Path(execution.base) if execution.base else None
+        problems = _training(queries)
+        unmeasured = weight_pass(store, name, problems, spec.template, base, say=tracker.say)
+    reasons = [f"checkpoint {step}: {why}" for step, why in [*failed.items(), *unmeasured.items()]]
+    return tracker.end("failed" if failed else "done", "; ".join(reasons))
 
 
 def _executor(execution: Execution, run: Run, backend: str) -> Executor:
@@ -386,6 +413,18 @@ def _executor(execution: Execution, run: Run, backend: str) -> Executor:
 def _check_idle(store: Store, run: str) -> None:
     if is_held(store.job_folder(run) / "lock"):
         raise JobError(f"the job '{run}' is running already")
+
+
+def _check_base(execution: Execution, run: Run) -> None:
+    if not execution.weights:
+        return
+    if execution.base:
+        checkpoints.check_checkpoint(Checkpoint(Path(execution.base), 0))
+    elif any(checkpoint.adapter_base is None for checkpoint in run.checkpoints):
+        raise JobError(
+            "the distance from initialization is that to the model which the run began with; give "
+            "its folder (--base)"
+        )
 
 
 def _check_grader(store: Store, spec: ScoringSpec) -> None:

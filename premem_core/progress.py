@@ -116,6 +116,10 @@ class Tracker:
         """An engine was at work for so long."""
         self.now = replace(self.now, engine_seconds=self.now.engine_seconds + seconds)
 
+    def say(self, message: str) -> None:
+        """What is being done, beside the count."""
+        self._write(message=message)
+
     def end(self, state: str, message: str) -> Progress:
         """The job's last state."""
         self._write(state=state, message=message)

@@ -65,10 +65,15 @@ def _create_baselines(connection: Connection) -> None:
             PRIMARY KEY (run, step, name))""")
 
 
+def _add_baseline_settings(connection: Connection) -> None:
+    connection.execute("ALTER TABLE baselines ADD COLUMN settings TEXT DEFAULT ''")
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _create_tables,
     _add_samples_and_grader,
     _create_baselines,
+    _add_baseline_settings,
 )
 
 EXAMPLE_COLUMNS = ("example", "id", "question", "solution", "answer", "metadata")
@@ -115,7 +120,7 @@ DISAGREEMENT_COLUMNS = (
     "extracted_other",
     "grade_other",
 )
-BASELINE_COLUMNS = ("run", "step", "name", "value")
+BASELINE_COLUMNS = ("run", "step", "name", "value", "settings")
 AGREEMENT_COLUMNS = ("step", "example", "agreement")
 CHECKPOINT_COLUMNS = ("run", "step", "epoch", "learning_rate", "path", "state", "reason", "samples")
 
@@ -287,11 +292,18 @@ class Store:
                 [state, reason, samples, run, step],
             )
 
-    def add_baseline(self, run: str, step: int, name: str, value: float) -> None:
-        """Keep a number that was computed of a checkpoint's weights, in place of a former one."""
+    def add_baseline(
+        self, run: str, step: int, name: str, value: float, settings: str = ""
+    ) -> None:
+        """Keep a number that was computed of a checkpoint's weights, in place of a former one.
+
+        Args:
+            settings: how; values with other settings do not compare.
+        """
         with self.writing() as connection:
             connection.execute(
-                "INSERT OR REPLACE INTO baselines VALUES (?, ?, ?, ?)", [run, step, name, value]
+                "INSERT OR REPLACE INTO baselines VALUES (?, ?, ?, ?, ?)",
+                [run, step, name, value, settings],
             )
 
     def add_scored_runs(
@@ -444,13 +456,10 @@ class Store:
             [task],
         )
 
-    def baselines(self, task: str) -> pd.DataFrame:
-        """BASELINE_COLUMNS of a task's runs, in training order."""
+    def baselines(self, run: str) -> pd.DataFrame:
+        """BASELINE_COLUMNS of one run, in training order."""
         return self._frame(
-            """SELECT run, step, name, value FROM baselines JOIN runs USING (run)
-            WHERE task = ? ORDER BY run, name, step""",
-            BASELINE_COLUMNS,
-            [task],
+            "SELECT * FROM baselines WHERE run = ? ORDER BY name, step", BASELINE_COLUMNS, [run]
         )
 
     def examples(self, task: str, split: str) -> pd.DataFrame:

@@ -58,7 +58,7 @@ def _study(
     path: str, version: int, task: str, names: tuple[str, ...], estimator: Estimator
 ) -> Study:
     runs = [r for r in _runs(path, version, task) if r.run in names]
-    return analysis.study(runs, analysis.read_baselines(store(), task, runs), estimator)
+    return analysis.study(runs, analysis.read_baselines(store(), runs), estimator)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

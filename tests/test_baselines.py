@@ -163,7 +163,8 @@ def test_the_command_computes_what_is_missing_and_keeps_it(store, base, tmp_path
         for c in run
     ]
     assert json.loads(done.stdout) == {"run": "r", "checkpoints": expected, "failed": []}
-    kept = store.baselines("sums")
+    kept = store.baselines("r")
+    assert kept["settings"].unique().tolist() == ["from base", "5 mini-batches of 4"]
     assert len(kept) == 4
     version = store.version()
     again = command(store, "--run", "r")
@@ -180,9 +181,7 @@ def test_a_checkpoint_that_cannot_be_read_is_named_and_the_rest_goes_on(store, t
     assert failed["step"] == 1
     assert "checkpoint-1 is not a folder" in failed["reason"]
     assert f"checkpoint 1: {failed['reason']}" in done.stderr
-    assert store.baselines("sums")[["step", "name"]].to_numpy().tolist() == [
-        [2, "gradient_variance"]
-    ]
+    assert store.baselines("r")[["step", "name"]].to_numpy().tolist() == [[2, "gradient_variance"]]
     shutil.rmtree(tmp_path / "run/checkpoint-2")
     assert command(store, "--run", "r", "--only", "distance").exit_code == 1
 

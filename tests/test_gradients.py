@@ -48,7 +48,7 @@ def test_variance_is_that_of_whole_gradients_whatever_the_micro_batch(base, toke
     model = AutoModelForCausalLM.from_pretrained(base.path)
     tokenizer = causal_lm.load_tokenizer(base.path)
     expected = plain_variance(model, tokenizer, drawn(3, 7, seed=5))
-    found = gradient_variance(base, EXAMPLES, TEMPLATE, batches=3, batch_size=7, seed=5)
+    found = gradient_variance(base, EXAMPLES, TEMPLATE, batches=3, seed=5)
     assert found == pytest.approx(expected, rel=1e-4)
 
 
@@ -73,9 +73,26 @@ def test_too_few_examples_and_too_little_memory_are_said(base, monkeypatch, tmp_
     with pytest.raises(CheckpointError, match="nowhere cannot be loaded"):
         gradient_variance(Checkpoint(tmp_path / "nowhere", 0), EXAMPLES, TEMPLATE)
 
-    def full(model, batch):
+    def full(model, batch, tokens):
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(gradients, "_backward", full)
     with pytest.raises(MemoryError, match="no memory for the gradient"):
         gradient_variance(base, EXAMPLES, TEMPLATE)
+
+
+def test_where_memory_runs_out_in_the_middle_of_a_batch_it_is_done_again_in_smaller_parts(
+    base, monkeypatch
+):
+    expected = gradient_variance(base, EXAMPLES, TEMPLATE)
+    whole, sizes = gradients._backward, []
+
+    def tight(model, batch, tokens):
+        sizes.append(tokens)
+        whole(model, batch, tokens)  # leaves a gradient, as the first parts of a batch do
+        if tokens > 100:
+            raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(gradients, "_backward", tight)
+    assert gradient_variance(base, EXAMPLES, TEMPLATE) == pytest.approx(expected, rel=1e-4)
+    assert sizes == [2048, 1024, 512, 256, 128, 64, 64, 64, 64, 64]

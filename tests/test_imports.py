@@ -27,7 +27,7 @@ LAYERS = (
         "weights",
         "gradients",
     },
-    {"scoring", "replay", "figures", "caveats"},
+    {"scoring", "replay", "figures", "caveats", "weight_pass"},
     {"prediction"},
     {"analysis"},
     {"report"},

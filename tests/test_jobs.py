@@ -414,3 +414,24 @@ def test_an_estimate_keeps_nothing_and_is_of_the_right_size(run_dir, data, tmp_p
     assert found.fits
     assert found.seconds < 20 * took
     assert size / 4 < found.bytes_on_disk < 4 * size
+
+
+def test_a_job_measures_the_weights_once_they_are_scored_when_asked_to(run_dir, data, tmp_path):
+    store, said = Store(tmp_path), []
+    base = run_dir.parent / "base"
+    few = replace(SPEC, sampling=replace(SPEC.sampling, samples=1))
+    with pytest.raises(JobError, match="give its folder"):
+        create(store, run_dir, data, few, execution=Execution(weights=True))
+    nowhere = str(tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match="nowhere"):
+        create(store, run_dir, data, few, execution=Execution(weights=True, base=nowhere))
+    create(store, run_dir, data, few, execution=Execution(weights=True, base=str(base)))
+    end = jobs.execute(store, "sums", lambda progress: said.append(progress.message))
+    assert (end.state, end.message) == ("done", "")
+    kept = store.baselines("sums").pivot(index="step", columns="name", values="value")
+    assert kept["distance"].is_monotonic_increasing
+    assert len(kept["gradient_variance"].dropna()) == 3
+    assert "checkpoint 120: gradient variance" in said
+    version = store.version()
+    jobs.execute(store, "sums")
+    assert store.version() == version

@@ -8,7 +8,7 @@ from premem_core import analysis, curves, report
 def html(tmp_path_factory):
     store = planned.store(tmp_path_factory.mktemp("report") / "full", "full")
     runs = curves.read_task(store, "toy")[:1]
-    study = analysis.study(runs, analysis.read_baselines(store, "toy", runs))
+    study = analysis.study(runs, analysis.read_baselines(store, runs))
     return report.report("<i>task</i>", analysis.analyse(study))
 
 

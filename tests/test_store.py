@@ -15,7 +15,7 @@ from premem_core.store import MIGRATIONS, Store
 from premem_core.types import Checkpoint, Example, RunRecord
 
 SCHEMA = {
-    "baselines": "run step name value",
+    "baselines": "run step name value settings",
     "checkpoints": "run step epoch learning_rate path state reason samples",
     "examples": "example task split id question solution answer metadata",
     "meta": "key value",
@@ -54,7 +54,7 @@ def test_a_new_store_has_the_pinned_schema(tmp_path):
             FROM information_schema.columns WHERE table_schema = 'main' GROUP BY 1"""
         ).fetchall()
     assert dict(rows) == SCHEMA
-    assert len(MIGRATIONS) == 3
+    assert len(MIGRATIONS) == 4
 
 
 def test_a_store_of_a_newer_premem_is_refused(tmp_path):
@@ -120,24 +120,32 @@ def test_perplexities_and_samples_meet_in_one_row_in_either_order(tmp_path):
     assert scores["samples"].tolist() == [1] * 4
 
 
-def test_a_baseline_takes_the_place_of_the_former_one_and_is_its_tasks_alone(tmp_path):
+def test_a_baseline_takes_the_place_of_the_former_one(tmp_path):
     store = Store(tmp_path)
     add_run(store)
     before = store.version()
     for value in (1.0, 2.0):
-        store.add_baseline("r", 10, "distance", value)
+        store.add_baseline("r", 10, "distance", value, f"from base{value:.0f}")
     assert store.version() == before + 2
-    assert store.baselines("t").to_dict("records") == [
-        {"run": "r", "step": 10, "name": "distance", "value": 2.0}
+    assert store.baselines("r").to_dict("records") == [
+        {"run": "r", "step": 10, "name": "distance", "value": 2.0, "settings": "from base2"}
     ]
-    assert store.baselines("u").empty
+    assert store.baselines("other").empty
 
 
 def test_a_store_from_before_the_baselines_gets_their_table(tmp_path):
     with Store(tmp_path).writing() as connection:
         connection.execute("DROP TABLE baselines")
         connection.execute("UPDATE meta SET value = 2 WHERE key = 'schema'")
-    assert Store(tmp_path).baselines("t").empty
+    assert Store(tmp_path).baselines("r").empty
+
+
+def test_a_store_with_baselines_without_settings_keeps_them(tmp_path):
+    with Store(tmp_path).writing() as connection:
+        connection.execute("ALTER TABLE baselines DROP COLUMN settings")
+        connection.execute("INSERT INTO baselines VALUES ('r', 1, 'distance', 2.0)")
+        connection.execute("UPDATE meta SET value = 3 WHERE key = 'schema'")
+    assert Store(tmp_path).baselines("r").to_numpy().tolist() == [["r", 1, "distance", 2.0, ""]]
 
 
 def test_agreement_is_the_share_of_the_most_common_answer(tmp_path):

@@ -134,7 +134,7 @@ def print_fit(
 ) -> None:
     """R² of PM against test accuracy over a task's checkpoints, and the points behind it."""
     runs = curves.read_task(store, task)
-    others = analysis.read_baselines(store, task, runs)
+    others = analysis.read_baselines(store, runs)
     study = analysis.study(runs, others, estimator, objective)
     done = analysis.analyse(study, log_log_threshold)
     if save_calibration:

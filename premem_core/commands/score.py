@@ -93,6 +93,16 @@ def score(
         str | None,
         typer.Option(help="An fsspec prefix, for Ray workers that do not see the store's folder."),
     ] = None,
+    measure_weights: Annotated[
+        bool,
+        typer.Option(
+            "--weights", help="Then measure distance from initialization and gradient variance."
+        ),
+    ] = False,
+    base: Annotated[
+        Path | None,
+        typer.Option(help="For --weights: folder of the model that the run began with."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option(help="Show what would be done, and stop.")] = False,
     estimate: Annotated[
         bool, typer.Option(help="Score a few problems, say how long it would take, and stop.")
@@ -142,7 +152,15 @@ def score(
         perturb_all=perturb_all,
     )
     job_record.check_spec(spec)
-    execution = jobs.Execution(executor, workers, tensor_parallel, address, shards)
+    execution = jobs.Execution(
+        executor,
+        workers,
+        tensor_parallel,
+        address,
+        shards,
+        measure_weights,
+        str(base.resolve()) if base else None,
+    )
     prompt, target = template.fill(train_data.examples[0])
     say(f"run {spec.run}: {len(checkpoints_of_run.checkpoints)} checkpoints in {run_dir}")
     for name, data in (("train", train_data), ("test", test_data)):

@@ -6,7 +6,7 @@ from premem_core import analysis, curves, report
 def test_a_report_opened_from_disk_draws_its_charts_and_asks_no_network(chromium, tmp_path):
     store = planned.store(tmp_path / "store", "full")
     runs = curves.read_task(store, "toy")
-    study = analysis.study(runs, analysis.read_baselines(store, "toy", runs))
+    study = analysis.study(runs, analysis.read_baselines(store, runs))
     file = tmp_path / "report.html"
     file.write_text(report.report("toy", analysis.analyse(study)))
     asked = []
