@@ -4,7 +4,7 @@ export PREMEM_STORE
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 
-.PHONY: run test test-slow test-chaos test-ray test-vllm vllm-cpu lint chromium
+.PHONY: run test test-slow test-chaos test-ray test-vllm test-scale vllm-cpu lint chromium
 
 run: $(VENV)/.run $(PREMEM_STORE)
 	$(VENV)/bin/streamlit run serve.py
@@ -24,6 +24,10 @@ test-slow: $(VENV)/.test
 # Kills at random moments, memory and disks that run out, broken checkpoints; as root, full disks too.
 test-chaos: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m chaos -s -p no:warnings tests/test_chaos.py
+
+# The dashboard at the size of the published runs, timed in Chromium.
+test-scale: $(VENV)/.test chromium
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m scale -s tests/browser
 
 # Scoring on a Ray cluster of two nodes on this machine.
 test-ray: $(VENV)/.test $(VENV)/.ray

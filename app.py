@@ -28,4 +28,6 @@ except PrememError as error:
     st.stop()
 st.sidebar.caption("Store")
 st.sidebar.text(home.path)
+with st.sidebar:
+    ui.pick_picture_format()
 page.run()

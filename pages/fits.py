@@ -17,7 +17,8 @@ with ui.controls():
     tested = [run for run in everything if run.test_accuracy.shape[1]]
     counted = ui.pick_runs(tested) if tested else []
     estimator = ui.pick_estimator()
-    threshold = ui.pick_threshold(task, counted, estimator) if tested else None
+    objective = ui.pick_objective()
+    threshold = ui.pick_threshold(task, counted, estimator, objective) if tested else None
 
 
 def fit_section(task: str, done: Analysis) -> None:
@@ -50,7 +51,7 @@ def fit_section(task: str, done: Analysis) -> None:
         "perfect prediction. Identity R² asks whether the number *is* the test accuracy, linear R² "
         "whether some line through it would be. Colour: learning rate, low to high. Shape: epochs "
         f"and number of training examples. PM by the {estimator} estimator. "
-        + ui.threshold_note(task, counted, estimator)
+        + ui.threshold_note(task, counted, estimator, objective)
     )
 
 
@@ -87,7 +88,7 @@ def threshold_section(done: Analysis) -> None:
     left, right = st.columns([1.55, 1], gap="large")
     study, fit = done.study, done.study.fit
     with left:
-        st.subheader("Identity R² at every threshold")
+        st.subheader(f"{objective.title()} R² at every threshold")
         if fit is None:
             st.caption("No threshold can be fitted to these runs.")
         else:
@@ -96,7 +97,7 @@ def threshold_section(done: Analysis) -> None:
                 figures.threshold_figure(table, fit.plateau, done.log_log_threshold, ui.palette()),
                 "threshold",
                 table,
-                alt="Identity R² against the threshold",
+                alt=f"{objective.title()} R² against the threshold",
             )
             low, high = fit.plateau
             st.caption(
@@ -152,11 +153,20 @@ def prediction_section(task: str) -> None:
             format_func=labels.__getitem__, key="predict",
             bind="query-params", width=350,
         )  # fmt: skip
-        with st.popover("Saved calibration"):
-            upload = st.file_uploader(
-                "calibration.json of the same base model and data set", type="json"
+        with st.popover("Calibration"):
+            picked = st.multiselect(
+                "Runs that it learns from",
+                [run.run for run in tested],
+                format_func=labels.__getitem__,
+                placeholder="those shown above",
+                key="calibrate",
+                bind="query-params",
             )
-        others = [run for run in counted if run.run != name]
+            upload = st.file_uploader(
+                "or a saved calibration.json of the same base model and data set", type="json"
+            )
+        learned_from = [run for run in tested if run.run in picked] or counted
+        others = [run for run in learned_from if run.run != name]
         try:
             if upload is not None:
                 learned = Calibration.from_json(upload.getvalue().decode(), upload.name)
@@ -248,7 +258,7 @@ def report_section(task: str, done: Analysis) -> None:
 
 
 if tested:
-    found = analysis.analyse(ui.study(task, counted, estimator), threshold)
+    found = analysis.analyse(ui.study(task, counted, estimator, objective), threshold)
     fit_section(task, found)
     threshold_section(found)
 else:

@@ -20,7 +20,7 @@ from premem_core.errors import DataError
 from premem_core.estimators import ESTIMATORS, Estimator
 from premem_core.prediction import Calibration
 from premem_core.store import Store
-from premem_core.thresholds import ThresholdFit
+from premem_core.thresholds import OBJECTIVES, Objective, ThresholdFit
 
 WHAT_IT_IS = (
     "Pre-memorization accuracy (PM) is how often the model was right on its training questions "
@@ -28,6 +28,8 @@ WHAT_IT_IS = (
     "test set."
 )
 SLIDER = analysis.THRESHOLDS
+PICTURES = ("svg", "png")
+PNG_SCALE = 3  # sharp in print
 PAPER_GSM8K = -2.3  # the paper's threshold for GSM8K
 
 
@@ -44,21 +46,31 @@ def _runs(path: str, version: int, task: str) -> list[RunScores]:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _best_threshold(
-    path: str, version: int, task: str, names: tuple[str, ...], estimator: Estimator
+    path: str,
+    version: int,
+    task: str,
+    names: tuple[str, ...],
+    estimator: Estimator,
+    objective: Objective,
 ) -> ThresholdFit | None:
     runs = [r for r in _runs(path, version, task) if r.run in names]
     try:
-        return curves.best_threshold(runs, estimator)
+        return curves.best_threshold(runs, estimator, objective)
     except DataError:
         return None
 
 
 @st.cache_resource(max_entries=16, show_spinner="Leaving runs out in turn…")
 def _study(
-    path: str, version: int, task: str, names: tuple[str, ...], estimator: Estimator
+    path: str,
+    version: int,
+    task: str,
+    names: tuple[str, ...],
+    estimator: Estimator,
+    objective: Objective,
 ) -> Study:
     runs = [r for r in _runs(path, version, task) if r.run in names]
-    return analysis.study(runs, analysis.read_baselines(store(), runs), estimator)
+    return analysis.study(runs, analysis.read_baselines(store(), runs), estimator, objective)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -144,6 +156,22 @@ def pick_estimator() -> Estimator:
     return estimator
 
 
+def pick_objective() -> Objective:
+    """The R² that thresholds are chosen by; identity by default."""
+    objective: Objective = st.segmented_control(
+        "Threshold chosen by",
+        OBJECTIVES,
+        default="identity",
+        required=True,
+        key="objective",
+        bind="query-params",
+        format_func="{} R²".format,
+        help="identity: the threshold at which PM comes nearest to the test accuracy itself. "
+        "linear: at which some line through PM does.",
+    )
+    return objective
+
+
 def lines(runs: Sequence[RunScores], threshold: float, estimator: Estimator) -> list[Curve]:
     """The runs' curves; where the estimator is not defined for one, a sentence and no page."""
     try:
@@ -153,9 +181,14 @@ def lines(runs: Sequence[RunScores], threshold: float, estimator: Estimator) -> 
         st.stop()
 
 
-def pick_threshold(task: str, runs: Sequence[RunScores], estimator: Estimator) -> float:
+def pick_threshold(
+    task: str,
+    runs: Sequence[RunScores],
+    estimator: Estimator,
+    objective: Objective = "identity",
+) -> float:
     """t = log log PPL from a slider; by default the optimum over the given runs."""
-    best = best_threshold(task, runs, estimator)
+    best = best_threshold(task, runs, estimator, objective)
     start = PAPER_GSM8K
     if best:
         # The samples that a plan left out are missing below its threshold, not above.
@@ -176,16 +209,21 @@ def pick_threshold(task: str, runs: Sequence[RunScores], estimator: Estimator) -
     )
 
 
-def threshold_note(task: str, runs: Sequence[RunScores], estimator: Estimator) -> str:
+def threshold_note(
+    task: str,
+    runs: Sequence[RunScores],
+    estimator: Estimator,
+    objective: Objective = "identity",
+) -> str:
     """Where the best threshold of these runs lies, or why there is none."""
-    best = best_threshold(task, runs, estimator)
+    best = best_threshold(task, runs, estimator, objective)
     if not best:
         return (
             f"Too few test accuracies or samples to fit t here with the {estimator} estimator; "
             f"{signed(PAPER_GSM8K, 1)} is the paper's."
         )
     t = best.log_log_threshold
-    where = "Where no sample is missing, identity" if best.restricted else "Identity"
+    where = f"Where no sample is missing, {objective}" if best.restricted else objective.title()
     return (
         f"{where} R² ({estimator} estimator) is best at t = {signed(t)} "
         f"(perplexity {perplexity(t)}), with {signed(best.r2)}."
@@ -193,16 +231,21 @@ def threshold_note(task: str, runs: Sequence[RunScores], estimator: Estimator) -
 
 
 def best_threshold(
-    task: str, runs: Sequence[RunScores], estimator: Estimator
+    task: str,
+    runs: Sequence[RunScores],
+    estimator: Estimator,
+    objective: Objective = "identity",
 ) -> ThresholdFit | None:
-    """The exact optimum of identity R² over these runs; None where none can be fitted."""
-    return _best_threshold(*key(), task, tuple(run.run for run in runs), estimator)
+    """The exact optimum of R² over these runs; None where none can be fitted."""
+    return _best_threshold(*key(), task, tuple(run.run for run in runs), estimator, objective)
 
 
-def study(task: str, runs: Sequence[RunScores], estimator: Estimator) -> Study:
+def study(
+    task: str, runs: Sequence[RunScores], estimator: Estimator, objective: Objective
+) -> Study:
     """The study of these runs; where the estimator is not defined, a sentence and no page."""
     try:
-        return _study(*key(), task, tuple(run.run for run in runs), estimator)
+        return _study(*key(), task, tuple(run.run for run in runs), estimator, objective)
     except DataError as error:
         st.error(str(error))
         st.stop()
@@ -271,8 +314,22 @@ def best_checkpoint(shown: Sequence[Curve]) -> tuple[Curve, int] | None:
     return max(known, key=lambda place: float(place[0].premem[place[1]]), default=None)
 
 
+def pick_picture_format() -> None:
+    """What the camera in a chart's corner saves."""
+    st.segmented_control(
+        "Charts saved as",
+        PICTURES,
+        default=PICTURES[0],
+        required=True,
+        key="pictures",
+        format_func=str.upper,
+        help="By the camera in a chart's corner.",
+    )
+
+
 def chart(figure: object, name: str, table: pd.DataFrame, alt: str) -> None:
     """A chart with its picture in the tool bar and its numbers as CSV below it."""
+    picture = st.session_state.get("pictures", PICTURES[0])
     st.plotly_chart(
         figure,
         key=f"chart-{name}",
@@ -280,7 +337,11 @@ def chart(figure: object, name: str, table: pd.DataFrame, alt: str) -> None:
         config={
             "displaylogo": False,
             "modeBarButtons": [["toImage"]],
-            "toImageButtonOptions": {"format": "svg", "filename": f"premem-{name}"},
+            "toImageButtonOptions": {
+                "format": picture,
+                "scale": PNG_SCALE if picture == "png" else 1,
+                "filename": f"premem-{name}",
+            },
         },
     )
     st.download_button(

@@ -1,0 +1,85 @@
+"""The R² fits page in a real Chromium."""
+
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from premem_core import demo
+from premem_core.published import import_published
+from premem_core.store import Store
+
+ROOT = Path(__file__).parents[2]
+MOVES = 20
+# From the key press on the slider to the frame that shows another identity R².
+CLOCK = """
+    () => {
+        const shown = () => document.querySelector('[data-testid=stMetricValue]')?.innerText
+        let last = shown(), pressed = null
+        window.redrawn = []
+        document.addEventListener('keydown', () => pressed = performance.now(), true)
+        new MutationObserver(() => {
+            if (pressed === null || shown() === last) return
+            const since = pressed
+            last = shown(), pressed = null
+            requestAnimationFrame(() => window.redrawn.push(performance.now() - since))
+        }).observe(document.body, {subtree: true, childList: true, characterData: true})
+    }
+"""
+
+
+def open_page(chromium: Browser, url: str) -> Page:
+    page = chromium.new_page(viewport={"width": 1440, "height": 1100}, accept_downloads=True)
+    page.goto(url)
+    expect(page.get_by_test_id("stMetricValue").first).to_be_visible(timeout=60_000)
+    return page
+
+
+@pytest.fixture(scope="module")
+def demo_url(start_streamlit: Callable[..., Any], tmp_path_factory) -> str:
+    store = tmp_path_factory.mktemp("fits") / "store"
+    demo.install(store)
+    return str(start_streamlit(ROOT / "serve.py", PREMEM_STORE=str(store)).url)
+
+
+@pytest.mark.parametrize(("kind", "start"), [("PNG", b"\x89PNG"), ("SVG", b"<svg")])
+def test_a_chart_is_saved_as_the_kind_of_picture_that_was_chosen(chromium, demo_url, kind, start):
+    page = open_page(chromium, f"{demo_url}/fits")
+    page.get_by_role("radio", name=kind).click()
+    chart = page.locator(".st-key-chart-fit")
+    expect(chart.locator(".main-svg").first).to_be_visible(timeout=30_000)
+    page.wait_for_timeout(1000)
+    chart.hover()
+    with page.expect_download(timeout=30_000) as saved:
+        chart.locator(".modebar-btn").first.click()
+    assert saved.value.suggested_filename == f"premem-fit.{kind.lower()}"
+    assert Path(saved.value.path()).read_bytes().startswith(start)
+    page.close()
+
+
+@pytest.mark.scale
+def test_the_slider_redraws_r2_of_the_published_runs_at_once(
+    chromium, start_streamlit, published, tmp_path
+):
+    store = Store(tmp_path / "store")
+    import_published(store, published, task="gsm8k")
+    url = start_streamlit(ROOT / "serve.py", PREMEM_STORE=str(store.path)).url
+    page = open_page(chromium, f"{url}/fits?task=gsm8k")
+    expect(page.get_by_text("The whole analysis as one HTML file")).to_be_visible(timeout=60_000)
+    page.wait_for_timeout(2000)
+    page.get_by_role("slider").focus()
+    page.evaluate(CLOCK)
+    for move in range(MOVES):
+        page.keyboard.press("PageUp" if move % 2 else "PageDown")
+        page.wait_for_function("so_far => window.redrawn.length > so_far", arg=move)
+        page.wait_for_timeout(1000)  # until the rest of the page is quiet again
+    times = page.evaluate("window.redrawn")
+    page.close()
+    print(
+        f"slider to redrawn R², {MOVES} moves: median {statistics.median(times):.0f} ms, "
+        f"{min(times):.0f} to {max(times):.0f} ms"
+    )
+    assert statistics.median(times) <= 150
