@@ -125,9 +125,10 @@ def task_runs(task: str) -> list[RunScores]:
 def pick_runs(runs: Sequence[RunScores]) -> list[RunScores]:
     """Which runs a page shows; all by default, and all when none is chosen."""
     labels = curves.labels(runs)
-    # The button says what its own content, drawn after it, will hold.
+    # The button says what its own content, drawn after it, will hold: names of runs in the session,
+    # their labels in the address.
     earlier = st.session_state.get("runs") or st.query_params.get_all("runs")
-    n = len([name for name in earlier if name in labels]) or len(labels)
+    n = len({*labels, *labels.values()}.intersection(earlier)) or len(labels)
     some = f"all {len(labels)}" if n == len(labels) else f"{n} of {len(labels)}"
     with st.popover(f"Runs: {some}", width=150):
         chosen = st.multiselect(
@@ -159,14 +160,13 @@ def pick_estimator() -> Estimator:
 def pick_objective() -> Objective:
     """The R² that thresholds are chosen by; identity by default."""
     objective: Objective = st.segmented_control(
-        "Threshold chosen by",
+        "Best by R²",
         OBJECTIVES,
         default="identity",
         required=True,
         key="objective",
         bind="query-params",
-        format_func="{} R²".format,
-        help="identity: the threshold at which PM comes nearest to the test accuracy itself. "
+        help="What the best threshold is chosen by. identity: the threshold at which PM comes nearest to the test accuracy itself. "
         "linear: at which some line through PM does.",
     )
     return objective

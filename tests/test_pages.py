@@ -191,3 +191,32 @@ def test_what_cannot_be_compared_is_said(tmp_path, monkeypatch):
     assert "A and B have no training question in common" in app.info[0].value
     app = show("compare.py", Store(tmp_path / "empty").path, monkeypatch)
     assert "Nothing is scored yet" in app.info[0].value
+
+
+def test_the_choice_of_runs_in_an_address_is_counted_on_its_button(demo_store, monkeypatch):
+    labels = list(curves.labels(curves.read_task(demo_store, "demo")).values())
+    app = show("curves.py", demo_store.path, monkeypatch, runs=labels[:2])
+    assert "Runs: 2 of 5" in [each.proto.popover.label for each in app.get("popover")]
+
+
+def test_the_fit_follows_the_objective_in_the_address(demo_store, monkeypatch):
+    identity = show("fits.py", demo_store.path, monkeypatch)
+    linear = show("fits.py", demo_store.path, monkeypatch, objective="linear")
+    assert "Linear R² at every threshold" in [each.value for each in linear.subheader]
+    assert "Linear R² (plain estimator) is best at t" in text(linear)
+    r2 = [float(app.metric[1].value.replace("−", "-")) for app in (identity, linear)]
+    assert r2[0] < r2[1]
+
+
+def test_a_prediction_learns_from_the_chosen_runs_but_not_from_the_run_itself(
+    demo_store, monkeypatch
+):
+    labels = curves.labels(curves.read_task(demo_store, "demo"))
+    low, warm, *_ = labels.values()  # as the address names runs
+
+    def learned_from(*runs):
+        page = {"predict": warm, "calibrate": list(runs)}
+        return text(show("fits.py", demo_store.path, monkeypatch, **page))
+
+    assert "Calibrated on 4 runs" in learned_from()
+    assert "Calibrated on 1 run at" in learned_from(low, warm)
