@@ -2,7 +2,17 @@
 
 import streamlit as st
 
-from premem_core import analysis, baselines, curves, figures, fits, prediction, report, ui
+from premem_core import (
+    analysis,
+    baselines,
+    curves,
+    figures,
+    fits,
+    prediction,
+    report,
+    thresholds,
+    ui,
+)
 from premem_core.analysis import Analysis
 from premem_core.errors import PrememError
 from premem_core.prediction import Calibration
@@ -14,7 +24,7 @@ with ui.controls():
     if task is None:
         st.stop()
     everything = ui.task_runs(task)
-    tested = [run for run in everything if run.test_accuracy.shape[1]]
+    tested = [run for run in everything if run.tested]
     counted = ui.pick_runs(tested) if tested else []
     estimator = ui.pick_estimator()
     objective = ui.pick_objective()
@@ -101,22 +111,25 @@ def threshold_section(done: Analysis) -> None:
             )
             low, high = fit.plateau
             st.caption(
-                f"Shaded: thresholds with R² within {analysis.thresholds.PLATEAU} of the best, "
+                f"Shaded: thresholds with R² within {thresholds.PLATEAU} of the best, "
                 f"t = {ui.signed(low, 2)} to {ui.signed(high, 2)} (perplexity {ui.perplexity(low)} "
                 f"to {ui.perplexity(high)}). Dotted: the threshold in force."
             )
     with right:
         st.subheader("Runs left out")
         if study.left_out is None:
-            st.caption("Leaving a run out needs at least two runs with a test set.")
+            st.caption(
+                "Leaving a run out takes two or more runs with a test set, the others of which "
+                "determine a threshold."
+            )
             return
         for what, rows in (("run", study.left_out), ("learning rate", study.rate_left_out)):
             if rows is not None:
                 off = prediction.errors(rows)
                 st.markdown(
                     f"One {what} left out, predicted with the threshold of the others: off by "
-                    f"**{100 * off['mae']:.1f} points** on average (root mean square "
-                    f"{100 * off['rmse']:.1f}), R² {ui.signed(off['r2'])}."
+                    f"**{100 * off.mae:.1f} points** on average (root mean square "
+                    f"{100 * off.rmse:.1f}), R² {ui.signed(off.r2)}."
                 )
         labels = curves.labels(counted)
         off_by = prediction.errors_by_run(study.left_out)
@@ -143,7 +156,7 @@ def threshold_section(done: Analysis) -> None:
 def prediction_section(task: str) -> None:
     """What test accuracy to expect of a run, from the others or from a saved calibration."""
     st.subheader("What to expect on new problems")
-    untested = [run for run in everything if not run.test_accuracy.shape[1]]
+    untested = [run for run in everything if not run.tested]
     names = {run.run: run for run in [*untested, *tested]}
     longest = max(names, key=lambda name: len(names[name].steps))
     labels = curves.labels(everything)
@@ -202,10 +215,7 @@ def prediction_section(task: str) -> None:
         "a 90 % interval: sampling noise over questions, and what the threshold was off by on runs "
         "that it was not chosen from."
     )
-    notes = list(learned.warnings)
-    if rows["extrapolated"].any():
-        notes.append("Some checkpoints lie outside the accuracies that the calibration has seen.")
-    if notes:
+    if notes := prediction.notes(task, rows, learned):
         st.warning("  \n".join(notes))
 
 
@@ -257,13 +267,14 @@ def report_section(task: str, done: Analysis) -> None:
     )
 
 
-if tested:
-    found = analysis.analyse(ui.study(task, counted, estimator, objective), threshold)
+if threshold is not None:
+    study = ui.study(task, counted, estimator, objective)
+    found = analysis.analyse(study, threshold, ui.is_best(threshold, study.fit))
     fit_section(task, found)
     threshold_section(found)
 else:
     headline.markdown("No run of this task has test problems; give a test file on the Score page.")
 prediction_section(task)
-if tested:
+if threshold is not None:
     baselines_section(found)
     report_section(task, found)

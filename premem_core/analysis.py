@@ -19,8 +19,7 @@ from premem_core.weight_pass import MEASURES
 
 THRESHOLDS = (-5.0, 0.5)  # t = log log PPL, that are shown; PPL 1.007 to 5.2
 INTERVAL = (0.05, 0.95)  # two-sided 90 %
-FEWEST_RUNS = 3  # below it, resampling runs says nothing about R²
-NEAR = 0.005  # in t: a threshold this near to the optimum counts as the fitted one
+FEWEST_RUNS = 5  # below it, intervals from resampled runs hold the truth too rarely
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +30,7 @@ class Study:
         objective: the R² that thresholds are chosen by.
         others: `read_baselines` of the runs.
         of_runs: R² at every threshold; `fit` its optimum, None where there is none.
+        runs: those with a test set.
         left_out: each run predicted with the others' threshold (`prediction.left_out`);
             `rate_left_out` with that of the runs of other learning rates. None where impossible.
     """
@@ -50,11 +50,11 @@ class Analysis:
     """A study at one threshold.
 
     Attributes:
-        log_log_threshold: t in force; `fitted` when it is the study's optimum, up to rounding.
+        log_log_threshold: t in force; `fitted` when it stands for the study's optimum.
         points: one row per checkpoint with a test accuracy (`curves.points`).
         identity_r2, linear_r2: over the points whose PM is known; NaN where undefined.
         identity_ci90, linear_ci90: over resampled runs; a fitted threshold is chosen anew in each.
-            None with fewer than FEWEST_RUNS runs.
+            None with fewer than FEWEST_RUNS runs, or where a PM is not known.
         baselines: how well simpler predictors do on the same points (`baselines.evaluate`).
         caveats: in sentences.
     """
@@ -71,6 +71,29 @@ class Analysis:
     baselines: pd.DataFrame
     caveats: tuple[str, ...]
 
+    def in_words(self) -> list[str]:
+        """What was fitted to what, how well, and how well on runs that it was not fitted to."""
+        known = self.points.dropna(subset=["premem"])
+        study = self.study
+        source = f"the optimum of {study.objective} R²" if self.fitted else "given"
+        test, train = (self.points[name].to_numpy() for name in ("test_accuracy", "train_accuracy"))
+        sentences = [
+            f"{len(known)} checkpoints of {known['run'].nunique()} runs; threshold t = "
+            f"{self.log_log_threshold:.3f} ({source}); {study.estimator} estimator.",
+            f"Identity R² of pre-memorization accuracy against test accuracy "
+            f"{self.identity_r2:.3f}{_between(self.identity_ci90)}, linear R² {self.linear_r2:.3f}"
+            f"{_between(self.linear_ci90)}; linear R² of plain train accuracy "
+            f"{fits.linear_r2(train, test):.3f}.",
+        ]
+        for what, rows in (("run", study.left_out), ("learning rate", study.rate_left_out)):
+            if rows is not None:
+                off = prediction.errors(rows)
+                sentences.append(
+                    f"One {what} left out, predicted with the threshold of the others: MAE "
+                    f"{off.mae:.3f}, RMSE {off.rmse:.3f}, R² {off.r2:.3f}."
+                )
+        return sentences
+
 
 def study(
     runs: Sequence[RunScores],
@@ -78,19 +101,25 @@ def study(
     estimator: Estimator = "plain",
     objective: Objective = "identity",
 ) -> Study:
-    """Study runs.
+    """Study those of the runs that have a test set.
 
     Args:
         others: `read_baselines` of these runs.
 
     Raises:
-        DataError: the estimator is not defined for a run's numbers of samples.
+        DataError: none has one; the estimator is not defined for a run's numbers of samples.
     """
+    runs = [run for run in runs if run.tested]
+    if not runs:
+        raise DataError("no run of this task has test problems; score some with a test file")
     of_runs = curves.threshold_steps(runs, estimator)
     fit: ThresholdFit | None = None
     with suppress(DataError):
         fit = curves.best_step(of_runs, objective)
-    tested = [run for run in runs if run.test_accuracy.shape[1]]
+    names = [run.run for run in runs]
+    rates = [run.learning_rate for run in runs]
+    if np.isnan(rates).any():  # which belong together is not known
+        rates = [np.nan] * len(runs)
     return Study(
         runs=tuple(runs),
         estimator=estimator,
@@ -98,25 +127,28 @@ def study(
         others=others,
         of_runs=of_runs,
         fit=fit,
-        left_out=_left_out(tested, [run.run for run in tested], estimator),
-        rate_left_out=_left_out(tested, [run.learning_rate for run in tested], estimator),
+        left_out=prediction.left_out(runs, names, of_runs, estimator, objective),
+        rate_left_out=prediction.left_out(runs, rates, of_runs, estimator, objective),
     )
 
 
-def analyse(of: Study, log_log_threshold: float | None = None) -> Analysis:
+def analyse(of: Study, log_log_threshold: float | None = None, fitted: bool = False) -> Analysis:
     """A study at a threshold, by default its optimum.
+
+    Args:
+        fitted: the threshold given is that optimum but for rounding.
 
     Raises:
         DataError: no threshold was given and none can be fitted.
     """
     if log_log_threshold is None:
-        log_log_threshold = curves.best_step(of.of_runs, of.objective).log_log_threshold
-    fitted = of.fit is not None and abs(log_log_threshold - of.fit.log_log_threshold) <= NEAR
+        best = of.fit or curves.best_step(of.of_runs, of.objective)
+        log_log_threshold, fitted = best.log_log_threshold, True
     lines = tuple(curves.curve(run, log_log_threshold, of.estimator) for run in of.runs)
     points = curves.points(lines)
     x, y = points["premem"].to_numpy(), points["test_accuracy"].to_numpy()
     again = None
-    if (of.of_runs.fixed[:, 0] > 0).sum() >= FEWEST_RUNS:
+    if len(of.runs) >= FEWEST_RUNS and not np.isnan(x).any():
         given = None if fitted else log_log_threshold
         again = thresholds.resample(of.of_runs, of.objective, given)
     return Analysis(
@@ -160,8 +192,7 @@ def read_baselines(store: Store, runs: Sequence[RunScores]) -> pd.DataFrame:
         wide = agreement.pivot(index="step", columns="example", values="agreement")
         wide = wide.reindex(index=run.steps, columns=run.test_examples)
         confidences.append(wide.to_numpy(dtype=np.float64))
-    names = [run.run for run in runs]
-    atc = baselines.leave_out_atc(confidences, [run.test_accuracy for run in runs], names)
+    atc = baselines.leave_out_atc(confidences, [run.test_accuracy for run in runs])
     frames = [
         pd.DataFrame(
             {
@@ -175,7 +206,7 @@ def read_baselines(store: Store, runs: Sequence[RunScores]) -> pd.DataFrame:
         for run, predicted in zip(runs, atc, strict=True)
     ]
     index = ["run", "step"]
-    kept = pd.concat([store.baselines(name) for name in names])
+    kept = pd.concat([store.baselines(run.run) for run in runs])
     values, settings = (
         kept.pivot(index=index, columns="name", values=column).reindex(columns=list(MEASURES))
         for column in ("value", "settings")
@@ -197,20 +228,13 @@ def _mixed_settings(others: pd.DataFrame) -> list[str]:
     return found
 
 
+def _between(ends: tuple[float, float] | None) -> str:
+    return f" (90 % over resampled runs: {ends[0]:.3f} to {ends[1]:.3f})" if ends else ""
+
+
 def _interval(values: Floats) -> tuple[float, float] | None:
     known = values[~np.isnan(values)]
     if not len(known):
         return None
     low, high = np.quantile(known, INTERVAL)
     return float(low), float(high)
-
-
-def _left_out(
-    runs: Sequence[RunScores], groups: Sequence[object], estimator: Estimator
-) -> pd.DataFrame | None:
-    if len(set(groups)) < 2:
-        return None
-    try:
-        return prediction.left_out(runs, groups, estimator)
-    except DataError:  # what is left when one is out does not determine a threshold
-        return None

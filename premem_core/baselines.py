@@ -3,7 +3,7 @@
 Axes: C checkpoints of one run in training order, M test problems.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,24 +114,21 @@ def atc(source_confidence: Floats, source_accuracy: Floats, target_confidence: F
     return float(np.mean((target > theta) + kept * (target == theta)))
 
 
-def leave_out_atc(
-    confidences: Sequence[Floats], accuracies: Sequence[Floats], groups: Sequence[Hashable]
-) -> list[Floats]:
-    """ATC of each run's checkpoints, its θ from the test problems of the other groups' checkpoints.
+def leave_out_atc(confidences: Sequence[Floats], accuracies: Sequence[Floats]) -> list[Floats]:
+    """ATC of each run's checkpoints, its θ from the test problems of the other runs' checkpoints.
 
     θ must not come from the accuracies that it predicts.
 
     Args:
         confidences: per run (C, M); NaN where a problem has none.
         accuracies: per run (C, M).
-        groups: per run, what is left out together: its name, say, or its learning rate.
 
     Returns:
-        Per run (C,); NaN where there is no other group.
+        Per run (C,); NaN where there is no other run.
     """
     predictions = []
-    for confidence, group in zip(confidences, groups, strict=True):
-        others = [i for i, other in enumerate(groups) if other != group]
+    for n, confidence in enumerate(confidences):
+        others = [i for i in range(len(confidences)) if i != n]
         source, accuracy = (
             np.concatenate([np.empty(0), *(np.ravel(of_runs[i]) for i in others)])
             for of_runs in (confidences, accuracies)
@@ -140,7 +137,7 @@ def leave_out_atc(
     return predictions
 
 
-def evaluate(points: pd.DataFrame, predictors: Sequence[str] = tuple(PREDICTORS)) -> pd.DataFrame:
+def evaluate(points: pd.DataFrame) -> pd.DataFrame:
     """How well each predictor does over checkpoints, each where it is known.
 
     Against the generalization gap, train − test accuracy, a predictor of accuracy stands as the
@@ -148,7 +145,6 @@ def evaluate(points: pd.DataFrame, predictors: Sequence[str] = tuple(PREDICTORS)
 
     Args:
         points: `curves.points`, with a column per predictor; one that is not there is not known.
-        predictors: names in PREDICTORS.
 
     Returns:
         One row per predictor: predictor, points (how many), identity_r2 (of accuracies only) and
@@ -156,15 +152,14 @@ def evaluate(points: pd.DataFrame, predictors: Sequence[str] = tuple(PREDICTORS)
     """
     test, train = (points[name].to_numpy(float) for name in ("test_accuracy", "train_accuracy"))
     rows = []
-    for name in predictors:
+    for name, predictor in PREDICTORS.items():
         x = points[name].to_numpy(float) if name in points else np.full(len(points), np.nan)
-        is_accuracy = PREDICTORS[name].is_accuracy
-        expected_gap = train - x if is_accuracy else x
+        expected_gap = train - x if predictor.is_accuracy else x
         rows.append(
             {
                 "predictor": name,
                 "points": int(np.sum(~np.isnan(x) & ~np.isnan(test))),
-                "identity_r2": fits.identity_r2(x, test) if is_accuracy else np.nan,
+                "identity_r2": fits.identity_r2(x, test) if predictor.is_accuracy else np.nan,
                 "linear_r2": fits.linear_r2(x, test),
                 "gap_pearson": _pearson(expected_gap, train - test),
                 "gap_r2": fits.linear_r2(expected_gap, train - test),

@@ -40,7 +40,7 @@ def caveats(lines: Sequence[Curve], fit: ThresholdFit | None) -> list[str]:
             f"Test accuracy spans {100 * np.ptp(tests):.1f} points: over less than "
             f"{100 * TEST_SPAN:.0f}, R² is mostly noise. Add earlier checkpoints or other runs."
         )
-    if lines and (most := max(float(line.memorized.max()) for line in lines)) < MEMORIZED_SHARE:
+    if tested and (most := max(float(c.memorized.max()) for c in tested)) < MEMORIZED_SHARE:
         found.append(
             f"At most {100 * most:.1f} % of the training examples are memorized in any checkpoint: "
             "these runs cannot tell where memorization begins."

@@ -41,6 +41,11 @@ class RunScores:
         return self.counts.accuracy
 
     @property
+    def tested(self) -> bool:
+        """Whether test problems were scored."""
+        return self.test_accuracy.shape[1] > 0
+
+    @property
     def samples(self) -> int:
         """K: the samples wanted of a train example."""
         return int(self.counts.wanted.max())

@@ -16,10 +16,7 @@ Rows = list[dict[str, list[int]]]
 
 
 def batch_size(examples: int, batches: int = BATCHES) -> int:
-    """Of a mini-batch: the paper's, or fewer where the examples do not suffice for that.
-
-    The variance falls with it, so only values with the same size compare.
-    """
+    """Of a mini-batch: the paper's, or fewer where the examples do not suffice for that."""
     return min(BATCH_SIZE, examples // batches)
 
 
@@ -29,7 +26,6 @@ def gradient_variance(
     template: PromptTemplate,
     *,
     batches: int = BATCHES,
-    seed: int = 0,
 ) -> float:
     """Variance over mini-batches of the gradient, averaged over parameters (Jiang et al. 2019).
 
@@ -40,7 +36,6 @@ def gradient_variance(
     Args:
         examples: the training examples; the mini-batches are drawn from them without replacement.
         template: how an example becomes text.
-        seed: of the draw.
 
     Raises:
         CheckpointError: the checkpoint cannot be loaded.
@@ -59,7 +54,7 @@ def gradient_variance(
         checkpoint.path, torch.float32, adapter_base=checkpoint.adapter_base
     )
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    drawn = np.random.default_rng(seed).permutation(len(examples))[: batches * size]
+    drawn = np.random.default_rng(0).permutation(len(examples))[: batches * size]
     rows = [training.encode(tokenizer, examples[i], template, longest) for i in drawn]
     try:
         model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
@@ -70,6 +65,15 @@ def gradient_variance(
         if not causal_lm.is_out_of_memory(error):
             raise
         raise MemoryError(f"there is no memory for the gradient of {checkpoint.path}") from error
+
+
+def settings(checkpoint: Checkpoint, examples: int) -> str:
+    """What a gradient variance hangs on, in words: values with other settings do not compare."""
+    import torch
+
+    whose = "the model" if checkpoint.adapter_base is None else "the adapter"
+    passes = "bfloat16" if torch.cuda.is_available() else "float32"
+    return f"of {whose}, {BATCHES} mini-batches of {batch_size(examples)}, {passes}"
 
 
 def _trained(model: Any, *, adapter_only: bool) -> list[Any]:
@@ -99,12 +103,13 @@ def _backward_in_parts(model: Any, batch: Rows, tokens: int) -> int:
     """`_backward` in parts of so many tokens, or of half as many as often as memory runs out."""
     import torch
 
+    longest = max(len(row["input_ids"]) for row in batch)
     while True:
         try:
             _backward(model, batch, tokens)
             return tokens
         except RuntimeError as error:
-            if not causal_lm.is_out_of_memory(error) or tokens < len(batch[0]["input_ids"]):
+            if not causal_lm.is_out_of_memory(error) or tokens < longest:
                 raise
         model.zero_grad()
         torch.cuda.empty_cache()

@@ -10,6 +10,7 @@ Axes: C checkpoints of one run in training order, N training examples.
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,13 @@ from premem_core.caveats import caveats
 from premem_core.curves import RunScores
 from premem_core.errors import DataError, UsageError
 from premem_core.estimators import ESTIMATORS, Estimator
+from premem_core.thresholds import Objective, Steps
 
 FORMAT = 1  # of calibration.json
+NO_INTERVAL = (
+    "Without one of these runs the others determine no threshold: nothing tells how it carries "
+    "over to another run, and predictions have no interval."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +38,12 @@ class Calibration:
     Attributes:
         log_log_threshold: t with the best identity R² over these runs.
         plateau: thresholds that do about as well; None for an end that is open.
-        residual_sd: of (test accuracy − PM) of a left-out run, beyond sampling noise; None with
-            fewer than two runs, for then nothing says how the threshold carries over.
-        difference_sd: the same of the difference between two checkpoints of a left-out run.
+        residual_sd: root mean square of (test accuracy − PM) of a left-out run, beyond the
+            sampling noise of PM; None with fewer than two runs, for then nothing says how the
+            threshold carries over. The noise of the tests stays in: runs answer the same test
+            questions, so it does not average out, and the threshold takes some of it on.
+        difference_sd: the same of the difference between two checkpoints of a left-out run, beyond
+            all sampling noise; None also where no run has two.
         premem_range: lowest and highest PM that was compared with a test accuracy.
         warnings: why the numbers should not be trusted, in sentences.
     """
@@ -79,7 +88,7 @@ class Calibration:
             if content.pop("format") != FORMAT:
                 raise ValueError("another format")
             return _checked(cls(**content))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise UsageError(
                 f"{name} is no calibration that this version reads; export one from the R² fits "
                 "page, or with 'fit --save-calibration'"
@@ -91,43 +100,54 @@ def _checked(read: Calibration) -> Calibration:
     ends = [end for end in read.plateau if end is not None]
     numbers = [read.log_log_threshold, read.identity_r2, *ends, *read.premem_range]
     spreads = [sd for sd in (read.residual_sd, read.difference_sd) if sd is not None]
+    (low, high), (lowest, highest) = read.plateau, read.premem_range
+    names = [read.task, read.estimator, *read.runs, *read.warnings]
     if (
         read.estimator not in ESTIMATORS
-        or np.isnan(np.array([*numbers, *spreads], dtype=np.float64)).any()
-        or any(isinstance(value, str) for value in [*numbers, *spreads])
+        or not np.isfinite(np.array([*numbers, *spreads, read.checkpoints], dtype=np.float64)).all()
+        or any(isinstance(value, str) for value in [*numbers, *spreads, read.checkpoints])
         or any(sd < 0 for sd in spreads)
-        or isinstance(read.runs, str)
+        or lowest > highest
+        or not read.runs
+        or not all(isinstance(name, str) for name in names)
+        or any(isinstance(several, str) for several in (read.runs, read.warnings))
     ):
         raise ValueError("not what a calibration holds")
-    (low, high), (lowest, highest) = read.plateau, read.premem_range
     return replace(
         read,
         plateau=(low, high),
         premem_range=(lowest, highest),
-        runs=tuple(map(str, read.runs)),
-        warnings=tuple(map(str, read.warnings)),
+        runs=tuple(read.runs),
+        warnings=tuple(read.warnings),
     )
 
 
 def left_out(
-    runs: Sequence[RunScores], groups: Sequence[object], estimator: Estimator = "plain"
-) -> pd.DataFrame:
+    runs: Sequence[RunScores],
+    groups: Sequence[object],
+    of_runs: Steps,
+    estimator: Estimator,
+    objective: Objective = "identity",
+) -> pd.DataFrame | None:
     """Every checkpoint with a test accuracy, predicted with the threshold of the other groups.
 
     Args:
         groups: what each run belongs to and is left out with: its name, or its learning rate.
+        of_runs: `curves.threshold_steps` of the runs.
 
     Returns:
-        run, step, log_log_threshold, predicted, predicted_se, test_accuracy, test_se.
-
-    Raises:
-        DataError: no threshold can be fitted to what is left when a group is out.
+        run, step, log_log_threshold, predicted, predicted_se, test_accuracy. None where
+        there is one group only, or what is left without one determines no threshold.
     """
-    of_runs = curves.threshold_steps(runs, estimator)
+    if len(set(groups)) < 2:
+        return None
     rows = []
     for group in dict.fromkeys(groups):
         others = np.array([other != group for other in groups])
-        t = curves.best_step(of_runs.only(others)).log_log_threshold
+        try:
+            t = curves.best_step(of_runs.only(others), objective).log_log_threshold
+        except DataError:
+            return None
         for run in (run for run, own in zip(runs, groups, strict=True) if own == group):
             line = curves.curve(run, t, estimator)
             rows.append(
@@ -139,28 +159,40 @@ def left_out(
                         "predicted": line.premem,
                         "predicted_se": line.premem_half / metrics.Z90,
                         "test_accuracy": line.test,
-                        "test_se": line.test_half / metrics.Z90,
                     }
                 )
             )
     return pd.concat(rows, ignore_index=True).dropna(subset=["predicted", "test_accuracy"])
 
 
-def errors(rows: pd.DataFrame) -> dict[str, float]:
-    """MAE, RMSE and R² of `left_out` predictions: how far they are off."""
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """How far predictions are off: mean absolute, root mean square, identity R²."""
+
+    mae: float
+    rmse: float
+    r2: float
+
+
+def errors(rows: pd.DataFrame) -> Errors:
+    """Of `left_out` predictions."""
     residual = (rows["test_accuracy"] - rows["predicted"]).to_numpy()
-    return {
-        "mae": float(np.abs(residual).mean()),
-        "rmse": float(np.sqrt((residual**2).mean())),
-        "r2": fits.identity_r2(rows["predicted"].to_numpy(), rows["test_accuracy"].to_numpy()),
-    }
+    return Errors(
+        mae=float(np.abs(residual).mean()),
+        rmse=float(np.sqrt((residual**2).mean())),
+        r2=fits.identity_r2(rows["predicted"].to_numpy(), rows["test_accuracy"].to_numpy()),
+    )
 
 
 def errors_by_run(rows: pd.DataFrame) -> pd.DataFrame:
     """`errors` of each left-out run: run, log_log_threshold, mae, rmse, r2."""
     return pd.DataFrame(
         [
-            {"run": run, "log_log_threshold": own["log_log_threshold"].iloc[0], **errors(own)}
+            {
+                "run": run,
+                "log_log_threshold": own["log_log_threshold"].iloc[0],
+                **asdict(errors(own)),
+            }
             for run, own in rows.groupby("run", sort=False)
         ]
     )
@@ -172,31 +204,24 @@ def calibrate(task: str, runs: Sequence[RunScores], estimator: Estimator = "plai
     Raises:
         DataError: no threshold can be fitted to them.
     """
-    runs = [run for run in runs if run.test_accuracy.shape[1]]
+    runs = [run for run in runs if run.tested]
     of_runs = curves.threshold_steps(runs, estimator)
     fit = curves.best_step(of_runs)
     lines = [curves.curve(run, fit.log_log_threshold, estimator) for run in runs]
     points = curves.points(lines).dropna(subset=["premem"])
-    residual_sd = difference_sd = None
-    if len(runs) > 1:
-        try:
-            rows = left_out(runs, [run.run for run in runs], estimator)
-        except DataError:  # the others alone would not do: no residual is known
-            rows = None
-        if rows is not None:
-            residual_sd, difference_sd = _spreads(rows)
+    rows = left_out(runs, [run.run for run in runs], of_runs, estimator)
     return Calibration(
         task=task,
         estimator=estimator,
         log_log_threshold=fit.log_log_threshold,
         plateau=(_or_none(fit.plateau[0]), _or_none(fit.plateau[1])),
         identity_r2=fit.r2,
-        residual_sd=residual_sd,
-        difference_sd=difference_sd,
+        residual_sd=None if rows is None else _residual_sd(rows),
+        difference_sd=None if rows is None else _difference_sd(runs, rows, estimator),
         premem_range=(float(points["premem"].min()), float(points["premem"].max())),
         runs=tuple(run.run for run in runs),
         checkpoints=len(points),
-        warnings=tuple(caveats(lines, fit)),
+        warnings=(*caveats(lines, fit), *([NO_INTERVAL] if rows is None else [])),
     )
 
 
@@ -233,6 +258,29 @@ def predict(run: RunScores, calibration: Calibration) -> pd.DataFrame:
     )
 
 
+def notes(task: str, rows: pd.DataFrame, calibration: Calibration) -> list[str]:
+    """Why a prediction should not be trusted, where it should not, in sentences.
+
+    Args:
+        task: of the run.
+        rows: `predict`.
+    """
+    found = list(calibration.warnings)
+    if calibration.task != task:
+        found.append(
+            f"The calibration is of the task '{calibration.task}', the run of '{task}': thresholds "
+            "carry over between tasks at best roughly."
+        )
+    if rows["run"].isin(calibration.runs).any():
+        found.append(
+            "The calibration learned from a run of this name: if it is this one, the interval is "
+            "too narrow."
+        )
+    if rows["extrapolated"].any():
+        found.append("Some checkpoints lie outside the accuracies that the calibration has seen.")
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """The checkpoint to ship: the one with the highest prediction.
@@ -254,7 +302,7 @@ class Choice:
             return f"{ship}; no other checkpoint is known."
         second = f"step {self.next_step} ({100 * self.next_predicted:.1f} %)"
         if self.confidence is None:
-            return f"{ship}; one run cannot tell how sure it is to beat the next, {second}."
+            return f"{ship}; nothing tells how sure it is to beat the next, {second}."
         return f"{ship}; it beats the next, {second}, with probability {self.confidence:.2f}."
 
 
@@ -277,10 +325,11 @@ def choose(run: RunScores, calibration: Calibration) -> Choice | None:
     second, confidence = rest[0], None
     if calibration.difference_sd is not None:
         difference = premem[best] - premem[second]
-        sampling = difference.std(ddof=1) / np.sqrt(difference.size)
-        noise = np.hypot(sampling, calibration.difference_sd)
-        distance = (means[best] - means[second]) / noise if noise else 0.0
-        confidence = float(stats.t.cdf(distance, len(calibration.runs) - 1))
+        noise = np.hypot(_standard_error(difference), calibration.difference_sd)
+        lead = means[best] - means[second]
+        distance = lead / noise if noise else np.inf * lead if lead else 0.0
+        known = float(stats.t.cdf(distance, len(calibration.runs) - 1))
+        confidence = known if np.isfinite(known) else None
     return Choice(
         int(run.steps[best]),
         float(means[best]),
@@ -290,18 +339,31 @@ def choose(run: RunScores, calibration: Calibration) -> Choice | None:
     )
 
 
-def _spreads(rows: pd.DataFrame) -> tuple[float, float]:
-    """Standard deviations of left-out residuals, and of their differences within a run."""
-    residual = (rows["test_accuracy"] - rows["predicted"]).to_numpy()
-    noise = (rows["predicted_se"] ** 2 + rows["test_se"] ** 2).to_numpy()
-    pairs = [
-        (a - b) ** 2
-        for _, own in pd.Series(residual).groupby(rows["run"].to_numpy())
-        for i, a in enumerate(own)
-        for b in own.iloc[:i]
-    ]
-    beyond = float(np.sqrt(max(0.0, (residual**2 - noise).mean())))
-    return beyond, float(np.sqrt(np.mean(pairs))) if pairs else beyond
+def _residual_sd(rows: pd.DataFrame) -> float:
+    squares = (rows["test_accuracy"] - rows["predicted"]) ** 2
+    return float(np.sqrt(max(0.0, (squares - rows["predicted_se"] ** 2).mean())))
+
+
+def _difference_sd(
+    runs: Sequence[RunScores], rows: pd.DataFrame, estimator: Estimator
+) -> float | None:
+    """Two checkpoints answer the same questions: their difference has the noise of differences."""
+    squares = []
+    for run in runs:
+        own = rows[rows["run"] == run.run].set_index("step")
+        premem = estimators.premem(
+            estimator, run.counts, run.nll, float(own["log_log_threshold"].iloc[0])
+        )
+        residual = own["test_accuracy"] - own["predicted"]
+        at = dict(zip(run.steps.tolist(), range(len(run.steps)), strict=True))
+        for a, b in combinations(own.index, 2):
+            noise = [_standard_error(x[at[a]] - x[at[b]]) for x in (premem, run.test_accuracy)]
+            squares.append((residual[a] - residual[b]) ** 2 - np.square(noise).sum())
+    return float(np.sqrt(max(0.0, np.mean(squares)))) if squares else None
+
+
+def _standard_error(values: metrics.Floats) -> float:
+    return float(metrics.mean_interval(values)[1]) / metrics.Z90
 
 
 def _quantile(calibration: Calibration) -> float:

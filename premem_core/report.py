@@ -24,7 +24,8 @@ def report(task: str, done: Analysis) -> str:
     study, palette = done.study, figures.LIGHT
     labels = curves.labels(study.runs)
     symbols = figures.run_symbols({run.run: (run.epochs, run.trained_on) for run in study.runs})
-    parts = [f"<h1>Premem: {escape(task)}</h1>", f"<p>{escape(_summary(done))}</p>"]
+    parts = [f"<h1>Premem: {escape(task)}</h1>"]
+    parts += [f"<p>{escape(sentence)}</p>" for sentence in done.in_words()]
     if done.caveats:
         notes = "".join(f"<li>{escape(sentence)}</li>" for sentence in done.caveats)
         parts += ["<h2>What these runs cannot show</h2>", f"<ul>{notes}</ul>"]
@@ -67,28 +68,6 @@ def report(task: str, done: Analysis) -> str:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f"<title>Premem: {escape(task)}</title><style>{STYLE}</style></head>"
         f"<body>{''.join(parts)}</body></html>"
-    )
-
-
-def _summary(done: Analysis) -> str:
-    interval = (
-        f" (90 % over resampled runs: {done.identity_ci90[0]:.3f} to {done.identity_ci90[1]:.3f})"
-        if done.identity_ci90
-        else ""
-    )
-    known = done.points.dropna(subset=["premem"])
-    left_out = ""
-    if done.study.left_out is not None:
-        off = prediction.errors(done.study.left_out)
-        left_out = (
-            f" A run predicted with the threshold of the others is off by {100 * off['mae']:.1f} "
-            "points on average."
-        )
-    return (
-        f"{len(known)} checkpoints of {known['run'].nunique()} runs; threshold t = "
-        f"{done.log_log_threshold:.3f} (log log PPL), {done.study.estimator} estimator. Identity "
-        f"R² of pre-memorization accuracy against test accuracy {done.identity_r2:.3f}{interval}."
-        f"{left_out}"
     )
 
 

@@ -21,7 +21,7 @@ from premem_core.folder_upload import folder_upload, forget_ticket, session_tick
 from premem_core.sampling_plan import PLANS, Plan
 from premem_core.scoring import ScoringSpec
 from premem_core.types import Example, Run
-from premem_core.ui import PAPER_GSM8K, calibrated_threshold, perplexity, store
+from premem_core.ui import PAPER_GSM8K, perplexity, store, task_threshold
 from premem_core.uploads import Ticket, finish, keep_file
 
 PLAN_NAMES = {"full": "All", "lazy": "As far as needed", "final": "Last checkpoint only"}
@@ -118,7 +118,7 @@ def pick_plan(task: str, left: DeltaGenerator, right: DeltaGenerator) -> tuple[P
     )
     if plan == "full":
         return plan, None
-    best = calibrated_threshold(task)
+    best = task_threshold(task)
     threshold = right.number_input(
         "Memorized below t = log log PPL",
         value=round(best, 3) if best is not None else PAPER_GSM8K,

@@ -4,7 +4,7 @@ Mean PM is a step function of the threshold that changes only at observed NLLs (
 so R² is one too, and sorting the NLLs gives all of it: the optimum, the plateau around it, and the
 same for any weighting of the runs, which is how runs are left out or resampled.
 
-Axes: P checkpoints of R runs, K breakpoints in τ = e^t, N training examples of one run.
+Axes: R runs, K breakpoints in τ = e^t, C checkpoints and N training examples of one run.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,6 @@ Objective = Literal["identity", "linear"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 PLATEAU = 0.005  # below the best R²: thresholds that fit about as well
 CANDIDATES = 1000  # thresholds that a resample chooses among
-_UNKNOWN = 3  # of the sums Σx, Σx², Σxy, and how many x are not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +76,15 @@ class Steps:
         )  # fmt: skip
 
     def r2(self, objective: Objective = "identity") -> Floats:
-        """(K + 1,): R² on every step, NaN where a PM is not known."""
+        """(K + 1,): R² on every step, NaN where it is undefined or a PM is not known."""
+        return _r2(objective, self.fixed.sum(axis=0), self._sums())
+
+    def _sums(self) -> Floats:
         sums = np.empty((len(self.at) + 1, 4))
         sums[0] = self.start.sum(axis=0)
         np.cumsum(self.change.T, axis=0, out=sums[1:])
         sums[1:] += sums[0]
-        return _r2(objective, self.fixed.sum(axis=0), sums)
+        return sums
 
     def best(self, objective: Objective = "identity") -> ThresholdFit:
         """The threshold with the highest R².
@@ -95,13 +97,13 @@ class Steps:
             raise ValueError("at least two checkpoints with different test accuracies are needed")
         if not len(self.at):
             raise ValueError("no threshold changes anything, for train accuracy is 0 everywhere")
-        r2, edges = self.r2(objective), self.edges
+        sums, edges = self._sums(), self.edges
+        r2 = _r2(objective, self.fixed.sum(axis=0), sums)
         wide = edges[1:] > edges[:-1]
-        unknown = np.isnan(r2)
-        restricted = bool((unknown & wide).any()) and objective == "identity"
-        score = np.where(wide & ~unknown, r2, -np.inf)
+        restricted = bool((wide & (sums[:, 3] >= 0.5)).any())
+        score = np.where(wide & ~np.isnan(r2), r2, -np.inf)
         best = int(np.argmax(score))
-        if np.isinf(score[best]) or (restricted and r2[best] <= 0):
+        if np.isinf(score[best]) or (restricted and objective == "identity" and r2[best] <= 0):
             raise ValueError(
                 "at every threshold that predicts anything, samples are missing that the plan "
                 "left out"
@@ -224,11 +226,10 @@ def mean_premem_steps(pieces: Floats, rank: NDArray[np.intp], k: int) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Resamples:
-    """(B,) each: both R² of resampled runs, NaN where undefined, and the threshold t in force."""
+    """(B,) each: both R² of resampled runs, NaN where undefined."""
 
     identity: Floats
     linear: Floats
-    log_log_threshold: Floats
 
 
 def resample(
@@ -236,7 +237,6 @@ def resample(
     objective: Objective = "identity",
     log_log_threshold: float | None = None,
     resamples: int = 1000,
-    seed: int = 0,
 ) -> Resamples:
     """Bootstrap over runs: they, not their checkpoints, are the independent units.
 
@@ -245,7 +245,7 @@ def resample(
         log_log_threshold: in force in every resample instead.
     """
     runs = len(of_runs.start)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     weights = rng.multinomial(runs, np.full(runs, 1 / runs), resamples).astype(np.float64)
     t = _candidates(of_runs) if log_log_threshold is None else np.array([log_log_threshold])
     sums = np.einsum("br,grs->bgs", weights, of_runs.on(t), optimize=True)
@@ -253,11 +253,11 @@ def resample(
     r2 = {name: _r2(name, fixed, sums) for name in OBJECTIVES}
     best = np.argmax(np.nan_to_num(r2[objective], nan=-np.inf), axis=1)
     rows = np.arange(resamples)
-    return Resamples(r2["identity"][rows, best], r2["linear"][rows, best], t[best])
+    return Resamples(r2["identity"][rows, best], r2["linear"][rows, best])
 
 
 def _candidates(of_runs: Steps) -> Floats:
-    """Thresholds between breakpoints, dense where breakpoints are."""
+    """Some of the breakpoints, as thresholds t: dense where breakpoints are."""
     at = of_runs.at[of_runs.at > 0]
     chosen = np.unique(at[np.linspace(0, len(at) - 1, CANDIDATES).astype(np.intp)])
     return np.log(chosen)

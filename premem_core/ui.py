@@ -28,6 +28,7 @@ WHAT_IT_IS = (
     "test set."
 )
 SLIDER = analysis.THRESHOLDS
+SLIDER_STEP = 0.01
 PICTURES = ("svg", "png")
 PNG_SCALE = 3  # sharp in print
 PAPER_GSM8K = -2.3  # the paper's threshold for GSM8K
@@ -166,8 +167,8 @@ def pick_objective() -> Objective:
         required=True,
         key="objective",
         bind="query-params",
-        help="What the best threshold is chosen by. identity: the threshold at which PM comes nearest to the test accuracy itself. "
-        "linear: at which some line through PM does.",
+        help="What the best threshold is chosen by. identity: PM comes nearest to the test "
+        "accuracy itself. linear: some line through PM does.",
     )
     return objective
 
@@ -197,16 +198,22 @@ def pick_threshold(
     t = st.session_state.get("t", start)
     if "t" not in st.session_state:  # the first run of a page opened by its URL
         with suppress(ValueError):
-            t = float(st.query_params.get("t", start))
+            asked = float(st.query_params.get("t", start))
+            t = asked if np.isfinite(asked) else start
     return st.slider(
         f"Memorized below perplexity {perplexity(t)} (slider: t = log log PPL)",
         *SLIDER,
         value=start,
-        step=0.01,
+        step=SLIDER_STEP,
         key="t",
         bind="query-params",
         width=350,
     )
+
+
+def is_best(threshold: float, fit: ThresholdFit | None) -> bool:
+    """Whether a threshold is the best one, as near as the slider comes."""
+    return fit is not None and abs(threshold - fit.log_log_threshold) < SLIDER_STEP
 
 
 def threshold_note(
@@ -260,7 +267,7 @@ def calibration(task: str, runs: Sequence[RunScores], estimator: Estimator) -> C
     return _calibration(*key(), task, tuple(run.run for run in runs), estimator)
 
 
-def calibrated_threshold(task: str) -> float | None:
+def task_threshold(task: str) -> float | None:
     """The best threshold over a task's runs, None while none can be fitted."""
     runs = run_table(*key())
     if not (runs[runs["task"] == task]["scored"] > 0).any():
@@ -295,7 +302,7 @@ def signed(value: float, digits: int = 3) -> str:
 def interval(ends: tuple[float, float] | None) -> str:
     """'90 %: 0.882 to 0.959', or why there is none."""
     if ends is None:
-        return f"no interval: fewer than {analysis.FEWEST_RUNS} runs"
+        return "no interval: few runs, or samples missing"
     return f"90 %: {signed(ends[0])} to {signed(ends[1])}"
 
 

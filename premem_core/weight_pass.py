@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from premem_core import checkpoints, gradients, weights
 from premem_core.errors import CheckpointError, DataError, UsageError
 from premem_core.store import Store
-from premem_core.types import Example, PromptTemplate
+from premem_core.types import Checkpoint, Example, PromptTemplate
 
 Measure = Literal["distance", "gradient_variance"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
@@ -49,17 +49,19 @@ def weight_pass(
             try:
                 [checkpoint] = checkpoints.read_run(store.path / path, check=False).checkpoints
                 if measure == "distance":
-                    value = weights.distance(checkpoint, base)
-                    settings = f"from {base.resolve().name}" if base else "of the adapter"
+                    value, settings = weights.distance(checkpoint, base), _origin(checkpoint, base)
                 else:
                     value = gradients.gradient_variance(checkpoint, examples, template)
-                    size = gradients.batch_size(len(examples))
-                    settings = f"{gradients.BATCHES} mini-batches of {size}"
+                    settings = gradients.settings(checkpoint, len(examples))
             except (CheckpointError, DataError, MemoryError) as error:
                 failed[step] = str(error)
                 continue
             store.add_baseline(run, step, measure, value, settings)
     return failed
+
+
+def _origin(checkpoint: Checkpoint, base: Path | None) -> str:
+    return f"from {base.resolve().name}" if base and not checkpoint.adapter_base else "of ΔW"
 
 
 def scored_folders(store: Store, run: str) -> dict[int, str]:

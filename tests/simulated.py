@@ -7,13 +7,18 @@ from premem_core.estimators import SampleCounts
 
 T = -2.3  # examples are copied from a perplexity of e^(e^T) down
 OFF = 0.02  # standard deviation of a run's test accuracy around its pre-memorization accuracy
+SHARED = 0.7  # how often a test answer hangs on the question's hardness, and not on luck
 CHECKPOINTS, TRAIN, TEST, SAMPLES = 5, 300, 400, 5
 
 
 def run(
-    name: str, rng: np.random.Generator, samples: int = SAMPLES
+    name: str, rng: np.random.Generator, hardness: np.ndarray, samples: int = SAMPLES
 ) -> tuple[RunScores, np.ndarray]:
-    """A run and the true test accuracies of its checkpoints, (C,)."""
+    """A run and the true test accuracies of its checkpoints, (C,).
+
+    Args:
+        hardness: (TEST,) of the test questions, the same for all runs of a study.
+    """
     speed, skill = rng.uniform(0.4, 1.6), rng.uniform(0.25, 0.6)
     progress = np.linspace(0.3, 1, CHECKPOINTS)[:, None]
     ability = np.clip(rng.normal(skill, 0.25, TRAIN) * progress, 0, 1)
@@ -24,7 +29,9 @@ def run(
     right = np.where(copied, 1.0, ability)
     correct = rng.binomial(samples, right)
     truth = np.clip(premem.mean(axis=1) + rng.normal(0, OFF), 0, 1)
-    tests = rng.binomial(1, truth[:, None], (CHECKPOINTS, TEST)).astype(np.float64)
+    by_hardness = rng.random((CHECKPOINTS, TEST)) < SHARED
+    luck = rng.random((CHECKPOINTS, TEST))
+    tests = (np.where(by_hardness, hardness, luck) < truth[:, None]).astype(np.float64)
     return RunScores(
         run=name,
         learning_rate=speed,
@@ -43,5 +50,6 @@ def run(
 def study(runs: int, seed: int, samples: int = SAMPLES) -> tuple[list[RunScores], list[np.ndarray]]:
     """Several runs of one task, and their true test accuracies."""
     rng = np.random.default_rng(seed)
-    made = [run(f"run {i}", rng, samples) for i in range(runs)]
+    hardness = rng.random(TEST)
+    made = [run(f"run {i}", rng, hardness, samples) for i in range(runs)]
     return [scores for scores, _ in made], [truth for _, truth in made]

@@ -37,8 +37,8 @@ def plain_variance(model, tokenizer, batches) -> float:
     return float(torch.stack(flat).var(dim=0).mean())
 
 
-def drawn(batches: int, batch_size: int, seed: int):
-    order = np.random.default_rng(seed).permutation(len(EXAMPLES))
+def drawn(batches: int, batch_size: int):
+    order = np.random.default_rng(0).permutation(len(EXAMPLES))
     return [[EXAMPLES[i] for i in order[b * batch_size :][:batch_size]] for b in range(batches)]
 
 
@@ -47,8 +47,8 @@ def test_variance_is_that_of_whole_gradients_whatever_the_micro_batch(base, toke
     monkeypatch.setattr(gradients, "TOKENS", tokens)
     model = AutoModelForCausalLM.from_pretrained(base.path)
     tokenizer = causal_lm.load_tokenizer(base.path)
-    expected = plain_variance(model, tokenizer, drawn(3, 7, seed=5))
-    found = gradient_variance(base, EXAMPLES, TEMPLATE, batches=3, seed=5)
+    expected = plain_variance(model, tokenizer, drawn(3, 7))
+    found = gradient_variance(base, EXAMPLES, TEMPLATE, batches=3)
     assert found == pytest.approx(expected, rel=1e-4)
 
 
@@ -58,13 +58,8 @@ def test_of_an_adapter_only_its_own_weights_count(base, tmp_path):
         AutoModelForCausalLM.from_pretrained(base.path), adapter.path, is_trainable=True
     )
     tokenizer = causal_lm.load_tokenizer(base.path)
-    expected = plain_variance(model, tokenizer, drawn(5, 4, seed=0))
+    expected = plain_variance(model, tokenizer, drawn(5, 4))
     assert gradient_variance(adapter, EXAMPLES, TEMPLATE) == pytest.approx(expected, rel=1e-4)
-
-
-def test_the_draw_is_its_seeds(base):
-    first, again, other = (gradient_variance(base, EXAMPLES, TEMPLATE, seed=s) for s in (1, 1, 2))
-    assert first == again != other
 
 
 def test_too_few_examples_and_too_little_memory_are_said(base, monkeypatch, tmp_path):

@@ -55,7 +55,7 @@ MAY_ALSO_USE = {
         "scoring",
     },
     "curves.py": {"jobs_panel"},
-    "fits.py": {"analysis", "baselines", "prediction", "report"},
+    "fits.py": {"analysis", "baselines", "prediction", "report", "thresholds"},
     "grades.py": {"regrading"},
     "compare.py": {"comparison"},
 }

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from drawn import runs
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from premem_core import fits, metrics, thresholds
@@ -32,15 +32,12 @@ def test_no_threshold_beats_the_exact_optimum(several):
     nlls = [np.array(r[1]) for r in several]
     tests = [np.array(r[2]) for r in several]
     y = np.concatenate(tests)
-    if len(y) < 2 or np.ptp(y) < 1e-3:
-        return
-
-    if not any((a > 0).any() for a in accuracies):
-        return
+    assume(len(y) >= 2 and np.ptp(y) >= 1e-3)
+    assume(any((a > 0).any() for a in accuracies))
 
     def r2(threshold):
         x = np.concatenate(
-            [metrics.premem_accuracy(a, n, threshold)[:].mean(axis=1)
+            [metrics.premem_accuracy(a, n, threshold).mean(axis=1)
              for a, n in zip(accuracies, nlls, strict=True)]
         )  # fmt: skip
         return fits.identity_r2(x, y)
@@ -107,8 +104,8 @@ def test_resampling_runs_gives_what_repeating_their_points_gives():
         [nll for _, nll, _ in several],
         [tests for _, _, tests in several],
     )
-    done = thresholds.resample(steps, log_log_threshold=-1.0, resamples=20, seed=9)
-    weights = np.random.default_rng(9).multinomial(4, np.full(4, 0.25), 20)
+    done = thresholds.resample(steps, log_log_threshold=-1.0, resamples=20)
+    weights = np.random.default_rng(0).multinomial(4, np.full(4, 0.25), 20)
     for weight, identity, linear in zip(weights, done.identity, done.linear, strict=True):
         chosen = [several[i] for i in np.repeat(np.arange(4), weight)]
         x, y = (np.concatenate(parts) for parts in zip(

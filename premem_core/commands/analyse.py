@@ -18,6 +18,7 @@ from premem_core.commands.options import (
     print_json,
     say,
     task_of,
+    write_text,
 )
 from premem_core.curves import RunScores
 from premem_core.errors import UsageError
@@ -31,7 +32,7 @@ def fit(
     task: Annotated[str, typer.Option(help="The task whose runs are fitted together.")],
     store: StoreOption = Path("store"),
     log_log_threshold: Annotated[
-        float | None, typer.Option(help="t = log log PPL; default: the optimum of identity R².")
+        float | None, typer.Option(help="t = log log PPL; default: the optimum by --objective.")
     ] = None,
     estimator: EstimatorOption = "plain",
     objective: Annotated[
@@ -43,7 +44,10 @@ def fit(
     ] = None,
     save_calibration: Annotated[
         Path | None,
-        typer.Option(help="Write what these runs teach to this calibration.json, for 'predict'."),
+        typer.Option(
+            help="Write what these runs teach, at their optimum of identity R², to this "
+            "calibration.json, for 'predict'."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -133,20 +137,21 @@ def print_fit(
     report: Path | None = None,
 ) -> None:
     """R² of PM against test accuracy over a task's checkpoints, and the points behind it."""
+    if log_log_threshold is not None and not math.isfinite(log_log_threshold):
+        raise UsageError(f"the threshold t = log log PPL is a number, not {log_log_threshold}")
     runs = curves.read_task(store, task)
     others = analysis.read_baselines(store, runs)
     study = analysis.study(runs, others, estimator, objective)
     done = analysis.analyse(study, log_log_threshold)
     if save_calibration:
         calibration = prediction.calibrate(task, runs, estimator)
-        save_calibration.write_text(calibration.to_json())
+        write_text(save_calibration, calibration.to_json())
         say(f"calibration written to {save_calibration}")
     if report:
         from premem_core import report as html
 
-        report.write_text(html.report(task, done))
+        write_text(report, html.report(task, done))
         say(f"report written to {report}")
-    source = f"optimum of {objective} R²" if log_log_threshold is None else "given"
     known = done.points.dropna(subset=["premem"])
     n_runs, n_checkpoints = known["run"].nunique(), len(known)
     y, train = (done.points[name].to_numpy() for name in ("test_accuracy", "train_accuracy"))
@@ -155,7 +160,7 @@ def print_fit(
             {
                 "task": task,
                 "log_log_threshold": done.log_log_threshold,
-                "threshold_source": source,
+                "threshold_source": f"optimum of {objective} R²" if done.fitted else "given",
                 "threshold_plateau": list(study.fit.plateau) if study.fit else None,
                 "estimator": estimator,
                 "identity_r2": done.identity_r2,
@@ -181,33 +186,17 @@ def print_fit(
         .round(3)
         .to_string(index=False, na_rep="–")
     )
-    typer.echo(
-        f"threshold t = {done.log_log_threshold:.3f} ({source}); {estimator} estimator; "
-        f"{n_checkpoints} checkpoints of {n_runs} runs\n"
-        f"identity R² of PM {done.identity_r2:.3f}{_interval(done.identity_ci90)}, linear R² "
-        f"{done.linear_r2:.3f}{_interval(done.linear_ci90)}; "
-        f"linear R² of plain train accuracy {fits.linear_r2(train, y):.3f}"
-    )
-    for what, rows in (("run", study.left_out), ("learning rate", study.rate_left_out)):
-        if rows is not None:
-            errors = prediction.errors(rows)
-            typer.echo(
-                f"one {what} left out, predicted with the threshold of the others: "
-                f"MAE {errors['mae']:.3f}, RMSE {errors['rmse']:.3f}, R² {errors['r2']:.3f}"
-            )
+    for sentence in done.in_words():
+        typer.echo(sentence)
     for sentence in done.caveats:
         typer.echo(f"note: {sentence}")
-
-
-def _interval(ends: tuple[float, float] | None) -> str:
-    return f" (90 % over resampled runs: {ends[0]:.3f} to {ends[1]:.3f})" if ends else ""
 
 
 def _left_out(rows: pd.DataFrame | None) -> dict[str, object] | None:
     if rows is None:
         return None
     by_run = prediction.errors_by_run(rows).to_dict("records")
-    return {**prediction.errors(rows), "runs": by_run}
+    return {**asdict(prediction.errors(rows)), "runs": by_run}
 
 
 def predict(
@@ -216,10 +205,13 @@ def predict(
     calibration: Annotated[
         Path | None,
         typer.Option(
-            help="A calibration.json; default: from the other runs of its task in this store."
+            help="A calibration.json, with its own estimator; default: from the other runs of its "
+            "task in this store."
         ),
     ] = None,
-    estimator: EstimatorOption = "plain",
+    estimator: Annotated[
+        Estimator | None, typer.Option(help="Default: plain, or the calibration's.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """The test accuracy to expect of a run's checkpoints, and which one to ship.
@@ -234,8 +226,14 @@ def predict(
         raise UsageError(f"the run '{run}' has no scored checkpoint yet; score it first")
     if calibration:
         learned = prediction.Calibration.read(calibration)
+        if estimator not in (None, learned.estimator):
+            raise UsageError(
+                f"{calibration} was made with the {learned.estimator} estimator, and {estimator} "
+                "is asked for; leave --estimator out, or calibrate again"
+            )
     else:
-        learned = prediction.calibrate(task, [r for r in runs if r.run != run], estimator)
+        others = [each for each in runs if each.run != run]
+        learned = prediction.calibrate(task, others, estimator or "plain")
     rows = prediction.predict(own, learned)
     choice = prediction.choose(own, learned)
     if as_json:
@@ -247,7 +245,7 @@ def predict(
                 "calibration_runs": list(learned.runs),
                 "checkpoints": rows.drop(columns="run").to_dict("records"),
                 "ship": asdict(choice) if choice else None,
-                "warnings": list(learned.warnings),
+                "warnings": prediction.notes(task, rows, learned),
             }
         )
         return
@@ -258,5 +256,5 @@ def predict(
     )
     if choice:
         typer.echo(choice.in_words())
-    for sentence in learned.warnings:
+    for sentence in prediction.notes(task, rows, learned):
         typer.echo(f"note: {sentence}")

@@ -43,6 +43,18 @@ def task_of(store: Store, run: str) -> str:
     return str(tasks[run])
 
 
+def write_text(file: Path, text: str) -> None:
+    """Write a result to a file.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {file}: {error.strerror}; give another path") from error
+
+
 def say(line: str) -> None:
     """To stderr: stdout is for results."""
     typer.echo(line, err=True)

@@ -138,7 +138,7 @@ def score(
     )
     task = task or train.resolve().parent.name
     if plan != "full" and log_log_threshold is None:
-        log_log_threshold = _calibrated_threshold(store, task)
+        log_log_threshold = _task_threshold(store, task)
     spec = ScoringSpec(
         run=run or run_dir.resolve().name,
         grader=grader or datasets.likely_grader(fields),
@@ -301,8 +301,8 @@ def _run_job(store: Store, run: str) -> None:
     raise typer.Exit(0 if end.state == "done" else 1)
 
 
-def _calibrated_threshold(store: Path, task: str) -> float | None:
-    """The optimum over the task's runs that are scored in full; None where there is none."""
+def _task_threshold(store: Path, task: str) -> float | None:
+    """The optimum over the task's runs that are scored; None where there is none."""
     try:
         fit = curves.best_threshold(curves.read_task(existing_store(store), task))
     except PrememError:
