@@ -139,12 +139,12 @@ def premem_steps(estimator: Estimator, counts: SampleCounts, nll: Floats, last: 
     if estimator == "jackknife":
         return _jackknife_steps(counts, _reached_at_last(counts, nll)[last], order)
     ends = []
-    for accuracy in counts.bounds:
+    for accuracy in counts.bounds if counts.partial.any() else [counts.accuracy]:
         ordered = np.take_along_axis(accuracy, order, 0)
         best = np.flip(np.maximum.accumulate(np.flip(ordered, 0), 0), 0)
         none = np.zeros((1, accuracy.shape[1]))
         ends.append(np.vstack([np.minimum(best, accuracy[last]), none]))
-    return _known(*ends)
+    return _known(ends[0], ends[-1])
 
 
 def _jackknife_steps(
