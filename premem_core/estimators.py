@@ -72,7 +72,7 @@ class SampleCounts:
     @property
     def accuracy(self) -> Floats:
         """(C, N): A_c(i), NaN where the pair is partial."""
-        return np.where(self.partial, np.nan, self.bounds[0])
+        return np.where(self.partial, np.nan, self.correct / np.maximum(self.wanted, 1))
 
 
 def check(estimator: Estimator, counts: SampleCounts) -> None:

@@ -154,14 +154,15 @@ def steps(
     ats, changes = [np.empty(0)], [np.empty((4, 0))]
     for run, (of_run, nll, tests) in enumerate(zip(counts, nlls, test_accuracies, strict=True)):
         at, rank = breakpoints(nll)
-        sums = np.zeros((4, len(at) + 1))
-        for c in np.flatnonzero(~np.isnan(tests)):
-            pieces = premem_steps(estimator, of_run, nll, int(c))
-            x = mean_premem_steps(pieces, rank[: c + 1], len(at))
-            unknown, y = np.isnan(x), float(tests[c])
-            x = np.where(unknown, 0.0, x)
-            sums += x, x * x, x * y, unknown
-            fixed[run] += 1, y, y * y
+        tested = np.flatnonzero(~np.isnan(tests))
+        x, y = np.zeros((len(tested), len(at) + 1)), tests[tested]
+        for row, c in enumerate(tested.tolist()):
+            pieces = premem_steps(estimator, of_run, nll, c)
+            x[row] = mean_premem_steps(pieces, rank[: c + 1], len(at))
+        unknown = np.isnan(x)
+        x[unknown] = 0.0
+        sums = np.stack([x.sum(axis=0), np.einsum("ck,ck->k", x, x), y @ x, unknown.sum(axis=0)])
+        fixed[run] = len(y), y.sum(), y @ y
         start[run] = sums[:, 0]
         change = np.diff(sums)
         moves = change.any(axis=0)
