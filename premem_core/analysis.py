@@ -14,7 +14,7 @@ from premem_core.errors import DataError
 from premem_core.estimators import Estimator
 from premem_core.metrics import Floats
 from premem_core.store import Store
-from premem_core.thresholds import Objective, Steps, ThresholdFit
+from premem_core.thresholds import Objective, Resamples, Steps, ThresholdFit
 from premem_core.weight_pass import MEASURES
 
 THRESHOLDS = (-5.0, 0.5)  # t = log log PPL, that are shown; PPL 1.007 to 5.2
@@ -33,6 +33,8 @@ class Study:
         runs: those with a test set.
         left_out: each run predicted with the others' threshold (`prediction.left_out`);
             `rate_left_out` with that of the runs of other learning rates. None where impossible.
+        refitted: R² over resampled runs, each with its own best threshold; None with fewer than
+            FEWEST_RUNS runs, or no fit.
     """
 
     runs: tuple[RunScores, ...]
@@ -43,6 +45,7 @@ class Study:
     fit: ThresholdFit | None
     left_out: pd.DataFrame | None
     rate_left_out: pd.DataFrame | None
+    refitted: Resamples | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,9 @@ def study(
         fit=fit,
         left_out=prediction.left_out(runs, names, of_runs, estimator, objective),
         rate_left_out=prediction.left_out(runs, rates, of_runs, estimator, objective),
+        refitted=thresholds.resample(of_runs, objective)
+        if fit and len(runs) >= FEWEST_RUNS
+        else None,
     )
 
 
@@ -149,8 +155,11 @@ def analyse(of: Study, log_log_threshold: float | None = None, fitted: bool = Fa
     x, y = points["premem"].to_numpy(), points["test_accuracy"].to_numpy()
     again = None
     if len(of.runs) >= FEWEST_RUNS and not np.isnan(x).any():
-        given = None if fitted else log_log_threshold
-        again = thresholds.resample(of.of_runs, of.objective, given)
+        again = (
+            of.refitted
+            if fitted
+            else thresholds.resample(of.of_runs, of.objective, log_log_threshold)
+        )
     return Analysis(
         study=of,
         log_log_threshold=log_log_threshold,

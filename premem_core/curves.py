@@ -3,8 +3,9 @@
 Axes: C checkpoints in training order, N training examples, M test problems.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -276,27 +277,31 @@ def _grid(
 
 def table(curves: Sequence[Curve]) -> pd.DataFrame:
     """Every number behind the curves, one row per checkpoint."""
-    frames = [
-        pd.DataFrame(
-            {
-                "run": c.scores.run,
-                "step": c.scores.steps,
-                "epoch": c.scores.epoch,
-                "log_log_threshold": c.log_log_threshold,
-                "estimator": c.estimator,
-                "train_accuracy": c.train,
-                "masked_accuracy": c.masked,
-                "premem": c.premem,
-                "premem_half": c.premem_half,
-                "test_accuracy": c.test,
-                "test_half": c.test_half,
-                "memorized_share": c.memorized,
-                "premem_unknown_examples": c.unknown,
-            }
-        )
-        for c in curves
-    ]
-    return pd.concat(frames, ignore_index=True)
+    lengths = [len(c.scores.steps) for c in curves]
+
+    def of_runs(values: Sequence[object]) -> NDArray[Any]:
+        return np.repeat(np.array(values), lengths)
+
+    def of_checkpoints(values: Callable[[Curve], NDArray[Any]]) -> NDArray[Any]:
+        return np.concatenate([values(c) for c in curves])
+
+    return pd.DataFrame(
+        {
+            "run": of_runs([c.scores.run for c in curves]),
+            "step": of_checkpoints(lambda c: c.scores.steps),
+            "epoch": of_checkpoints(lambda c: c.scores.epoch),
+            "log_log_threshold": of_runs([c.log_log_threshold for c in curves]),
+            "estimator": of_runs([c.estimator for c in curves]),
+            "train_accuracy": of_checkpoints(lambda c: c.train),
+            "masked_accuracy": of_checkpoints(lambda c: c.masked),
+            "premem": of_checkpoints(lambda c: c.premem),
+            "premem_half": of_checkpoints(lambda c: c.premem_half),
+            "test_accuracy": of_checkpoints(lambda c: c.test),
+            "test_half": of_checkpoints(lambda c: c.test_half),
+            "memorized_share": of_checkpoints(lambda c: c.memorized),
+            "premem_unknown_examples": of_checkpoints(lambda c: c.unknown),
+        }
+    )
 
 
 def overview(curves: Sequence[Curve], runs: pd.DataFrame) -> pd.DataFrame:

@@ -70,6 +70,11 @@ class SampleCounts:
         return self.correct / k, (self.correct + missing) / k
 
     @property
+    def ends(self) -> tuple[Floats, ...]:
+        """`bounds`, or `accuracy` alone where no sample is missing."""
+        return self.bounds if self.partial.any() else (self.accuracy,)
+
+    @property
     def accuracy(self) -> Floats:
         """(C, N): A_c(i), NaN where the pair is partial."""
         return np.where(self.partial, np.nan, self.correct / np.maximum(self.wanted, 1))
@@ -120,7 +125,8 @@ def premem(
             )
             best = best.with_pair(counts, c, ~masked[c])
         return result
-    return _known(*(premem_accuracy(bound, nll, log_log_threshold) for bound in counts.bounds))
+    ends = [premem_accuracy(end, nll, log_log_threshold) for end in counts.ends]
+    return _known(ends[0], ends[-1])
 
 
 def premem_steps(estimator: Estimator, counts: SampleCounts, nll: Floats, last: int) -> Floats:
@@ -139,7 +145,7 @@ def premem_steps(estimator: Estimator, counts: SampleCounts, nll: Floats, last: 
     if estimator == "jackknife":
         return _jackknife_steps(counts, _reached_at_last(counts, nll)[last], order)
     ends = []
-    for accuracy in counts.bounds if counts.partial.any() else [counts.accuracy]:
+    for accuracy in counts.ends:
         ordered = np.take_along_axis(accuracy, order, 0)
         best = np.flip(np.maximum.accumulate(np.flip(ordered, 0), 0), 0)
         none = np.zeros((1, accuracy.shape[1]))

@@ -10,6 +10,7 @@ inbox, and whoever next writes commits what waits there, exactly once.
 """
 
 import fcntl
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -76,6 +77,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _add_baseline_settings,
 )
 
+COARSEST_CLOCK = 2.0  # seconds between two times of a file, on the worst of file systems
 EXAMPLE_COLUMNS = ("example", "id", "question", "solution", "answer", "metadata")
 SCORE_COLUMNS = (
     "run",
@@ -165,6 +167,8 @@ class Store:
         if schema < len(MIGRATIONS):
             with self.writing():
                 pass
+        self._stamp: list[tuple[int, int]] = []  # of the files when `_version` was read
+        self._version = 0
 
     def _schema(self) -> int:
         with self.reading() as connection:
@@ -219,9 +223,22 @@ class Store:
             ) from error
 
     def version(self) -> int:
-        """A counter that each commit raises: the key of every cache."""
-        with self.reading() as connection:
-            return _meta(connection, "version")
+        """A counter that each commit raises: the key of every cache.
+
+        Opening the database takes 20 ms, so it is read again only where its files have changed, or
+        did so too lately for their times to tell.
+        """
+        stamp = []
+        for file in (self.database, self.database.with_name(f"{self.database.name}.wal")):
+            with suppress(FileNotFoundError):
+                stat = file.stat()
+                stamp.append((stat.st_mtime_ns, stat.st_size))
+        changed = max(stamp, default=(0, 0))[0] / 1e9
+        if stamp != self._stamp or time.time() - changed < COARSEST_CLOCK:
+            with self.reading() as connection:
+                self._version = _meta(connection, "version")
+            self._stamp = stamp
+        return self._version
 
     def relative(self, path: Path) -> str:
         """`path` as the store writes it down: relative when inside it, so that it can move."""
