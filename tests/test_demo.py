@@ -6,12 +6,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from premem_core import checkpoints, curves, datasets, demo, estimators, fits, jobs
+from premem_core import (
+    analysis,
+    checkpoints,
+    curves,
+    datasets,
+    demo,
+    estimators,
+    fits,
+    gradients,
+    jobs,
+)
 from premem_core.errors import StoreError
 from premem_core.grading import make_grader
 from premem_core.scoring import ScoringSpec
 from premem_core.store import Store
-from premem_core.types import Grade
+from premem_core.types import Grade, PromptTemplate
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +75,19 @@ def test_the_shipped_run_can_be_scored_from_its_folder():
     assert run.learning_rate == pytest.approx(setting.learning_rate)
     train = datasets.read_examples(demo.SHIPPED / f"train_{setting.problems}.jsonl")
     assert [e.id for e in train.examples] == [e.id for e in demo.problems()[0][: setting.problems]]
+
+
+def test_the_shipped_study_has_every_predictor_computed_of_its_weights(
+    store,
+):
+    runs = curves.read_task(store, demo.TASK)
+    known = analysis.read_baselines(store, runs)
+    assert not known.isna().any(axis=None)
+    setting = demo.SETTINGS[demo.SHIPPED_RUN]
+    last = checkpoints.read_run(demo.SHIPPED / "runs" / setting.name).checkpoints[-1]
+    scored = demo.problems()[0][: demo.SCORED_PROBLEMS]
+    expected = gradients.gradient_variance(last, scored, PromptTemplate())
+    assert known.loc[(setting.name, last.step), "gradient_variance"] == pytest.approx(expected)
 
 
 def test_nothing_of_the_machine_that_made_it_is_shipped():
