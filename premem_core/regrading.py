@@ -153,11 +153,15 @@ def read_graders(store: Store, run: str) -> RunGraders:
             f"the run '{run}' has no completions in {store.path} (its scores were imported, or "
             "nothing is sampled yet); only a run that was scored here can be graded again"
         )
-    grader = runs["grader"][run]
-    recorded = None if pd.isna(grader) else str(grader)
+    recorded, scored_by = (
+        None if pd.isna(runs[name][run]) else str(runs[name][run])
+        for name in ("grader", "scored_by")
+    )
     job = store.job_folder(run) / "job.json"
     if job.exists():
         original = str(json.loads(job.read_text())["grader"])
+    elif scored_by:
+        original = scored_by
     elif recorded and not store.grade_shards(run, recorded):
         original = recorded
     else:

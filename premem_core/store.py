@@ -70,11 +70,17 @@ def _add_baseline_settings(connection: Connection) -> None:
     connection.execute("ALTER TABLE baselines ADD COLUMN settings TEXT DEFAULT ''")
 
 
+def _add_scored_by(connection: Connection) -> None:
+    # Who graded a run when it was scored; `grader` says whose grades count now.
+    connection.execute("ALTER TABLE runs ADD COLUMN scored_by TEXT")
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _create_tables,
     _add_samples_and_grader,
     _create_baselines,
     _add_baseline_settings,
+    _add_scored_by,
 )
 
 COARSEST_CLOCK = 2.0  # seconds between two times of a file, on the worst of file systems
@@ -100,6 +106,7 @@ RUN_COLUMNS = (
     "batch_size",
     "train_examples",
     "grader",
+    "scored_by",
     "checkpoints",
     "scored",
     "failed",
@@ -657,11 +664,12 @@ def _add_examples(connection: Connection, frame: pd.DataFrame) -> list[int]:
 def _add_run(connection: Connection, record: RunRecord) -> None:
     connection.execute(
         """INSERT INTO runs (run, task, source, learning_rate, epochs, batch_size,
-            train_examples, grader) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+            train_examples, grader, scored_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT DO UPDATE SET task = excluded.task, source = excluded.source,
             learning_rate = excluded.learning_rate, epochs = excluded.epochs,
             batch_size = excluded.batch_size, train_examples = excluded.train_examples,
-            grader = coalesce(runs.grader, excluded.grader)""",
+            grader = coalesce(runs.grader, excluded.grader),
+            scored_by = coalesce(runs.scored_by, excluded.scored_by)""",
         [
             record.run,
             record.task,
@@ -670,6 +678,7 @@ def _add_run(connection: Connection, record: RunRecord) -> None:
             record.epochs,
             record.batch_size,
             record.train_examples,
+            record.grader,
             record.grader,
         ],
     )

@@ -26,8 +26,27 @@ COMPLETIONS = 5 * (500 + 300) * 5
 
 @pytest.fixture
 def store(tmp_path) -> Store:
+    return old_store(tmp_path / "store")
+
+
+def old_store(folder) -> Store:
+    """The shipped study in a store that does not say who graded it, as old ones do not."""
+    demo.install(folder)
+    store = Store(folder)
+    with store.writing() as connection:
+        connection.execute("UPDATE runs SET grader = NULL, scored_by = NULL")
+    return store
+
+
+def test_the_shipped_study_says_who_graded_it_also_after_another_did(tmp_path):
     demo.install(tmp_path / "store")
-    return Store(tmp_path / "store")
+    store = Store(tmp_path / "store")
+    before = counts(store)
+    assert regrading.regrade(store, RUN, "paper").change.disagreements > 100
+    graders = regrading.read_graders(store, RUN)
+    assert (graders.original, graders.in_force) == ("gsm8k", "paper")
+    regrading.regrade(store, RUN, "gsm8k")
+    pd.testing.assert_frame_equal(counts(store), before)
 
 
 def counts(store: Store) -> pd.DataFrame:
@@ -115,8 +134,7 @@ def test_a_killed_regrading_goes_on_where_it_stopped(store, tmp_path, monkeypatc
     assert (seen[0], seen[-1]) == ((0, left), (left, left))
     assert not list(store.grades_folder(RUN, "paper").glob("*.tmp"))
 
-    demo.install(tmp_path / "whole")
-    whole = Store(tmp_path / "whole")
+    whole = old_store(tmp_path / "whole")
     regrading.regrade(whole, RUN, "paper")
     pd.testing.assert_frame_equal(counts(store), counts(whole))
 

@@ -19,7 +19,8 @@ SCHEMA = {
     "checkpoints": "run step epoch learning_rate path state reason samples",
     "examples": "example task split id question solution answer metadata",
     "meta": "key value",
-    "runs": "run task source learning_rate epochs batch_size train_examples created grader",
+    "runs": "run task source learning_rate epochs batch_size train_examples created grader "
+    "scored_by",
     "scores": "run step split perturbation example samples correct unparsed timeout nll tokens",
     "shards": "shard run",
 }
@@ -54,7 +55,7 @@ def test_a_new_store_has_the_pinned_schema(tmp_path):
             FROM information_schema.columns WHERE table_schema = 'main' GROUP BY 1"""
         ).fetchall()
     assert dict(rows) == SCHEMA
-    assert len(MIGRATIONS) == 4
+    assert len(MIGRATIONS) == 5
 
 
 def test_a_store_of_a_newer_premem_is_refused(tmp_path):
@@ -136,6 +137,7 @@ def test_a_baseline_takes_the_place_of_the_former_one(tmp_path):
 def test_a_store_from_before_the_baselines_gets_their_table(tmp_path):
     with Store(tmp_path).writing() as connection:
         connection.execute("DROP TABLE baselines")
+        connection.execute("ALTER TABLE runs DROP COLUMN scored_by")
         connection.execute("UPDATE meta SET value = 2 WHERE key = 'schema'")
     assert Store(tmp_path).baselines("r").empty
 
@@ -143,6 +145,7 @@ def test_a_store_from_before_the_baselines_gets_their_table(tmp_path):
 def test_a_store_with_baselines_without_settings_keeps_them(tmp_path):
     with Store(tmp_path).writing() as connection:
         connection.execute("ALTER TABLE baselines DROP COLUMN settings")
+        connection.execute("ALTER TABLE runs DROP COLUMN scored_by")
         connection.execute("INSERT INTO baselines VALUES ('r', 1, 'distance', 2.0)")
         connection.execute("UPDATE meta SET value = 3 WHERE key = 'schema'")
     assert Store(tmp_path).baselines("r").to_numpy().tolist() == [["r", 1, "distance", 2.0, ""]]
