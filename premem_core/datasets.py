@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from premem_core.errors import DataError, UsageError
 from premem_core.grading.final_answer import after_hashes, boxed
+from premem_core.perturbations import with_answer
 from premem_core.types import Example
 
 _ROWS_TO_DETECT_FROM = 50
@@ -169,6 +170,43 @@ def read_examples(path: Path, fields: Fields | None = None, *, skip_bad: bool = 
         counted = f"; all {len(bad)} rows are bad, the first because {bad[0].reason}" if bad else ""
         raise DataError(f"{path} has no usable row{counted}; give a file with at least one.")
     return Dataset(path, fields, tuple(examples.values()), tuple(bad))
+
+
+def read_perturbed(path: Path, examples: Sequence[Example]) -> list[Example]:
+    """Examples as a file of perturbed queries asks them.
+
+    Args:
+        path: JSONL, CSV or Parquet with `question`, the perturbed one, and which example's it is:
+            its `id`, or its question as `original`; an `answer` where it is another.
+        examples: the examples.
+
+    Raises:
+        DataError: a row lacks one of these, or is of no example, or of one that had a row before.
+    """
+    by_id, by_question = {e.id: e for e in examples}, {e.question: e for e in examples}
+    found: dict[str, Example] = {}
+    for row in _rows(path):
+        reason, example = "", None
+        if isinstance(row, BadRow):
+            reason = row.reason
+        else:
+            values = row.values
+            of = by_question.get(str(values.get("original"))) or by_id.get(str(values.get("id")))
+            question, answer = values.get("question"), _as_name(values.get("answer"))
+            if not isinstance(question, str) or not question.strip():
+                reason = "there is no text in the field 'question'"
+            elif of is None:
+                reason = "neither its 'id' nor its 'original' is that of a training problem"
+            elif of.id in found:
+                reason = f"the problem '{of.id}' had a row before"
+            else:
+                example = replace(of, question=question)
+                found[of.id] = with_answer(example, answer) if answer else example
+        if reason:
+            raise DataError(f"{path}, {_unit(path)} {row.line}: {reason}; correct the file.")
+    if not found:
+        raise DataError(f"{path} has no row; give a file with at least one.")
+    return list(found.values())
 
 
 def draw(examples: Sequence[Example], n: int | None, seed: int) -> tuple[Example, ...]:

@@ -1,7 +1,7 @@
 """What a job was asked to measure: its `job.json` and `queries.parquet`, and what may change."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -21,8 +21,11 @@ from premem_core.store import Store
 from premem_core.types import Example, PromptTemplate, Run, Sampling
 
 
-def check_spec(spec: ScoringSpec) -> None:
+def check_spec(spec: ScoringSpec, own: Collection[str] = ()) -> None:
     """Refuse a specification that cannot work, before anything is read or made.
+
+    Args:
+        own: names of the user's own perturbations.
 
     Raises:
         UsageError: the grader, the backend or a perturbation is unknown, or the plan needs a
@@ -36,7 +39,7 @@ def check_spec(spec: ScoringSpec) -> None:
         )
     make_grader(spec.grader).close()
     for perturbation in spec.perturbations:
-        perturbations.check(perturbation)
+        perturbations.check(perturbation, own)
     if spec.plan not in PLANS:
         raise UsageError(f"plan '{spec.plan}' is unknown; choose one of: {', '.join(PLANS)}")
     if spec.plan != "full" and spec.log_log_threshold is None:
@@ -122,7 +125,7 @@ def check_more(
         given = {(e.id, e.question, e.solution, e.answer) for e in examples}
         for query in read_queries(folder / "queries.parquet"):
             e = query.example
-            if (e.id, e.question, e.solution, e.answer) not in given:
+            if not query.perturbation and (e.id, e.question, e.solution, e.answer) not in given:
                 problems.append(f"the {query.split} problem '{e.id}' is missing or has changed")
                 break
     may_grow = {
@@ -169,28 +172,30 @@ def read_spec(job: dict[str, Any]) -> ScoringSpec:
     )
 
 
-def write_queries(
-    file: Path, numbers: Sequence[int], splits: Sequence[str], examples: Sequence[Example]
-) -> None:
-    """Keep the examples under the numbers that the store gave them."""
+def write_queries(file: Path, queries: Sequence[Query]) -> None:
+    """Keep the queries; the file is there whole or not at all."""
     columns = {
-        "number": list(numbers),
-        "split": list(splits),
-        "id": [e.id for e in examples],
-        "question": [e.question for e in examples],
-        "solution": [e.solution for e in examples],
-        "answer": [e.answer for e in examples],
+        "number": [q.number for q in queries],
+        "split": [q.split for q in queries],
+        "perturbation": [q.perturbation for q in queries],
+        "id": [q.example.id for q in queries],
+        "question": [q.example.question for q in queries],
+        "solution": [q.example.solution for q in queries],
+        "answer": [q.example.answer for q in queries],
     }
-    pq.write_table(pa.table(columns), file)
+    part = file.with_suffix(".tmp")
+    pq.write_table(pa.table(columns), part)
+    part.replace(file)
 
 
 def read_queries(file: Path) -> list[Query]:
-    """The examples that `write_queries` kept."""
+    """The queries that `write_queries` kept."""
     return [
         Query(
             row["number"],
             row["split"],
             Example(row["id"], row["question"], row["solution"], row["answer"]),
+            row.get("perturbation", ""),
         )
         for row in pq.read_table(file).to_pylist()
     ]

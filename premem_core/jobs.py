@@ -20,14 +20,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any, Literal
 from urllib.parse import unquote
 
-from premem_core import checkpoints, job_record, processes
+from premem_core import checkpoints, job_record, perturbations, processes
 from premem_core.backends import Resources
 from premem_core.dispatcher import Dispatcher
 from premem_core.errors import CheckpointError, JobError, PrememError, StoreError
@@ -84,6 +84,7 @@ def create(
     resume: bool = False,
     extend: bool = False,
     execution: Execution = Execution(),
+    own: Mapping[str, Sequence[Example]] = MappingProxyType({}),
 ) -> Path:
     """Register a job, or find the one to resume or to extend; its folder.
 
@@ -93,6 +94,8 @@ def create(
         resume: the job is there already, with this specification.
         extend: the job is there already, and asks for no more than this: more samples, more
             checkpoints, problems or perturbations, another plan. What is scored stays.
+        own: the training problems under perturbations of the user's own, by their name; a problem
+            that one does not apply to is not in it.
 
     Raises:
         JobError: the name is taken, or `resume` asks for something else than the job's own
@@ -100,7 +103,7 @@ def create(
         StoreError: an example is known with another text.
         CheckpointError: the base model, where its weights are wanted, is none.
     """
-    job_record.check_spec(spec)
+    job_record.check_spec(spec, own)
     _check_base(execution, run)
     folder = store.job_folder(spec.run)
     wanted = job_record.describe(store, spec, run, task, train, test)
@@ -138,9 +141,13 @@ def create(
         grader=spec.grader,
     )
     numbers = store.add_run(record, run.checkpoints, train, test)
-    splits = ["train"] * len(train) + ["test"] * len(test)
+    queries = [
+        *(Query(n, "train", e) for n, e in zip(numbers, train, strict=False)),
+        *(Query(n, "test", e) for n, e in zip(numbers[len(train) :], test, strict=True)),
+    ]
     folder.mkdir(parents=True, exist_ok=True)
-    job_record.write_queries(folder / "queries.parquet", numbers, splits, [*train, *test])
+    queries += _perturbed(store, task, spec, queries, own)
+    job_record.write_queries(folder / "queries.parquet", queries)
     write_json(folder / "execution.json", asdict(execution))
     if not registered:
         write_progress(folder / "state.json", Progress(spec.run))
@@ -162,11 +169,48 @@ def change(store: Store, run: str, **changes: Any) -> None:
     spec = job_record.read_spec(was)
     if "samples" in changes:
         changes["sampling"] = replace(spec.sampling, samples=changes.pop("samples"))
+    own = set(spec.perturbations) - perturbations.KINDS.keys()
     spec = replace(spec, **changes)
-    job_record.check_spec(spec)
+    job_record.check_spec(spec, own)
     wanted = {**was, **json.loads(json.dumps(asdict(spec)))}
     job_record.check_more(run, was, wanted, folder, [])
+    queries = job_record.read_queries(folder / "queries.parquet")
+    originals = [query for query in queries if not query.perturbation]
+    queries = originals + _perturbed(store, was["task"], spec, originals, {})
+    job_record.write_queries(folder / "queries.parquet", queries)
     write_json(folder / "job.json", wanted)
+
+
+def _perturbed(
+    store: Store,
+    task: str,
+    spec: ScoringSpec,
+    queries: Sequence[Query],
+    own: Mapping[str, Sequence[Example]],
+) -> list[Query]:
+    """The training queries under each perturbation of the query that applies to them.
+
+    A text that the store has stays as it is: it may be sampled already.
+    """
+    originals = {q.example.id: q for q in queries if q.split == "train"}
+    result = []
+    for name in spec.perturbations:
+        if name in perturbations.PREFIXES:
+            continue
+        made: Sequence[Example | None] = own.get(name, [])
+        if name in perturbations.CHANGES:
+            trains = [query.example for query in originals.values()]
+            made = perturbations.perturbed(name, trains, spec.sampling.seed)
+        new = {e.id: e for e in made if e is not None and e.id in originals}
+        store.add_perturbed(name, [originals[i].number for i in new], list(new.values()))
+        asked = {query.number: query for query in originals.values()}
+        for row in store.perturbed(task, name).to_dict("records"):
+            if query := asked.get(row["example"]):
+                texts = {key: row[key] for key in ("question", "solution", "answer")}
+                result.append(
+                    replace(query, example=replace(query.example, **texts), perturbation=name)
+                )
+    return result
 
 
 def start(store: Store, run: str) -> None:
@@ -263,7 +307,7 @@ def training_of(store: Store, run: str) -> tuple[list[Example], PromptTemplate]:
 
 
 def _training(queries: Sequence[Query]) -> list[Example]:
-    return [query.example for query in queries if query.split == "train"]
+    return [query.example for query in queries if query.split == "train" and not query.perturbation]
 
 
 def log_tail(store: Store, run: str, lines: int = 30) -> str:

@@ -3,8 +3,10 @@
 Layout (METHOD, section 3): `<task>_orig_<E>epochs_<full|half|quarter>_lr<LR>_bs<B>/`, in it
 `subsample_idxs.npy` (the rows trained on) and per `checkpoint-<step>/` the arrays
 `train_answer_types<K>_….npy`, `test_answer_types<K>_….npy` (rows × K: 0 correct, 1 incorrect,
-2 unparsed) and `train_perplexities.npy`. Within a row the samples are sorted by likelihood, so
-only their counts are kept: no order that could be mistaken for exchangeable survives the import.
+2 unparsed) and `train_perplexities.npy`; where training queries were perturbed, also
+`train_first_answer_types<K>_….npy` and `train_we_answer_types<K>_….npy`, perhaps of the first rows
+only. Within a row the samples are sorted by likelihood, so only their counts are kept: no order
+that could be mistaken for exchangeable survives the import.
 """
 
 import io
@@ -25,6 +27,7 @@ from premem_core.types import Checkpoint, Example, Grade, RunRecord
 RUN_NAME = re.compile(
     r"(?P<task>.+)_orig_(?P<epochs>\d+)epochs_\w+_lr(?P<lr>[\d.e-]+)_bs(?P<bs>\d+)"
 )
+PERTURBED = {"first": "first", "we-know-that": "we"}  # perturbation → its label in file names
 STEP = re.compile(r"checkpoint-(\d+)")
 
 Folder = Path | zipfile.Path
@@ -41,7 +44,10 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class PublishedCheckpoint:
-    """One checkpoint: train counts and NLL (N_train,) in the order of `rows`, test counts."""
+    """One checkpoint: train counts and NLL (N_train,) in the order of `rows`, test counts.
+
+    `perturbed`: by perturbation, the training file's rows that were asked under it, and counts.
+    """
 
     step: int
     epoch: float
@@ -49,6 +55,7 @@ class PublishedCheckpoint:
     nll: NDArray[np.float64]
     tokens: NDArray[np.int64] | None
     test: Counts
+    perturbed: dict[str, tuple[NDArray[np.int64], Counts]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +166,9 @@ def _scored_run(run: PublishedRun, task: str) -> tuple[RunRecord, list[Checkpoin
     frames = []
     for c in run.checkpoints:
         frames.append(_frame(c.step, "train", run.rows, c.train, c.nll, c.tokens))
-        frames.append(_frame(c.step, "test", np.arange(len(c.test.samples)), c.test, None, None))
+        frames.append(_frame(c.step, "test", np.arange(len(c.test.samples)), c.test))
+        for name, (rows, counts) in c.perturbed.items():
+            frames.append(_frame(c.step, "train", rows, counts, perturbation=name))
     return record, checkpoints, pd.concat(frames, ignore_index=True)
 
 
@@ -168,13 +177,15 @@ def _frame(
     split: str,
     rows: NDArray[np.int64],
     counts: Counts,
-    nll: NDArray[np.float64] | None,
-    tokens: NDArray[np.int64] | None,
+    nll: NDArray[np.float64] | None = None,
+    tokens: NDArray[np.int64] | None = None,
+    perturbation: str = "",
 ) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "step": step,
             "split": split,
+            "perturbation": perturbation,
             "id": rows.astype(str),
             "samples": counts.samples,
             "correct": counts.correct,
@@ -236,8 +247,12 @@ def _read_checkpoint(
 ) -> PublishedCheckpoint:
     perplexities = _load(folder / "train_perplexities.npy")
     tokens_file = folder / "train_num_tokens.npy"
-    grades = _load(_answer_types(folder, "train", fewest_samples))
-    test = _load(_answer_types(folder, "test", fewest_samples))
+    grades, test = (_load(_answer_types(folder, s, fewest_samples)) for s in ("train", "test"))
+    asked = {
+        name: _load(file)
+        for name, label in PERTURBED.items()
+        if (file := _find_answer_types(folder, f"train_{label}", fewest_samples))
+    }
     for label, array in (("train_answer_types", grades), ("train_perplexities", perplexities)):
         if len(array) <= rows.max():
             raise DataError(
@@ -251,15 +266,24 @@ def _read_checkpoint(
         nll=np.log(perplexities[rows]),
         tokens=_load(tokens_file)[rows] if tokens_file.exists() else None,
         test=_count(test),
+        perturbed={
+            name: (known := rows[rows < len(own)], _count(own[known]))
+            for name, own in asked.items()
+        },
     )
 
 
 def _answer_types(folder: Folder, split: str, fewest: bool) -> Folder:
+    found = _find_answer_types(folder, split, fewest)
+    if found is None:
+        raise DataError(f"{folder} holds no {split}_answer_types<K>_seed<S>.npy; copy it again")
+    return found
+
+
+def _find_answer_types(folder: Folder, split: str, fewest: bool) -> Folder | None:
     pattern = re.compile(rf"{split}_answer_types(\d+)_seed\d+(_temp[\d.]+)?\.npy")
     found = {int(m[1]): file for file in folder.iterdir() if (m := pattern.fullmatch(file.name))}
-    if not found:
-        raise DataError(f"{folder} holds no {split}_answer_types<K>_seed<S>.npy; copy it again")
-    return found[min(found) if fewest else max(found)]
+    return found[min(found) if fewest else max(found)] if found else None
 
 
 def _count(grades: NDArray[np.int64]) -> Counts:

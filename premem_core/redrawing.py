@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 TRIES = 400
 CALCULATION = re.compile(r"<<([^<>=]*)=([^<>=]*)>>")
@@ -22,10 +23,12 @@ NUMERAL = re.compile(
 )
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?|\.\d+")
 CLOCK = re.compile(r"\s*(?:[ap]\.?m\b|o'clock|noon|midnight)", re.IGNORECASE)
-LABEL = re.compile(r"(?:\b(?:room|chapter|page|grade|number|level|route|day|week|at|in)|#)\s*$", re.I)
+LABEL = re.compile(
+    r"(?:\b(?:room|chapter|page|grade|number|level|route|day|week|at|in)|#)\s*$", re.I
+)
 YEARS = range(1500, 2101)
 # What words stand for in a calculation where no numeral says it.
-WORDS: Mapping[str, Sequence[str]] = {
+WORDS: Mapping[str, str] = {
     "two": "2", "twice": "2", "double": "2", "doubles": "2", "doubled": "2", "half": "2 0.5 1/2",
     "halves": "2", "pair": "2", "pairs": "2", "couple": "2", "both": "2", "second": "2 60",
     "seconds": "60", "three": "3", "triple": "3", "triples": "3", "tripled": "3", "thrice": "3",
@@ -50,6 +53,11 @@ WORDS: Mapping[str, Sequence[str]] = {
     "sixty": "60", "fifteen": "15", "century": "100", "leap": "366", "twins": "2", "twin": "2",
     "triplets": "3", "fortnight": "14",
 }  # fmt: skip
+# As which a number is round, coarsest first.
+UNITS = [
+    Fraction(unit)
+    for unit in ("1000", "100", "50", "10", "5", "1", "0.5", "0.25", "0.1", "0.05", "0.01")
+]
 OPERATORS: Mapping[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -201,13 +209,11 @@ def _is_percent(question: str, numeral: _Numeral) -> bool:
 
 def _other(value: Fraction, rng: random.Random) -> Fraction:
     """Another number of the same kind: as round, with as many decimals, of like size."""
-    unit = next(u for u in UNITS if (value / u).denominator == 1 and value >= 2 * u or u == UNITS[-1])
+    round_in = [u for u in UNITS if (value / u).denominator == 1 and value >= 2 * u]
+    unit = round_in[0] if round_in else UNITS[-1]
     n = value / unit
     low, high = max(2, -(-n // 2)), n + max(2, n // 2)
     return unit * rng.choice([k for k in range(int(low), int(high) + 1) if k != n])
-
-
-UNITS = [Fraction(u) for u in ("1000", "100", "50", "10", "5", "1", "0.5", "0.25", "0.1", "0.05", "0.01")]
 
 
 def _results(
@@ -231,7 +237,7 @@ def _results(
 
 def _in_order(values: Mapping[Fraction, Fraction]) -> bool:
     now = [values[old] for old in sorted(values)]
-    return all(a < b for a, b in zip(now, now[1:], strict=False))
+    return all(a < b for a, b in pairwise(now))
 
 
 def _rewritten(

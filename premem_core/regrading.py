@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -201,10 +202,10 @@ def grade(
             part.unlink()  # what a killed grading left of a shard
         missing = _missing(store, run, grader)
         total, done = sum(map(_rows, missing)), 0
-        references = _references(store, about.task, made) if missing else {}
+        references = cache(lambda perturbation: _references(store, about.task, perturbation, made))
         for shard in missing:
             progress(done, total)
-            table = _graded(shard, made, references)
+            table = _graded(shard, made, references(shard.name.split(".")[2]))
             write_shard(folder, shard.name, run, table)
             done += len(table)
         progress(done, total)
@@ -331,12 +332,13 @@ def _rows(shard: Path) -> int:
     return int(pq.read_metadata(shard).num_rows)
 
 
-def _references(store: Store, task: str, grader: Grader) -> dict[int, str]:
-    """Example's number → what this grader grades against."""
-    splits = [store.examples(task, split) for split in ("train", "test")]
+def _references(store: Store, task: str, perturbation: str, grader: Grader) -> dict[int, str]:
+    """Example's number → what this grader grades against, of the queries as they were asked."""
+    asked = [store.examples(task, split) for split in ("train", "test")]
+    asked.append(store.perturbed(task, perturbation))
     return {
         int(number): text
-        for examples in splits
+        for examples in asked
         for number, text in zip(examples["example"], examples[grader.grades_against], strict=True)
     }
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from premem_core import perturbations, sampling_plan
 from premem_core.backends import Backend, Request
 from premem_core.grading import Grader
+from premem_core.perturbations import PREFIXES
 from premem_core.sampling_plan import Plan
 from premem_core.shards import SAMPLES, TARGETS, Shelf
 from premem_core.store import COUNT_COLUMNS
@@ -32,11 +33,12 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """An example of a split under the number that the store gave it."""
+    """An example of a split under the number that the store gave it, or a perturbed form of it."""
 
     number: int
     split: Split
     example: Example
+    perturbation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +211,8 @@ def board(
         ("test", ""),
         *(("train", name) for name in spec.perturbations),
     ):
-        members = [query for query in queries if query.split == split]
+        own = "" if perturbation in PREFIXES else perturbation
+        members = [q for q in queries if q.split == split and q.perturbation == own]
         members.sort(key=lambda query: (len(query.example.question), query.number))
         shape = (len(steps), len(members))
         zeros = np.zeros(shape, dtype=np.int64)
@@ -239,6 +242,8 @@ def blank_board(
     """The board of a job of which nothing is done and no example has its number yet."""
     queries = [Query(n, "train", example) for n, example in enumerate(train)]
     queries += [Query(n, "test", example) for n, example in enumerate(test, len(queries))]
+    for name in spec.perturbations:  # at most: it need not apply to all of them
+        queries += [Query(n, "train", example, name) for n, example in enumerate(train)]
     return board(spec, steps, queries, pd.DataFrame(columns=list(COUNT_COLUMNS)))
 
 

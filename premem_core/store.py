@@ -1,6 +1,7 @@
 """The store: one folder that holds everything; the only module with SQL (DESIGN: "The store").
 
-    premem.duckdb          runs, checkpoints, examples, scores, baselines, shard ledger, version
+    premem.duckdb          runs, checkpoints, examples, scores, baselines, perturbed
+                            examples, shard ledger, version
     premem.lock            reader/writer lock around every open–query–close of the database
     inbox/*.parquet        finished shards waiting to be committed
     completions/run=…/     committed shards, completions included, read in place
@@ -75,12 +76,20 @@ def _add_scored_by(connection: Connection) -> None:
     connection.execute("ALTER TABLE runs ADD COLUMN scored_by TEXT")
 
 
+def _create_perturbed(connection: Connection) -> None:
+    connection.execute("""
+        CREATE TABLE perturbed (
+            perturbation TEXT NOT NULL, example BIGINT NOT NULL, question TEXT NOT NULL,
+            solution TEXT NOT NULL, answer TEXT NOT NULL, PRIMARY KEY (perturbation, example))""")
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _create_tables,
     _add_samples_and_grader,
     _create_baselines,
     _add_baseline_settings,
     _add_scored_by,
+    _create_perturbed,
 )
 
 COARSEST_CLOCK = 2.0  # seconds between two times of a file, on the worst of file systems
@@ -129,6 +138,7 @@ DISAGREEMENT_COLUMNS = (
     "extracted_other",
     "grade_other",
 )
+PERTURBED_COLUMNS = ("perturbation", "example", "question", "solution", "answer")
 BASELINE_COLUMNS = ("run", "step", "name", "value", "settings")
 AGREEMENT_COLUMNS = ("step", "example", "agreement")
 CHECKPOINT_COLUMNS = ("run", "step", "epoch", "learning_rate", "path", "state", "reason", "samples")
@@ -330,6 +340,23 @@ class Store:
                 [run, step, name, value, settings],
             )
 
+    def add_perturbed(
+        self, perturbation: str, numbers: Sequence[int], examples: Sequence[Example]
+    ) -> None:
+        """Keep what a perturbation makes of examples; what is known of them already stays."""
+        incoming = pd.DataFrame(
+            {
+                "perturbation": perturbation,
+                "example": list(numbers),
+                "question": [e.question for e in examples],
+                "solution": [e.solution for e in examples],
+                "answer": [e.answer for e in examples],
+            }
+        )
+        with self.writing() as connection:
+            connection.register("incoming", incoming)
+            connection.execute("INSERT OR IGNORE INTO perturbed FROM incoming")
+
     def add_scored_runs(
         self,
         runs: Sequence[tuple[RunRecord, Sequence[Checkpoint], pd.DataFrame]],
@@ -338,8 +365,8 @@ class Store:
         """Import finished runs in one transaction.
 
         Args:
-            runs: record, checkpoints, and a frame of step, split, id, samples, correct, unparsed,
-                nll, tokens, where `id` names an example of the record's task.
+            runs: record, checkpoints, and a frame of step, split, perturbation, id, samples,
+                correct, unparsed, nll, tokens, where `id` names an example of the record's task.
             examples: (task, split, examples) that the frames name.
         """
         with self.writing() as connection:
@@ -352,7 +379,8 @@ class Store:
                 connection.register("frame", frame)
                 connection.execute(
                     """INSERT INTO scores
-                    SELECT ?, step, split, '', example, samples, correct, unparsed, 0, nll, tokens
+                    SELECT ?, step, split, perturbation, example, samples, correct, unparsed, 0,
+                        nll, tokens
                     FROM frame JOIN examples USING (split, id) WHERE task = ?""",
                     [record.run, record.task],
                 )
@@ -492,6 +520,15 @@ class Store:
             "SELECT * FROM examples WHERE task = ? AND split = ? ORDER BY example",
             EXAMPLE_COLUMNS,
             [task, split],
+        )
+
+    def perturbed(self, task: str, perturbation: str) -> pd.DataFrame:
+        """PERTURBED_COLUMNS of a task's examples."""
+        return self._frame(
+            """SELECT perturbed.* FROM perturbed JOIN examples USING (example)
+            WHERE task = ? AND perturbation = ? ORDER BY example""",
+            PERTURBED_COLUMNS,
+            [task, perturbation],
         )
 
     def completions(self, run: str, step: int, split: str, perturbation: str = "") -> pd.DataFrame:

@@ -57,3 +57,12 @@ def data(tmp_path_factory) -> tuple[Path, Path]:
         tiny.write_jsonl(folder / "train.jsonl", tiny.sums(0, 48)),
         tiny.write_jsonl(folder / "test.jsonl", tiny.sums(48, 40)),
     )
+
+
+@pytest.fixture(scope="session")
+def gsm8k() -> Path:
+    """GSM8K's problems (not part of this repository)."""
+    folder = SHARED / "gsm8k"
+    if not folder.is_dir():
+        pytest.skip(f"GSM8K is not at {folder}")
+    return folder

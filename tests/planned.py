@@ -51,6 +51,7 @@ def _frame(step, split, samples, correct, nll):
         {
             "step": step,
             "split": split,
+            "perturbation": "",
             "id": [str(i) for i in range(len(samples))],
             "samples": samples,
             "correct": correct,

@@ -14,6 +14,7 @@ STREAMLIT = {"ui.py", "score_form.py", "jobs_panel.py", "folder_upload.py"}
 # What each layer may import of premem_core, lowest first; a module may use any layer below its own.
 LAYERS = (
     {"errors", "types", "locks", "shards"},
+    {"redrawing", "rewording"},
     {"perturbations", "metrics", "sampling_plan", "estimators", "fits", "thresholds", "baselines"},
     {"checkpoints", "store", "causal_lm", "grading", "uploads", "wordproblems"},
     {
@@ -27,7 +28,7 @@ LAYERS = (
         "weights",
         "gradients",
     },
-    {"scoring", "replay", "figures", "caveats", "weight_pass"},
+    {"scoring", "replay", "robustness", "figures", "caveats", "weight_pass"},
     {"prediction"},
     {"analysis"},
     {"report"},

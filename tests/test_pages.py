@@ -155,8 +155,8 @@ def imported(folder, ids):
     numbers = np.arange(4)
     frames = {
         run: pd.DataFrame(
-            {"step": np.repeat([1, 2], 4), "split": "train", "id": [str(first + i) for i in
-             [*numbers, *numbers]], "samples": 3, "correct": [0, 1, 2, 3, 3, 2, 1, 1],
+            {"step": np.repeat([1, 2], 4), "split": "train", "perturbation": "",
+             "id": [str(first + i) for i in [*numbers, *numbers]], "samples": 3, "correct": [0, 1, 2, 3, 3, 2, 1, 1],
              "unparsed": 0, "nll": 0.5, "tokens": 9}
         )
         for run, first in ids.items()

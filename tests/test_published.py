@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from premem_core import analysis, curves, fits, prediction, published
+from premem_core import analysis, curves, fits, prediction, published, robustness
 from premem_core.__main__ import app
 from premem_core.errors import DataError
 from premem_core.store import Store
@@ -109,6 +109,24 @@ def make_run(root, n=6, k=4, perplexities=None):
     np.save(checkpoint / "train_perplexities.npy",
             np.linspace(1, 2, n) if perplexities is None else perplexities)  # fmt: skip
     return run
+
+
+def test_perturbed_scores_of_the_first_rows_are_those_of_the_rows_that_were_trained_on(tmp_path):
+    run = make_run(tmp_path / "runs")
+    grades = np.array([[0, 0], [0, 1], [1, 1], [2, 0]])  # of rows 0 to 3; row 4 was not asked
+    np.save(run / "checkpoint-3" / "train_first_answer_types2_seed2.npy", grades)
+    np.save(run / "checkpoint-3" / "train_we_answer_types2_seed2_temp0.8.npy", grades[::-1])
+    store = Store(tmp_path / "store")
+    published.import_published(store, tmp_path / "runs")
+    assert robustness.perturbed_steps(store, run.name) == {"first": [3], "we-know-that": [3]}
+    [scores] = curves.read_task(store, "toy")
+    found = robustness.robustness(store, scores, 3, "first", -2.3)
+    ids = store.examples("toy", "train").set_index("example")["id"]
+    asked = {ids[e]: a for e, a in found.examples["perturbed_accuracy"].items()}
+    assert asked == {"1": 0.5, "3": 0.5}
+    assert (found.applies, found.left_out) == (2, 1)
+    grades_of_all = curves.read_task(store, "toy")[0].accuracy
+    np.testing.assert_array_equal(grades_of_all, scores.accuracy)
 
 
 def test_the_largest_array_counts_and_rows_keep_their_numbers(tmp_path):

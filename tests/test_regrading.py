@@ -209,8 +209,8 @@ def test_the_grader_of_a_job_is_the_original_one_even_after_another_came_into_fo
 
 def imported(store: Store) -> str:
     frame = pd.DataFrame(
-        {"step": [1], "split": ["train"], "id": ["0"], "samples": [5], "correct": [3],
-         "unparsed": [0], "nll": [0.5], "tokens": [9]}
+        {"step": [1], "split": ["train"], "perturbation": [""], "id": ["0"],
+         "samples": [5], "correct": [3], "unparsed": [0], "nll": [0.5], "tokens": [9]}
     )  # fmt: skip
     store.add_scored_runs(
         [(RunRecord("import", "t", "published", 1e-3, 1, 8, 1), [Checkpoint(Path("c"), 1)], frame)],

@@ -1,5 +1,6 @@
 """score, and jobs list, run, extend, cancel."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -9,13 +10,14 @@ import typer
 
 from premem_core import curves
 from premem_core.commands.options import JsonOption, StoreOption, existing_store, print_json, say
-from premem_core.errors import PrememError
+from premem_core.errors import PrememError, UsageError
 from premem_core.jobs import ExecutorName, Progress
 from premem_core.sampling_plan import Plan
 from premem_core.store import Store
 
 if TYPE_CHECKING:
     from premem_core.job_estimate import Estimate
+    from premem_core.types import Example
 
 jobs_app = typer.Typer(no_args_is_help=True, help="List, run, extend and cancel scoring jobs.")
 AnswerOption = Annotated[
@@ -57,7 +59,20 @@ def score(
     ] = None,
     perturb: Annotated[
         list[str] | None,
-        typer.Option(help="Sample perturbed training queries too: first, we-know-that."),
+        typer.Option(
+            help="Sample perturbed training queries too: first, we-know-that, rename, swap, "
+            "reorder, insert, redraw."
+        ),
+    ] = None,
+    perturb_template: Annotated[
+        list[str] | None,
+        typer.Option(help=r"... in a text of your own: polite='Please solve: {question}'."),
+    ] = None,
+    perturb_file: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="... from a file: hand=FILE, with question, id or original, and answer if another."
+        ),
     ] = None,
     perturb_all: Annotated[
         bool, typer.Option(help="... at every checkpoint; default: at the last one.")
@@ -136,6 +151,7 @@ def score(
         _unescaped(target_template),
         (_unescaped(stop),) if stop else (),
     )
+    own = _own_perturbations(trains, perturb_template or (), perturb_file or ())
     task = task or train.resolve().parent.name
     if plan != "full" and log_log_threshold is None:
         log_log_threshold = _task_threshold(store, task)
@@ -148,10 +164,10 @@ def score(
         chunk_examples=chunk_examples,
         plan=plan,
         log_log_threshold=log_log_threshold,
-        perturbations=tuple(perturb or ()),
+        perturbations=(*(perturb or ()), *own),
         perturb_all=perturb_all,
     )
-    job_record.check_spec(spec)
+    job_record.check_spec(spec, own)
     execution = jobs.Execution(
         executor,
         workers,
@@ -200,8 +216,30 @@ def score(
         resume=resume,
         extend=extend,
         execution=execution,
+        own=own,
     )
     _run_job(home, spec.run)
+
+
+def _own_perturbations(
+    examples: "Sequence[Example]", templates: Sequence[str], files: Sequence[str]
+) -> "dict[str, Sequence[Example]]":
+    """The examples under each of the user's own perturbations, given as NAME=TEXT and NAME=FILE."""
+    from premem_core import datasets, perturbations
+
+    own: dict[str, Sequence[Example]] = {}
+    for option, given, read in (
+        ("template", templates, lambda text: perturbations.from_template(text, examples)),
+        ("file", files, lambda path: datasets.read_perturbed(Path(path), examples)),
+    ):
+        for each in given:
+            name, equals, value = each.partition("=")
+            if not equals or name in own:
+                raise UsageError(
+                    f"--perturb-{option} {each!r}: give each a name of its own, as NAME={option}"
+                )
+            own[name] = read(value)
+    return own
 
 
 @jobs_app.command("list")
@@ -240,7 +278,7 @@ def jobs_estimate(
     found = job_estimate.estimate(
         spec,
         checkpoints_of_run,
-        [query.example for query in queries if query.split == "train"],
+        jobs.training_of(home, run)[0],
         [query.example for query in queries if query.split == "test"],
         store,
         processes.devices(None),

@@ -1,0 +1,216 @@
+"""How answers hold when the training query is perturbed, by pre-memorization accuracy (METHOD, 5).
+
+Axes: N training examples of one checkpoint to which a perturbation applies.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from premem_core import estimators, metrics
+from premem_core.curves import RunScores
+from premem_core.errors import UsageError
+from premem_core.estimators import Estimator
+from premem_core.metrics import Floats
+from premem_core.store import Store
+
+BINS = 5  # of pre-memorization accuracy: 0, .2, .4, .6, .8, 1, as the paper has them
+# What might tell a robust answer from a brittle one, the more so the higher it is.
+SIGNALS = {
+    "premem": "pre-memorization accuracy",
+    "train_accuracy": "train accuracy",
+    "perplexity": "perplexity of the solution",
+    "confidence": "share of samples that agree",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Robustness:
+    """One checkpoint's training examples under one perturbation.
+
+    Attributes:
+        examples: indexed by the store's example number: premem, train_accuracy, perplexity,
+            confidence (NaN without completions), perturbed_accuracy. Only those to which the
+            perturbation applies and whose samples were all drawn.
+        applies: to how many examples; `left_out`: of how many others it does not.
+    """
+
+    run: str
+    step: int
+    perturbation: str
+    log_log_threshold: float
+    estimator: Estimator
+    examples: pd.DataFrame
+    applies: int
+    left_out: int
+
+    @property
+    def by_premem(self) -> pd.DataFrame:
+        """premem (the bin, to the nearest fifth), examples, and the mean accuracies with the half-
+
+        width of their 90 % intervals over questions: original, original_half, perturbed,
+        perturbed_half.
+        """
+        rows = []
+        bins = np.rint(self.examples["premem"].to_numpy() * BINS) / BINS
+        for value, own in self.examples.groupby(bins):
+            original, original_half = metrics.mean_interval(own["train_accuracy"].to_numpy())
+            perturbed, half = metrics.mean_interval(own["perturbed_accuracy"].to_numpy())
+            rows.append(
+                {
+                    "premem": float(value),
+                    "examples": len(own),
+                    "original": float(original),
+                    "original_half": float(original_half),
+                    "perturbed": float(perturbed),
+                    "perturbed_half": float(half),
+                }
+            )
+        columns = ["premem", "examples", "original", "original_half", "perturbed", "perturbed_half"]
+        return pd.DataFrame(rows, columns=columns)
+
+    @property
+    def brittle(self) -> pd.Series:
+        """True where an answer that was right, in most samples, is not under the perturbation.
+
+        Only examples that were right.
+        """
+        right = self.examples[self.examples["train_accuracy"] > 0.5]
+        return right["perturbed_accuracy"] <= 0.5
+
+    @property
+    def auroc(self) -> pd.DataFrame:
+        """signal, auroc, low, high: how well each tells robust from brittle right answers."""
+        brittle = self.brittle
+        rows = []
+        for signal in SIGNALS:
+            values = self.examples.loc[brittle.index, signal].to_numpy(float)
+            known = ~np.isnan(values)
+            area, half = auroc(values[known], ~brittle.to_numpy()[known])
+            low, high = np.clip([area - half, area + half], 0, 1)
+            rows.append({"signal": signal, "auroc": area, "low": float(low), "high": float(high)})
+        return pd.DataFrame(rows)
+
+
+def auroc(values: Floats, positive: np.ndarray) -> tuple[float, float]:
+    """Area under the ROC curve and the half-width of its 90 % interval (DeLong et al. 1988).
+
+    The chance that a positive has the higher value than a negative, ties counting half.
+
+    Args:
+        values: (N,).
+        positive: (N,) booleans.
+
+    Returns:
+        NaN where there are no positives, or no negatives.
+
+    >>> auroc(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True]))[0]
+    0.75
+    """
+    higher, lower = np.sort(values[positive]), np.sort(values[~positive])
+    if not len(higher) or not len(lower):
+        return float("nan"), float("nan")
+    above = _share_below(lower, higher)  # of each positive: how many negatives it is above
+    below = 1 - _share_below(higher, lower)
+    area = float(above.mean())
+    if len(higher) < 2 or len(lower) < 2:
+        return area, float("nan")
+    variance = above.var(ddof=1) / len(higher) + below.var(ddof=1) / len(lower)
+    return area, float(metrics.Z90 * np.sqrt(variance))
+
+
+def _share_below(of: Floats, values: Floats) -> Floats:
+    """For each value, the share of the sorted `of` that is below it, ties counting half."""
+    ends = [np.searchsorted(of, values, side) for side in ("left", "right")]
+    share: Floats = (ends[0] + ends[1]) / 2 / len(of)
+    return share
+
+
+def perturbed_steps(store: Store, run: str) -> dict[str, list[int]]:
+    """Which perturbations a run's training queries were asked under, and at which checkpoints."""
+    counts = store.counts(run)
+    asked = counts[(counts["perturbation"] != "") & (counts["samples"] > 0)]
+    return {
+        str(name): sorted(rows["step"].unique().tolist())
+        for name, rows in asked.groupby("perturbation", sort=False)
+    }
+
+
+def robustness(
+    store: Store,
+    scores: RunScores,
+    step: int,
+    perturbation: str,
+    log_log_threshold: float,
+    estimator: Estimator = "plain",
+) -> Robustness:
+    """How the training examples of a checkpoint fare under a perturbation.
+
+    Raises:
+        UsageError: they were not asked under it at this checkpoint.
+        ValueError: the estimator is not defined for these counts.
+    """
+    counts = store.counts(scores.run)
+    at_step = counts[(counts["step"] == step) & (counts["split"] == "train")].set_index("example")
+    asked = at_step[(at_step["perturbation"] == perturbation) & (at_step["samples"] > 0)]
+    if asked.empty:
+        had = perturbed_steps(store, scores.run)
+        known = "; ".join(f"{name} at {', '.join(map(str, steps))}" for name, steps in had.items())
+        raise UsageError(
+            f"run '{scores.run}' was not asked under '{perturbation}' at checkpoint {step}; it was "
+            f"under: {known or 'no perturbation (score it with --perturb)'}"
+        )
+    row = int(np.flatnonzero(scores.steps == step)[0])
+    premem = estimators.premem(estimator, scores.counts, scores.nll, log_log_threshold)[row]
+    votes = store.agreement(scores.run, "train")
+    confidence = votes[votes["step"] == step].set_index("example")["agreement"]
+    table = pd.DataFrame(
+        {
+            "premem": premem,
+            "train_accuracy": scores.accuracy[row],
+            "perplexity": np.exp(scores.nll[row]),
+            "confidence": confidence.reindex(scores.examples).to_numpy(float),
+        },
+        index=pd.Index(scores.examples, name="example"),
+    )
+    table["perturbed_accuracy"] = asked["correct"] / asked["samples"]
+    applies = int(table["perturbed_accuracy"].notna().sum())
+    return Robustness(
+        run=scores.run,
+        step=step,
+        perturbation=perturbation,
+        log_log_threshold=log_log_threshold,
+        estimator=estimator,
+        examples=table.dropna(subset=["premem", "train_accuracy", "perturbed_accuracy"]),
+        applies=applies,
+        left_out=len(table) - applies,
+    )
+
+
+def summary(several: Sequence[Robustness]) -> pd.DataFrame:
+    """One row per perturbation and checkpoint: perturbation, step, examples, left_out, original,
+
+    perturbed (mean accuracies), drop and drop_half (of the paired difference), auroc of PM.
+    """
+    rows = []
+    for each in several:
+        drop, half = metrics.mean_interval(
+            (each.examples["train_accuracy"] - each.examples["perturbed_accuracy"]).to_numpy()
+        )
+        areas = each.auroc.set_index("signal")["auroc"]
+        rows.append(
+            {
+                "perturbation": each.perturbation,
+                "step": each.step,
+                "examples": len(each.examples),
+                "left_out": each.left_out,
+                "original": float(each.examples["train_accuracy"].mean()),
+                "perturbed": float(each.examples["perturbed_accuracy"].mean()),
+                "drop": float(drop),
+                "drop_half": float(half),
+                **{f"auroc_{signal}": float(areas[signal]) for signal in SIGNALS},
+            }
+        )
+    return pd.DataFrame(rows)
