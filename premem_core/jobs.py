@@ -103,9 +103,9 @@ def create(
         StoreError: an example is known with another text.
         CheckpointError: the base model, where its weights are wanted, is none.
     """
-    job_record.check_spec(spec, own)
-    _check_base(execution, run)
     folder = store.job_folder(spec.run)
+    job_record.check_spec(spec, {*own, *_own_perturbations(folder)})
+    _check_base(execution, run)
     wanted = job_record.describe(store, spec, run, task, train, test)
     registered = (folder / "job.json").exists()
     if registered:
@@ -169,9 +169,8 @@ def change(store: Store, run: str, **changes: Any) -> None:
     spec = job_record.read_spec(was)
     if "samples" in changes:
         changes["sampling"] = replace(spec.sampling, samples=changes.pop("samples"))
-    own = set(spec.perturbations) - perturbations.KINDS.keys()
     spec = replace(spec, **changes)
-    job_record.check_spec(spec, own)
+    job_record.check_spec(spec, _own_perturbations(folder))
     wanted = {**was, **json.loads(json.dumps(asdict(spec)))}
     job_record.check_more(run, was, wanted, folder, [])
     queries = job_record.read_queries(folder / "queries.parquet")
@@ -179,6 +178,14 @@ def change(store: Store, run: str, **changes: Any) -> None:
     queries = originals + _perturbed(store, was["task"], spec, originals, {})
     job_record.write_queries(folder / "queries.parquet", queries)
     write_json(folder / "job.json", wanted)
+
+
+def _own_perturbations(folder: Path) -> set[str]:
+    """The names of the user's own perturbations that a job, if there is one, knows already."""
+    if not (folder / "job.json").exists():
+        return set()
+    asked = json.loads((folder / "job.json").read_text()).get("perturbations", [])
+    return set(asked) - perturbations.KINDS.keys()
 
 
 def _perturbed(

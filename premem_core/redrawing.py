@@ -1,9 +1,9 @@
 """Other numbers in a problem, and the answer that they lead to.
 
-A GSM8K solution writes its calculations out: `<<3*4=12>>`. Where every operand can be traced, to a
-number in the question, to an earlier result or to a constant that the question's own words stand
-for, other numbers in the question have an answer that is computed, not guessed. Where one cannot,
-the problem does not qualify.
+A GSM8K solution writes its calculations out, `<<3*4=12>>`; others do so plainly, `3 * 4 = 12`.
+Where every operand can be traced, to a number in the question, to an earlier result or to a
+constant that the question's own words stand for, other numbers in the question have an answer that
+is computed, not guessed. Where one cannot, the problem does not qualify.
 """
 
 import ast
@@ -17,6 +17,10 @@ from itertools import pairwise
 
 TRIES = 400
 CALCULATION = re.compile(r"<<([^<>=]*)=([^<>=]*)>>")
+PLAIN_CALCULATION = re.compile(
+    r"(?<![\d.,])(\$?\d[\d,]*(?:\.\d+)?(?:\s*[-+*/]\s*\$?\d[\d,]*(?:\.\d+)?)+)\s*="
+    r"\s*\$?(\d[\d,]*(?:\.\d+)?)"
+)
 NUMERAL = re.compile(
     r"(?<![\w.,/:$#-])(?P<dollar>\$?)(?P<digits>\d{1,3}(?:,\d{3})+|\d+)(?P<decimals>\.\d+)?"
     r"(?P<percent>%?)(?![\w/:%]|[.,]\d|-\d)"
@@ -120,7 +124,7 @@ def redraw(question: str, solution: str, answer: str, rng: random.Random) -> Red
 def _calculations(solution: str) -> list[_Calculation]:
     """The calculations of a solution; none where one of them cannot be read, or is wrong."""
     found = []
-    for expression, result in CALCULATION.findall(solution):
+    for expression, result in CALCULATION.findall(solution) or PLAIN_CALCULATION.findall(solution):
         value = _number(result)
         try:
             tree = ast.parse(re.sub(r"[$,\s]", "", expression), mode="eval").body

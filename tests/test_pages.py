@@ -156,8 +156,8 @@ def imported(folder, ids):
     frames = {
         run: pd.DataFrame(
             {"step": np.repeat([1, 2], 4), "split": "train", "perturbation": "",
-             "id": [str(first + i) for i in [*numbers, *numbers]], "samples": 3, "correct": [0, 1, 2, 3, 3, 2, 1, 1],
-             "unparsed": 0, "nll": 0.5, "tokens": 9}
+             "id": [str(first + i) for i in [*numbers, *numbers]], "samples": 3,
+             "correct": [0, 1, 2, 3, 3, 2, 1, 1], "unparsed": 0, "nll": 0.5, "tokens": 9}
         )
         for run, first in ids.items()
     }  # fmt: skip

@@ -34,6 +34,17 @@ def test_the_answer_is_that_of_the_new_numbers():
         assert blue + blue // 2 < total
 
 
+def test_calculations_may_be_written_plainly():
+    new = redraw(
+        "Jack owns 41 stickers, buys 11 and loses 17. How many has he?",
+        "So adding 11 gives 41 + 11 = 52.\nJack has 52 - 17 = $35.\n#### 35",
+        "35",
+        random.Random(0),
+    )
+    owns, buys, loses = map(int, re.findall(r"\d+", new.question))
+    assert int(new.answer) == owns + buys - loses != 35
+
+
 def test_the_same_seed_draws_the_same():
     assert drawn(seed=3) == drawn(seed=3)
     assert len({drawn(seed=seed).question for seed in range(10)}) > 3

@@ -19,6 +19,7 @@ SCHEMA = {
     "checkpoints": "run step epoch learning_rate path state reason samples",
     "examples": "example task split id question solution answer metadata",
     "meta": "key value",
+    "perturbed": "perturbation example question solution answer",
     "runs": "run task source learning_rate epochs batch_size train_examples created grader "
     "scored_by",
     "scores": "run step split perturbation example samples correct unparsed timeout nll tokens",
@@ -55,7 +56,7 @@ def test_a_new_store_has_the_pinned_schema(tmp_path):
             FROM information_schema.columns WHERE table_schema = 'main' GROUP BY 1"""
         ).fetchall()
     assert dict(rows) == SCHEMA
-    assert len(MIGRATIONS) == 5
+    assert len(MIGRATIONS) == 6
 
 
 def test_a_store_of_a_newer_premem_is_refused(tmp_path):
@@ -134,20 +135,31 @@ def test_a_baseline_takes_the_place_of_the_former_one(tmp_path):
     assert store.baselines("other").empty
 
 
-def test_a_store_from_before_the_baselines_gets_their_table(tmp_path):
-    with Store(tmp_path).writing() as connection:
-        connection.execute("DROP TABLE baselines")
-        connection.execute("ALTER TABLE runs DROP COLUMN scored_by")
-        connection.execute("UPDATE meta SET value = 2 WHERE key = 'schema'")
-    assert Store(tmp_path).baselines("r").empty
+def old_database(folder: Path, schema: int) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(folder / "premem.duckdb")
+    connection.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value BIGINT)")
+    connection.execute("INSERT INTO meta VALUES ('schema', ?), ('version', 0)", [schema])
+    for migration in MIGRATIONS[:schema]:
+        migration(connection)
+    return connection
+
+
+@pytest.mark.parametrize("schema", range(1, len(MIGRATIONS)))
+def test_a_store_of_every_earlier_schema_is_brought_up_to_date(schema, tmp_path):
+    old_database(tmp_path, schema).close()
+    store = Store(tmp_path)
+    add_run(store)
+    with store.reading() as connection:
+        rows = connection.execute(
+            """SELECT table_name, string_agg(column_name, ' ' ORDER BY ordinal_position)
+            FROM information_schema.columns WHERE table_schema = 'main' GROUP BY 1"""
+        ).fetchall()
+    assert dict(rows) == SCHEMA
 
 
 def test_a_store_with_baselines_without_settings_keeps_them(tmp_path):
-    with Store(tmp_path).writing() as connection:
-        connection.execute("ALTER TABLE baselines DROP COLUMN settings")
-        connection.execute("ALTER TABLE runs DROP COLUMN scored_by")
+    with old_database(tmp_path, 3) as connection:
         connection.execute("INSERT INTO baselines VALUES ('r', 1, 'distance', 2.0)")
-        connection.execute("UPDATE meta SET value = 3 WHERE key = 'schema'")
     assert Store(tmp_path).baselines("r").to_numpy().tolist() == [["r", 1, "distance", 2.0, ""]]
 
 
