@@ -3,6 +3,7 @@
 import streamlit as st
 
 from premem_core import comparison, curves, figures, ui
+from premem_core.completions import completions
 
 SAME = "the same run"
 ALL = "all"
@@ -180,12 +181,13 @@ for column, run, step, side in (
     (left, run_a, step_a, side_a),
     (right, run_b, step_b, side_b),
 ):
-    completions = comparison.completions(home, run, step, split, int(shown.index[chosen]))
+    every = completions(home, run, split, int(shown.index[chosen]))
+    at_step = every[every["step"] == step]
     with column:
-        if completions.empty:
+        if at_step.empty:
             st.caption(f"{side}: its scores were imported without completions.")
-        for one in completions.to_dict("records"):
+        for one in at_step.to_dict("records"):
             verbatim(
-                f"{side}: completion {one['sample'] + 1}, {one['grade'].lower()}",
+                f"{side}: completion {one['sample'] + 1}, {one['grade']}",
                 one["completion"],
             )

@@ -9,14 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy import stats
 
-from premem_core import regrading
 from premem_core.metrics import Floats, mean_interval
 from premem_core.store import Store
-from premem_core.types import Grade
 
 WRONG_TO_RIGHT = "wrong → right"
 RIGHT_TO_WRONG = "right → wrong"
@@ -174,31 +171,6 @@ def by_question(accuracy_a: pd.Series, accuracy_b: pd.Series) -> pd.DataFrame:
     found = outcomes(rows["accuracy_a"].to_numpy(), rows["accuracy_b"].to_numpy())
     rows["outcome"] = pd.Series(found, rows.index, dtype=object).where(rows["change"].notna())
     return rows.sort_index().sort_values("change", key=abs, ascending=False, kind="stable")
-
-
-def completions(store: Store, run: str, step: int, split: str, example: int) -> pd.DataFrame:
-    """sample, completion, grade of one question, by the grader whose grades count.
-
-    Without a row where the run's scores were imported.
-    """
-    rows = store.completions(run, step, split)
-    rows = rows[rows["example"] == example][["sample", "completion", "grade"]]
-    if len(rows):
-        graders = regrading.read_graders(store, run)
-        if graders.in_force != graders.original:
-            regraded = pq.read_table(
-                store.grade_shards(run, graders.in_force),
-                columns=["sample", "grade"],
-                filters=[
-                    ("step", "=", step),
-                    ("split", "=", split),
-                    ("perturbation", "=", ""),
-                    ("example", "=", example),
-                ],
-                partitioning=None,
-            )
-            rows = rows.drop(columns="grade").merge(regraded.to_pandas(), on="sample")
-    return rows.assign(grade=[Grade(grade).name for grade in rows["grade"]])
 
 
 def _paired_t_test(change: Floats) -> tuple[float, float]:

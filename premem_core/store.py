@@ -138,6 +138,7 @@ DISAGREEMENT_COLUMNS = (
     "extracted_other",
     "grade_other",
 )
+EXAMPLE_COMPLETION_COLUMNS = ("step", "sample", "completion", "extracted", "grade", "finished")
 PERTURBED_COLUMNS = ("perturbation", "example", "question", "solution", "answer")
 BASELINE_COLUMNS = ("run", "step", "name", "value", "settings")
 AGREEMENT_COLUMNS = ("step", "example", "agreement")
@@ -542,6 +543,38 @@ class Store:
                 "SELECT * FROM read_parquet(?, hive_partitioning = false) ORDER BY example, sample",
                 [files],
             ).df()
+
+    def example_completions(
+        self,
+        run: str,
+        split: str,
+        example: int,
+        perturbation: str = "",
+        grades: Sequence[Path] = (),
+    ) -> pd.DataFrame:
+        """EXAMPLE_COMPLETION_COLUMNS of one example at every checkpoint, by step and sample.
+
+        Args:
+            grades: `grade_shards` of another grader, whose grades are given instead.
+        """
+        files = completions_folder(self.path, run).glob(f"*.{split}.{perturbation}.samples.*")
+        if not (names := sorted(map(str, files))):
+            return pd.DataFrame(columns=list(EXAMPLE_COMPLETION_COLUMNS))
+        regraded = """JOIN (SELECT step, split, perturbation, example, sample, grade AS new_grade,
+                extracted AS new_extracted FROM read_parquet($grades, hive_partitioning = false)
+                WHERE example = $example)
+            USING (step, split, perturbation, example, sample)"""
+        values = "new_grade AS grade, new_extracted AS extracted" if grades else "grade, extracted"
+        parameters = {"names": names, "example": example}
+        with duckdb.connect() as connection:
+            rows = connection.execute(
+                f"""SELECT step, sample, completion, finished, {values}
+                FROM (SELECT * FROM read_parquet($names, hive_partitioning = false)
+                    WHERE example = $example) {regraded if grades else ""}
+                ORDER BY step, sample""",
+                parameters | ({"grades": list(map(str, grades))} if grades else {}),
+            ).df()
+        return rows[list(EXAMPLE_COMPLETION_COLUMNS)]
 
     def agreement(self, run: str, split: str) -> pd.DataFrame:
         """AGREEMENT_COLUMNS: the share of an example's samples that gave its most common answer.

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from premem_core import comparison, demo, figures, regrading
+from premem_core.completions import completions
 from premem_core.store import Store
 from premem_core.types import Grade
 
@@ -180,9 +181,9 @@ def test_a_questions_accuracy_is_the_mean_of_its_graded_completions(store, split
     expected = (rows["grade"] == Grade.CORRECT).groupby(rows["example"]).mean()
     pd.testing.assert_series_equal(accuracy, expected, check_names=False, check_dtype=False)
     one = rows[rows["example"] == accuracy.index[3]]
-    shown = comparison.completions(store, RUN, STEPS[1], split, int(accuracy.index[3]))
+    shown = completions(store, RUN, split, int(accuracy.index[3])).query("step == @STEPS[1]")
     assert shown["completion"].tolist() == one["completion"].tolist()
-    assert shown["grade"].tolist() == [Grade(g).name for g in one["grade"]]
+    assert shown["grade"].tolist() == [Grade(g).name.lower() for g in one["grade"]]
 
 
 def test_the_grades_shown_are_those_that_count(store, tmp_path):
@@ -194,8 +195,8 @@ def test_the_grades_shown_are_those_that_count(store, tmp_path):
     changed = after.index[after != before][:3]
     assert len(changed) == 3
     for example in changed:
-        shown = comparison.completions(regraded, RUN, STEPS[1], "train", example)
-        assert (shown["grade"] == "CORRECT").mean() == after[example]
+        shown = completions(regraded, RUN, "train", example).query("step == @STEPS[1]")
+        assert (shown["grade"] == "correct").mean() == after[example]
         assert shown["sample"].tolist() == list(range(K))
 
 
@@ -207,7 +208,7 @@ def test_a_question_whose_samples_a_plan_left_out_has_no_accuracy(tmp_path):
     assert 0 < partial.sum() < len(partial)
     pd.testing.assert_series_equal(accuracy.isna(), partial, check_names=False)
     assert not comparison.question_accuracy(home, "slow", 30, "test").isna().any()
-    assert comparison.completions(home, "slow", 30, "train", int(rows.index[0])).empty
+    assert completions(home, "slow", "train", int(rows.index[0])).empty
 
 
 def test_the_chart_labels_its_quarters_with_the_numbers_of_flips():

@@ -29,7 +29,7 @@ LAYERS = (
         "gradients",
     },
     {"scoring", "replay", "robustness", "figures", "caveats", "weight_pass"},
-    {"prediction"},
+    {"prediction", "completions"},
     {"analysis"},
     {"report"},
     {"progress", "worker"},
@@ -58,7 +58,7 @@ MAY_ALSO_USE = {
     "curves.py": {"jobs_panel"},
     "fits.py": {"analysis", "baselines", "prediction", "report", "thresholds"},
     "grades.py": {"regrading"},
-    "compare.py": {"comparison"},
+    "compare.py": {"comparison", "completions"},
 }
 
 

@@ -1,0 +1,76 @@
+"""One example's completions, graded by whose grades count, and what of them is copied."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+import pandas as pd
+
+from premem_core import regrading
+from premem_core.store import Store
+from premem_core.types import Grade
+
+FEWEST_WORDS = 4  # in a row that make a copied passage
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A part of a text; `marked` where it is also in the text that it is held against."""
+
+    text: str
+    marked: bool
+
+
+def completions(
+    store: Store, run: str, split: str, example: int, perturbation: str = ""
+) -> pd.DataFrame:
+    """step, sample, completion, extracted, grade, finished; by checkpoint and sample.
+
+    Without a row where the run's scores were imported.
+    """
+    grades = []
+    if store.samples_shards(run):
+        graders = regrading.read_graders(store, run)
+        if graders.in_force != graders.original:
+            grades = store.grade_shards(run, graders.in_force)
+    rows = store.example_completions(run, split, example, perturbation, grades)
+    return rows.assign(grade=[Grade(grade).name.lower() for grade in rows["grade"]])
+
+
+def copied(completion: str, solution: str) -> list[Passage]:
+    """The completion in passages, marked where the solution says the same, word for word.
+
+    >>> copied("So 3 and 4 make 7, done", "First: so 3 and 4 make 7!")
+    [Passage(text='So 3 and 4 make 7', marked=True), Passage(text=', done', marked=False)]
+    """
+    return matched(completion, solution, FEWEST_WORDS)
+
+
+def matched(text: str, other: str, fewest: int = 1) -> list[Passage]:
+    """A text in passages, marked where at least so many words in a row are in the other too."""
+    ours, theirs = (_words(each) for each in (text, other))
+    match = SequenceMatcher(
+        None, [w.lower() for w, *_ in ours], [w.lower() for w, *_ in theirs], autojunk=False
+    )
+    passages, end = [], 0
+    for block in match.get_matching_blocks():
+        if block.size < fewest or not block.size:
+            continue
+        start, stop = ours[block.a][1], ours[block.a + block.size - 1][2]
+        if start > end:
+            passages.append(Passage(text[end:start], marked=False))
+        passages.append(Passage(text[start:stop], marked=True))
+        end = stop
+    return [*passages, Passage(text[end:], marked=False)] if end < len(text) else passages
+
+
+def copied_share(passages: Sequence[Passage]) -> float:
+    """The share of the words that are marked; 0 of no word."""
+    words = [(len(_words(p.text)), p.marked) for p in passages]
+    total = sum(n for n, _ in words)
+    return sum(n for n, marked in words if marked) / total if total else 0.0
+
+
+def _words(text: str) -> list[tuple[str, int, int]]:
+    return [(m[0], m.start(), m.end()) for m in re.finditer(r"\w+|[^\w\s]", text)]
