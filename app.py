@@ -8,6 +8,7 @@ from premem_core import ui
 from premem_core.errors import PrememError
 
 ICON = Path(__file__).parent / "data" / "icon.png"
+STYLE = Path(__file__).parent / "premem_core" / "static" / "text.css"
 
 st.set_page_config(page_title="Premem", page_icon=str(ICON), layout="wide")
 page = st.navigation(
@@ -16,11 +17,13 @@ page = st.navigation(
         st.Page("pages/score.py", title="Score a run"),
         st.Page("pages/curves.py", title="Memorization curves"),
         st.Page("pages/fits.py", title="R² fits"),
+        st.Page("pages/robustness.py", title="Robustness"),
         st.Page("pages/compare.py", title="Compare"),
         st.Page("pages/grades.py", title="Grades"),
     ]
 )
 st.logo(str(ICON), size="large")
+st.html(STYLE)
 try:
     home = ui.store()
 except PrememError as error:

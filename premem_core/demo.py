@@ -31,6 +31,7 @@ SHIPPED = Path(__file__).parents[1] / "data" / "demo"
 SHIPPED_RUN = 0  # whose checkpoints are shipped, small enough to try the upload
 SCORED_PROBLEMS = 500  # of each run's training problems, so that all runs answer the same ones
 SAMPLING = Sampling(samples=5, temperature=0.8, top_p=0.95, max_new_tokens=128)
+PERTURBATIONS = ("first", "we-know-that", "rename", "swap", "redraw")
 TEST_PROBLEMS = 300
 PRETRAINING_STEPS = 2_200
 PRETRAINING_BATCH = 48
@@ -143,7 +144,11 @@ def _finetune_and_score(path: Path, setting: Setting) -> str:
     folder = _made_once(work / "runs" / setting.name, _finetuning(work / "base", train, setting))
     made = time.monotonic() - started
     spec = ScoringSpec(
-        run=setting.name, grader="gsm8k", sampling=SAMPLING, chunk_examples=SCORED_PROBLEMS
+        run=setting.name,
+        grader="gsm8k",
+        sampling=SAMPLING,
+        chunk_examples=SCORED_PROBLEMS,
+        perturbations=PERTURBATIONS,
     )
     jobs.create(
         store,

@@ -13,6 +13,7 @@ from plotly.subplots import make_subplots
 from premem_core import comparison
 from premem_core.curves import Curve
 from premem_core.metrics import Floats
+from premem_core.robustness import SIGNALS, Robustness
 
 PANEL_HEIGHT = 260
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "x")
@@ -32,6 +33,7 @@ class Palette:
     grid: str
     text: str
     runs: tuple[str, float, float]
+    kinds: tuple[str, ...]  # of perturbations: Okabe and Ito's, told apart by the colour-blind
 
 
 LIGHT = Palette(
@@ -45,6 +47,7 @@ LIGHT = Palette(
     grid="#E8EAEE",
     text="#4A505C",
     runs=("viridis", 0.0, 0.9),
+    kinds=("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#7A5195"),
 )
 DARK = Palette(
     premem="#7FB0FF",
@@ -57,6 +60,7 @@ DARK = Palette(
     grid="#262A33",
     text="#B4BAC6",
     runs=("viridis", 0.3, 1.0),
+    kinds=("#56B4E9", "#F0844A", "#2CC295", "#E39AC3", "#E3C04A", "#A9D8F5", "#B79AD3"),
 )
 
 
@@ -336,6 +340,89 @@ def prediction_figure(rows: pd.DataFrame, palette: Palette) -> go.Figure:
     figure.update_xaxes(title_text="step", tickvals=x)
     dressed = _dressed(figure, palette, 320)
     dressed.update_layout(margin_t=44)
+    return dressed
+
+
+def robustness_figure(found: Sequence[Robustness], palette: Palette) -> go.Figure:
+    """Accuracy under each perturbation by pre-memorization accuracy, and as the questions are.
+
+    Args:
+        found: of one checkpoint.
+        palette: the colours in force.
+    """
+    figure = go.Figure()
+    most = max(found, key=lambda each: len(each.examples))
+    lines = [("as they are", most.by_premem, "original", palette.train)]
+    lines += [
+        (each.perturbation, each.by_premem, "perturbed", palette.kinds[n % len(palette.kinds)])
+        for n, each in enumerate(found)
+    ]
+    for n, (name, rows, column, color) in enumerate(lines):
+        shift = (n - len(lines) / 2) * 0.008  # bars side by side, not on each other
+        figure.add_trace(
+            go.Scatter(
+                x=rows["premem"].to_numpy() + shift,
+                y=rows[column].to_numpy(),
+                error_y={
+                    "array": rows[f"{column}_half"].to_numpy(),
+                    "width": 0,
+                    "thickness": 1,
+                },
+                customdata=rows[["premem", "examples"]].to_numpy(),
+                name=name,
+                mode="lines+markers",
+                line={"color": color, "width": 2},
+                marker={"size": 7, "symbol": SYMBOLS[n % len(SYMBOLS)]},
+                hovertemplate=f"{name}<br>pre-memorization accuracy %{{customdata[0]:.0%}}<br>"
+                "accuracy %{y:.1%} of %{customdata[1]:,} questions<extra></extra>",
+            )
+        )
+    figure.update_xaxes(
+        title_text="pre-memorization accuracy", tickformat=".0%", dtick=0.2, range=[-0.06, 1.06]
+    )
+    figure.update_yaxes(title_text="accuracy", tickformat=".0%", range=[0, 1.03])
+    dressed = _dressed(figure, palette, 420)
+    dressed.update_layout(margin_t=60)
+    return dressed
+
+
+def auroc_figure(areas: pd.DataFrame, palette: Palette) -> go.Figure:
+    """Each signal's area under the ROC curve with its interval; the line is that of no signal.
+
+    Args:
+        areas: `Robustness.auroc`.
+        palette: the colours in force.
+    """
+    known = areas.dropna(subset=["auroc"]).iloc[::-1]
+    figure = go.Figure(
+        go.Scatter(
+            x=known["auroc"].to_numpy(),
+            y=[SIGNALS[signal] for signal in known["signal"]],
+            error_x={
+                "array": (known["high"] - known["auroc"]).to_numpy(),
+                "arrayminus": (known["auroc"] - known["low"]).to_numpy(),
+                "width": 0,
+                "thickness": 1.5,
+            },
+            mode="markers",
+            marker={
+                "size": 9,
+                "color": [
+                    palette.premem if signal == "premem" else palette.train
+                    for signal in known["signal"]
+                ],
+            },
+            hovertemplate="%{y}: %{x:.3f}<extra></extra>",
+        )
+    )
+    figure.add_vline(0.5, line={"color": palette.text, "width": 1, "dash": "dash"})
+    low = min(0.4, float(known["low"].min())) if len(known) else 0.4
+    figure.update_xaxes(
+        title_text="area under the ROC curve", range=[low - 0.02, 1.02], tickformat=".1f", dtick=0.1
+    )
+    figure.update_yaxes(showgrid=False)
+    dressed = _dressed(figure, palette, 230)
+    dressed.update_layout(margin_t=12, showlegend=False)
     return dressed
 
 

@@ -189,6 +189,14 @@ def robustness(
     )
 
 
+def bins(several: Sequence[Robustness]) -> pd.DataFrame:
+    """`by_premem` of several: perturbation and step beside it."""
+    return pd.concat(
+        [each.by_premem.assign(perturbation=each.perturbation, step=each.step) for each in several],
+        ignore_index=True,
+    )
+
+
 def summary(several: Sequence[Robustness]) -> pd.DataFrame:
     """One row per perturbation and checkpoint: perturbation, step, examples, left_out, original,
 

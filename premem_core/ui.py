@@ -6,6 +6,7 @@ Of the core modules only this one, `score_form` and `folder_upload` import Strea
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ import pandas as pd
 import streamlit as st
 
 from premem_core import analysis, curves, figures, fits, prediction
+from premem_core import robustness as rb
 from premem_core.analysis import Study
+from premem_core.completions import Passage
 from premem_core.curves import Curve, RunScores
 from premem_core.errors import DataError
 from premem_core.estimators import ESTIMATORS, Estimator
 from premem_core.prediction import Calibration
+from premem_core.robustness import Robustness
 from premem_core.store import Store
 from premem_core.thresholds import OBJECTIVES, Objective, ThresholdFit
 
@@ -80,6 +84,26 @@ def _calibration(
 ) -> Calibration:
     runs = [r for r in _runs(path, version, task) if r.run in names]
     return prediction.calibrate(task, runs, estimator)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _perturbed_steps(path: str, version: int, run: str) -> dict[str, list[int]]:
+    return rb.perturbed_steps(store(), run)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _robustness(
+    path: str,
+    version: int,
+    task: str,
+    run: str,
+    step: int,
+    perturbation: str,
+    threshold: float,
+    estimator: Estimator,
+) -> Robustness:
+    scores = next(r for r in _runs(path, version, task) if r.run == run)
+    return rb.robustness(store(), scores, step, perturbation, threshold, estimator)
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
@@ -265,6 +289,31 @@ def calibration(task: str, runs: Sequence[RunScores], estimator: Estimator) -> C
         DataError: no threshold can be fitted to them.
     """
     return _calibration(*key(), task, tuple(run.run for run in runs), estimator)
+
+
+def perturbed_steps(run: str) -> dict[str, list[int]]:
+    """`robustness.perturbed_steps`."""
+    return _perturbed_steps(*key(), run)
+
+
+def robustness(
+    task: str,
+    run: RunScores,
+    step: int,
+    perturbation: str,
+    threshold: float,
+    estimator: Estimator,
+) -> Robustness:
+    """`robustness.robustness` of a run of the task."""
+    return _robustness(*key(), task, run.run, step, perturbation, threshold, estimator)
+
+
+def passages(parts: Sequence[Passage], mark: bool) -> None:
+    """A text verbatim, with those passages set off that are marked, or those that are not."""
+    html = "".join(
+        f"<mark>{escape(p.text)}</mark>" if p.marked == mark else escape(p.text) for p in parts
+    )
+    st.html(f'<div class="premem-text" dir="auto">{html}</div>')
 
 
 def task_threshold(task: str) -> float | None:

@@ -28,8 +28,8 @@ LAYERS = (
         "weights",
         "gradients",
     },
-    {"scoring", "replay", "robustness", "figures", "caveats", "weight_pass"},
-    {"prediction", "completions"},
+    {"scoring", "replay", "robustness", "caveats", "weight_pass"},
+    {"prediction", "completions", "figures"},
     {"analysis"},
     {"report"},
     {"progress", "worker"},
@@ -57,6 +57,7 @@ MAY_ALSO_USE = {
     },
     "curves.py": {"jobs_panel"},
     "fits.py": {"analysis", "baselines", "prediction", "report", "thresholds"},
+    "robustness.py": {"completions", "perturbations", "robustness"},
     "grades.py": {"regrading"},
     "compare.py": {"comparison", "completions"},
 }

@@ -1,0 +1,190 @@
+"""Robustness: which answers hold when the training query is perturbed, and what foretells it."""
+
+import streamlit as st
+
+from premem_core import completions, curves, figures, robustness, ui
+from premem_core.errors import UsageError
+from premem_core.perturbations import KINDS
+from premem_core.robustness import Robustness
+
+st.header("Robustness")
+headline = st.empty()
+home = ui.store()
+with ui.controls():
+    task = ui.pick_task()
+    if task is None:
+        st.stop()
+    everything = ui.task_runs(task)
+    asked = {run.run: at for run in everything if (at := ui.perturbed_steps(run.run))}
+    if not asked:
+        st.info(
+            "No run of this task was asked perturbed queries. Choose some on the Score page (of a "
+            "job that is done: “Ask more of it”), or score with `--perturb`."
+        )
+        st.stop()
+    labels = curves.labels(everything)
+    name = st.selectbox(
+        "Run",
+        list(asked),
+        format_func=labels.__getitem__,
+        key="run",
+        bind="query-params",
+        width=330,
+    )
+    steps = sorted({step for of in asked[name].values() for step in of})
+    step: int = st.selectbox(
+        "Checkpoint", steps, index=len(steps) - 1, key="step", bind="query-params", width=120
+    )
+    estimator = ui.pick_estimator()
+    threshold = ui.pick_threshold(task, everything, estimator)
+scores = next(run for run in everything if run.run == name)
+
+
+def overview(task: str, step: int, found: list[Robustness]) -> None:
+    """Accuracy by pre-memorization accuracy under every perturbation, and the numbers behind it."""
+    table = robustness.summary(found)
+    worst = table.sort_values("drop").iloc[-1]
+    headline.markdown(
+        f"At checkpoint {step}, **{ui.percent(table['original'].max())}** of the answers to the "
+        f"training questions are right; {KINDS.get(worst['perturbation'], worst['perturbation'])}: "
+        f"**{ui.percent(worst['perturbed'])}**, {100 * worst['drop']:.1f} ± "
+        f"{100 * worst['drop_half']:.1f} points fewer."
+    )
+    left, right = st.columns([1.3, 1], gap="large")
+    with left:
+        st.subheader("Accuracy by pre-memorization accuracy")
+        ui.chart(
+            figures.robustness_figure(found, ui.palette()),
+            "robustness",
+            robustness.bins(found),
+            alt="Accuracy on perturbed training queries by pre-memorization accuracy",
+        )
+        st.caption(
+            "Training questions in bins of pre-memorization accuracy, to the nearest fifth; bars "
+            "are 90 % intervals over questions. Grey: the questions as they are. "
+            + ui.threshold_note(task, everything, estimator)
+        )
+    with right:
+        st.subheader("By perturbation")
+        number = st.column_config.NumberColumn
+        st.dataframe(
+            table.assign(
+                kind=[KINDS.get(each, each) for each in table["perturbation"]],
+                **100 * table[["original", "perturbed", "drop"]],
+                area=table["auroc_premem"],
+            ),
+            hide_index=True,
+            height="content",
+            column_order=["kind", "examples", "original", "perturbed", "drop", "area"],
+            column_config={
+                "kind": st.column_config.TextColumn("Perturbation", width="medium"),
+                "examples": number("Applies to", format="localized", width=80),
+                "original": number("As it is", format="%.1f %%", width=75),
+                "perturbed": number("Perturbed", format="%.1f %%", width=80),
+                "drop": number("Points lost", format="%.1f", width=80),
+                "area": number(
+                    "AUROC", format="%.3f", width=70,
+                    help="How well pre-memorization accuracy tells robust from brittle answers",
+                ),
+            },
+        )  # fmt: skip
+
+
+def what_foretells_it(one: Robustness) -> None:
+    """How well PM and simpler signals tell the answers that hold from those that do not."""
+    brittle, robust = int(one.brittle.sum()), int((~one.brittle).sum())
+    st.markdown(
+        f"Of {ui.count(brittle + robust, 'question')} answered right as they are, "
+        f"**{brittle:,} broke**. An area of 1 tells them from the others, of 0.5 does not."
+    )
+    ui.chart(
+        figures.auroc_figure(one.auroc, ui.palette()),
+        "auroc",
+        one.auroc,
+        alt="Area under the ROC curve of each signal, with its 90 % interval",
+    )
+
+
+def questions(task: str, name: str, step: int, one: Robustness) -> None:
+    """The questions themselves, those that lost most first; one of them with what was answered."""
+    texts = home.examples(task, "train").set_index("example")[["id", "question", "solution"]]
+    rows = one.examples.join(texts)
+    rows["lost"] = rows["train_accuracy"] - rows["perturbed_accuracy"]
+    rows = rows.sort_values(["lost", "premem"], ascending=[False, False], kind="stable")
+    ids = rows["id"].tolist()
+    wanted = st.query_params.get("question")
+    first = ids.index(wanted) if wanted in ids else 0
+    percent, text = st.column_config.NumberColumn, st.column_config.TextColumn
+    event = st.dataframe(
+        rows.assign(**100 * rows[["train_accuracy", "perturbed_accuracy", "premem"]]),
+        hide_index=True,
+        height=320,
+        column_order=["id", "question", "premem", "train_accuracy", "perturbed_accuracy"],
+        column_config={
+            "id": text("Problem"),
+            "question": text("Question", width="large") if rows["question"].any() else None,
+            "premem": percent("PM", format="%.0f %%"),
+            "train_accuracy": percent("As it is", format="%.0f %%"),
+            "perturbed_accuracy": percent("Perturbed", format="%.0f %%"),
+        },
+        on_select="rerun",
+        selection_mode="single-row",
+        selection_default={"selection": {"rows": [first]}},
+        key=f"brittle-{name}-{step}-{one.perturbation}",
+    )
+    chosen = next(iter(event.selection.rows), first)
+    if chosen != first:
+        st.query_params["question"] = ids[chosen]
+    row, example = rows.iloc[chosen], int(rows.index[chosen])
+    perturbed = home.perturbed(task, one.perturbation).set_index("example")
+    now = perturbed["question"].get(example, row["question"])
+    left, right = st.columns(2, gap="large")
+    for column, title, query, other, under in (
+        (left, "As it is", row["question"], now, ""),
+        (right, KINDS.get(one.perturbation, one.perturbation), now, row["question"],
+         one.perturbation),
+    ):  # fmt: skip
+        with column:
+            st.caption(f"{title}: the question; what differs is marked")
+            ui.passages(completions.matched(query, other), mark=False)
+            every = completions.completions(home, name, "train", example, under)
+            answers = every[every["step"] == step].to_dict("records")
+            if not answers:
+                st.caption("Its scores were imported without completions.")
+            for answer in answers:
+                told = completions.copied(answer["completion"], row["solution"])
+                st.caption(
+                    f"Completion {answer['sample'] + 1}: {answer['grade']}, "
+                    f"{100 * completions.copied_share(told):.0f} % copied from the solution"
+                )
+                ui.passages(told, mark=True)
+
+
+try:
+    found = [
+        ui.robustness(task, scores, step, perturbation, threshold, estimator)
+        for perturbation, at in asked[name].items()
+        if step in at
+    ]
+except UsageError as error:
+    st.error(str(error))
+    st.stop()
+found = [each for each in found if len(each.examples)]
+if not found:
+    st.info("The sampling plan left samples out of every question that was perturbed.")
+    st.stop()
+overview(task, step, found)
+kinds = {each.perturbation: each for each in found}
+with ui.controls():
+    kind = st.selectbox(
+        "Perturbation", list(kinds), format_func=lambda k: KINDS.get(k, k), key="perturbation",
+        bind="query-params", width=330,
+    )  # fmt: skip
+left, right = st.columns([1, 1.3], gap="large")
+with left:
+    st.subheader("What foretells a broken answer")
+    what_foretells_it(kinds[kind])
+with right:
+    st.subheader("Questions, broken ones first")
+    st.caption(f"{ui.count(kinds[kind].left_out, 'question')} to which it does not apply left out.")
+questions(task, name, step, kinds[kind])
