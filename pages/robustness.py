@@ -1,5 +1,6 @@
 """Robustness: which answers hold when the training query is perturbed, and what foretells it."""
 
+import pandas as pd
 import streamlit as st
 
 from premem_core import completions, curves, figures, robustness, ui
@@ -47,10 +48,10 @@ def overview(task: str, step: int, found: list[Robustness]) -> None:
     headline.markdown(
         f"At checkpoint {step}, **{ui.percent(table['original'].max())}** of the answers to the "
         f"training questions are right; {KINDS.get(worst['perturbation'], worst['perturbation'])}: "
-        f"**{ui.percent(worst['perturbed'])}**, {100 * worst['drop']:.1f} ± "
-        f"{100 * worst['drop_half']:.1f} points fewer."
+        f"**{ui.percent(worst['perturbed'])}**, a change of {ui.signed(-100 * worst['drop'], 1)} ± "
+        f"{100 * worst['drop_half']:.1f} points."
     )
-    left, right = st.columns([1.3, 1], gap="large")
+    left, right = st.columns(2, gap="large")
     with left:
         st.subheader("Accuracy by pre-memorization accuracy")
         ui.chart(
@@ -77,13 +78,13 @@ def overview(task: str, step: int, found: list[Robustness]) -> None:
             height="content",
             column_order=["kind", "examples", "original", "perturbed", "drop", "area"],
             column_config={
-                "kind": st.column_config.TextColumn("Perturbation", width="medium"),
-                "examples": number("Applies to", format="localized", width=80),
-                "original": number("As it is", format="%.1f %%", width=75),
-                "perturbed": number("Perturbed", format="%.1f %%", width=80),
-                "drop": number("Points lost", format="%.1f", width=80),
+                "kind": st.column_config.TextColumn("Perturbation", width=210),
+                "examples": number("Examples", format="localized", width=72),
+                "original": number("As it is", format="%.1f %%", width=65),
+                "perturbed": number("Perturbed", format="%.1f %%", width=75),
+                "drop": number("Lost", format="%.1f", width=50, help="Points"),
                 "area": number(
-                    "AUROC", format="%.3f", width=70,
+                    "AUROC", format="%.2f", width=60,
                     help="How well pre-memorization accuracy tells robust from brittle answers",
                 ),
             },
@@ -105,8 +106,8 @@ def what_foretells_it(one: Robustness) -> None:
     )
 
 
-def questions(task: str, name: str, step: int, one: Robustness) -> None:
-    """The questions themselves, those that lost most first; one of them with what was answered."""
+def pick_question(task: str, name: str, step: int, one: Robustness) -> pd.Series:
+    """One of the questions, those that lost most first."""
     texts = home.examples(task, "train").set_index("example")[["id", "question", "solution"]]
     rows = one.examples.join(texts)
     rows["lost"] = rows["train_accuracy"] - rows["perturbed_accuracy"]
@@ -118,7 +119,7 @@ def questions(task: str, name: str, step: int, one: Robustness) -> None:
     event = st.dataframe(
         rows.assign(**100 * rows[["train_accuracy", "perturbed_accuracy", "premem"]]),
         hide_index=True,
-        height=320,
+        height=330,
         column_order=["id", "question", "premem", "train_accuracy", "perturbed_accuracy"],
         column_config={
             "id": text("Problem"),
@@ -135,23 +136,29 @@ def questions(task: str, name: str, step: int, one: Robustness) -> None:
     chosen = next(iter(event.selection.rows), first)
     if chosen != first:
         st.query_params["question"] = ids[chosen]
-    row, example = rows.iloc[chosen], int(rows.index[chosen])
-    perturbed = home.perturbed(task, one.perturbation).set_index("example")
+    if one.left_out:
+        st.caption(f"{ui.count(one.left_out, 'question')} left out: it does not apply to them.")
+    return rows.iloc[chosen]
+
+
+def answers(task: str, name: str, step: int, kind: str, row: pd.Series) -> None:
+    """What was answered to a question as it is, and perturbed."""
+    example = int(row.name)
+    perturbed = home.perturbed(task, kind).set_index("example")
     now = perturbed["question"].get(example, row["question"])
     left, right = st.columns(2, gap="large")
     for column, title, query, other, under in (
         (left, "As it is", row["question"], now, ""),
-        (right, KINDS.get(one.perturbation, one.perturbation), now, row["question"],
-         one.perturbation),
+        (right, KINDS.get(kind, kind), now, row["question"], kind),
     ):  # fmt: skip
         with column:
             st.caption(f"{title}: the question; what differs is marked")
             ui.passages(completions.matched(query, other), mark=False)
             every = completions.completions(home, name, "train", example, under)
-            answers = every[every["step"] == step].to_dict("records")
-            if not answers:
+            drawn = every[every["step"] == step].to_dict("records")
+            if not drawn:
                 st.caption("Its scores were imported without completions.")
-            for answer in answers:
+            for answer in drawn:
                 told = completions.copied(answer["completion"], row["solution"])
                 st.caption(
                     f"Completion {answer['sample'] + 1}: {answer['grade']}, "
@@ -180,11 +187,11 @@ with ui.controls():
         "Perturbation", list(kinds), format_func=lambda k: KINDS.get(k, k), key="perturbation",
         bind="query-params", width=330,
     )  # fmt: skip
-left, right = st.columns([1, 1.3], gap="large")
+left, right = st.columns([1, 1.5], gap="large")
 with left:
     st.subheader("What foretells a broken answer")
     what_foretells_it(kinds[kind])
 with right:
     st.subheader("Questions, broken ones first")
-    st.caption(f"{ui.count(kinds[kind].left_out, 'question')} to which it does not apply left out.")
-questions(task, name, step, kinds[kind])
+    row = pick_question(task, name, step, kinds[kind])
+answers(task, name, step, kind, row)

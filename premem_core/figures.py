@@ -7,15 +7,18 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
-from plotly.colors import sample_colorscale
+from plotly.colors import hex_to_rgb, label_rgb, sample_colorscale
 from plotly.subplots import make_subplots
 
 from premem_core import comparison
 from premem_core.curves import Curve
+from premem_core.example_table import Cells
 from premem_core.metrics import Floats
 from premem_core.robustness import SIGNALS, Robustness
 
 PANEL_HEIGHT = 260
+LEVELS = 6  # of either dimension of the map's colours
+REACH = 1.0  # in t = log log PPL, to either side of the threshold, that the map tells apart
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "x")
 
 
@@ -33,6 +36,7 @@ class Palette:
     grid: str
     text: str
     runs: tuple[str, float, float]
+    map_corners: tuple[str, str, str, str]  # wrong, wrong memorized, right, right memorized
     kinds: tuple[str, ...]  # of perturbations: Okabe and Ito's, told apart by the colour-blind
 
 
@@ -47,6 +51,7 @@ LIGHT = Palette(
     grid="#E8EAEE",
     text="#4A505C",
     runs=("viridis", 0.0, 0.9),
+    map_corners=("#EDEFF3", "#8A6A54", "#1D5FD1", "#F08A24"),
     kinds=("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#7A5195"),
 )
 DARK = Palette(
@@ -60,6 +65,7 @@ DARK = Palette(
     grid="#262A33",
     text="#B4BAC6",
     runs=("viridis", 0.3, 1.0),
+    map_corners=("#2A2F3A", "#7A5A46", "#7FB0FF", "#F0A04B"),
     kinds=("#56B4E9", "#F0844A", "#2CC295", "#E39AC3", "#E3C04A", "#A9D8F5", "#B79AD3"),
 )
 
@@ -339,6 +345,156 @@ def prediction_figure(rows: pd.DataFrame, palette: Palette) -> go.Figure:
     figure.update_yaxes(tickformat=".0%", rangemode="tozero")
     figure.update_xaxes(title_text="step", tickvals=x)
     dressed = _dressed(figure, palette, 320)
+    dressed.update_layout(margin_t=44)
+    return dressed
+
+
+def map_figure(of: Cells, log_log_threshold: float, palette: Palette) -> go.Figure:
+    """Examples across, checkpoints up; colour is accuracy and, towards orange, memorization.
+
+    A heat map reports no clicks: invisible squares over its cells do. The place of a point in its
+    trace is row · columns + column.
+    """
+    codes = np.where(
+        np.isnan(of.accuracy),
+        np.nan,
+        _map_codes(of.accuracy, of.log_log_perplexity, log_log_threshold),
+    )
+    columns, rows = len(of.members), len(of.steps)
+    figure = go.Figure(
+        go.Heatmap(
+            z=codes,
+            zmin=0,
+            zmax=LEVELS * LEVELS - 1,
+            colorscale=_steps_of(_map_colors(palette)),
+            showscale=False,
+            hoverinfo="skip",
+        )
+    )
+    across, up = np.meshgrid(np.arange(columns), np.arange(rows))
+    figure.add_trace(
+        go.Scatter(
+            x=across.ravel(),
+            y=up.ravel(),
+            customdata=np.column_stack(
+                [
+                    np.repeat(of.steps, columns),
+                    np.tile([len(each) for each in of.members], rows),
+                    np.round(of.accuracy.ravel(), 3),
+                    np.round(np.exp(np.exp(of.log_log_perplexity.ravel())), 3),
+                    np.round(of.memorized.ravel(), 3),
+                ]
+            ),
+            mode="markers",
+            marker={"symbol": "square", "size": 10, "opacity": 0},
+            showlegend=False,
+            hovertemplate="step %{customdata[0]}, %{customdata[1]} examples<br>accuracy "
+            "%{customdata[2]:.0%}, perplexity %{customdata[3]:.3f}<br>%{customdata[4]:.0%} "
+            "memorized<extra></extra>",
+        )
+    )
+    figure.update_xaxes(showticklabels=False, showgrid=False, range=[-0.5, columns - 0.5])
+    figure.update_yaxes(
+        tickvals=np.arange(rows), ticktext=of.steps, showgrid=False, title_text="step"
+    )
+    dressed = _dressed(figure, palette, max(240, 46 * rows + 40))
+    dressed.update_layout(margin_t=12, showlegend=False, clickmode="event+select")
+    return dressed
+
+
+def map_legend(palette: Palette) -> go.Figure:
+    """What `map_figure`'s colours mean."""
+    figure = go.Figure(
+        go.Heatmap(
+            z=np.arange(LEVELS * LEVELS).reshape(LEVELS, LEVELS),
+            colorscale=_steps_of(_map_colors(palette)),
+            showscale=False,
+            hoverinfo="skip",
+        )
+    )
+    figure.update_xaxes(
+        title_text="perplexity", tickvals=[0, LEVELS - 1], ticktext=["high", "low"], showgrid=False
+    )
+    figure.update_yaxes(
+        title_text="accuracy", tickvals=[0, LEVELS - 1], ticktext=["0%", "100%"], showgrid=False
+    )
+    dressed = _dressed(figure, palette, 200)
+    dressed.update_layout(margin_t=12)
+    return dressed
+
+
+def _map_codes(accuracy: Floats, log_log_perplexity: Floats, log_log_threshold: float) -> Floats:
+    """accuracy level · LEVELS + memorization level, whose middle is the threshold."""
+    near = np.clip((log_log_threshold - log_log_perplexity) / (2 * REACH) + 0.5, 0, 1)
+    codes: Floats = np.rint(accuracy * (LEVELS - 1)) * LEVELS + np.rint(near * (LEVELS - 1))
+    return codes
+
+
+def _map_colors(palette: Palette) -> list[str]:
+    """LEVELS² colours between four: wrong and right, each not memorized and memorized."""
+    corners = np.array([hex_to_rgb(color) for color in palette.map_corners]).reshape(2, 2, 3)
+    share = np.linspace(0, 1, LEVELS)
+    mixed = [
+        (1 - a) * ((1 - m) * corners[0, 0] + m * corners[0, 1])
+        + a * ((1 - m) * corners[1, 0] + m * corners[1, 1])
+        for a in share
+        for m in share
+    ]
+    return [label_rgb(color.round().astype(int).tolist()) for color in mixed]
+
+
+def _steps_of(colors: Sequence[str]) -> list[tuple[float, str]]:
+    """A colour scale on which whole numbers from 0 on have these colours, and none between."""
+    last = len(colors) - 1
+    edges = [max(0.0, (n - 0.5) / last) for n in range(len(colors))] + [1.0]
+    return [(edge, c) for n, c in enumerate(colors) for edge in (edges[n], edges[n + 1])]
+
+
+def life_figure(life: pd.DataFrame, log_log_threshold: float, palette: Palette) -> go.Figure:
+    """One example's accuracy and perplexity by checkpoint.
+
+    Args:
+        life: step, accuracy, nll.
+        log_log_threshold: below it, the example is memorized.
+        palette: the colours in force.
+    """
+    figure = make_subplots(specs=[[{"secondary_y": True}]])
+    steps = life["step"].to_numpy()
+    figure.add_trace(
+        go.Scatter(
+            x=steps,
+            y=life["accuracy"].to_numpy(),
+            name="accuracy",
+            mode="lines+markers",
+            line={"color": palette.premem, "width": 2.4},
+            hovertemplate="step %{x}<br>accuracy %{y:.0%}<extra></extra>",
+        )
+    )
+    figure.add_trace(
+        go.Scatter(
+            x=steps,
+            y=np.exp(life["nll"].to_numpy()),
+            name="perplexity",
+            mode="lines+markers",
+            line={"color": palette.memorized, "width": 2, "dash": "dot"},
+            marker={"symbol": "diamond"},
+            hovertemplate="step %{x}<br>perplexity %{y:.4f}<extra></extra>",
+        ),
+        secondary_y=True,
+    )
+    figure.add_hline(
+        float(np.exp(np.exp(log_log_threshold))),
+        secondary_y=True,
+        line={"color": palette.memorized, "width": 1, "dash": "dash"},
+    )
+    dressed = _dressed(figure, palette, 300)
+    dressed.update_xaxes(title_text="step", tickvals=steps)
+    dressed.update_yaxes(
+        range=[-0.03, 1.03], tickformat=".0%", title_text="accuracy", secondary_y=False
+    )
+    dressed.update_yaxes(
+        type="log", title_text="perplexity", showgrid=False, range=None, secondary_y=True
+    )
     dressed.update_layout(margin_t=44)
     return dressed
 

@@ -196,7 +196,7 @@ def vocabulary(questions: Iterable[str]) -> frozenset[str]:
     found: set[str] = set()
     for question in questions:
         found.update(people(question))
-        found.update(re.findall(r"[a-z]+", question.lower()))
+        found.update(re.findall(r"\b[a-z]+", question))
     return frozenset(found)
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 import streamlit as st
 
 from premem_core import analysis, curves, figures, fits, prediction
+from premem_core import example_table as et
 from premem_core import robustness as rb
 from premem_core.analysis import Study
 from premem_core.completions import Passage
@@ -84,6 +85,26 @@ def _calibration(
 ) -> Calibration:
     runs = [r for r in _runs(path, version, task) if r.run in names]
     return prediction.calibrate(task, runs, estimator)
+
+
+@st.cache_resource(max_entries=16, show_spinner="Reading examples…")
+def _example_table(
+    path: str, version: int, task: str, run: str, threshold: float, estimator: Estimator
+) -> pd.DataFrame:
+    scores = next(r for r in _runs(path, version, task) if r.run == run)
+    texts = store().examples(task, "train")
+    return et.example_table(scores, texts, threshold, estimator)
+
+
+@st.cache_resource(max_entries=4, show_spinner="Comparing questions…")
+def _vectors(path: str, version: int, task: str) -> tuple[Any, pd.Index]:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    texts = store().examples(task, "train").set_index("example")["question"]
+    texts = texts[texts.str.strip() != ""]
+    if texts.empty:
+        return None, texts.index
+    return TfidfVectorizer(sublinear_tf=True).fit_transform(texts), texts.index
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -165,6 +186,22 @@ def pick_runs(runs: Sequence[RunScores]) -> list[RunScores]:
             bind="query-params",
         )
     return [run for run in runs if run.run in (chosen or labels)]
+
+
+def pick_run(runs: Sequence[RunScores]) -> RunScores:
+    """The run in force; the one with the most checkpoints by default."""
+    labels = curves.labels(runs)
+    longest = max(runs, key=lambda run: len(run.steps))
+    name = st.selectbox(
+        "Run",
+        list(labels),
+        index=list(labels).index(longest.run),
+        format_func=labels.__getitem__,
+        key="run",
+        bind="query-params",
+        width=330,
+    )
+    return next(run for run in runs if run.run == name)
 
 
 def pick_estimator() -> Estimator:
@@ -308,6 +345,31 @@ def robustness(
     return _robustness(*key(), task, run.run, step, perturbation, threshold, estimator)
 
 
+def example_table(
+    task: str, run: RunScores, threshold: float, estimator: Estimator
+) -> pd.DataFrame:
+    """`example_table.example_table`; where the estimator is not defined, a sentence and no page."""
+    try:
+        return _example_table(*key(), task, run.run, threshold, estimator)
+    except DataError as error:
+        st.error(str(error))
+        st.stop()
+
+
+def neighbours(task: str, example: int, n: int = 5) -> pd.Series:
+    """The training examples with the most similar questions: example number → cosine."""
+    vectors, numbers = _vectors(*key(), task)
+    if vectors is None or example not in numbers:
+        return pd.Series(dtype=float)
+    near = (vectors @ vectors[numbers.get_loc(example)].T).toarray().ravel()
+    return pd.Series(near, numbers).drop(example).nlargest(n)
+
+
+def verbatim(text: str) -> None:
+    """A text as it is, never as Markdown."""
+    passages([Passage(text, marked=False)], mark=True)
+
+
 def passages(parts: Sequence[Passage], mark: bool) -> None:
     """A text verbatim, with those passages set off that are marked, or those that are not."""
     html = "".join(
@@ -383,13 +445,20 @@ def pick_picture_format() -> None:
     )
 
 
-def chart(figure: object, name: str, table: pd.DataFrame, alt: str) -> None:
-    """A chart with its picture in the tool bar and its numbers as CSV below it."""
+def chart(
+    figure: object, name: str, table: pd.DataFrame | None, alt: str, select: bool = False
+) -> Any:
+    """A chart with its picture in the tool bar and its numbers as CSV below it.
+
+    With `select`, returns what was clicked.
+    """
     picture = st.session_state.get("pictures", PICTURES[0])
-    st.plotly_chart(
+    event = st.plotly_chart(
         figure,
         key=f"chart-{name}",
         alt=alt,
+        on_select="rerun" if select else "ignore",
+        selection_mode="points",
         config={
             "displaylogo": False,
             "modeBarButtons": [["toImage"]],
@@ -400,11 +469,14 @@ def chart(figure: object, name: str, table: pd.DataFrame, alt: str) -> None:
             },
         },
     )
-    st.download_button(
-        "Numbers as CSV",
-        table.to_csv(index=False),
-        file_name=f"premem-{name}.csv",
-        mime="text/csv",
-        type="tertiary",
-        key=f"csv-{name}",
-    )
+    if table is not None:
+        st.download_button(
+            "Numbers as CSV",
+            lambda: table.to_csv(index=False),
+            file_name=f"premem-{name}.csv",
+            mime="text/csv",
+            type="tertiary",
+            key=f"csv-{name}",
+            on_click="ignore",
+        )
+    return event

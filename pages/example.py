@@ -1,0 +1,118 @@
+"""One example's life: its question, what was answered at each checkpoint, what of it is copied."""
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from premem_core import completions, figures, ui
+from premem_core.perturbations import KINDS
+
+with ui.controls():
+    st.header("One example")
+    task = ui.pick_task()
+    if task is None:
+        st.stop()
+    everything = ui.task_runs(task)
+    run = ui.pick_run(everything)
+    estimator = ui.pick_estimator()
+    threshold = ui.pick_threshold(task, everything, estimator)
+table = ui.example_table(task, run, threshold, estimator)
+ids = [each for each in st.session_state.get("neighbours", []) if each in set(table["id"])]
+ids = ids or table["id"].tolist()
+wanted = st.query_params.get("example")
+if wanted is not None and wanted not in set(table["id"]):
+    st.error(f"This run was not trained on an example '{wanted}'; choose another run, or example.")
+    st.stop()
+chosen = wanted or ids[0]
+if chosen not in ids:
+    ids = table["id"].tolist()
+at = ids.index(chosen)
+
+
+def go(place: int) -> None:
+    """Open the example at another place of the list."""
+    st.query_params["example"] = ids[place % len(ids)]
+
+
+with ui.controls():
+    st.button("Previous", shortcut="Left", on_click=go, args=[at - 1], disabled=len(ids) < 2)
+    st.button("Next", shortcut="Right", on_click=go, args=[at + 1], disabled=len(ids) < 2)
+    st.caption(f"{chosen}: {at + 1:,} of {len(ids):,}")
+    st.page_link("pages/examples.py", label="All examples")
+number = int(table.index[table["id"] == chosen][0])
+row: dict[Any, Any] = table.loc[number].to_dict()
+place = int(run.examples.searchsorted(number))
+since = "never" if pd.isna(row["memorized"]) else f"since step {row['memorized']:.0f}"
+right_since = "never" if pd.isna(row["learned"]) else f"since step {row['learned']:.0f}"
+st.markdown(
+    f"Pre-memorization accuracy **{ui.percent(row['premem'])}** at the last checkpoint; answered "
+    f"right: {right_since}; memorized: {since}."
+)
+left, right = st.columns(2, gap="large")
+with left:
+    st.caption("Question")
+    ui.verbatim(row["question"] or "The store has no text of it.")
+    st.caption("Its solution")
+    ui.verbatim(row["solution"] or "The store has no text of it.")
+with right:
+    life = pd.DataFrame(
+        {"step": run.steps, "accuracy": run.accuracy[:, place], "nll": run.nll[:, place]}
+    )
+    ui.chart(
+        figures.life_figure(life, threshold, ui.palette()),
+        "life",
+        life,
+        alt="Accuracy and perplexity of the example at each checkpoint",
+    )
+
+asked = {"": "As it is"}
+asked |= {name: KINDS.get(name, name) for name in ui.perturbed_steps(run.run)}
+with ui.controls():
+    under = ""
+    if len(asked) > 1:
+        under = st.selectbox(
+            "Question", list(asked), format_func=asked.__getitem__, key="form",
+            bind="query-params", width=300,
+        )  # fmt: skip
+    every = completions.completions(ui.store(), run.run, "train", number, under)
+    steps = sorted(every["step"].unique().tolist())
+    if steps:
+        step = st.segmented_control(
+            "Checkpoint", steps, default=steps[-1], required=True, key="at", bind="query-params"
+        )
+if not steps:
+    st.info(
+        "There is no completion of it here: its scores were imported without, the sampling plan "
+        "needed none, or the perturbation does not apply."
+    )
+for answer in every[every["step"] == step].to_dict("records") if steps else []:
+    told = completions.copied(answer["completion"], row["solution"])
+    known = pd.notna(answer["extracted"])
+    found = f"answer {answer['extracted']}" if known else "no answer found"
+    cut = "" if answer["finished"] else ", cut off"
+    st.caption(
+        f"Completion {answer['sample'] + 1}: **{answer['grade']}**, {found}{cut}; "
+        f"{100 * completions.copied_share(told):.0f} % of its words stand so in the solution"
+    )
+    ui.passages(told, mark=True)
+
+near = ui.neighbours(task, number)
+if len(near):
+    st.subheader("Similar questions")
+    st.dataframe(
+        table.reindex(near.index)[["id", "question", "premem", "accuracy"]].assign(
+            similarity=near, **100 * table.reindex(near.index)[["premem", "accuracy"]]
+        ),
+        hide_index=True,
+        height="content",
+        column_config={
+            "id": "Example",
+            "question": st.column_config.TextColumn("Question", width="large"),
+            "premem": st.column_config.NumberColumn("PM", format="%.0f %%"),
+            "accuracy": st.column_config.NumberColumn("Accuracy", format="%.0f %%"),
+            "similarity": st.column_config.NumberColumn(
+                "Similarity", format="%.2f", help="Cosine of the questions' TF-IDF vectors"
+            ),
+        },
+    )

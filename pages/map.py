@@ -1,0 +1,57 @@
+"""Memorization map: every training example at every checkpoint, by accuracy and perplexity."""
+
+import numpy as np
+import streamlit as st
+
+from premem_core import curves, example_table, figures, ui
+
+st.header("Memorization map")
+headline = st.empty()
+with ui.controls():
+    task = ui.pick_task()
+    if task is None:
+        st.stop()
+    everything = ui.task_runs(task)
+    run = ui.pick_run(everything)
+    sort = st.selectbox(
+        "Sorted", list(example_table.SORTS), format_func=example_table.SORTS.__getitem__,
+        key="sort", bind="query-params", width=200,
+    )  # fmt: skip
+    estimator = ui.pick_estimator()
+    threshold = ui.pick_threshold(task, everything, estimator)
+
+table = example_table.ordered(ui.example_table(task, run, threshold, estimator), sort)
+cells = example_table.cells(run, table.index.tolist(), threshold)
+last = cells.steps[-1]
+learned = table["learned"].notna()
+first = table["memorized"] <= table["learned"].fillna(np.inf)
+headline.markdown(
+    f"By step {last}, **{ui.percent(learned.mean())}** of the {ui.count(len(table), 'example')} of "
+    f"{curves.labels(everything)[run.run]} were answered right at some checkpoint, and "
+    f"**{ui.percent(table['memorized'].notna().mean())}** were memorized; "
+    f"{ui.percent((first & table['memorized'].notna()).mean())} were memorized before, or at, the "
+    "first checkpoint that answered them right."
+)
+left, right = st.columns([5, 1], gap="medium")
+with left:
+    event = ui.chart(
+        figures.map_figure(cells, threshold, ui.palette()),
+        "map",
+        table.drop(columns=["accuracies", "question", "solution"]),
+        alt="Training examples by checkpoint, coloured by accuracy and perplexity",
+        select=True,
+    )
+with right:
+    ui.chart(figures.map_legend(ui.palette()), "map-legend", None, alt="What the colours mean")
+st.caption(
+    f"Each column is {len(table) / len(cells.members):.0f} neighbouring examples, "
+    f"{example_table.SORTS[sort]}; a click on a cell opens them. Colours are means: towards blue, "
+    "more samples are right; towards orange, perplexity is below the threshold (memorized). "
+    + ui.threshold_note(task, everything, estimator)
+)
+if event and event.selection.points:
+    chosen = event.selection.points[0]["point_index"] % len(cells.members)
+    members = table.loc[cells.members[chosen], "id"].tolist()
+    st.switch_page(
+        "pages/examples.py", query_params={"task": task, "examples_run": run.run, "ids": members}
+    )

@@ -1,0 +1,134 @@
+"""One row per training example of a run: what it was learned by, and when it began to be copied.
+
+Axes: C checkpoints in training order, N training examples.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from premem_core import estimators, metrics
+from premem_core.curves import RunScores
+from premem_core.errors import DataError
+from premem_core.estimators import Estimator
+from premem_core.metrics import Floats
+
+RIGHT = 0.5  # an example counts as right where more than this share of its samples is
+SORTS: Mapping[str, str] = {
+    "learned": "learned first",
+    "memorized": "memorized first",
+    "premem": "lowest PM first",
+    "accuracy": "lowest accuracy first",
+    "words": "shortest solution first",
+}
+
+
+def example_table(
+    run: RunScores, texts: pd.DataFrame, log_log_threshold: float, estimator: Estimator = "plain"
+) -> pd.DataFrame:
+    """Every training example of a run.
+
+    Args:
+        texts: `Store.examples` of the task's training split.
+
+    Returns:
+        Indexed by the store's example number: id, question, solution, words (of the solution);
+        premem, accuracy and perplexity at the last checkpoint, NaN where not known; accuracies, a
+        list over checkpoints; learned, the first step at which it was right, and memorized, the
+        first at which its perplexity was below the threshold (NaN: never); flips, how often it went
+        from right to wrong or back; and a column per metadata field.
+
+    Raises:
+        DataError: the estimator is not defined for this run's numbers of samples.
+    """
+    try:
+        premem = estimators.premem(estimator, run.counts, run.nll, log_log_threshold)[-1]
+    except ValueError as error:
+        raise DataError(f"run '{run.run}': {error}; use the plain estimator") from error
+    accuracy = run.accuracy
+    right = np.where(np.isnan(accuracy), np.nan, accuracy > RIGHT)
+    known = texts.set_index("example").reindex(run.examples)
+    table = pd.DataFrame(
+        {
+            "id": known["id"],
+            "question": known["question"].fillna(""),
+            "solution": known["solution"].fillna(""),
+            "words": [len(text.split()) for text in known["solution"].fillna("")],
+            "premem": premem,
+            "accuracy": accuracy[-1],
+            "perplexity": np.exp(run.nll[-1]),
+            "accuracies": list(accuracy.T),
+            "learned": _first(right == 1, run.steps),
+            "memorized": _first(metrics.memorized(run.nll, log_log_threshold), run.steps),
+            "flips": np.nansum(np.abs(np.diff(right, axis=0)), axis=0).astype(np.int64),
+        },
+        index=pd.Index(run.examples, name="example"),
+    )
+    return table.join(_metadata(known["metadata"]), rsuffix=" (metadata)")
+
+
+def ordered(table: pd.DataFrame, by: str) -> pd.DataFrame:
+    """The table in one of SORTS; what has no such value comes last."""
+    return table.sort_values([by, "premem", "id"], kind="stable", na_position="last")
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Examples in columns of neighbours, by checkpoint.
+
+    Attributes:
+        steps: (C,).
+        accuracy: (C, B) mean; NaN where samples are missing.
+        log_log_perplexity: (C, B) mean of log log PPL.
+        memorized: (C, B) share of examples.
+        members: B arrays of example numbers.
+    """
+
+    steps: NDArray[np.int64]
+    accuracy: Floats
+    log_log_perplexity: Floats
+    memorized: Floats
+    members: tuple[NDArray[np.int64], ...]
+
+
+def cells(
+    run: RunScores, order: Sequence[int], log_log_threshold: float, columns: int = 240
+) -> Cells:
+    """A run's examples in at most so many columns.
+
+    Args:
+        order: example numbers, as they shall stand.
+    """
+    place = np.searchsorted(run.examples, np.asarray(order))
+    parts = np.array_split(place, min(columns, len(place)))
+    with np.errstate(divide="ignore"):
+        depth = np.log(run.nll)
+    depth = np.where(np.isneginf(depth), -20.0, depth)
+    memorized = metrics.memorized(run.nll, log_log_threshold)
+
+    def means(of: NDArray[Any]) -> Floats:
+        return np.stack([of[:, part].mean(axis=1) for part in parts], axis=1)
+
+    return Cells(
+        steps=run.steps,
+        accuracy=means(run.accuracy),
+        log_log_perplexity=means(depth),
+        memorized=means(memorized),
+        members=tuple(run.examples[part] for part in parts),
+    )
+
+
+def _first(holds: NDArray[np.bool_], steps: NDArray[np.int64]) -> Floats:
+    """(N,): the first of the steps at which it holds; NaN where it never does."""
+    return np.where(holds.any(axis=0), steps[holds.argmax(axis=0)], np.nan)
+
+
+def _metadata(texts: pd.Series) -> pd.DataFrame:
+    fields = [json.loads(text) if isinstance(text, str) and text else {} for text in texts]
+    plain = [{k: v for k, v in row.items() if not isinstance(v, list | dict)} for row in fields]
+    return pd.DataFrame(plain, index=texts.index)
