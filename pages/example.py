@@ -1,15 +1,12 @@
 """One example's life: its question, what was answered at each checkpoint, what of it is copied."""
 
-from typing import Any
-
-import pandas as pd
 import streamlit as st
 
-from premem_core import completions, figures, ui
+from premem_core import completions, example_table, figures, ui
 from premem_core.perturbations import KINDS
 
+st.header("One example")
 with ui.controls():
-    st.header("One example")
     task = ui.pick_task()
     if task is None:
         st.stop()
@@ -38,16 +35,18 @@ def go(place: int) -> None:
 with ui.controls():
     st.button("Previous", shortcut="Left", on_click=go, args=[at - 1], disabled=len(ids) < 2)
     st.button("Next", shortcut="Right", on_click=go, args=[at + 1], disabled=len(ids) < 2)
-    st.caption(f"{chosen}: {at + 1:,} of {len(ids):,}")
-    st.page_link("pages/examples.py", label="All examples")
+    st.caption(f"{ui.plain(chosen)}: {at + 1:,} of {len(ids):,}")
+    if st.button("All examples", type="tertiary"):
+        st.switch_page("pages/examples.py")
 number = int(table.index[table["id"] == chosen][0])
-row: dict[Any, Any] = table.loc[number].to_dict()
-place = int(run.examples.searchsorted(number))
-since = "never" if pd.isna(row["memorized"]) else f"since step {row['memorized']:.0f}"
-right_since = "never" if pd.isna(row["learned"]) else f"since step {row['learned']:.0f}"
+[row] = table.loc[[number]].to_dict("records")
+memorized, learned = (
+    "never" if row[name] != row[name] else f"from step {row[name]:.0f}"
+    for name in ("memorized", "learned")
+)
 st.markdown(
     f"Pre-memorization accuracy **{ui.percent(row['premem'])}** at the last checkpoint; answered "
-    f"right: {right_since}; memorized: {since}."
+    f"right: {learned}; memorized: {memorized}."
 )
 left, right = st.columns(2, gap="large")
 with left:
@@ -56,9 +55,7 @@ with left:
     st.caption("Its solution")
     ui.verbatim(row["solution"] or "The store has no text of it.")
 with right:
-    life = pd.DataFrame(
-        {"step": run.steps, "accuracy": run.accuracy[:, place], "nll": run.nll[:, place]}
-    )
+    life = example_table.life(run, number)
     ui.chart(
         figures.life_figure(life, threshold, ui.palette()),
         "life",
@@ -86,16 +83,19 @@ if not steps:
         "There is no completion of it here: its scores were imported without, the sampling plan "
         "needed none, or the perturbation does not apply."
     )
-for answer in every[every["step"] == step].to_dict("records") if steps else []:
+drawn = every[every["step"] == step].to_dict("records") if steps else []
+columns = st.columns(2, gap="large")
+for answer in drawn:
     told = completions.copied(answer["completion"], row["solution"])
-    known = pd.notna(answer["extracted"])
-    found = f"answer {answer['extracted']}" if known else "no answer found"
+    extracted = answer["extracted"]
+    found = f"answer {ui.plain(extracted)}" if isinstance(extracted, str) else "no answer found"
     cut = "" if answer["finished"] else ", cut off"
-    st.caption(
-        f"Completion {answer['sample'] + 1}: **{answer['grade']}**, {found}{cut}; "
-        f"{100 * completions.copied_share(told):.0f} % of its words stand so in the solution"
-    )
-    ui.passages(told, mark=True)
+    with columns[answer["sample"] % 2]:
+        st.caption(
+            f"Completion {answer['sample'] + 1}: **{answer['grade']}**, {found}{cut}; "
+            f"{100 * completions.copied_share(told):.0f} % of its words stand so in the solution"
+        )
+        ui.passages(told, mark=True)
 
 near = ui.neighbours(task, number)
 if len(near):

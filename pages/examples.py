@@ -1,12 +1,8 @@
 """Examples: search and filter a run's training examples; a row opens one example."""
 
-import pandas as pd
 import streamlit as st
 
-from premem_core import ui
-
-NEVER = "never"
-MOST_VALUES = 20  # of a metadata field that can be filtered by
+from premem_core import example_table, ui
 
 st.header("Examples")
 headline = st.empty()
@@ -23,14 +19,6 @@ ids = st.query_params.get_all("ids")
 shown = table[table["id"].isin(ids)] if ids else table
 
 
-def between(label: str, key: str, column: str, of: pd.DataFrame) -> pd.DataFrame:
-    """Rows with a value in the range that is chosen, in percent; all of them when it is all."""
-    low, high = st.slider(label, 0, 100, (0, 100), 5, key=key, bind="query-params", width=210)
-    if (low, high) == (0, 100):
-        return of
-    return of[(100 * of[column] >= low - 1e-9) & (100 * of[column] <= high + 1e-9)]
-
-
 def show_all() -> None:
     """Forget the choice that came from the map."""
     del st.query_params["ids"]
@@ -41,34 +29,36 @@ with ui.controls():
         "Search", key="q", bind="query-params", placeholder="words of question or solution",
         width=260,
     )  # fmt: skip
-    shown = between("Pre-memorization accuracy, %", "pm", "premem", shown)
-    shown = between("Accuracy at the last checkpoint, %", "acc", "accuracy", shown)
+    premem = st.slider(
+        "Pre-memorization accuracy, %", 0, 100, (0, 100), 5, key="pm", bind="query-params",
+        width=210,
+    )  # fmt: skip
+    accuracy = st.slider(
+        "Accuracy at the last checkpoint, %", 0, 100, (0, 100), 5, key="acc",
+        bind="query-params", width=210,
+    )  # fmt: skip
     since = st.multiselect(
-        "Memorized since", [*map(str, run.steps.tolist()), NEVER], key="since",
+        "Memorized from", [*map(str, run.steps.tolist()), example_table.NEVER], key="since",
         bind="query-params", width=220,
     )  # fmt: skip
     flips = st.number_input(
         "Flips, at least", 0, len(run.steps), key="flips", bind="query-params", width=120
     )
-    fields = {
-        name: sorted(table[name].dropna().astype(str).unique())
-        for name in table.columns[list(table.columns).index("flips") + 1 :]
-        if 1 < table[name].nunique() <= MOST_VALUES
-    }
+    fields = example_table.fields(table)
+    wanted = {}
     if fields:
         with st.popover("Metadata"):
             for name, values in fields.items():
-                wanted = st.multiselect(name, values, key=f"meta-{name}", bind="query-params")
-                if wanted:
-                    shown = shown[shown[name].astype(str).isin(wanted)]
-if words:
-    text = (shown["question"] + "\n" + shown["solution"]).str.lower()
-    for word in words.lower().split():
-        shown = shown[text.loc[shown.index].str.contains(word, regex=False)]
-if since:
-    at = shown["memorized"].map(lambda step: NEVER if pd.isna(step) else f"{step:.0f}")
-    shown = shown[at.isin(since)]
-shown = shown[shown["flips"] >= flips]
+                wanted[name] = st.multiselect(name, values, key=f"meta-{name}")
+shown = example_table.filtered(
+    shown,
+    words=words,
+    premem=(premem[0] / 100, premem[1] / 100),
+    accuracy=(accuracy[0] / 100, accuracy[1] / 100),
+    memorized=since,
+    flips=flips,
+    metadata=wanted,
+)
 
 headline.markdown(
     f"**{ui.count(len(shown), 'example')}** of {len(table):,}: pre-memorization accuracy "
@@ -93,17 +83,17 @@ event = st.dataframe(
         *("memorized", "flips", "words", *fields),
     ],
     column_config={
-        "id": text_column("Example", width=110),
-        "question": text_column("Question", width=360) if table["question"].any() else None,
+        "id": text_column("Example", width=95),
+        "question": text_column("Question", width=265) if table["question"].any() else None,
         "accuracies": st.column_config.LineChartColumn(
-            "Accuracy by checkpoint", y_min=0, y_max=1, width=130
+            "By checkpoint", y_min=0, y_max=1, width=110, help="Accuracy at each checkpoint"
         ),
-        "premem": number("PM", format="%.0f %%", width=70),
-        "accuracy": number("Accuracy", format="%.0f %%", width=80),
-        "perplexity": number("Perplexity", format="%.4f", width=90),
-        "learned": number("Right since", format="%d", width=90),
-        "memorized": number("Memorized since", format="%d", width=120),
-        "flips": number("Flips", width=60),
+        "premem": number("PM", format="%.0f %%", width=58),
+        "accuracy": number("Accuracy", format="%.0f %%", width=70),
+        "perplexity": number("Perplexity", format="%.3f", width=75),
+        "learned": number("Right from", format="%d", width=80, help="The first checkpoint"),
+        "memorized": number("Memorized from", format="%d", width=115, help="The first checkpoint"),
+        "flips": number("Flips", width=48, help="From right to wrong, or back"),
         "words": number("Words", width=65, help="of the solution")
         if table["words"].any()
         else None,

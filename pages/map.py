@@ -1,6 +1,5 @@
 """Memorization map: every training example at every checkpoint, by accuracy and perplexity."""
 
-import numpy as np
 import streamlit as st
 
 from premem_core import curves, example_table, figures, ui
@@ -24,12 +23,11 @@ table = example_table.ordered(ui.example_table(task, run, threshold, estimator),
 cells = example_table.cells(run, table.index.tolist(), threshold)
 last = cells.steps[-1]
 learned = table["learned"].notna()
-first = table["memorized"] <= table["learned"].fillna(np.inf)
 headline.markdown(
     f"By step {last}, **{ui.percent(learned.mean())}** of the {ui.count(len(table), 'example')} of "
-    f"{curves.labels(everything)[run.run]} were answered right at some checkpoint, and "
+    f"{ui.plain(curves.labels(everything)[run.run])} were answered right at some checkpoint, and "
     f"**{ui.percent(table['memorized'].notna().mean())}** were memorized; "
-    f"{ui.percent((first & table['memorized'].notna()).mean())} were memorized before, or at, the "
+    f"{ui.percent(example_table.copied_first(table).mean())} were memorized before, or at, the "
     "first checkpoint that answered them right."
 )
 left, right = st.columns([5, 1], gap="medium")

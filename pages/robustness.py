@@ -1,6 +1,5 @@
 """Robustness: which answers hold when the training query is perturbed, and what foretells it."""
 
-import pandas as pd
 import streamlit as st
 
 from premem_core import completions, curves, figures, robustness, ui
@@ -106,8 +105,8 @@ def what_foretells_it(one: Robustness) -> None:
     )
 
 
-def pick_question(task: str, name: str, step: int, one: Robustness) -> pd.Series:
-    """One of the questions, those that lost most first."""
+def pick_question(task: str, name: str, step: int, one: Robustness) -> tuple[int, str, str]:
+    """One of the questions, those that lost most first: its number, question and solution."""
     texts = home.examples(task, "train").set_index("example")[["id", "question", "solution"]]
     rows = one.examples.join(texts)
     rows["lost"] = rows["train_accuracy"] - rows["perturbed_accuracy"]
@@ -122,11 +121,11 @@ def pick_question(task: str, name: str, step: int, one: Robustness) -> pd.Series
         height=330,
         column_order=["id", "question", "premem", "train_accuracy", "perturbed_accuracy"],
         column_config={
-            "id": text("Problem"),
-            "question": text("Question", width="large") if rows["question"].any() else None,
-            "premem": percent("PM", format="%.0f %%"),
-            "train_accuracy": percent("As it is", format="%.0f %%"),
-            "perturbed_accuracy": percent("Perturbed", format="%.0f %%"),
+            "id": text("Problem", width=85),
+            "question": text("Question", width=250) if rows["question"].any() else None,
+            "premem": percent("PM", format="%.0f %%", width=60),
+            "train_accuracy": percent("As it is", format="%.0f %%", width=65),
+            "perturbed_accuracy": percent("Perturbed", format="%.0f %%", width=75),
         },
         on_select="rerun",
         selection_mode="single-row",
@@ -138,18 +137,20 @@ def pick_question(task: str, name: str, step: int, one: Robustness) -> pd.Series
         st.query_params["question"] = ids[chosen]
     if one.left_out:
         st.caption(f"{ui.count(one.left_out, 'question')} left out: it does not apply to them.")
-    return rows.iloc[chosen]
+    row = rows.iloc[chosen]
+    return int(rows.index[chosen]), str(row["question"]), str(row["solution"])
 
 
-def answers(task: str, name: str, step: int, kind: str, row: pd.Series) -> None:
+def answers(
+    task: str, name: str, step: int, kind: str, example: int, question: str, solution: str
+) -> None:
     """What was answered to a question as it is, and perturbed."""
-    example = int(row.name)
     perturbed = home.perturbed(task, kind).set_index("example")
-    now = perturbed["question"].get(example, row["question"])
+    now = perturbed["question"].get(example, question)
     left, right = st.columns(2, gap="large")
     for column, title, query, other, under in (
-        (left, "As it is", row["question"], now, ""),
-        (right, KINDS.get(kind, kind), now, row["question"], kind),
+        (left, "As it is", question, now, ""),
+        (right, KINDS.get(kind, kind), now, question, kind),
     ):  # fmt: skip
         with column:
             st.caption(f"{title}: the question; what differs is marked")
@@ -159,7 +160,7 @@ def answers(task: str, name: str, step: int, kind: str, row: pd.Series) -> None:
             if not drawn:
                 st.caption("Its scores were imported without completions.")
             for answer in drawn:
-                told = completions.copied(answer["completion"], row["solution"])
+                told = completions.copied(answer["completion"], solution)
                 st.caption(
                     f"Completion {answer['sample'] + 1}: {answer['grade']}, "
                     f"{100 * completions.copied_share(told):.0f} % copied from the solution"
@@ -193,5 +194,5 @@ with left:
     what_foretells_it(kinds[kind])
 with right:
     st.subheader("Questions, broken ones first")
-    row = pick_question(task, name, step, kinds[kind])
-answers(task, name, step, kind, row)
+    picked = pick_question(task, name, step, kinds[kind])
+answers(task, name, step, kind, *picked)

@@ -6,6 +6,7 @@ Axes: C checkpoints in training order, N training examples.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from premem_core.errors import DataError
 from premem_core.estimators import Estimator
 from premem_core.metrics import Floats
 
+NEVER = "never"
+MOST_VALUES = 20  # of a metadata field that can be chosen among
 RIGHT = 0.5  # an example counts as right where more than this share of its samples is
 SORTS: Mapping[str, str] = {
     "learned": "learned first",
@@ -72,9 +75,62 @@ def example_table(
     return table.join(_metadata(known["metadata"]), rsuffix=" (metadata)")
 
 
+def life(run: RunScores, example: int) -> pd.DataFrame:
+    """step, accuracy and nll of one example at every checkpoint."""
+    at = int(np.searchsorted(run.examples, example))
+    return pd.DataFrame({"step": run.steps, "accuracy": run.accuracy[:, at], "nll": run.nll[:, at]})
+
+
 def ordered(table: pd.DataFrame, by: str) -> pd.DataFrame:
     """The table in one of SORTS; what has no such value comes last."""
     return table.sort_values([by, "premem", "id"], kind="stable", na_position="last")
+
+
+def copied_first(table: pd.DataFrame) -> pd.Series:
+    """Which examples were memorized before, or at, the first checkpoint that had them right."""
+    return table["memorized"] <= table["learned"].fillna(np.inf)
+
+
+def filtered(
+    table: pd.DataFrame,
+    *,
+    words: str = "",
+    premem: tuple[float, float] = (0, 1),
+    accuracy: tuple[float, float] = (0, 1),
+    memorized: Sequence[str] = (),
+    flips: int = 0,
+    metadata: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> pd.DataFrame:
+    """The rows that are as asked for.
+
+    Args:
+        words: that question or solution has, in any case and order.
+        premem: from, to; (0, 1) also keeps what is not known, as for accuracy.
+        memorized: the first step at which an example was memorized, or NEVER; none: any.
+        flips: at least.
+        metadata: per field, the values that it may have; none: any.
+    """
+    keep = table["flips"] >= flips
+    texts = (table["question"] + "\n" + table["solution"]).str.lower()
+    for word in words.lower().split():
+        keep &= texts.str.contains(word, regex=False)
+    for name, (low, high) in (("premem", premem), ("accuracy", accuracy)):
+        if (low, high) != (0, 1):
+            keep &= table[name].between(low - 1e-9, high + 1e-9)
+    if memorized:
+        at = [NEVER if np.isnan(step) else f"{step:.0f}" for step in table["memorized"]]
+        keep &= np.isin(at, list(memorized))
+    for name, values in metadata.items():
+        if values:
+            keep &= table[name].astype(str).isin(values)
+    return table[keep]
+
+
+def fields(table: pd.DataFrame) -> dict[str, list[str]]:
+    """The metadata fields with few enough values to choose among, and those values."""
+    own = list(table.columns)[list(table.columns).index("flips") + 1 :]
+    values = {name: sorted(table[name].dropna().astype(str).unique()) for name in own}
+    return {name: found for name, found in values.items() if 1 < len(found) <= MOST_VALUES}
 
 
 @dataclass(frozen=True, slots=True)

@@ -492,8 +492,14 @@ def life_figure(life: pd.DataFrame, log_log_threshold: float, palette: Palette) 
     dressed.update_yaxes(
         range=[-0.03, 1.03], tickformat=".0%", title_text="accuracy", secondary_y=False
     )
+    highest = float(np.nanmax(np.append(life["nll"].to_numpy(), np.exp(log_log_threshold))))
     dressed.update_yaxes(
-        type="log", title_text="perplexity", showgrid=False, range=None, secondary_y=True
+        type="log",
+        title_text="perplexity",
+        showgrid=False,
+        tickformat=".3~f",
+        range=[-0.03 * highest / np.log(10), 1.03 * highest / np.log(10)],
+        secondary_y=True,
     )
     dressed.update_layout(margin_t=44)
     return dressed

@@ -4,6 +4,7 @@ Of the core modules only this one, `score_form` and `folder_upload` import Strea
 """
 
 import os
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from html import escape
@@ -363,6 +364,11 @@ def neighbours(task: str, example: int, n: int = 5) -> pd.Series:
         return pd.Series(dtype=float)
     near = (vectors @ vectors[numbers.get_loc(example)].T).toarray().ravel()
     return pd.Series(near, numbers).drop(example).nlargest(n)
+
+
+def plain(text: object) -> str:
+    """A text inside Markdown that means nothing but itself."""
+    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~$<>:&])", r"\\\1", str(text).replace("\n", " "))
 
 
 def verbatim(text: str) -> None:

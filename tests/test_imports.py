@@ -60,7 +60,7 @@ MAY_ALSO_USE = {
     "fits.py": {"analysis", "baselines", "prediction", "report", "thresholds"},
     "map.py": {"example_table"},
     "examples.py": {"example_table"},
-    "example.py": {"completions", "perturbations"},
+    "example.py": {"completions", "example_table", "perturbations"},
     "robustness.py": {"completions", "perturbations", "robustness"},
     "grades.py": {"regrading"},
     "compare.py": {"comparison", "completions"},

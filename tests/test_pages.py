@@ -1,5 +1,6 @@
 """The viewing pages on stores that plans left incomplete: no exception, and the reason in words."""
 
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -220,3 +221,69 @@ def test_a_prediction_learns_from_the_chosen_runs_but_not_from_the_run_itself(
 
     assert "Calibrated on 4 runs" in learned_from()
     assert "Calibrated on 1 run at" in learned_from(low, warm)
+
+
+LONGEST = "lr3e-3_ep24_n500"
+
+
+def test_the_map_says_how_much_was_learned_and_memorized(demo_store, monkeypatch):
+    shown = text(show("map.py", demo_store.path, monkeypatch, t="-2.3"))
+    assert "of the 500 examples of lr 0\\.003 · 24 epochs · 500 examples were answered" in shown
+    assert "Each column is 2 neighbouring examples, learned first" in shown
+
+
+def test_examples_are_searched_and_filtered_by_the_address(demo_store, monkeypatch):
+    def found(**query):
+        app = show("examples.py", demo_store.path, monkeypatch, **query)
+        return app.dataframe[0].value if len(app.dataframe) else None
+
+    everything = found(t="-2.3")
+    assert len(everything) == 500
+    some = found(t="-2.3", q="STICKERS sells")
+    assert 0 < len(some) < 100
+    words = some["question"].str.cat(some["solution"], sep=" ").str.lower()
+    assert (words.str.contains("stickers") & words.str.contains("sells")).all()
+    low = found(t="-2.3", pm=["0", "20"])
+    assert 0 < len(low) < 500
+    assert low["premem"].max() <= 20
+    assert set(found(t="-2.3", since=["512"])["memorized"]) == {512}
+    assert (found(t="-2.3", flips="2")["flips"] >= 2).all()
+    assert found(t="-2.3", ids=["train-0003", "train-0001"])["id"].tolist() == [
+        "train-0001",
+        "train-0003",
+    ]
+    assert found(q="no such words").empty
+
+
+def test_one_example_is_shown_with_its_completions_and_its_neighbours(demo_store, monkeypatch):
+    app = show("example.py", demo_store.path, monkeypatch, example="train-0011", t="-2.3")
+    shown = text(app)
+    assert "train\\-0011: 12 of 500" in shown
+    row = demo_store.examples("demo", "train").set_index("id").loc["train-0011"]
+    html = " ".join(element.body for element in app.get("html"))
+    assert escape(row["question"]) in html
+    drawn = demo_store.completions(LONGEST, 768, "train").query(f"example == {row['example']}")
+    assert shown.count("Completion ") == len(drawn) == 5
+    assert "of its words stand so in the solution" in shown
+    near = app.dataframe[0].value
+    assert len(near) == 5
+    assert "train-0011" not in near["id"].tolist()
+
+
+def test_an_example_of_another_run_is_one_sentence(demo_store, monkeypatch):
+    app = show("example.py", demo_store.path, monkeypatch, example="train-9999")
+    assert "not trained on an example 'train-9999'" in app.error[0].value
+
+
+@pytest.mark.parametrize("page", ["map.py", "examples.py", "example.py", "robustness.py"])
+@pytest.mark.parametrize("plan", ["full", "lazy", "final"])
+def test_the_examples_pages_show_whatever_a_plan_left(page, plan, stores, monkeypatch):
+    show(page, stores / plan, monkeypatch, t="-2.3")
+
+
+def test_robustness_is_shown_for_every_perturbation_of_the_demo(demo_store, monkeypatch):
+    app = show("robustness.py", demo_store.path, monkeypatch, t="-2.3")
+    table = app.dataframe[0].value
+    assert len(table) == 5
+    assert "a change of" in text(app)
+    assert "broke" in text(app)
