@@ -37,7 +37,8 @@ with ui.controls():
     st.button("Next", shortcut="Right", on_click=go, args=[at + 1], disabled=len(ids) < 2)
     st.caption(f"{ui.plain(chosen)}: {at + 1:,} of {len(ids):,}")
     if st.button("All examples", type="tertiary"):
-        st.switch_page("pages/examples.py")
+        chosen_on_map = st.session_state.get("ids") or []
+        st.switch_page("pages/examples.py", query_params={"ids": chosen_on_map})
 number = int(table.index[table["id"] == chosen][0])
 [row] = table.loc[[number]].to_dict("records")
 memorized, learned = (

@@ -114,9 +114,7 @@ st.download_button(
     type="tertiary",
     on_click="ignore",
 )
-st.session_state["neighbours"] = shown["id"].tolist()
+st.session_state["neighbours"], st.session_state["ids"] = shown["id"].tolist(), ids
 if event.selection.rows:
     chosen = shown.iloc[event.selection.rows[0]]
-    st.switch_page(
-        "pages/example.py", query_params={"task": task, "run": run.run, "example": chosen["id"]}
-    )
+    st.switch_page("pages/example.py", query_params={"example": chosen["id"]})

@@ -50,6 +50,4 @@ st.caption(
 if event and event.selection.points:
     chosen = event.selection.points[0]["point_index"] % len(cells.members)
     members = table.loc[cells.members[chosen], "id"].tolist()
-    st.switch_page(
-        "pages/examples.py", query_params={"task": task, "examples_run": run.run, "ids": members}
-    )
+    st.switch_page("pages/examples.py", query_params={"ids": members})

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from premem_core import completions, curves, figures, robustness, ui
+from premem_core import completions, figures, robustness, ui
 from premem_core.errors import UsageError
 from premem_core.perturbations import KINDS
 from premem_core.robustness import Robustness
@@ -22,15 +22,7 @@ with ui.controls():
             "job that is done: “Ask more of it”), or score with `--perturb`."
         )
         st.stop()
-    labels = curves.labels(everything)
-    name = st.selectbox(
-        "Run",
-        list(asked),
-        format_func=labels.__getitem__,
-        key="run",
-        bind="query-params",
-        width=330,
-    )
+    name = ui.pick_run([run for run in everything if run.run in asked]).run
     steps = sorted({step for of in asked[name].values() for step in of})
     step: int = st.selectbox(
         "Checkpoint", steps, index=len(steps) - 1, key="step", bind="query-params", width=120

@@ -122,7 +122,7 @@ def ship(store: Store, folder: Path) -> None:
     work, setting = store.path / "demo", SETTINGS[SHIPPED_RUN]
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "store").mkdir(parents=True)
-    shutil.copy(store.database, folder / "store")
+    store.copy_database(folder / "store" / store.database.name)
     shutil.copytree(store.path / "completions", folder / "store" / "completions")
     shutil.copytree(work / "runs" / setting.name, folder / "runs" / setting.name)
     for name in (f"train_{setting.problems}.jsonl", "test.jsonl"):

@@ -398,7 +398,7 @@ def map_figure(of: Cells, log_log_threshold: float, palette: Palette) -> go.Figu
         tickvals=np.arange(rows), ticktext=of.steps, showgrid=False, title_text="step"
     )
     dressed = _dressed(figure, palette, max(240, 46 * rows + 40))
-    dressed.update_layout(margin_t=12, showlegend=False, clickmode="event+select")
+    dressed.update_layout(margin_t=12, showlegend=False, clickmode="event+select", hoverdistance=40)
     return dressed
 
 

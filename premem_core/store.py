@@ -258,6 +258,13 @@ class Store:
             self._stamp = stamp
         return self._version
 
+    def copy_database(self, file: Path) -> None:
+        """Write the database anew, without the room that was freed in it."""
+        with self._lock(fcntl.LOCK_SH), duckdb.connect() as connection:
+            connection.execute(f"ATTACH '{_quoted(self.database)}' AS ours (READ_ONLY)")
+            connection.execute(f"ATTACH '{_quoted(file)}' AS copied")
+            connection.execute("COPY FROM DATABASE ours TO copied")
+
     def relative(self, path: Path) -> str:
         """`path` as the store writes it down: relative when inside it, so that it can move."""
         path, home = path.resolve(), self.path.resolve()
@@ -670,6 +677,10 @@ class Store:
     ) -> pd.DataFrame:
         with self.reading() as connection:
             return connection.execute(query, parameters).df()[list(columns)]
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
 
 
 def _migrate(connection: Connection) -> None:

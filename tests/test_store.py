@@ -135,6 +135,19 @@ def test_a_baseline_takes_the_place_of_the_former_one(tmp_path):
     assert store.baselines("other").empty
 
 
+def test_a_copied_database_holds_the_same_and_numbers_on(tmp_path):
+    store = Store(tmp_path / "it's")
+    add_run(store)
+    store.add_baseline("r", 10, "distance", 1.0)
+    copied = Store(tmp_path / "copy")
+    copied.database.unlink()
+    store.copy_database(copied.database)
+    assert copied.version() == store.version()
+    assert copied.baselines("r").equals(store.baselines("r"))
+    assert add_run(copied, n=6)[:4] == add_run(store)
+    assert add_run(copied, n=6)[4:] == [5, 6]
+
+
 def old_database(folder: Path, schema: int) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(folder / "premem.duckdb")
     connection.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value BIGINT)")
