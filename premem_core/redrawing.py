@@ -10,6 +10,7 @@ import ast
 import operator
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -31,6 +32,8 @@ LABEL = re.compile(
     r"(?:\b(?:room|chapter|page|grade|number|level|route|day|week|at|in)|#)\s*$", re.I
 )
 YEARS = range(1500, 2101)
+FEW = 5  # up to it, a number may also be how many people or things a question names
+PARTS_OF = {"days": "week", "months": "year"}  # of which there cannot be any number
 # What words stand for in a calculation where no numeral says it.
 WORDS: Mapping[str, str] = {
     "two": "2", "twice": "2", "double": "2", "doubles": "2", "doubled": "2", "half": "2 0.5 1/2",
@@ -161,9 +164,11 @@ def _literals(tree: ast.expr) -> Iterator[Fraction]:
 def _numerals(question: str) -> Iterator[_Numeral]:
     for match in NUMERAL.finditer(question):
         value = _number(match["digits"] + (match["decimals"] or ""))
+        unit = re.match(r"[\s-]*(days|months)\b", question[match.end() :])
+        is_part = unit is not None and PARTS_OF[unit[1]] in question
         is_name = CLOCK.match(question, match.end()) or LABEL.search(question[: match.start()])
         is_year = value in YEARS and not match["dollar"] and "," not in match["digits"]
-        if value is not None and value >= Fraction(1, 100) and not (is_name or is_year):
+        if value is not None and value >= Fraction(1, 100) and not (is_name or is_part or is_year):
             yield _Numeral(match, value)
 
 
@@ -175,23 +180,27 @@ def _free(
     percents = {n.value for n in numerals if n.match["percent"] or _is_percent(question, n)}
     held = _held(question, numerals)
     shares = {value / 100: value for value in percents}
-    used, earlier = set(), set()
+    used: Counter[Fraction] = Counter()
+    earlier: dict[Fraction, int] = {}  # result → how often it is an operand
     for calculation in calculations:
         for literal in _literals(calculation.expression):
             source = literal if literal in values else shares.get(literal)
             if literal in earlier:
-                if source is not None or literal in held:
-                    return set()  # an earlier result or a number of the question: not known which
+                earlier[literal] += 1
+                if source is not None or literal in held or earlier[literal] > 1:
+                    return set()  # that result, or another number of the same value: not known
             elif source is not None:
-                used.add(source)
+                used[source] += 1
             elif literal not in held:
                 return set()
-        earlier.add(calculation.result)
+        earlier.setdefault(calculation.result, 0)
     parts = {a for a in values for b in values for c in values if a != b and a + b == c}
     totals = {a + b for a in parts for b in parts if a != b}
     if any(a + b == 100 for a in percents for b in percents):
         totals |= percents
-    return {v for v in used if v > 1} - held - earlier - parts - (totals & values)
+    stands = Counter(n.value for n in numerals)
+    counted = {v for v in used if v <= FEW and used[v] > stands[v]}
+    return {v for v in used if v > 1} - counted - held - earlier.keys() - parts - (totals & values)
 
 
 def _held(question: str, numerals: Sequence[_Numeral]) -> set[Fraction]:

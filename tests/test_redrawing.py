@@ -61,6 +61,10 @@ def test_the_same_seed_draws_the_same():
         ("In 1990 Tom was 1.", "<<1990+1=1991>>1991\n#### 1991", "1991"),  # a year
         ("Tom ran 3/4 of 8 miles.", "<<3/4*8=6>>6\n#### six", "six"),  # no number
         ("Tom has 3 pens.", "<<__import__('os').getpid()=3>>\n#### 3", "3"),  # no arithmetic
+        ("He and his son use 2 plates each.", "<<1+1=2>>2 <<2*2=4>>4\n#### 4", "4"),  # whose 2?
+        ("They eat 2 each; Ann has a son.", "<<2*2=4>>4\n#### 4", "4"),  # two people, or plates?
+        ("It runs 6 days of the week.", "<<6*9=54>>54\n#### 54", "54"),  # and 9 from nowhere
+        ("Of a week, 6 days cost 9 each.", "<<6/6=1>>1 <<6*1=6>>6\n#### 6", "6"),
         ("Tom has 3 pens, and loses them.", "<<3-3=0>>0\n#### 0", "0"),  # nothing is left
     ],
 )
@@ -86,6 +90,7 @@ def test_numbers_keep_their_kind():
     assert paid >= 1000 or "," not in found[3]
 
 
+PLAIN = r"(\$?\d[\d,.$ ]*(?:[-+*/] *\$?\d[\d,.]* *)+)= *\$?(\d[\d,]*(?:\.\d+)?)"
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 
 
@@ -102,7 +107,8 @@ def recomputed(question: str, solution: str, redrawn_question: str) -> Fraction:
             values[symbol] = after
     percent = {number / 100: symbol / 100 for number, symbol in symbols.items()}
     results = {}
-    for expression, result in re.findall(r"<<([^<>=]*)=([^<>=]*)>>", solution):
+    written_out = re.findall(r"<<([^<>=]*)=([^<>=]*)>>", solution)
+    for expression, result in written_out or re.findall(PLAIN, solution):
 
         def meaning(match):
             number = sympy.Rational(match[0])
