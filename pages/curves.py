@@ -39,9 +39,24 @@ ui.chart(
     alt="Train, masked, pre-memorization and test accuracy and memorized share per checkpoint",
 )
 st.caption(
+    "A star marks the checkpoint with the highest pre-memorization accuracy. "
     f"Bands are 90 % intervals over questions. {ui.count(shown[0].samples, 'sample')} per "
     f"training question, {estimator} estimator. The warm area is the share of examples whose "
     "solution has a perplexity below the threshold. "
     f"{ui.threshold_note(task, everything, estimator)} {curves.not_known(lines)}"
 )
 offer_missing(lines)
+
+st.subheader("How perplexities are spread")
+with ui.controls():
+    run = ui.pick_run(shown)
+ui.chart(
+    figures.perplexity_figure(run, threshold, ui.palette()),
+    "perplexities",
+    curves.perplexities(run),
+    alt="Share of the training examples by perplexity of their solution, at each checkpoint",
+)
+st.caption(
+    "The darker, the more training examples have a solution of that perplexity; dashed: the "
+    f"threshold, perplexity {ui.perplexity(threshold)}. What lies below it is memorized."
+)

@@ -304,6 +304,17 @@ def table(curves: Sequence[Curve]) -> pd.DataFrame:
     )
 
 
+def perplexities(run: RunScores) -> pd.DataFrame:
+    """step, example (the store's number) and perplexity of every training solution."""
+    return pd.DataFrame(
+        {
+            "step": np.repeat(run.steps, len(run.examples)),
+            "example": np.tile(run.examples, len(run.steps)),
+            "perplexity": np.exp(run.nll).ravel(),
+        }
+    )
+
+
 def overview(curves: Sequence[Curve], runs: pd.DataFrame) -> pd.DataFrame:
     """One row per run: what it is, how far it is scored, and where its last checkpoint stands.
 

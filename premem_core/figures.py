@@ -11,7 +11,7 @@ from plotly.colors import hex_to_rgb, label_rgb, sample_colorscale
 from plotly.subplots import make_subplots
 
 from premem_core import comparison
-from premem_core.curves import Curve
+from premem_core.curves import Curve, RunScores
 from premem_core.example_table import Cells
 from premem_core.metrics import Floats
 from premem_core.robustness import SIGNALS, Robustness
@@ -153,7 +153,7 @@ def _curve_traces(curve: Curve, palette: Palette, by_epoch: bool, legend: bool) 
             curve.premem,
             curve.premem_half,
             line={"color": palette.premem, "width": 2.6},
-            marker={"size": 6},
+            marker=_best_marked(curve.premem),
         ),
     ]
     if not np.isnan(curve.test).all():
@@ -168,6 +168,47 @@ def _curve_traces(curve: Curve, palette: Palette, by_epoch: bool, legend: bool) 
             ),
         ]
     return traces
+
+
+def _best_marked(premem: Floats) -> dict[str, object]:
+    """Markers of a run's checkpoints; a star at the highest pre-memorization accuracy."""
+    best = int(np.nanargmax(premem)) if not np.isnan(premem).all() else -1
+    return {
+        "size": [13 if c == best else 6 for c in range(len(premem))],
+        "symbol": ["star" if c == best else "circle" for c in range(len(premem))],
+    }
+
+
+def perplexity_figure(run: RunScores, log_log_threshold: float, palette: Palette) -> go.Figure:
+    """How the perplexities of a run's training solutions are spread, at each checkpoint."""
+    with np.errstate(divide="ignore"):
+        depth = np.log(run.nll)
+    known = depth[np.isfinite(depth)]
+    low, high = np.quantile(known, [0.002, 0.998]) if len(known) else (-5.0, 0.5)
+    low, high = min(low, log_log_threshold - 0.5), max(high, log_log_threshold + 0.5)
+    edges = np.linspace(low, high, 49)
+    shares = np.stack(
+        [np.histogram(np.clip(row, low, high), edges)[0] / max(1, len(row)) for row in depth]
+    )
+    middles = (edges[1:] + edges[:-1]) / 2
+    figure = go.Figure(
+        go.Heatmap(
+            z=np.round(shares.T, 4),
+            x=[f"{step}" for step in run.steps],
+            y=middles,
+            customdata=np.round(np.repeat(np.exp(np.exp(middles))[:, None], len(run.steps), 1), 4),
+            colorscale=[(0, "rgba(0,0,0,0)"), (1, palette.memorized)],
+            showscale=False,
+            hovertemplate="step %{x}<br>perplexity about %{customdata}<br>%{z:.1%} of the examples"
+            "<extra></extra>",
+        )
+    )
+    figure.add_hline(log_log_threshold, line={"color": palette.text, "width": 1.2, "dash": "dash"})
+    figure.update_xaxes(title_text="step", type="category", showgrid=False)
+    figure.update_yaxes(title_text="log log perplexity", zeroline=False)
+    dressed = _dressed(figure, palette, 340)
+    dressed.update_layout(margin_t=12)
+    return dressed
 
 
 def _x(curve: Curve, by_epoch: bool) -> Floats:
