@@ -57,6 +57,7 @@ ui.chart(
     alt="Share of the training examples by perplexity of their solution, at each checkpoint",
 )
 st.caption(
-    "The darker, the more training examples have a solution of that perplexity; dashed: the "
+    "The stronger the colour, the more training examples have a solution of that perplexity; "
+    "dashed: the "
     f"threshold, perplexity {ui.perplexity(threshold)}. What lies below it is memorized."
 )

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from premem_core import completions, figures, robustness, ui
-from premem_core.errors import UsageError
+from premem_core.errors import PrememError
 from premem_core.perturbations import KINDS
 from premem_core.robustness import Robustness
 
@@ -145,7 +145,10 @@ def answers(
         (right, KINDS.get(kind, kind), now, question, kind),
     ):  # fmt: skip
         with column:
-            st.caption(f"{title}: the question; what differs is marked")
+            note = (
+                "; what differs is marked" if now != question else " (unchanged)" if under else ""
+            )
+            st.caption(f"{title}: the question{note}")
             ui.passages(completions.matched(query, other), mark=False)
             every = completions.completions(home, name, "train", example, under)
             drawn = every[every["step"] == step].to_dict("records")
@@ -166,7 +169,7 @@ try:
         for perturbation, at in asked[name].items()
         if step in at
     ]
-except UsageError as error:
+except PrememError as error:
     st.error(str(error))
     st.stop()
 found = [each for each in found if len(each.examples)]

@@ -604,6 +604,7 @@ def auroc_figure(areas: pd.DataFrame, palette: Palette) -> go.Figure:
             error_x={
                 "array": (known["high"] - known["auroc"]).to_numpy(),
                 "arrayminus": (known["auroc"] - known["low"]).to_numpy(),
+                "color": palette.text,
                 "width": 0,
                 "thickness": 1.5,
             },

@@ -11,7 +11,7 @@ import pandas as pd
 
 from premem_core import estimators, metrics
 from premem_core.curves import RunScores
-from premem_core.errors import UsageError
+from premem_core.errors import DataError, UsageError
 from premem_core.estimators import Estimator
 from premem_core.metrics import Floats
 from premem_core.store import Store
@@ -150,7 +150,7 @@ def robustness(
 
     Raises:
         UsageError: they were not asked under it at this checkpoint.
-        ValueError: the estimator is not defined for these counts.
+        DataError: the estimator is not defined for these counts.
     """
     counts = store.counts(scores.run)
     at_step = counts[(counts["step"] == step) & (counts["split"] == "train")].set_index("example")
@@ -163,7 +163,10 @@ def robustness(
             f"under: {known or 'no perturbation (score it with --perturb)'}"
         )
     row = int(np.flatnonzero(scores.steps == step)[0])
-    premem = estimators.premem(estimator, scores.counts, scores.nll, log_log_threshold)[row]
+    try:
+        premem = estimators.premem(estimator, scores.counts, scores.nll, log_log_threshold)[row]
+    except ValueError as error:
+        raise DataError(f"run '{scores.run}': {error}; use the plain estimator") from error
     votes = store.agreement(scores.run, "train")
     confidence = votes[votes["step"] == step].set_index("example")["agreement"]
     table = pd.DataFrame(
