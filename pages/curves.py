@@ -24,8 +24,8 @@ labels = curves.labels(everything)
 if best := ui.best_checkpoint(lines):
     curve, at = best
     headline.markdown(
-        f"Checkpoint {curve.scores.steps[at]} of **{labels[curve.scores.run]}** memorized "
-        f"{ui.percent(curve.memorized[at])} of its examples; expect "
+        f"Checkpoint {curve.scores.steps[at]} of **{ui.plain(labels[curve.scores.run])}** "
+        f"memorized {ui.percent(curve.memorized[at])} of its examples; expect "
         f"**{ui.percent(curve.premem[at], curve.premem_half[at])}** on new problems."
     )
 else:

@@ -19,7 +19,10 @@ ids = [each for each in st.session_state.get("neighbours", []) if each in set(ta
 ids = ids or table["id"].tolist()
 wanted = st.query_params.get("example")
 if wanted is not None and wanted not in set(table["id"]):
-    st.error(f"This run was not trained on an example '{wanted}'; choose another run, or example.")
+    st.error(
+        f"This run was not trained on an example '{ui.plain(wanted)}'; choose another run, or "
+        "example."
+    )
     st.stop()
 chosen = wanted or ids[0]
 if chosen not in ids:
@@ -41,9 +44,10 @@ with ui.controls():
         st.switch_page("pages/examples.py", query_params={"ids": chosen_on_map})
 number = int(table.index[table["id"] == chosen][0])
 [row] = table.loc[[number]].to_dict("records")
+whole = not example_table.life(run, number)["accuracy"].isna().any()
 memorized, learned = (
-    "never" if row[name] != row[name] else f"from step {row[name]:.0f}"
-    for name in ("memorized", "learned")
+    f"from step {row[name]:.0f}" if row[name] == row[name] else never
+    for name, never in (("memorized", "never"), ("learned", "never" if whole else "not known"))
 )
 st.markdown(
     f"Pre-memorization accuracy **{ui.percent(row['premem'])}** at the last checkpoint; answered "

@@ -49,7 +49,7 @@ with ui.controls():
     if fields:
         with st.popover("Metadata"):
             for name, values in fields.items():
-                wanted[name] = st.multiselect(name, values, key=f"meta-{name}")
+                wanted[name] = st.multiselect(ui.plain(name), values, key=f"meta-{name}")
 shown = example_table.filtered(
     shown,
     words=words,

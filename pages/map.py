@@ -22,12 +22,14 @@ with ui.controls():
 table = example_table.ordered(ui.example_table(task, run, threshold, estimator), sort)
 cells = example_table.cells(run, table.index.tolist(), threshold)
 last = cells.steps[-1]
-learned = table["learned"].notna()
+whole = not run.counts.partial.any()
+learned = table["learned"].notna().mean() if whole else float("nan")
+before = example_table.copied_first(table).mean() if whole else float("nan")
 headline.markdown(
-    f"By step {last}, **{ui.percent(learned.mean())}** of the {ui.count(len(table), 'example')} of "
+    f"By step {last}, **{ui.percent(learned)}** of the {ui.count(len(table), 'example')} of "
     f"{ui.plain(curves.labels(everything)[run.run])} were answered right at some checkpoint, and "
     f"**{ui.percent(table['memorized'].notna().mean())}** were memorized; "
-    f"{ui.percent(example_table.copied_first(table).mean())} were memorized before, or at, the "
+    f"{ui.percent(before)} were memorized before, or at, the "
     "first checkpoint that answered them right."
 )
 left, right = st.columns([5, 1], gap="medium")
@@ -46,6 +48,7 @@ st.caption(
     f"{example_table.SORTS[sort]}; a click on a cell opens them. Colours are means: towards blue, "
     "more samples are right; towards orange, perplexity is below the threshold (memorized). "
     + ui.threshold_note(task, everything, estimator)
+    + ("" if whole else " The sampling plan left samples out: what they would say is not known.")
 )
 if event and event.selection.points:
     chosen = event.selection.points[0]["point_index"] % len(cells.members)

@@ -176,6 +176,8 @@ found = [each for each in found if len(each.examples)]
 if not found:
     st.info("The sampling plan left samples out of every question that was perturbed.")
     st.stop()
+if notes := robustness.caveats(found):
+    st.warning("  \n".join(map(ui.plain, notes)))
 overview(task, step, found)
 kinds = {each.perturbation: each for each in found}
 with ui.controls():

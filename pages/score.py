@@ -6,7 +6,7 @@ from premem_core import backends, checkpoints, datasets, jobs, score_form, scori
 from premem_core.errors import PrememError
 from premem_core.grading import GRADERS
 from premem_core.jobs_panel import jobs_panel
-from premem_core.perturbations import PREFIXES
+from premem_core.perturbations import KINDS
 from premem_core.scoring import ScoringSpec
 from premem_core.types import PromptTemplate, Sampling
 
@@ -51,8 +51,10 @@ if folder and train_file:
     plan, threshold = score_form.pick_plan(task, a, b)
     perturbed = c.multiselect(
         "Perturbed training queries, at the last checkpoint",
-        list(PREFIXES),
-        help="Their responses are made to begin in another way, so that a copied one breaks.",
+        list(KINDS),
+        format_func=KINDS.__getitem__,
+        help="Another form of the question, or of the response's beginning, in which a copied "
+        "solution no longer fits. Where one does not apply, the problem is left out.",
     )
     with st.expander("Prompt template, sampling, engine"):
         a, b, c, d = st.columns(4)

@@ -193,6 +193,8 @@ def read_perturbed(path: Path, examples: Sequence[Example]) -> list[Example]:
             values = row.values
             of = by_question.get(str(values.get("original"))) or by_id.get(str(values.get("id")))
             question, answer = values.get("question"), _as_name(values.get("answer"))
+            for rule in (AnswerRule("hash"), AnswerRule("boxed")):  # a whole solution, perhaps
+                answer = (rule.find(values, answer) if answer else None) or answer
             if not isinstance(question, str) or not question.strip():
                 reason = "there is no text in the field 'question'"
             elif of is None:

@@ -43,8 +43,9 @@ def example_table(
         Indexed by the store's example number: id, question, solution, words (of the solution);
         premem, accuracy and perplexity at the last checkpoint, NaN where not known; accuracies, a
         list over checkpoints; learned, the first step at which it was right, and memorized, the
-        first at which its perplexity was below the threshold (NaN: never); flips, how often it went
-        from right to wrong or back; and a column per metadata field.
+        first at which its perplexity was below the threshold (NaN: never, or of learned not known);
+        flips, how often it went from right to wrong or back (NaN: not known); and a column per
+        metadata field.
 
     Raises:
         DataError: the estimator is not defined for this run's numbers of samples.
@@ -68,7 +69,7 @@ def example_table(
             "accuracies": list(accuracy.T),
             "learned": _first(right == 1, run.steps),
             "memorized": _first(metrics.memorized(run.nll, log_log_threshold), run.steps),
-            "flips": np.nansum(np.abs(np.diff(right, axis=0)), axis=0).astype(np.int64),
+            "flips": np.abs(np.diff(right, axis=0)).sum(axis=0),
         },
         index=pd.Index(run.examples, name="example"),
     )
@@ -110,7 +111,7 @@ def filtered(
         flips: at least.
         metadata: per field, the values that it may have; none: any.
     """
-    keep = table["flips"] >= flips
+    keep = (table["flips"] >= flips) | (flips == 0)
     texts = (table["question"] + "\n" + table["solution"]).str.lower()
     for word in words.lower().split():
         keep &= texts.str.contains(word, regex=False)

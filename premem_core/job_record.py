@@ -40,6 +40,8 @@ def check_spec(spec: ScoringSpec, own: Collection[str] = ()) -> None:
     make_grader(spec.grader).close()
     for perturbation in spec.perturbations:
         perturbations.check(perturbation, own)
+        if spec.perturbations.count(perturbation) > 1:
+            raise UsageError(f"perturbation '{perturbation}' is asked for twice; name it once")
     if spec.plan not in PLANS:
         raise UsageError(f"plan '{spec.plan}' is unknown; choose one of: {', '.join(PLANS)}")
     if spec.plan != "full" and spec.log_log_threshold is None:
@@ -144,7 +146,9 @@ def check_more(
 
 
 def _differences(was: dict[str, Any], wanted: dict[str, Any]) -> str:
-    flat_was, flat_wanted = _flat(was), _flat(wanted)
+    # What an older version did not write had the value that is the default now.
+    defaults = json.loads(json.dumps(asdict(ScoringSpec("", ""))))
+    flat_was, flat_wanted = _flat({**defaults, **was}), _flat(wanted)
     differing = [key for key in flat_wanted if flat_was.get(key) != flat_wanted[key]]
     return "; ".join(f"{k} was {flat_was.get(k)}, is {flat_wanted[k]}" for k in differing)
 

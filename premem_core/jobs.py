@@ -209,6 +209,8 @@ def _perturbed(
             trains = [query.example for query in originals.values()]
             made = perturbations.perturbed(name, trains, spec.sampling.seed)
         new = {e.id: e for e in made if e is not None and e.id in originals}
+        if name in own:
+            _check_same_texts(store, task, name, {originals[i].number: e for i, e in new.items()})
         store.add_perturbed(name, [originals[i].number for i in new], list(new.values()))
         asked = {query.number: query for query in originals.values()}
         for row in store.perturbed(task, name).to_dict("records"):
@@ -218,6 +220,16 @@ def _perturbed(
                     replace(query, example=replace(query.example, **texts), perturbation=name)
                 )
     return result
+
+
+def _check_same_texts(store: Store, task: str, name: str, given: Mapping[int, Example]) -> None:
+    for row in store.perturbed(task, name).to_dict("records"):
+        example = given.get(row["example"])
+        if example and (example.question, example.answer) != (row["question"], row["answer"]):
+            raise JobError(
+                f"the perturbation '{name}' of the problem '{example.id}' is in {store.path} with "
+                "another text or answer; give this one another name"
+            )
 
 
 def start(store: Store, run: str) -> None:

@@ -11,7 +11,7 @@ import streamlit as st
 from premem_core import jobs
 from premem_core.curves import Curve
 from premem_core.errors import JobError, PrememError
-from premem_core.perturbations import PREFIXES
+from premem_core.perturbations import KINDS
 from premem_core.progress import Progress
 from premem_core.sampling_plan import PLANS
 from premem_core.score_form import PLAN_NAMES
@@ -143,7 +143,10 @@ def _more(run: str) -> None:
             format="%.3f",
         )
         perturbed = st.multiselect(
-            "Perturbed training queries", list(PREFIXES), default=list(spec.perturbations)
+            "Perturbed training queries",
+            list(dict.fromkeys([*KINDS, *spec.perturbations])),
+            default=list(spec.perturbations),
+            format_func=lambda kind: KINDS.get(kind, kind),
         )
         if st.form_submit_button("Draw what is missing", type="primary"):
             try:

@@ -33,6 +33,7 @@ LABEL = re.compile(
 )
 YEARS = range(1500, 2101)
 FEW = 5  # up to it, a number may also be how many people or things a question names
+BODIES = re.compile(r"[\s-]*(?:legs?|wheels?|sides?|sided|eyes|wings|fingers|toes)\b")
 PARTS_OF = {"days": "week", "months": "year"}  # of which there cannot be any number
 # What words stand for in a calculation where no numeral says it.
 WORDS: Mapping[str, str] = {
@@ -166,6 +167,7 @@ def _numerals(question: str) -> Iterator[_Numeral]:
         value = _number(match["digits"] + (match["decimals"] or ""))
         unit = re.match(r"[\s-]*(days|months)\b", question[match.end() :])
         is_part = unit is not None and PARTS_OF[unit[1]] in question
+        is_part = is_part or BODIES.match(question, match.end()) is not None
         is_name = CLOCK.match(question, match.end()) or LABEL.search(question[: match.start()])
         is_year = value in YEARS and not match["dollar"] and "," not in match["digits"]
         if value is not None and value >= Fraction(1, 100) and not (is_name or is_part or is_year):
@@ -263,7 +265,7 @@ def _rewritten(
         if numeral.value in drawn:
             places = len(match["decimals"] or ".") - 1
             comma = "," if "," in match["digits"] or drawn[numeral.value] >= 10_000 else ""
-            if drawn[numeral.value].denominator == 1 and not match["dollar"]:
+            if drawn[numeral.value].denominator == 1 and (places == 1 or not match["dollar"]):
                 places = 0
             number = f"{float(drawn[numeral.value]):{comma}.{places}f}"
             text = f"{match['dollar']}{number}{match['percent']}"

@@ -68,7 +68,8 @@ SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[\"“(]?[A-Z0-9$€])")
 ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Mt|Prof|Jr|Sr|vs|approx|etc|No|[ap]\.m|[AP])\.")
 # A sentence with one of these may lean on the one before it, or on the order of events.
 LEANS = re.compile(
-    r"\b(?:he|she|they|it|him|her|them|his|hers|their|theirs|its|this|that|these|those|then|there|"
+    r"\b(?:of the|he|she|they|it|him|her|them|his|hers|their|theirs|its|this|that|these|those|"
+    r"then|there|"
     r"also|too|another|others?|remaining|remainder|rest|both|each|same|such|so|thus|therefore|"
     r"however|but|and then|after|afterwards?|before|later|next|first|second|last|finally|now|"
     r"still|again|already|when|while|once|until|left|today|tomorrow|yesterday|instead|total|all|"

@@ -34,7 +34,10 @@ class Robustness:
         examples: indexed by the store's example number: premem, train_accuracy, perplexity,
             confidence (NaN without completions), perturbed_accuracy. Only those to which the
             perturbation applies and whose samples were all drawn.
-        applies: to how many examples; `left_out`: of how many others it does not.
+        left_out: how many examples it does not apply to.
+        not_asked: how many it applies to that were not asked (yet).
+        unknown: how many were asked, but a sampling plan left out samples that PM or train
+            accuracy needs; those in `examples` are then no random part of all.
     """
 
     run: str
@@ -43,8 +46,9 @@ class Robustness:
     log_log_threshold: float
     estimator: Estimator
     examples: pd.DataFrame
-    applies: int
     left_out: int
+    not_asked: int
+    unknown: int
 
     @property
     def by_premem(self) -> pd.DataFrame:
@@ -130,8 +134,10 @@ def _share_below(of: Floats, values: Floats) -> Floats:
 
 def perturbed_steps(store: Store, run: str) -> dict[str, list[int]]:
     """Which perturbations a run's training queries were asked under, and at which checkpoints."""
-    counts = store.counts(run)
+    counts, states = store.counts(run), store.checkpoints(run)
+    scored = states.loc[states["state"] == "scored", "step"]
     asked = counts[(counts["perturbation"] != "") & (counts["samples"] > 0)]
+    asked = asked[asked["step"].isin(scored)]
     return {
         str(name): sorted(rows["step"].unique().tolist())
         for name, rows in asked.groupby("perturbation", sort=False)
@@ -155,12 +161,12 @@ def robustness(
     counts = store.counts(scores.run)
     at_step = counts[(counts["step"] == step) & (counts["split"] == "train")].set_index("example")
     asked = at_step[(at_step["perturbation"] == perturbation) & (at_step["samples"] > 0)]
-    if asked.empty:
+    if asked.empty or step not in scores.steps:
         had = perturbed_steps(store, scores.run)
-        known = "; ".join(f"{name} at {', '.join(map(str, steps))}" for name, steps in had.items())
+        listed = "; ".join(f"{name} at {', '.join(map(str, steps))}" for name, steps in had.items())
         raise UsageError(
             f"run '{scores.run}' was not asked under '{perturbation}' at checkpoint {step}; it was "
-            f"under: {known or 'no perturbation (score it with --perturb)'}"
+            f"under: {listed or 'no perturbation (score it with --perturb)'}"
         )
     row = int(np.flatnonzero(scores.steps == step)[0])
     try:
@@ -179,17 +185,36 @@ def robustness(
         index=pd.Index(scores.examples, name="example"),
     )
     table["perturbed_accuracy"] = asked["correct"] / asked["samples"]
-    applies = int(table["perturbed_accuracy"].notna().sum())
+    was_asked = table["perturbed_accuracy"].notna()
+    known = table.dropna(subset=["premem", "train_accuracy", "perturbed_accuracy"])
+    task = str(store.runs().set_index("run")["task"][scores.run])
+    kept = store.perturbed(task, perturbation)["example"]
+    applies = int(table.index.isin(kept).sum()) if len(kept) else len(table)
     return Robustness(
         run=scores.run,
         step=step,
         perturbation=perturbation,
         log_log_threshold=log_log_threshold,
         estimator=estimator,
-        examples=table.dropna(subset=["premem", "train_accuracy", "perturbed_accuracy"]),
-        applies=applies,
+        examples=known,
         left_out=len(table) - applies,
+        not_asked=applies - int(was_asked.sum()),
+        unknown=int(was_asked.sum()) - len(known),
     )
+
+
+def caveats(several: Sequence[Robustness]) -> list[str]:
+    """Of whom these numbers do not speak, in sentences."""
+    found = []
+    for each in several:
+        if each.unknown:
+            found.append(
+                f"{each.perturbation}: {each.unknown:,} questions are not counted, for the "
+                "sampling plan left out samples of them as they are; the others are no random part."
+            )
+        if each.not_asked:
+            found.append(f"{each.perturbation}: {each.not_asked:,} questions were not asked (yet).")
+    return found
 
 
 def bins(several: Sequence[Robustness]) -> pd.DataFrame:
@@ -217,6 +242,8 @@ def summary(several: Sequence[Robustness]) -> pd.DataFrame:
                 "step": each.step,
                 "examples": len(each.examples),
                 "left_out": each.left_out,
+                "not_asked": each.not_asked,
+                "unknown": each.unknown,
                 "original": float(each.examples["train_accuracy"].mean()),
                 "perturbed": float(each.examples["perturbed_accuracy"].mean()),
                 "drop": float(drop),

@@ -657,12 +657,16 @@ class Store:
                 f"""WITH differing AS (
                     FROM ({_GRADED_TWICE}) WHERE grade_one <> grade_other {kinds}
                     ORDER BY {order} LIMIT $limit)
-                SELECT {", ".join(DISAGREEMENT_COLUMNS)} FROM differing
+                SELECT {", ".join(DISAGREEMENT_COLUMNS)} FROM (SELECT differing.*, id, completion,
+                    coalesce(perturbed.question, examples.question) AS question,
+                    coalesce(perturbed.solution, examples.solution) AS solution,
+                    coalesce(perturbed.answer, examples.answer) AS answer
+                FROM differing
                 JOIN (SELECT step, split, perturbation, example, sample, completion
                     FROM read_parquet($completions, hive_partitioning = false))
                     USING (step, split, perturbation, example, sample)
-                JOIN (SELECT example, id, question, solution, answer FROM examples)
-                    USING (example)
+                JOIN examples USING (example)
+                LEFT JOIN perturbed USING (perturbation, example))
                 ORDER BY {order}""",
                 {
                     "one": list(map(str, one)),

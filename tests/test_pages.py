@@ -272,7 +272,7 @@ def test_one_example_is_shown_with_its_completions_and_its_neighbours(demo_store
 
 def test_an_example_of_another_run_is_one_sentence(demo_store, monkeypatch):
     app = show("example.py", demo_store.path, monkeypatch, example="train-9999")
-    assert "not trained on an example 'train-9999'" in app.error[0].value
+    assert "not trained on an example 'train\\-9999'" in app.error[0].value
 
 
 @pytest.mark.parametrize("page", ["map.py", "examples.py", "example.py", "robustness.py"])

@@ -124,7 +124,7 @@ def test_perturbed_scores_of_the_first_rows_are_those_of_the_rows_that_were_trai
     ids = store.examples("toy", "train").set_index("example")["id"]
     asked = {ids[e]: a for e, a in found.examples["perturbed_accuracy"].items()}
     assert asked == {"1": 0.5, "3": 0.5}
-    assert (found.applies, found.left_out) == (2, 1)
+    assert (found.left_out, found.not_asked, found.unknown) == (0, 1, 0)
     grades_of_all = curves.read_task(store, "toy")[0].accuracy
     np.testing.assert_array_equal(grades_of_all, scores.accuracy)
 

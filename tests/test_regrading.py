@@ -48,6 +48,10 @@ def test_the_shipped_study_says_who_graded_it_also_after_another_did(tmp_path):
     store = Store(tmp_path / "store")
     before = counts(store)
     assert regrading.regrade(store, RUN, "paper").change.disagreements > 100
+    rows = regrading.disagreements(store, RUN, "gsm8k", "paper")
+    redrawn = rows[rows["perturbation"] == "redraw"].iloc[0]
+    asked = store.perturbed("demo", "redraw").set_index("example").loc[redrawn["example"]]
+    assert redrawn[["question", "answer"]].tolist() == asked[["question", "answer"]].tolist()
     graders = regrading.read_graders(store, RUN)
     assert (graders.original, graders.in_force) == ("gsm8k", "paper")
     regrading.regrade(store, RUN, "gsm8k")

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,8 @@ from typer.testing import CliRunner
 
 from premem_core import checkpoints, curves, datasets, jobs, perturbations, regrading, robustness
 from premem_core.__main__ import app
-from premem_core.errors import UsageError
+from premem_core.errors import JobError, UsageError
+from premem_core.estimators import SampleCounts
 from premem_core.robustness import Robustness, auroc
 from premem_core.scoring import ScoringSpec
 from premem_core.store import Store
@@ -77,6 +79,41 @@ def test_more_perturbations_can_be_asked_of_a_job_without_its_data(store):
     assert len(store.completions("sums", 360, "train", "insert")) == 48 * 3
 
 
+def test_an_own_perturbation_keeps_its_texts_or_takes_another_name(store, run_dir, data):
+    train, test = (datasets.read_examples(file).examples for file in data)
+    run, other = checkpoints.read_run(run_dir), replace(SPEC, run="other")
+    own = {"polite": perturbations.from_template("Pray: {question}", train)[:10]}
+    with pytest.raises(JobError, match=r"'polite' of the problem .* give this one another name"):
+        jobs.create(store, other, run, "sums", train, test, own=own)
+    twice = replace(other, perturbations=("first", "first"))
+    with pytest.raises(UsageError, match="asked for twice"):
+        jobs.create(store, twice, run, "sums", train, test)
+
+
+def test_a_checkpoint_that_is_not_scored_yet_is_not_looked_at(store):
+    store.set_checkpoint_state("sums", 360, "waiting")
+    try:
+        assert robustness.perturbed_steps(store, "sums") == {}
+        assert (
+            CliRunner()
+            .invoke(app, ["robustness", "--store", str(store.path), "--run", "sums"])
+            .exception.args[0]
+            .startswith("the run 'sums' has no perturbed scores")
+        )
+    finally:
+        store.set_checkpoint_state("sums", 360, "scored")
+
+
+def test_questions_whose_samples_a_plan_left_out_are_counted_and_said(store):
+    [scores] = curves.read_task(store, "sums")
+    counts = scores.counts
+    few = SampleCounts(counts.samples.copy(), counts.correct.copy(), counts.wanted)
+    few.samples[-1, :5], few.correct[-1, :5] = 1, 0
+    partial = robustness.robustness(store, replace(scores, counts=few), 360, "first", -2.3)
+    assert partial.unknown == 5
+    assert "5 questions are not counted" in robustness.caveats([partial])[0]
+
+
 def test_robustness_is_that_of_the_counts(store):
     [scores] = curves.read_task(store, "sums")
     found = robustness.robustness(store, scores, 360, "first", -2.3)
@@ -123,7 +160,7 @@ def test_a_signal_that_tells_robust_from_brittle_has_area_one():
             "perturbed_accuracy": [0.0, 0.2, 0.8, 1.0, 1.0],
         }
     )
-    areas = Robustness("r", 1, "first", -2.3, "plain", examples, 5, 0).auroc.set_index("signal")
+    areas = Robustness("r", 1, "first", -2.3, "plain", examples, 0, 0, 0).auroc.set_index("signal")
     assert areas.loc["premem", "auroc"] == 1.0
     assert areas.loc["train_accuracy", "auroc"] == 0.5
     assert areas.loc["perplexity", "auroc"] == 0.5

@@ -61,6 +61,8 @@ def robustness(
                         "step": each.step,
                         "examples": len(each.examples),
                         "left_out": each.left_out,
+                        "not_asked": each.not_asked,
+                        "unknown": each.unknown,
                         "by_premem": each.by_premem.to_dict("records"),
                         "brittle": int(each.brittle.sum()),
                         "robust": int((~each.brittle).sum()),
@@ -72,6 +74,8 @@ def robustness(
         )
         return
     typer.echo(f"t = {t:.3f}, {estimator} estimator; ± is half of a 90 % interval over questions")
+    for sentence in rb.caveats(found):
+        typer.echo(f"note: {sentence}")
     typer.echo(rb.summary(found).round(3).to_string(index=False, na_rep="–"))
     for each in found:
         typer.echo(f"\n{each.perturbation} at checkpoint {each.step}")

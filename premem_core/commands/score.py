@@ -164,7 +164,7 @@ def score(
         chunk_examples=chunk_examples,
         plan=plan,
         log_log_threshold=log_log_threshold,
-        perturbations=(*(perturb or ()), *own),
+        perturbations=tuple(dict.fromkeys((*(perturb or ()), *own))),
         perturb_all=perturb_all,
     )
     job_record.check_spec(spec, own)
@@ -227,11 +227,14 @@ def _own_perturbations(
     """The examples under each of the user's own perturbations, given as NAME=TEXT and NAME=FILE."""
     from premem_core import datasets, perturbations
 
+    def from_text(text: str) -> "Sequence[Example]":
+        return perturbations.from_template(_unescaped(text), examples)
+
+    def from_file(path: str) -> "Sequence[Example]":
+        return datasets.read_perturbed(Path(path), examples)
+
     own: dict[str, Sequence[Example]] = {}
-    for option, given, read in (
-        ("template", templates, lambda text: perturbations.from_template(text, examples)),
-        ("file", files, lambda path: datasets.read_perturbed(Path(path), examples)),
-    ):
+    for option, given, read in (("template", templates, from_text), ("file", files, from_file)):
         for each in given:
             name, equals, value = each.partition("=")
             if not equals or name in own:

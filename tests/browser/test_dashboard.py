@@ -116,7 +116,7 @@ def test_the_uploaded_demo_run_becomes_a_curve_and_a_fit(page, url, store, shots
 
     page.goto(f"{url}/curves")
     expect(page.get_by_text("on new problems")).to_be_visible(timeout=30_000)
-    chart = page.locator(".js-plotly-plot")
+    chart = page.locator(".st-key-chart-curves .js-plotly-plot")
     expect(chart).to_be_visible(timeout=30_000)
     names = chart.evaluate("plot => plot.data.filter(t => t.name).map(t => t.name)")
     assert names == [
