@@ -73,7 +73,8 @@ def example_table(
         },
         index=pd.Index(run.examples, name="example"),
     )
-    return table.join(_metadata(known["metadata"]), rsuffix=" (metadata)")
+    metadata = _metadata(known["metadata"])
+    return table.join(metadata.rename(columns={c: f"{c} (metadata)" for c in table}))
 
 
 def life(run: RunScores, example: int) -> pd.DataFrame:
