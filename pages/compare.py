@@ -129,16 +129,10 @@ shown = rows[rows["outcome"].isin(comparison.FLIPS if kind == ALL else [kind])]
 if shown.empty:
     st.info("No question flipped." if kind == ALL else f"No question went {kind}.")
     st.stop()
-ids = shown["id"].tolist()
-wanted = st.query_params.get("question")
-first = ids.index(wanted) if wanted in ids else 0
 percent, text = st.column_config.NumberColumn, st.column_config.TextColumn
-event = st.dataframe(
+chosen = ui.pick_question(
     shown.assign(**100 * shown[["accuracy_a", "accuracy_b", "change"]]),
-    hide_index=True,
-    height="auto",
-    column_order=["id", "question", "accuracy_a", "accuracy_b", "change", "outcome"],
-    column_config={
+    {
         "id": text("Problem"),
         "question": text("Question", width="large") if shown["question"].any() else None,
         "accuracy_a": percent("At A", format="%.0f %%"),
@@ -146,14 +140,8 @@ event = st.dataframe(
         "change": percent("Change, points", format="%+.0f"),
         "outcome": text("A → B"),
     },
-    on_select="rerun",
-    selection_mode="single-row",
-    selection_default={"selection": {"rows": [first]}},
     key=f"flips-{run_a}-{step_a}-{run_b}-{step_b}-{split}-{kind}",
 )
-chosen = next(iter(event.selection.rows), first)
-if chosen != first:
-    st.query_params["question"] = ids[chosen]
 row = shown.iloc[chosen]
 
 

@@ -103,30 +103,19 @@ def pick_question(task: str, name: str, step: int, one: Robustness) -> tuple[int
     rows = one.examples.join(texts)
     rows["lost"] = rows["train_accuracy"] - rows["perturbed_accuracy"]
     rows = rows.sort_values(["lost", "premem"], ascending=[False, False], kind="stable")
-    ids = rows["id"].tolist()
-    wanted = st.query_params.get("question")
-    first = ids.index(wanted) if wanted in ids else 0
     percent, text = st.column_config.NumberColumn, st.column_config.TextColumn
-    event = st.dataframe(
+    chosen = ui.pick_question(
         rows.assign(**100 * rows[["train_accuracy", "perturbed_accuracy", "premem"]]),
-        hide_index=True,
-        height=330,
-        column_order=["id", "question", "premem", "train_accuracy", "perturbed_accuracy"],
-        column_config={
+        {
             "id": text("Problem", width=85),
             "question": text("Question", width=250) if rows["question"].any() else None,
             "premem": percent("PM", format="%.0f %%", width=60),
             "train_accuracy": percent("As it is", format="%.0f %%", width=65),
             "perturbed_accuracy": percent("Perturbed", format="%.0f %%", width=75),
         },
-        on_select="rerun",
-        selection_mode="single-row",
-        selection_default={"selection": {"rows": [first]}},
         key=f"brittle-{name}-{step}-{one.perturbation}",
+        height=330,
     )
-    chosen = next(iter(event.selection.rows), first)
-    if chosen != first:
-        st.query_params["question"] = ids[chosen]
     if one.left_out:
         st.caption(f"{ui.count(one.left_out, 'question')} left out: it does not apply to them.")
     row = rows.iloc[chosen]

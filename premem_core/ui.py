@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -51,6 +51,10 @@ def _runs(path: str, version: int, task: str) -> list[RunScores]:
     return curves.read_task(store(), task)
 
 
+def _chosen(path: str, version: int, task: str, names: tuple[str, ...]) -> list[RunScores]:
+    return [run for run in _runs(path, version, task) if run.run in names]
+
+
 @st.cache_data(max_entries=64, show_spinner=False)
 def _best_threshold(
     path: str,
@@ -60,7 +64,7 @@ def _best_threshold(
     estimator: Estimator,
     objective: Objective,
 ) -> ThresholdFit | None:
-    runs = [r for r in _runs(path, version, task) if r.run in names]
+    runs = _chosen(path, version, task, names)
     try:
         return curves.best_threshold(runs, estimator, objective)
     except DataError:
@@ -76,7 +80,7 @@ def _study(
     estimator: Estimator,
     objective: Objective,
 ) -> Study:
-    runs = [r for r in _runs(path, version, task) if r.run in names]
+    runs = _chosen(path, version, task, names)
     return analysis.study(runs, analysis.read_baselines(store(), runs), estimator, objective)
 
 
@@ -84,7 +88,7 @@ def _study(
 def _calibration(
     path: str, version: int, task: str, names: tuple[str, ...], estimator: Estimator
 ) -> Calibration:
-    runs = [r for r in _runs(path, version, task) if r.run in names]
+    runs = _chosen(path, version, task, names)
     return prediction.calibrate(task, runs, estimator)
 
 
@@ -92,7 +96,7 @@ def _calibration(
 def _example_table(
     path: str, version: int, task: str, run: str, threshold: float, estimator: Estimator
 ) -> pd.DataFrame:
-    scores = next(r for r in _runs(path, version, task) if r.run == run)
+    [scores] = _chosen(path, version, task, (run,))
     texts = store().examples(task, "train")
     return et.example_table(scores, texts, threshold, estimator)
 
@@ -124,7 +128,7 @@ def _robustness(
     threshold: float,
     estimator: Estimator,
 ) -> Robustness:
-    scores = next(r for r in _runs(path, version, task) if r.run == run)
+    [scores] = _chosen(path, version, task, (run,))
     return rb.robustness(store(), scores, step, perturbation, threshold, estimator)
 
 
@@ -369,6 +373,35 @@ def neighbours(task: str, example: int, n: int = 5) -> pd.Series:
 def plain(text: object) -> str:
     """A text inside Markdown that means nothing but itself."""
     return re.sub(r"([\\`*_{}\[\]()#+\-.!|~$<>:&])", r"\\\1", str(text).replace("\n", " "))
+
+
+def pick_question(
+    rows: pd.DataFrame, columns: dict[str, Any], key: str, height: int | Literal["auto"] = "auto"
+) -> int:
+    """A table of questions; the place of the row that is selected, which the address keeps.
+
+    Args:
+        rows: with a column `id`.
+        columns: the columns shown, in order, with their configuration.
+    """
+    ids = rows["id"].tolist()
+    wanted = st.query_params.get("question")
+    first = ids.index(wanted) if wanted in ids else 0
+    event = st.dataframe(
+        rows,
+        hide_index=True,
+        height=height,
+        column_order=list(columns),
+        column_config=columns,
+        on_select="rerun",
+        selection_mode="single-row",
+        selection_default={"selection": {"rows": [first]}},
+        key=key,
+    )
+    chosen: int = next(iter(event.selection.rows), first)
+    if chosen != first:
+        st.query_params["question"] = ids[chosen]
+    return chosen
 
 
 def verbatim(text: str) -> None:
