@@ -1,5 +1,6 @@
 """The dashboard's router; `make run` serves it through serve.py."""
 
+import runpy
 from pathlib import Path
 
 import streamlit as st
@@ -8,7 +9,8 @@ from premem_core import ui
 from premem_core.errors import PrememError
 
 ICON = Path(__file__).parent / "data" / "icon.png"
-STYLE = Path(__file__).parent / "premem_core" / "static" / "text.css"
+PAGES = Path(__file__).parent / "pages"
+STATIC = Path(__file__).parent / "premem_core" / "static"
 
 st.set_page_config(page_title="Premem", page_icon=str(ICON), layout="wide")
 page = st.navigation(
@@ -26,7 +28,7 @@ page = st.navigation(
     ]
 )
 st.logo(str(ICON), size="large")
-st.html(STYLE)
+st.html(STATIC / "page.css")
 try:
     home = ui.store()
 except PrememError as error:
@@ -36,4 +38,7 @@ st.sidebar.caption("Store")
 st.sidebar.text(home.path)
 with st.sidebar:
     ui.pick_picture_format()
-page.run()
+    st.html(STATIC / "history.html", unsafe_allow_javascript=True)
+# Not page.run(): what a page's own script draws is that page's, and on the way back to another page
+# Streamlit 1.67 drops it from the address. Drawn by the router, a shared control is one control.
+runpy.run_path(str(PAGES / f"{page.url_path or 'overview'}.py"))

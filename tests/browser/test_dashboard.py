@@ -72,20 +72,20 @@ def metric(page: Page, label: str, nth: int = 0) -> str:
 
 def test_a_link_to_a_page_opens_it_inside_the_dashboard_on_a_fresh_server(page, url):
     page.goto(f"{url}/fits")
-    expect(page.get_by_text("Nothing is scored yet")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("Nothing is scored yet")).to_be_visible()
     expect(page.get_by_role("link", name="Memorization curves")).to_be_visible()
 
 
 def test_an_empty_store_says_what_to_do_next(page, url):
     page.goto(url)
-    expect(page.get_by_text("Nothing is scored yet")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("Nothing is scored yet")).to_be_visible()
 
 
 def test_the_uploaded_demo_run_becomes_a_curve_and_a_fit(page, url, store, shots):
     setting = demo.SETTINGS[demo.SHIPPED_RUN]
     run = demo.SHIPPED / "runs" / setting.name
     page.goto(f"{url}/score")
-    page.get_by_role("button", name="Choose a run’s folder").wait_for(timeout=30_000)
+    page.get_by_role("button", name="Choose a run’s folder").wait_for()
     page.locator("input[type=file][webkitdirectory]").set_input_files(run)
     expect(page.get_by_label("or its folder on this machine")).to_have_value(
         str(store.path / "checkpoints" / run.name), timeout=60_000
@@ -93,7 +93,7 @@ def test_the_uploaded_demo_run_becomes_a_curve_and_a_fit(page, url, store, shots
     for number, name in enumerate((f"train_{setting.problems}.jsonl", "test.jsonl")):
         uploader = page.get_by_test_id("stFileUploader").nth(number)
         uploader.locator("input[type=file]").set_input_files(demo.SHIPPED / name)
-    expect(page.get_by_text("300 test", exact=False)).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("300 test", exact=False)).to_be_visible()
     question = demo.problems()[0][0].question
     assert page.get_by_test_id("stCode").first.inner_text().startswith(question)
     fill(page, "textbox", "Task", "demo")
@@ -115,9 +115,9 @@ def test_the_uploaded_demo_run_becomes_a_curve_and_a_fit(page, url, store, shots
     expect(job.get_by_text("6,500 of 6,500 completions")).to_be_visible()
 
     page.goto(f"{url}/curves")
-    expect(page.get_by_text("on new problems")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("on new problems")).to_be_visible()
     chart = page.locator(".st-key-chart-curves .js-plotly-plot")
-    expect(chart).to_be_visible(timeout=30_000)
+    expect(chart).to_be_visible()
     names = chart.evaluate("plot => plot.data.filter(t => t.name).map(t => t.name)")
     assert names == [
         "memorized share", "train accuracy", "masked accuracy", "pre-memorization accuracy",
@@ -128,7 +128,7 @@ def test_the_uploaded_demo_run_becomes_a_curve_and_a_fit(page, url, store, shots
     page.goto(f"{url}/fits")
     expect(
         page.get_by_text("With 5 checkpoints of 1 run there is too little to say")
-    ).to_be_visible(timeout=30_000)
+    ).to_be_visible()
     before = metric(page, "Identity R²")
     slider = page.get_by_role("slider")
     slider.focus()
@@ -140,7 +140,7 @@ def test_the_uploaded_demo_run_becomes_a_curve_and_a_fit(page, url, store, shots
 
     page.goto("about:blank")
     page.goto(address)
-    expect(page.get_by_test_id("stMetricValue").first).to_have_text(after, timeout=30_000)
+    expect(page.get_by_test_id("stMetricValue").first).to_have_text(after)
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def hostile_data(tmp_path_factory) -> Path:
 def test_problem_text_is_shown_verbatim(page, url, run_dir, hostile_data):
     page.goto(f"{url}/score?folder={run_dir}&train={hostile_data}")
     shown = page.get_by_test_id("stCode").first
-    expect(shown).to_be_visible(timeout=30_000)
+    expect(shown).to_be_visible()
     assert shown.inner_text().startswith(
         "$3*4=$<<3*4=12>>12 *stars* <script>document.title='x'</script> `a` :red[b]?"
     )
@@ -164,22 +164,18 @@ def test_problem_text_is_shown_verbatim(page, url, run_dir, hostile_data):
 
 def test_a_mistake_on_the_score_page_is_one_sentence(page, url, tmp_path, data):
     page.goto(f"{url}/score?folder={tmp_path}&train={data[0]}")
-    expect(page.get_by_text("holds no checkpoint")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("holds no checkpoint")).to_be_visible()
     expect(page.get_by_role("button", name="Start scoring")).to_have_count(0)
 
 
 def test_without_a_folder_the_score_page_asks_for_one(page, url, data):
     page.goto(f"{url}/score?train={data[0]}")
-    expect(page.get_by_text("Choose a run's folder and its training problems")).to_be_visible(
-        timeout=30_000
-    )
+    expect(page.get_by_text("Choose a run's folder and its training problems")).to_be_visible()
     expect(page.get_by_text("holds no checkpoint")).to_have_count(0)
 
 
 def test_a_tilde_is_the_home_folder_and_nobodys_is_one_sentence(page, url, data):
     page.goto(f"{url}/score?folder=~nosuchperson/run&train={data[0]}")
-    expect(page.get_by_text("~nosuchperson/run is not a folder")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("~nosuchperson/run is not a folder")).to_be_visible()
     page.goto(f"{url}/score?folder=~/no-such-run&train={data[0]}")
-    expect(page.get_by_text(f"{Path.home()}/no-such-run is not a folder")).to_be_visible(
-        timeout=30_000
-    )
+    expect(page.get_by_text(f"{Path.home()}/no-such-run is not a folder")).to_be_visible()

@@ -50,10 +50,10 @@ def test_a_chart_is_saved_as_the_kind_of_picture_that_was_chosen(chromium, demo_
     page = open_page(chromium, f"{demo_url}/fits")
     page.get_by_role("radio", name=kind).click()
     chart = page.locator(".st-key-chart-fit")
-    expect(chart.locator(".main-svg").first).to_be_visible(timeout=30_000)
+    expect(chart.locator(".main-svg").first).to_be_visible()
     page.wait_for_timeout(1000)
     chart.hover()
-    with page.expect_download(timeout=30_000) as saved:
+    with page.expect_download() as saved:
         chart.locator(".modebar-btn").first.click()
     assert saved.value.suggested_filename == f"premem-fit.{kind.lower()}"
     assert Path(saved.value.path()).read_bytes().startswith(start)
