@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from premem_core import completions, example_table, figures, ui
+from premem_core import completions, example_table, figures, grade_form, ui
 from premem_core.perturbations import KINDS
+from premem_core.types import SampleKey
 
 st.header("One example")
 with ui.controls():
@@ -101,6 +102,8 @@ for answer in drawn:
             f"{100 * completions.copied_share(told):.0f} % of its words stand so in the solution"
         )
         ui.passages(told, mark=True)
+        key = SampleKey(step, "train", under, number, answer["sample"])
+        grade_form.grade_form(run.run, key, answer)
 
 near = ui.neighbours(task, number)
 if len(near):

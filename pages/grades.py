@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from premem_core import curves, figures, regrading, ui
+from premem_core import completions, curves, figures, grade_form, regrading, ui
 from premem_core.errors import PrememError
+from premem_core.types import SampleKey
 
 SHOWN = 1_000  # rows in the table; the command line writes them all
 EVERY_KIND = "all"
@@ -96,6 +97,7 @@ with right:
         "grades are kept: choosing the former grader again undoes it."
     )
 
+grade_form.hand_grades(run)
 if not compared.disagreements:
     st.stop()
 st.subheader("Where they disagree")
@@ -166,3 +168,9 @@ with right:
     verbatim(
         f"{other} says {row['grade_other'].lower()}; the answer that it found", "extracted_other"
     )
+key = SampleKey(
+    int(row["step"]), row["split"], row["perturbation"], int(row["example"]), int(row["sample"])
+)
+every = completions.completions(home, run, key.split, key.example, key.perturbation)
+at = (every["step"] == key.step) & (every["sample"] == key.sample)
+grade_form.grade_form(run, key, every[at].to_dict("records")[0])

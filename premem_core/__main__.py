@@ -21,7 +21,7 @@ app = typer.Typer(
 for command in (
     *(score.score, analyse.fit, analyse.predict, analyse.replay, baselines.baselines),
     robustness.robustness,
-    *(grade.grade, grade.regrade, grade.disagreements),
+    *(grade.grade, grade.regrade, grade.disagreements, grade.override, grade.overrides),
     *(make.finetune, make.demo, make.import_published),
 ):
     app.command()(command)

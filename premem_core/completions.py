@@ -25,17 +25,23 @@ class Passage:
 def completions(
     store: Store, run: str, split: str, example: int, perturbation: str = ""
 ) -> pd.DataFrame:
-    """step, sample, completion, extracted, grade, finished; by checkpoint and sample.
+    """EXAMPLE_COMPLETION_COLUMNS of the store, grades in words; by checkpoint and sample.
 
+    `grade` is the one that counts. Where it was set by hand, `override` and what follows say so.
     Without a row where the run's scores were imported.
     """
     grades = []
     if store.samples_shards(run):
         graders = regrading.read_graders(store, run)
         if graders.in_force != graders.original:
-            grades = store.grade_shards(run, graders.in_force)
+            grades = regrading.shards_in_force(store, graders)
     rows = store.example_completions(run, split, example, perturbation, grades)
-    return rows.assign(grade=[Grade(grade).name.lower() for grade in rows["grade"]])
+    return rows.assign(grade=[in_words(grade) for grade in rows["grade"]])
+
+
+def in_words(grade: int) -> str:
+    """'correct', 'incorrect', 'unparsed' or 'timeout'."""
+    return Grade(grade).name.lower()
 
 
 def copied(completion: str, solution: str) -> list[Passage]:

@@ -3,7 +3,8 @@
     store/grades/run=<run>/grader=<name>/    one shard per completions shard, of the same name
 
 A completion keeps the grade that it was scored with; what other graders say lies beside it.
-`runs.grader` names whose grades a run's counts are.
+`runs.grader` names whose grades a run's counts are. One set by hand (overrides.py) counts before
+any grader's.
 """
 
 import fcntl
@@ -170,6 +171,11 @@ def read_graders(store: Store, run: str) -> RunGraders:
     return RunGraders(run, str(runs["task"][run]), original, recorded or original)
 
 
+def shards_in_force(store: Store, about: RunGraders) -> list[Path]:
+    """The shards whose grades count, but for those set by hand: as scored, or another grader's."""
+    return _shards(store, about, about.in_force)
+
+
 def ungraded(store: Store, run: str, grader: str) -> int:
     """How many of the run's completions `grader` has not graded yet.
 
@@ -221,7 +227,7 @@ def use(store: Store, run: str, grader: str) -> None:
     """
     about = _checked(store, run, grader)
     shards = _shards(store, about, grader)
-    with _not_being_scored(store, run):
+    with not_being_scored(store, run):
         store.use_grades(run, None if grader == AS_SCORED else grader, shards)
 
 
@@ -234,7 +240,7 @@ def regrade(
         UsageError, StoreError, JobError: as these two do.
     """
     before = _checked(store, run, grader).in_force
-    with _not_being_scored(store, run):
+    with not_being_scored(store, run):
         pass  # known before hours of grading, not after
     newly_graded = grade(store, run, grader, progress)
     use(store, run, grader)
@@ -365,8 +371,12 @@ def _named(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 @contextmanager
-def _not_being_scored(store: Store, run: str) -> Iterator[None]:
-    """Hold the lock of the run's job, if it has one: none can start meanwhile."""
+def not_being_scored(store: Store, run: str) -> Iterator[None]:
+    """Hold the lock of the run's job, if it has one: none can start meanwhile.
+
+    Raises:
+        JobError: it is being scored.
+    """
     folder = store.job_folder(run)
     if not folder.exists():
         yield

@@ -1,7 +1,7 @@
-"""The store: one folder that holds everything; the only module with SQL (DESIGN: "The store").
+"""The store: one folder that holds everything; the only SQL, with schema.py (DESIGN: "The store").
 
-    premem.duckdb          runs, checkpoints, examples, scores, baselines, perturbed
-                            examples, shard ledger, version
+    premem.duckdb          runs, checkpoints, examples, scores, baselines, perturbed examples,
+                            grades set by hand, shard ledger, version
     premem.lock            reader/writer lock around every open–query–close of the database
     inbox/*.parquet        finished shards waiting to be committed
     completions/run=…/     committed shards, completions included, read in place
@@ -12,8 +12,9 @@ inbox, and whoever next writes commits what waits there, exactly once.
 
 import fcntl
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,75 +23,13 @@ import pandas as pd
 
 from premem_core.errors import StoreError
 from premem_core.locks import flock
+from premem_core.schema import MIGRATIONS, Connection, migrate, read_meta
 from premem_core.shards import SAMPLES, completions_folder, has_targets, run_of
-from premem_core.types import Checkpoint, Example, Grade, RunRecord
+from premem_core.types import Checkpoint, Example, Grade, RunRecord, SampleKey
 
-Connection = duckdb.DuckDBPyConnection
 # What a full disk makes of a statement, a commit, and what is asked of the connection after it.
 WRITE_ERRORS = (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException)
 
-
-def _create_tables(connection: Connection) -> None:
-    connection.execute("""
-        CREATE TABLE runs (
-            run TEXT PRIMARY KEY, task TEXT NOT NULL, source TEXT NOT NULL, learning_rate DOUBLE,
-            epochs DOUBLE, batch_size INTEGER, train_examples INTEGER NOT NULL,
-            created TIMESTAMP NOT NULL DEFAULT current_timestamp::TIMESTAMP);
-        CREATE TABLE checkpoints (
-            run TEXT NOT NULL, step BIGINT NOT NULL, epoch DOUBLE, learning_rate DOUBLE, path TEXT,
-            state TEXT NOT NULL, reason TEXT, PRIMARY KEY (run, step));
-        CREATE SEQUENCE example_ids;
-        CREATE TABLE examples (
-            example BIGINT PRIMARY KEY DEFAULT nextval('example_ids'), task TEXT NOT NULL,
-            split TEXT NOT NULL, id TEXT NOT NULL, question TEXT, solution TEXT, answer TEXT,
-            metadata JSON, UNIQUE (task, split, id));
-        CREATE TABLE scores (
-            run TEXT NOT NULL, step BIGINT NOT NULL, split TEXT NOT NULL,
-            perturbation TEXT NOT NULL, example BIGINT NOT NULL, samples INTEGER NOT NULL,
-            correct INTEGER NOT NULL, unparsed INTEGER NOT NULL, timeout INTEGER NOT NULL,
-            nll DOUBLE, tokens INTEGER);
-        CREATE TABLE shards (shard TEXT PRIMARY KEY, run TEXT NOT NULL);
-        """)
-
-
-def _add_samples_and_grader(connection: Connection) -> None:
-    # How many samples per example a checkpoint was scored to (NULL: as many as each row has), and
-    # whose grades the counts of a run are (NULL: not known, an import).
-    connection.execute("ALTER TABLE checkpoints ADD COLUMN samples INTEGER")
-    connection.execute("ALTER TABLE runs ADD COLUMN grader TEXT")
-
-
-def _create_baselines(connection: Connection) -> None:
-    connection.execute("""
-        CREATE TABLE baselines (
-            run TEXT NOT NULL, step BIGINT NOT NULL, name TEXT NOT NULL, value DOUBLE NOT NULL,
-            PRIMARY KEY (run, step, name))""")
-
-
-def _add_baseline_settings(connection: Connection) -> None:
-    connection.execute("ALTER TABLE baselines ADD COLUMN settings TEXT DEFAULT ''")
-
-
-def _add_scored_by(connection: Connection) -> None:
-    # Who graded a run when it was scored; `grader` says whose grades count now.
-    connection.execute("ALTER TABLE runs ADD COLUMN scored_by TEXT")
-
-
-def _create_perturbed(connection: Connection) -> None:
-    connection.execute("""
-        CREATE TABLE perturbed (
-            perturbation TEXT NOT NULL, example BIGINT NOT NULL, question TEXT NOT NULL,
-            solution TEXT NOT NULL, answer TEXT NOT NULL, PRIMARY KEY (perturbation, example))""")
-
-
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
-    _create_tables,
-    _add_samples_and_grader,
-    _create_baselines,
-    _add_baseline_settings,
-    _add_scored_by,
-    _create_perturbed,
-)
 
 COARSEST_CLOCK = 2.0  # seconds between two times of a file, on the worst of file systems
 EXAMPLE_COLUMNS = ("example", "id", "question", "solution", "answer", "metadata")
@@ -138,7 +77,14 @@ DISAGREEMENT_COLUMNS = (
     "extracted_other",
     "grade_other",
 )
-EXAMPLE_COMPLETION_COLUMNS = ("step", "sample", "completion", "extracted", "grade", "finished")
+EXAMPLE_COMPLETION_COLUMNS = (
+    *("step", "sample", "completion", "extracted", "grade", "finished"),
+    *("override", "replaced", "grader", "reason", "who", "made"),
+)
+OVERRIDE_COLUMNS = (
+    *("override", "step", "split", "perturbation", "example", "id", "sample"),
+    *("replaced", "grader", "grade", "reason", "who", "made", "undone"),
+)
 PERTURBED_COLUMNS = ("perturbation", "example", "question", "solution", "answer")
 BASELINE_COLUMNS = ("run", "step", "name", "value", "settings")
 AGREEMENT_COLUMNS = ("step", "example", "agreement")
@@ -148,6 +94,7 @@ _COUNTS = f"""count(*) AS samples,
     count(*) FILTER (grade = {Grade.CORRECT:d}) AS correct,
     count(*) FILTER (grade = {Grade.UNPARSED:d}) AS unparsed,
     count(*) FILTER (grade = {Grade.TIMEOUT:d}) AS timeout"""
+_IN_FORCE = "(SELECT * FROM overrides WHERE undone IS NULL)"
 _GRADED_TWICE = """SELECT step, split, perturbation, example, sample,
         one.grade AS grade_one, one.extracted AS extracted_one,
         other.grade AS grade_other, other.extracted AS extracted_other
@@ -175,7 +122,7 @@ class Store:
             ) from error
         if not self.database.exists():
             with self._lock(fcntl.LOCK_EX), self._connect(read_only=False) as connection:
-                _migrate(connection)
+                migrate(connection)
         schema = self._schema()
         if schema > len(MIGRATIONS):
             raise StoreError(
@@ -191,7 +138,7 @@ class Store:
     def _schema(self) -> int:
         with self.reading() as connection:
             try:
-                return _meta(connection, "schema")
+                return read_meta(connection, "schema")
             except duckdb.CatalogException:  # killed before its first table: made now
                 return 0
 
@@ -207,7 +154,7 @@ class Store:
     def writing(self) -> Iterator[Connection]:
         """A connection under the exclusive lock: one transaction, and the version rises by one."""
         with self._lock(fcntl.LOCK_EX), self._connect(read_only=False) as connection:
-            _migrate(connection)
+            migrate(connection)
             try:
                 connection.begin()
                 try:
@@ -254,7 +201,7 @@ class Store:
         changed = max(stamp, default=(0, 0))[0] / 1e9
         if stamp != self._stamp or time.time() - changed < COARSEST_CLOCK:
             with self.reading() as connection:
-                self._version = _meta(connection, "version")
+                self._version = read_meta(connection, "version")
             self._stamp = stamp
         return self._version
 
@@ -429,34 +376,76 @@ class Store:
                 was changed.
         """
         with self.writing() as connection:
-            recount = connection.execute(
-                f"""SELECT step, split, perturbation, example, {_COUNTS}
-                FROM read_parquet(?, hive_partitioning = false) GROUP BY ALL""",
-                [list(map(str, shards))],
-            ).df()
-            connection.register("recount", recount)
-            uncovered = connection.execute(
-                """SELECT count(*) FROM recount FULL JOIN
-                    (SELECT * FROM scores WHERE run = ? AND samples > 0) AS counted
-                    USING (step, split, perturbation, example)
-                WHERE counted.samples IS DISTINCT FROM recount.samples""",
-                [run],
-            ).fetchone()
-            if uncovered != (0,):
-                raise StoreError(
-                    f"not every completion of the run '{run}' has the grade that was asked for; "
-                    "run regrade again, which grades what is missing"
-                )
-            connection.execute(
-                """UPDATE scores SET correct = recount.correct, unparsed = recount.unparsed,
-                    timeout = recount.timeout
-                FROM recount WHERE scores.run = ? AND scores.step = recount.step
-                    AND scores.split = recount.split AND scores.example = recount.example
-                    AND scores.perturbation = recount.perturbation""",
-                [run],
-            )
+            _recount(connection, run, shards)
             connection.execute("UPDATE runs SET grader = ? WHERE run = ?", [grader, run])
-            connection.unregister("recount")
+
+    def override_grade(
+        self,
+        run: str,
+        key: SampleKey,
+        grade: Grade,
+        reason: str,
+        who: str,
+        grader: str,
+        shards: Sequence[Path],
+    ) -> None:
+        """Count a completion as `grade`; a former override of it is undone.
+
+        Args:
+            shards: of the whole run, those whose grades count, which are those of `grader`.
+
+        Raises:
+            StoreError: there is no such completion; nothing was changed.
+        """
+        with self.writing() as connection:
+            replaced = (sheet := _sheet(shards, key)) and connection.execute(
+                """SELECT grade FROM read_parquet($shards, hive_partitioning = false)
+                WHERE step = $step AND split = $split AND perturbation = $perturbation
+                    AND example = $example AND sample = $sample""",
+                {"shards": sheet, **asdict(key)},
+            ).fetchone()
+            if not replaced:
+                raise StoreError(
+                    f"the run '{run}' has no completion {key.sample + 1} of that example at step "
+                    f"{key.step}; choose one that was drawn"
+                )
+            values = {"run": run, **asdict(key)}
+            connection.execute(
+                """UPDATE overrides SET undone = current_timestamp::TIMESTAMP
+                WHERE run = $run AND step = $step AND split = $split AND example = $example
+                    AND perturbation = $perturbation AND sample = $sample AND undone IS NULL""",
+                values,
+            )
+            connection.execute(
+                """INSERT INTO overrides BY NAME SELECT $run AS run, $step AS step,
+                    $split AS split, $perturbation AS perturbation, $example AS example,
+                    $sample AS sample, $grade AS grade, $replaced AS replaced, $grader AS grader,
+                    $reason AS reason, $who AS who""",
+                values
+                | {"grade": int(grade), "replaced": int(replaced[0]), "grader": grader}
+                | {"reason": reason, "who": who},
+            )
+            _recount(connection, run, shards, key)
+
+    def undo_override(self, run: str, override: int, shards: Sequence[Path]) -> None:
+        """Let the grader's grade count again; what was set, and why, is kept.
+
+        Args:
+            shards: as for `override_grade`.
+
+        Raises:
+            StoreError: no such override is in force; nothing was changed.
+        """
+        with self.writing() as connection:
+            row = connection.execute(
+                """UPDATE overrides SET undone = current_timestamp::TIMESTAMP
+                WHERE run = ? AND override = ? AND undone IS NULL
+                RETURNING step, split, perturbation, example, sample""",
+                [run, override],
+            ).fetchone()
+            if not row:
+                raise StoreError(f"no grade {override} set by hand is in force for '{run}'")
+            _recount(connection, run, shards, SampleKey(*row))
 
     # Reads: each gives a DataFrame with the columns declared above
 
@@ -571,17 +560,30 @@ class Store:
                 extracted AS new_extracted FROM read_parquet($grades, hive_partitioning = false)
                 WHERE example = $example)
             USING (step, split, perturbation, example, sample)"""
-        values = "new_grade AS grade, new_extracted AS extracted" if grades else "grade, extracted"
-        parameters = {"names": names, "example": example}
-        with duckdb.connect() as connection:
+        grade, extracted = ("new_grade", "new_extracted") if grades else ("s.grade", "extracted")
+        parameters = {"names": names, "example": example, "run": run}
+        with self.reading() as connection:
             rows = connection.execute(
-                f"""SELECT step, sample, completion, finished, {values}
+                f"""SELECT step, sample, completion, finished, {extracted} AS extracted,
+                    coalesce(o.grade, {grade}) AS grade, override, replaced, grader, reason, who,
+                    made
                 FROM (SELECT * FROM read_parquet($names, hive_partitioning = false)
-                    WHERE example = $example) {regraded if grades else ""}
+                    WHERE example = $example) AS s {regraded if grades else ""}
+                LEFT JOIN (SELECT * FROM {_IN_FORCE} WHERE run = $run) AS o
+                    USING (step, split, perturbation, example, sample)
                 ORDER BY step, sample""",
                 parameters | ({"grades": list(map(str, grades))} if grades else {}),
             ).df()
         return rows[list(EXAMPLE_COMPLETION_COLUMNS)]
+
+    def overrides(self, run: str) -> pd.DataFrame:
+        """OVERRIDE_COLUMNS of the grades set by hand, undone ones included; the last first."""
+        return self._frame(
+            """SELECT overrides.*, id FROM overrides JOIN examples USING (example)
+            WHERE run = ? ORDER BY override DESC""",
+            OVERRIDE_COLUMNS,
+            [run],
+        )
 
     def agreement(self, run: str, split: str) -> pd.DataFrame:
         """AGREEMENT_COLUMNS: the share of an example's samples that gave its most common answer.
@@ -685,21 +687,6 @@ class Store:
 
 def _quoted(path: Path) -> str:
     return str(path).replace("'", "''")
-
-
-def _migrate(connection: Connection) -> None:
-    connection.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value BIGINT)")
-    connection.execute("INSERT OR IGNORE INTO meta VALUES ('schema', 0), ('version', 0)")
-    for number in range(_meta(connection, "schema"), len(MIGRATIONS)):
-        connection.begin()
-        MIGRATIONS[number](connection)
-        connection.execute("UPDATE meta SET value = ? WHERE key = 'schema'", [number + 1])
-        connection.commit()
-
-
-def _meta(connection: Connection, key: str) -> int:
-    row = connection.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
-    return int(row[0]) if row else 0
 
 
 def _examples_frame(task: str, split: str, examples: Sequence[Example]) -> pd.DataFrame:
@@ -808,3 +795,50 @@ def _commit_shard(connection: Connection, file: Path) -> None:
         WHEN NOT MATCHED THEN INSERT""",
         [str(file)],
     )
+
+
+def _sheet(shards: Sequence[Path], key: SampleKey) -> list[str]:
+    """Those of the completion's checkpoint, split and perturbation."""
+    start = f"{key.step:08d}.{key.split}.{key.perturbation}.samples."
+    return [str(shard) for shard in shards if shard.name.startswith(start)]
+
+
+def _recount(
+    connection: Connection, run: str, shards: Sequence[Path], key: SampleKey | None = None
+) -> None:
+    """Count the grades in the shards, and those set by hand, of a run or of one of its examples."""
+    one = "AND step = $step AND split = $split AND perturbation = $perturbation"
+    one = f"{one} AND example = $example" if key else ""
+    where = {"run": run} | ({k: v for k, v in asdict(key).items() if k != "sample"} if key else {})
+    recount = connection.execute(
+        f"""SELECT step, split, perturbation, example, {_COUNTS}
+        FROM (SELECT step, split, perturbation, example, sample,
+                coalesce(o.grade, graded.grade) AS grade
+            FROM read_parquet($shards, hive_partitioning = false) AS graded
+            LEFT JOIN {_IN_FORCE} AS o USING (run, step, split, perturbation, example, sample)
+            WHERE run = $run {one})
+        GROUP BY ALL""",
+        {"shards": _sheet(shards, key) if key else list(map(str, shards)), **where},
+    ).df()
+    connection.register("recount", recount)
+    uncovered = connection.execute(
+        f"""SELECT count(*) FROM recount FULL JOIN
+            (SELECT * FROM scores WHERE run = $run AND samples > 0 {one}) AS counted
+            USING (step, split, perturbation, example)
+        WHERE counted.samples IS DISTINCT FROM recount.samples""",
+        where,
+    ).fetchone()
+    if uncovered != (0,):
+        raise StoreError(
+            f"not every completion of the run '{run}' has the grade that was asked for; run "
+            "regrade again, which grades what is missing"
+        )
+    connection.execute(
+        """UPDATE scores SET correct = recount.correct, unparsed = recount.unparsed,
+            timeout = recount.timeout
+        FROM recount WHERE scores.run = ? AND scores.step = recount.step
+            AND scores.split = recount.split AND scores.example = recount.example
+            AND scores.perturbation = recount.perturbation""",
+        [run],
+    )
+    connection.unregister("recount")

@@ -28,6 +28,17 @@ class Graded:
 
 
 @dataclass(frozen=True, slots=True)
+class SampleKey:
+    """Which of a run's completions; `example` is the store's number, `sample` counts from 0."""
+
+    step: int
+    split: str
+    perturbation: str
+    example: int
+    sample: int
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """One problem: its question x_i, solution trace y_i and final answer a_i."""
 

@@ -1,6 +1,6 @@
 """What pages share: the store, cached reads, the controls in the top row, number formats.
 
-Of the core modules only this one, `score_form` and `folder_upload` import Streamlit.
+Of the core modules only this one, the forms, the jobs' panel and `folder_upload` import Streamlit.
 """
 
 import os

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pytest
 
 from premem_core.errors import StoreError
+from premem_core.schema import MIGRATIONS
 from premem_core.shards import SAMPLES, TARGETS, write_shard
-from premem_core.store import MIGRATIONS, Store
+from premem_core.store import Store
 from premem_core.types import Checkpoint, Example, RunRecord
 
 SCHEMA = {
@@ -19,6 +20,8 @@ SCHEMA = {
     "checkpoints": "run step epoch learning_rate path state reason samples",
     "examples": "example task split id question solution answer metadata",
     "meta": "key value",
+    "overrides": "override run step split perturbation example sample grade replaced grader reason "
+    "who made undone",
     "perturbed": "perturbation example question solution answer",
     "runs": "run task source learning_rate epochs batch_size train_examples created grader "
     "scored_by",
@@ -56,7 +59,7 @@ def test_a_new_store_has_the_pinned_schema(tmp_path):
             FROM information_schema.columns WHERE table_schema = 'main' GROUP BY 1"""
         ).fetchall()
     assert dict(rows) == SCHEMA
-    assert len(MIGRATIONS) == 6
+    assert len(MIGRATIONS) == 7
 
 
 def test_a_store_of_a_newer_premem_is_refused(tmp_path):

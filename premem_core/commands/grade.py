@@ -1,4 +1,4 @@
-"""grade, regrade, disagreements: by which rules an answer is right."""
+"""grade, regrade, disagreements, override, overrides: by which rules an answer is right."""
 
 import json
 import sys
@@ -7,8 +7,16 @@ from typing import Annotated
 
 import typer
 
-from premem_core.commands.options import JsonOption, StoreOption, existing_store, print_json, say
-from premem_core.errors import PrememError
+from premem_core.commands.options import (
+    JsonOption,
+    StoreOption,
+    existing_store,
+    print_json,
+    say,
+    task_of,
+)
+from premem_core.errors import PrememError, UsageError
+from premem_core.types import Grade, SampleKey
 
 
 def grade(
@@ -138,6 +146,66 @@ def disagreements(
         typer.echo(rows[shown].head(10).map(repr).to_string(index=False))
     if len(rows) > 10 and not out:
         typer.echo(f"and {len(rows) - 10:,} more; --out FILE.csv or --json gives them all")
+
+
+def override(
+    run: Annotated[str, typer.Option(help="The run, as it is named in the store.")],
+    problem: Annotated[str, typer.Option("--id", help="The problem's id.")] = "",
+    step: Annotated[int, typer.Option(help="The checkpoint.")] = 0,
+    completion: Annotated[int, typer.Option(help="Which one, from 1, as the pages count.")] = 0,
+    grade: Annotated[str, typer.Option(help="correct or incorrect.")] = "",
+    reason: Annotated[str, typer.Option(help="Why the grader is wrong; kept.")] = "",
+    split: Annotated[str, typer.Option(help="train or test.")] = "train",
+    perturbation: Annotated[str, typer.Option(help="Of a perturbed query, its name.")] = "",
+    undo: Annotated[int, typer.Option(help="Undo this one, by its number in overrides.")] = 0,
+    store: StoreOption = Path("store"),
+) -> None:
+    """Set a completion's grade by hand: it counts on every page, whoever grades the run.
+
+    Example: python -m premem_core override --run lr2e-5 --step 945 --id train-0012 --completion 3
+    --grade correct --reason "the answer is written out"
+    """
+    from premem_core import overrides
+
+    home = existing_store(store)
+    if undo:
+        overrides.undo(home, run, undo)
+        typer.echo(f"the grade {undo} set by hand is undone")
+        return
+    if grade.upper() not in Grade.__members__:
+        raise UsageError(f"--grade is '{grade}'; give correct or incorrect")
+    examples = home.examples(task_of(home, run), split).set_index("id")
+    if problem not in examples.index:
+        raise UsageError(f"'{problem}' is no {split} problem of this run's task; check --id")
+    key = SampleKey(step, split, perturbation, int(examples["example"][problem]), completion - 1)
+    overrides.override(home, run, key, Grade[grade.upper()], reason)
+    typer.echo(f"completion {completion} of {problem} at step {step} counts as {grade.lower()} now")
+
+
+def overrides(
+    run: Annotated[str, typer.Option(help="The run, as it is named in the store.")],
+    store: StoreOption = Path("store"),
+    as_json: JsonOption = False,
+) -> None:
+    """List the grades of a run that were set by hand: by whom, when, why; undone ones too.
+
+    Example: python -m premem_core overrides --store store --run lr2e-5
+    """
+    home = existing_store(store)
+    task_of(home, run)
+    rows = home.overrides(run)
+    rows["completion"] = rows.pop("sample") + 1
+    for column in ("grade", "replaced"):
+        rows[column] = [Grade(code).name.lower() for code in rows[column]]
+    if as_json:
+        times = {
+            name: rows[name].astype(object).where(rows[name].notna(), None)
+            for name in ("made", "undone")
+        }
+        print_json({"run": run, "overrides": rows.assign(**times).to_dict("records")})
+    else:
+        none = f"no grade of '{run}' was set by hand"
+        typer.echo(rows.to_string(index=False) if len(rows) else none)
 
 
 def _print_graded(done: int, total: int) -> None:

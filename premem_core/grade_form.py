@@ -1,0 +1,101 @@
+"""A completion's grade on a page: what counts, and the form that sets it by hand."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from premem_core import overrides, ui
+from premem_core.completions import in_words
+from premem_core.errors import PrememError
+from premem_core.types import SampleKey
+
+
+def grade_form(run: str, key: SampleKey, answer: Mapping[Any, Any]) -> None:
+    """Set the grade of a completion by hand, or undo that.
+
+    Args:
+        answer: a row of `completions.completions`.
+    """
+    name = "-".join(map(str, (run, key.step, key.split, key.perturbation, key.example, key.sample)))
+    if isinstance(answer["reason"], str):  # else NaN: none is in force
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.caption(told(answer), width="content")
+            undone = st.button("Undo", key=f"undo-{name}", type="tertiary")
+        if undone:
+            _done(overrides.undo, run, int(answer["override"]))
+        return
+    with st.popover("Wrong grade?", type="tertiary"), st.form(f"grade-{name}", border=False):
+        grade = st.radio(
+            f"It is graded {answer['grade']}. Count it as",
+            [each for each in overrides.GRADES if in_words(each) != answer["grade"]],
+            format_func=in_words,
+        )
+        reason = st.text_input("Because", placeholder="why the grader is wrong")
+        st.caption(
+            "It counts so on every page, whoever grades the run. Your user name, the time and the "
+            "reason are kept with it; it can be undone here and on the Grades page."
+        )
+        if st.form_submit_button("Set the grade", type="primary"):
+            _done(overrides.override, run, key, grade, reason)
+
+
+def told(answer: Mapping[Any, Any]) -> str:
+    """Who set a grade by hand, when and why, and what it replaced, as Markdown."""
+    return (
+        f"Set by hand by {ui.plain(answer['who'])}, {answer['made']:%Y-%m-%d %H:%M}: "
+        f"“{ui.plain(answer['reason'])}”. {ui.plain(answer['grader'])} says "
+        f"{in_words(answer['replaced'])}."
+    )
+
+
+def hand_grades(run: str) -> None:
+    """The grades of a run that were set by hand, each with its undoing; nothing where none was."""
+    rows = ui.store().overrides(run)
+    if rows.empty:
+        return
+    st.subheader("Set by hand")
+    text, number = st.column_config.TextColumn, st.column_config.NumberColumn
+    event = st.dataframe(
+        rows.assign(
+            completion=rows["sample"] + 1,
+            **{column: rows[column].map(in_words) for column in ("replaced", "grade")},
+        ),
+        hide_index=True,
+        height="auto",
+        column_order=[
+            *("step", "split", "perturbation", "id", "completion", "replaced", "grader", "grade"),
+            *("reason", "who", "made", "undone"),
+        ],
+        column_config={
+            "step": number("Step", format="%d"),
+            "split": text("Split"),
+            "perturbation": text("Perturbation") if rows["perturbation"].any() else None,
+            "id": text("Problem"),
+            "completion": number("Completion", format="%d"),
+            "replaced": text("Was"),
+            "grader": text("By"),
+            "grade": text("Counts as"),
+            "reason": text("Because", width="medium"),
+            "who": text("Set by"),
+            "made": st.column_config.DatetimeColumn("At"),
+            "undone": st.column_config.DatetimeColumn("Undone"),
+        },
+        on_select="rerun",
+        selection_mode="single-row",
+        key=f"by-hand-{run}",
+    )
+    chosen = rows.iloc[event.selection.rows[:1]]
+    if not chosen["undone"].isna().any():
+        st.caption("Select one that is not undone to undo it.")
+    elif st.button("Undo the selected one"):
+        _done(overrides.undo, run, int(chosen["override"].iloc[0]))
+
+
+def _done(action: Any, *arguments: Any) -> None:
+    try:
+        action(ui.store(), *arguments)
+    except PrememError as error:
+        st.error(str(error))
+    else:
+        st.rerun()

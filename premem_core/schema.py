@@ -1,0 +1,101 @@
+"""The store's tables, as the steps that made them of an older store's."""
+
+from collections.abc import Callable
+
+import duckdb
+
+Connection = duckdb.DuckDBPyConnection
+
+
+def _create_tables(connection: Connection) -> None:
+    connection.execute("""
+        CREATE TABLE runs (
+            run TEXT PRIMARY KEY, task TEXT NOT NULL, source TEXT NOT NULL, learning_rate DOUBLE,
+            epochs DOUBLE, batch_size INTEGER, train_examples INTEGER NOT NULL,
+            created TIMESTAMP NOT NULL DEFAULT current_timestamp::TIMESTAMP);
+        CREATE TABLE checkpoints (
+            run TEXT NOT NULL, step BIGINT NOT NULL, epoch DOUBLE, learning_rate DOUBLE, path TEXT,
+            state TEXT NOT NULL, reason TEXT, PRIMARY KEY (run, step));
+        CREATE SEQUENCE example_ids;
+        CREATE TABLE examples (
+            example BIGINT PRIMARY KEY DEFAULT nextval('example_ids'), task TEXT NOT NULL,
+            split TEXT NOT NULL, id TEXT NOT NULL, question TEXT, solution TEXT, answer TEXT,
+            metadata JSON, UNIQUE (task, split, id));
+        CREATE TABLE scores (
+            run TEXT NOT NULL, step BIGINT NOT NULL, split TEXT NOT NULL,
+            perturbation TEXT NOT NULL, example BIGINT NOT NULL, samples INTEGER NOT NULL,
+            correct INTEGER NOT NULL, unparsed INTEGER NOT NULL, timeout INTEGER NOT NULL,
+            nll DOUBLE, tokens INTEGER);
+        CREATE TABLE shards (shard TEXT PRIMARY KEY, run TEXT NOT NULL);
+        """)
+
+
+def _add_samples_and_grader(connection: Connection) -> None:
+    # How many samples per example a checkpoint was scored to (NULL: as many as each row has), and
+    # whose grades the counts of a run are (NULL: not known, an import).
+    connection.execute("ALTER TABLE checkpoints ADD COLUMN samples INTEGER")
+    connection.execute("ALTER TABLE runs ADD COLUMN grader TEXT")
+
+
+def _create_baselines(connection: Connection) -> None:
+    connection.execute("""
+        CREATE TABLE baselines (
+            run TEXT NOT NULL, step BIGINT NOT NULL, name TEXT NOT NULL, value DOUBLE NOT NULL,
+            PRIMARY KEY (run, step, name))""")
+
+
+def _add_baseline_settings(connection: Connection) -> None:
+    connection.execute("ALTER TABLE baselines ADD COLUMN settings TEXT DEFAULT ''")
+
+
+def _add_scored_by(connection: Connection) -> None:
+    # Who graded a run when it was scored; `grader` says whose grades count now.
+    connection.execute("ALTER TABLE runs ADD COLUMN scored_by TEXT")
+
+
+def _create_perturbed(connection: Connection) -> None:
+    connection.execute("""
+        CREATE TABLE perturbed (
+            perturbation TEXT NOT NULL, example BIGINT NOT NULL, question TEXT NOT NULL,
+            solution TEXT NOT NULL, answer TEXT NOT NULL, PRIMARY KEY (perturbation, example))""")
+
+
+def _create_overrides(connection: Connection) -> None:
+    # Grades that a person set, in place of the grader's; undone ones stay, for the record.
+    connection.execute("""
+        CREATE SEQUENCE override_numbers;
+        CREATE TABLE overrides (
+            override BIGINT PRIMARY KEY DEFAULT nextval('override_numbers'), run TEXT NOT NULL,
+            step BIGINT NOT NULL, split TEXT NOT NULL, perturbation TEXT NOT NULL,
+            example BIGINT NOT NULL, sample INTEGER NOT NULL, grade INTEGER NOT NULL,
+            replaced INTEGER NOT NULL, grader TEXT NOT NULL, reason TEXT NOT NULL,
+            who TEXT NOT NULL, made TIMESTAMP NOT NULL DEFAULT current_timestamp::TIMESTAMP,
+            undone TIMESTAMP)""")
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+    _create_tables,
+    _add_samples_and_grader,
+    _create_baselines,
+    _add_baseline_settings,
+    _add_scored_by,
+    _create_perturbed,
+    _create_overrides,
+)
+
+
+def migrate(connection: Connection) -> None:
+    """Bring a database up to date, each step in a transaction of its own."""
+    connection.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value BIGINT)")
+    connection.execute("INSERT OR IGNORE INTO meta VALUES ('schema', 0), ('version', 0)")
+    for number in range(read_meta(connection, "schema"), len(MIGRATIONS)):
+        connection.begin()
+        MIGRATIONS[number](connection)
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'schema'", [number + 1])
+        connection.commit()
+
+
+def read_meta(connection: Connection, key: str) -> int:
+    """The number of the schema, or the store's version."""
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
+    return int(row[0]) if row else 0
