@@ -4,6 +4,7 @@ import streamlit as st
 
 from premem_core import comparison, curves, figures, ui
 from premem_core.completions import completions
+from premem_core.store import Store
 
 SAME = "the same run"
 ALL = "all"
@@ -12,7 +13,6 @@ QUESTION = {"train": "training question", "test": "test question"}
 
 st.header("Compare")
 headline = st.empty()
-home = ui.store()
 with ui.controls():
     task = ui.pick_task()
     if task is None:
@@ -68,8 +68,8 @@ name_a, name_b = (
     for run, step in ((run_a, step_a), (run_b, step_b))
 )
 side_a, side_b = f"A, {name_a}", f"B, {name_b}"
-at_a = comparison.question_accuracy(home, run_a, step_a, split)
-at_b = comparison.question_accuracy(home, run_b, step_b, split)
+at_a = ui.read(comparison.question_accuracy, run_a, step_a, split)
+at_b = ui.read(comparison.question_accuracy, run_b, step_b, split)
 for name, asked in ((name_a, at_a), (name_b, at_b)):
     if asked.empty:
         st.info(
@@ -93,7 +93,7 @@ accuracies = rows["accuracy_a"].to_numpy(), rows["accuracy_b"].to_numpy()
 compared = comparison.compare(*accuracies)
 asked_both = ui.count(len(rows), QUESTION[split])
 headline.markdown(compared.in_words(name_a, name_b, asked_both))
-rows = rows.join(home.examples(task, split).set_index("example")[["id", *TEXTS]])
+rows = rows.join(ui.read(Store.examples, task, split).set_index("example")[["id", *TEXTS]])
 left, right = st.columns([1.55, 1], gap="large")
 with left:
     ui.chart(
@@ -169,7 +169,7 @@ for column, run, step, side in (
     (left, run_a, step_a, side_a),
     (right, run_b, step_b, side_b),
 ):
-    every = completions(home, run, split, int(shown.index[chosen]))
+    every = ui.read(completions, run, split, int(shown.index[chosen]))
     at_step = every[every["step"] == step]
     with column:
         if at_step.empty:

@@ -4,6 +4,7 @@ import streamlit as st
 
 from premem_core import completions, example_table, figures, grade_form, ui
 from premem_core.perturbations import KINDS
+from premem_core.robustness import perturbed_steps
 from premem_core.types import SampleKey
 
 st.header("One example")
@@ -16,10 +17,11 @@ with ui.controls():
     estimator = ui.pick_estimator()
     threshold = ui.pick_threshold(task, everything, estimator)
 table = ui.example_table(task, run, threshold, estimator)
-ids = [each for each in st.session_state.get("neighbours", []) if each in set(table["id"])]
+known = set(table["id"])
+ids = [each for each in st.session_state.get("neighbours", []) if each in known]
 ids = ids or table["id"].tolist()
 wanted = st.query_params.get("example")
-if wanted is not None and wanted not in set(table["id"]):
+if wanted is not None and wanted not in known:
     st.error(
         f"This run was not trained on an example '{ui.plain(wanted)}'; choose another run, or "
         "example."
@@ -70,7 +72,7 @@ with right:
     )
 
 asked = {"": "As it is"}
-asked |= {name: KINDS.get(name, name) for name in ui.perturbed_steps(run.run)}
+asked |= {name: KINDS.get(name, name) for name in ui.read(perturbed_steps, run.run)}
 with ui.controls():
     under = ""
     if len(asked) > 1:
@@ -78,7 +80,7 @@ with ui.controls():
             "Question", list(asked), format_func=asked.__getitem__, key="form",
             bind="query-params", width=300,
         )  # fmt: skip
-    every = completions.completions(ui.store(), run.run, "train", number, under)
+    every = ui.read(completions.completions, run.run, "train", number, under)
     steps = sorted(every["step"].unique().tolist())
     if steps:
         step = st.segmented_control(

@@ -4,6 +4,8 @@ import streamlit as st
 
 from premem_core import example_table, ui
 
+BEGINNING = 160  # characters of a question that the table has
+
 st.header("Examples")
 headline = st.empty()
 with ui.controls():
@@ -74,14 +76,17 @@ if ids:
         type="tertiary",
     )
 number, text_column = st.column_config.NumberColumn, st.column_config.TextColumn
+columns = [
+    *("id", "question", "accuracies", "premem", "accuracy", "perplexity", "learned"),
+    *("memorized", "flips", "words", *fields),
+]
 event = st.dataframe(
-    shown.assign(**100 * shown[["premem", "accuracy"]]),
+    # Only what is shown: all of it is sent.
+    shown[columns].assign(
+        question=shown["question"].str.slice(0, BEGINNING), **100 * shown[["premem", "accuracy"]]
+    ),
     hide_index=True,
     height=560,
-    column_order=[
-        *("id", "question", "accuracies", "premem", "accuracy", "perplexity", "learned"),
-        *("memorized", "flips", "words", *fields),
-    ],
     column_config={
         "id": text_column("Example", width=95),
         "question": text_column("Question", width=265) if table["question"].any() else None,

@@ -17,7 +17,7 @@ with ui.controls():
     if task is None:
         st.stop()
     labels = curves.labels(ui.task_runs(task))
-    runs = [run for run in regrading.regradable_runs(home) if run in labels]
+    runs = [run for run in ui.read(regrading.regradable_runs) if run in labels]
     if not runs:
         st.info(
             "The runs of this task came without completions, so there is nothing to grade. Choose "
@@ -27,7 +27,7 @@ with ui.controls():
     run = st.selectbox(
         "Run", runs, format_func=labels.__getitem__, key="run", bind="query-params", width=300
     )
-    graders = regrading.read_graders(home, run)
+    graders = ui.read(regrading.read_graders, run)
     one = st.selectbox("Grader", graders.names, key="grader", bind="query-params", width=150)
     others = [name for name in graders.names if name != one]
     usual = others.index("math") if "math" in others else 0
@@ -58,7 +58,7 @@ try:
                 grade(name)
                 st.rerun()
             st.stop()
-    compared = regrading.compare(home, run, one, other)
+    compared = ui.read(regrading.compare, run, one, other)
 except PrememError as error:
     st.error(str(error))
     st.stop()
@@ -110,19 +110,19 @@ kind = st.segmented_control(
     key="kind",
     bind="query-params",
 )
-rows = regrading.disagreements(home, run, one, other, kind=kinds[kind], limit=SHOWN)
+rows = ui.read(regrading.disagreements, run, one, other, kinds[kind], SHOWN)
 wanted = st.query_params.get("completion")
 names = rows.index.tolist()
 first = names.index(wanted) if wanted in names else 0
 text = st.column_config.TextColumn
+columns = [
+    *("step", "split", "perturbation", "id", "question", "completion", "answer"),
+    *("extracted_one", "grade_one", "extracted_other", "grade_other"),
+]
 event = st.dataframe(
-    rows,
+    rows[columns],
     hide_index=True,
     height="auto",
-    column_order=[
-        *("step", "split", "perturbation", "id", "question", "completion", "answer"),
-        *("extracted_one", "grade_one", "extracted_other", "grade_other"),
-    ],
     column_config={
         "step": st.column_config.NumberColumn("Step", format="%d"),
         "split": text("Split"),
@@ -171,6 +171,6 @@ with right:
 key = SampleKey(
     int(row["step"]), row["split"], row["perturbation"], int(row["example"]), int(row["sample"])
 )
-every = completions.completions(home, run, key.split, key.example, key.perturbation)
+every = ui.read(completions.completions, run, key.split, key.example, key.perturbation)
 at = (every["step"] == key.step) & (every["sample"] == key.sample)
 grade_form.grade_form(run, key, every[at].to_dict("records")[0])

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from premem_core import curves, fits, ui
+from premem_core.store import Store
 
 st.header("Overview")
 st.markdown(ui.WHAT_IT_IS)
@@ -28,7 +29,7 @@ if len(known) > 1:
         f"({estimator} estimator); {ui.train_r2(known)}."
     )
 
-about = ui.run_table(*ui.key())
+about = ui.read(Store.runs)
 table = curves.overview(lines, about[about["task"] == task])
 number = st.column_config.NumberColumn
 st.dataframe(

@@ -6,16 +6,17 @@ from premem_core import completions, figures, robustness, ui
 from premem_core.errors import PrememError
 from premem_core.perturbations import KINDS
 from premem_core.robustness import Robustness
+from premem_core.store import Store
 
 st.header("Robustness")
 headline = st.empty()
-home = ui.store()
 with ui.controls():
     task = ui.pick_task()
     if task is None:
         st.stop()
     everything = ui.task_runs(task)
-    asked = {run.run: at for run in everything if (at := ui.perturbed_steps(run.run))}
+    steps_of = {run.run: ui.read(robustness.perturbed_steps, run.run) for run in everything}
+    asked = {run: at for run, at in steps_of.items() if at}
     if not asked:
         st.info(
             "No run of this task was asked perturbed queries. Choose some on the Score page (of a "
@@ -99,8 +100,8 @@ def what_foretells_it(one: Robustness) -> None:
 
 def pick_question(task: str, name: str, step: int, one: Robustness) -> tuple[int, str, str]:
     """One of the questions, those that lost most first: its number, question and solution."""
-    texts = home.examples(task, "train").set_index("example")[["id", "question", "solution"]]
-    rows = one.examples.join(texts)
+    texts = ui.read(Store.examples, task, "train").set_index("example")
+    rows = one.examples.join(texts[["id", "question", "solution"]])
     rows["lost"] = rows["train_accuracy"] - rows["perturbed_accuracy"]
     rows = rows.sort_values(["lost", "premem"], ascending=[False, False], kind="stable")
     percent, text = st.column_config.NumberColumn, st.column_config.TextColumn
@@ -126,7 +127,7 @@ def answers(
     task: str, name: str, step: int, kind: str, example: int, question: str, solution: str
 ) -> None:
     """What was answered to a question as it is, and perturbed."""
-    perturbed = home.perturbed(task, kind).set_index("example")
+    perturbed = ui.read(Store.perturbed, task, kind).set_index("example")
     now = perturbed["question"].get(example, question)
     left, right = st.columns(2, gap="large")
     for column, title, query, other, under in (
@@ -139,7 +140,7 @@ def answers(
             )
             st.caption(f"{title}: the question{note}")
             ui.passages(completions.matched(query, other), mark=False)
-            every = completions.completions(home, name, "train", example, under)
+            every = ui.read(completions.completions, name, "train", example, under)
             drawn = every[every["step"] == step].to_dict("records")
             if not drawn:
                 st.caption("Its scores were imported without completions.")
@@ -154,7 +155,12 @@ def answers(
 
 try:
     found = [
-        ui.robustness(task, scores, step, perturbation, threshold, estimator)
+        robustness.robustness(
+            scores,
+            ui.read(robustness.read_answers, name, step, perturbation),
+            threshold,
+            estimator,
+        )
         for perturbation, at in asked[name].items()
         if step in at
     ]

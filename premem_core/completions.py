@@ -31,7 +31,7 @@ def completions(
     Without a row where the run's scores were imported.
     """
     grades = []
-    if store.samples_shards(run):
+    if store.other_graders(run):
         graders = regrading.read_graders(store, run)
         if graders.in_force != graders.original:
             grades = regrading.shards_in_force(store, graders)

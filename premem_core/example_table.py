@@ -19,6 +19,8 @@ from premem_core.errors import DataError
 from premem_core.estimators import Estimator
 from premem_core.metrics import Floats
 
+OF_TEXTS = ("id", "question", "solution", "words")
+OF_SCORES = ("premem", "accuracy", "perplexity", "accuracies", "learned", "memorized", "flips")
 NEVER = "never"
 MOST_VALUES = 20  # of a metadata field that can be chosen among
 RIGHT = 0.5  # an example counts as right where more than this share of its samples is
@@ -31,21 +33,40 @@ SORTS: Mapping[str, str] = {
 }
 
 
-def example_table(
-    run: RunScores, texts: pd.DataFrame, log_log_threshold: float, estimator: Estimator = "plain"
-) -> pd.DataFrame:
-    """Every training example of a run.
+def described(run: RunScores, texts: pd.DataFrame) -> pd.DataFrame:
+    """What no threshold changes of a run's training examples.
 
     Args:
         texts: `Store.examples` of the task's training split.
 
     Returns:
-        Indexed by the store's example number: id, question, solution, words (of the solution);
-        premem, accuracy and perplexity at the last checkpoint, NaN where not known; accuracies, a
-        list over checkpoints; learned, the first step at which it was right, and memorized, the
-        first at which its perplexity was below the threshold (NaN: never, or of learned not known);
-        flips, how often it went from right to wrong or back (NaN: not known); and a column per
-        metadata field.
+        Indexed by the store's example number: id, question, solution, words (of the solution), and
+        a column per metadata field.
+    """
+    known = texts.set_index("example").reindex(run.examples)
+    table = known[["id"]].assign(
+        question=known["question"].fillna(""),
+        solution=known["solution"].fillna(""),
+        words=[len(text.split()) for text in known["solution"].fillna("")],
+    )
+    metadata = _metadata(known["metadata"])
+    taken = [*table, *OF_SCORES]
+    return table.join(metadata.rename(columns={c: f"{c} (metadata)" for c in taken}))
+
+
+def example_table(
+    run: RunScores,
+    described: pd.DataFrame,
+    log_log_threshold: float,
+    estimator: Estimator = "plain",
+) -> pd.DataFrame:
+    """Every training example of a run.
+
+    Returns:
+        `described`, and premem, accuracy and perplexity at the last checkpoint, NaN where not
+        known; accuracies, a list over checkpoints; learned, the first step at which it was right,
+        and memorized, the first at which its perplexity was below the threshold (NaN: never, or of
+        learned not known); flips, how often it went from right to wrong or back (NaN: not known).
 
     Raises:
         DataError: the estimator is not defined for this run's numbers of samples.
@@ -56,25 +77,16 @@ def example_table(
         raise DataError(f"run '{run.run}': {error}; use the plain estimator") from error
     accuracy = run.accuracy
     right = np.where(np.isnan(accuracy), np.nan, accuracy > RIGHT)
-    known = texts.set_index("example").reindex(run.examples)
-    table = pd.DataFrame(
-        {
-            "id": known["id"],
-            "question": known["question"].fillna(""),
-            "solution": known["solution"].fillna(""),
-            "words": [len(text.split()) for text in known["solution"].fillna("")],
-            "premem": premem,
-            "accuracy": accuracy[-1],
-            "perplexity": np.exp(run.nll[-1]),
-            "accuracies": list(accuracy.T),
-            "learned": _first(right == 1, run.steps),
-            "memorized": _first(metrics.memorized(run.nll, log_log_threshold), run.steps),
-            "flips": np.abs(np.diff(right, axis=0)).sum(axis=0),
-        },
-        index=pd.Index(run.examples, name="example"),
+    of_scores = (
+        premem,
+        accuracy[-1],
+        np.exp(run.nll[-1]),
+        list(accuracy.T),
+        _first(right == 1, run.steps),
+        _first(metrics.memorized(run.nll, log_log_threshold), run.steps),
+        np.abs(np.diff(right, axis=0)).sum(axis=0),
     )
-    metadata = _metadata(known["metadata"])
-    return table.join(metadata.rename(columns={c: f"{c} (metadata)" for c in table}))
+    return described.assign(**dict(zip(OF_SCORES, of_scores, strict=True)))
 
 
 def life(run: RunScores, example: int) -> pd.DataFrame:
@@ -113,9 +125,10 @@ def filtered(
         metadata: per field, the values that it may have; none: any.
     """
     keep = (table["flips"] >= flips) | (flips == 0)
-    texts = (table["question"] + "\n" + table["solution"]).str.lower()
-    for word in words.lower().split():
-        keep &= texts.str.contains(word, regex=False)
+    if words.strip():
+        texts = (table["question"] + "\n" + table["solution"]).str.lower()
+        for word in words.lower().split():
+            keep &= texts.str.contains(word, regex=False)
     for name, (low, high) in (("premem", premem), ("accuracy", accuracy)):
         if (low, high) != (0, 1):
             keep &= table[name].between(low - 1e-9, high + 1e-9)
@@ -130,7 +143,7 @@ def filtered(
 
 def fields(table: pd.DataFrame) -> dict[str, list[str]]:
     """The metadata fields with few enough values to choose among, and those values."""
-    own = list(table.columns)[list(table.columns).index("flips") + 1 :]
+    own = [str(name) for name in table if name not in (*OF_TEXTS, *OF_SCORES)]
     values = {name: sorted(table[name].dropna().astype(str).unique()) for name in own}
     return {name: found for name, found in values.items() if 1 < len(found) <= MOST_VALUES}
 

@@ -263,7 +263,6 @@ def disagreements(
     run: str,
     one: str,
     other: str,
-    *,
     kind: Kind | None = None,
     limit: int | None = None,
 ) -> pd.DataFrame:
@@ -282,8 +281,11 @@ def disagreements(
     about = _checked(store, run, one, other)
     shards = _shards(store, about, one), _shards(store, about, other)
     rows = store.disagreements(run, *shards, kind=kind, limit=limit)
-    keys = rows[["step", "split", "perturbation", "example", "sample"]].astype(str)
-    return _named(rows).set_index(keys.agg("/".join, axis=1) if len(rows) else rows.index)
+    parts = zip(
+        *(rows[name] for name in ("step", "split", "perturbation", "example", "sample")),
+        strict=True,
+    )
+    return _named(rows).set_index(pd.Index(["/".join(map(str, each)) for each in parts]))
 
 
 def grade_in_process(store: Store, run: str, grader: str, progress: Progress) -> None:

@@ -144,56 +144,88 @@ def perturbed_steps(store: Store, run: str) -> dict[str, list[int]]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a checkpoint answered to its training questions, perturbed and as they are.
+
+    Attributes:
+        perturbed: example → accuracy under the perturbation, of those that were asked.
+        confidence: example → share of the samples that agree, of the questions as they are; empty
+            without completions.
+        applies: the examples that the perturbation changes; empty where the store has no texts.
+    """
+
+    perturbation: str
+    step: int
+    perturbed: pd.Series
+    confidence: pd.Series
+    applies: pd.Series
+
+
+def read_answers(store: Store, run: str, step: int, perturbation: str) -> Answers:
+    """Read what a checkpoint answered under a perturbation.
+
+    Raises:
+        UsageError: it was not asked under it.
+    """
+    had = perturbed_steps(store, run)
+    if step not in had.get(perturbation, ()):
+        listed = "; ".join(f"{name} at {', '.join(map(str, steps))}" for name, steps in had.items())
+        raise UsageError(
+            f"run '{run}' was not asked under '{perturbation}' at checkpoint {step}; it was "
+            f"under: {listed or 'no perturbation (score it with --perturb)'}"
+        )
+    counts = store.counts(run)
+    asked = counts[
+        (counts["step"] == step)
+        & (counts["split"] == "train")
+        & (counts["perturbation"] == perturbation)
+        & (counts["samples"] > 0)
+    ].set_index("example")
+    task = str(store.runs().set_index("run")["task"][run])
+    return Answers(
+        perturbation=perturbation,
+        step=step,
+        perturbed=asked["correct"] / asked["samples"],
+        confidence=store.agreement(run, "train", step).set_index("example")["agreement"],
+        applies=store.perturbed(task, perturbation)["example"],
+    )
+
+
 def robustness(
-    store: Store,
     scores: RunScores,
-    step: int,
-    perturbation: str,
+    answers: Answers,
     log_log_threshold: float,
     estimator: Estimator = "plain",
 ) -> Robustness:
     """How the training examples of a checkpoint fare under a perturbation.
 
     Raises:
-        UsageError: they were not asked under it at this checkpoint.
         DataError: the estimator is not defined for these counts.
     """
-    counts = store.counts(scores.run)
-    at_step = counts[(counts["step"] == step) & (counts["split"] == "train")].set_index("example")
-    asked = at_step[(at_step["perturbation"] == perturbation) & (at_step["samples"] > 0)]
-    if asked.empty or step not in scores.steps:
-        had = perturbed_steps(store, scores.run)
-        listed = "; ".join(f"{name} at {', '.join(map(str, steps))}" for name, steps in had.items())
-        raise UsageError(
-            f"run '{scores.run}' was not asked under '{perturbation}' at checkpoint {step}; it was "
-            f"under: {listed or 'no perturbation (score it with --perturb)'}"
-        )
-    row = int(np.flatnonzero(scores.steps == step)[0])
+    row = int(np.flatnonzero(scores.steps == answers.step)[0])
     try:
         premem = estimators.premem(estimator, scores.counts, scores.nll, log_log_threshold)[row]
     except ValueError as error:
         raise DataError(f"run '{scores.run}': {error}; use the plain estimator") from error
-    votes = store.agreement(scores.run, "train")
-    confidence = votes[votes["step"] == step].set_index("example")["agreement"]
     table = pd.DataFrame(
         {
             "premem": premem,
             "train_accuracy": scores.accuracy[row],
             "perplexity": np.exp(scores.nll[row]),
-            "confidence": confidence.reindex(scores.examples).to_numpy(float),
+            "confidence": answers.confidence.reindex(scores.examples).to_numpy(float),
         },
         index=pd.Index(scores.examples, name="example"),
     )
-    table["perturbed_accuracy"] = asked["correct"] / asked["samples"]
+    table["perturbed_accuracy"] = answers.perturbed
     was_asked = table["perturbed_accuracy"].notna()
     known = table.dropna(subset=["premem", "train_accuracy", "perturbed_accuracy"])
-    task = str(store.runs().set_index("run")["task"][scores.run])
-    kept = store.perturbed(task, perturbation)["example"]
+    kept = answers.applies
     applies = int(table.index.isin(kept).sum()) if len(kept) else len(table)
     return Robustness(
         run=scores.run,
-        step=step,
-        perturbation=perturbation,
+        step=answers.step,
+        perturbation=answers.perturbation,
         log_log_threshold=log_log_threshold,
         estimator=estimator,
         examples=known,

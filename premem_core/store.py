@@ -585,12 +585,16 @@ class Store:
             [run],
         )
 
-    def agreement(self, run: str, split: str) -> pd.DataFrame:
+    def agreement(self, run: str, split: str, step: int | None = None) -> pd.DataFrame:
         """AGREEMENT_COLUMNS: the share of an example's samples that gave its most common answer.
 
         0 where no sample gave any; perturbed queries do not count.
+
+        Args:
+            step: of this checkpoint only.
         """
-        files = completions_folder(self.path, run).glob(f"*.{split}..samples.*")
+        at = "*" if step is None else f"{step:08d}"
+        files = completions_folder(self.path, run).glob(f"{at}.{split}..samples.*")
         if not (names := sorted(map(str, files))):
             return pd.DataFrame(columns=list(AGREEMENT_COLUMNS), dtype=float)
         with duckdb.connect() as connection:
@@ -612,6 +616,11 @@ class Store:
         """Where another grader's grades of a run's completions lie; made by who writes them."""
         folder = completions_folder(self.path, run).name
         return self.path / "grades" / folder / f"grader={grader}"
+
+    def other_graders(self, run: str) -> list[str]:
+        """Who else has graded completions of a run, by name."""
+        folders = self.grades_folder(run, "any").parent.glob("grader=*")
+        return sorted(folder.name.removeprefix("grader=") for folder in folders)
 
     def grade_shards(self, run: str, grader: str) -> list[Path]:
         """What is there of them: shards named as those of the completions."""

@@ -5,11 +5,11 @@ Of the core modules only this one, the forms, the jobs' panel and `folder_upload
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from html import escape
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,17 +17,16 @@ import streamlit as st
 
 from premem_core import analysis, curves, figures, fits, prediction
 from premem_core import example_table as et
-from premem_core import robustness as rb
 from premem_core.analysis import Study
 from premem_core.completions import Passage
 from premem_core.curves import Curve, RunScores
 from premem_core.errors import DataError
 from premem_core.estimators import ESTIMATORS, Estimator
 from premem_core.prediction import Calibration
-from premem_core.robustness import Robustness
 from premem_core.store import Store
 from premem_core.thresholds import OBJECTIVES, Objective, ThresholdFit
 
+Read = TypeVar("Read")
 WHAT_IT_IS = (
     "Pre-memorization accuracy (PM) is how often the model was right on its training questions "
     "*before* it began to copy their solutions; it estimates accuracy on new problems without a "
@@ -92,56 +91,53 @@ def _calibration(
     return prediction.calibrate(task, runs, estimator)
 
 
-@st.cache_resource(max_entries=16, show_spinner="Reading examples…")
+@st.cache_resource(max_entries=8, show_spinner="Reading examples…")
+def _described(path: str, version: int, task: str, run: str) -> pd.DataFrame:
+    [scores] = _chosen(path, version, task, (run,))
+    return et.described(scores, read(Store.examples, task, "train"))
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
 def _example_table(
     path: str, version: int, task: str, run: str, threshold: float, estimator: Estimator
 ) -> pd.DataFrame:
     [scores] = _chosen(path, version, task, (run,))
-    texts = store().examples(task, "train")
-    return et.example_table(scores, texts, threshold, estimator)
+    described = _described(path, version, task, run)
+    return et.example_table(scores, described, threshold, estimator)
 
 
 @st.cache_resource(max_entries=4, show_spinner="Comparing questions…")
 def _vectors(path: str, version: int, task: str) -> tuple[Any, pd.Index]:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    texts = store().examples(task, "train").set_index("example")["question"]
+    texts = read(Store.examples, task, "train").set_index("example")["question"]
     texts = texts[texts.str.strip() != ""]
     if texts.empty:
         return None, texts.index
     return TfidfVectorizer(sublinear_tf=True).fit_transform(texts), texts.index
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _perturbed_steps(path: str, version: int, run: str) -> dict[str, list[int]]:
-    return rb.perturbed_steps(store(), run)
-
-
-@st.cache_resource(max_entries=64, show_spinner=False)
-def _robustness(
-    path: str,
-    version: int,
-    task: str,
-    run: str,
-    step: int,
-    perturbation: str,
-    threshold: float,
-    estimator: Estimator,
-) -> Robustness:
-    [scores] = _chosen(path, version, task, (run,))
-    return rb.robustness(store(), scores, step, perturbation, threshold, estimator)
-
-
-@st.cache_data(max_entries=8, show_spinner=False)
-def run_table(path: str, version: int) -> pd.DataFrame:
-    """`Store.runs` at that version."""
-    return store().runs()
+@st.cache_resource(max_entries=128, show_spinner=False)
+def _read(
+    path: str, version: int, name: str, arguments: tuple[Any, ...], _function: Callable[..., Any]
+) -> Any:
+    return _function(store(), *arguments)
 
 
 def key() -> tuple[str, int]:
     """The key of every cached read: which store, at which version."""
     home = store()
     return str(home.path), home.version()
+
+
+def read(function: Callable[..., Read], *arguments: Any) -> Read:
+    """What a function reads of the store, its first argument; kept until the store changes.
+
+    It is shared: take parts of it, never change it.
+    """
+    name = f"{function.__module__}.{function.__qualname__}"
+    found: Read = _read(*key(), name, arguments, function)
+    return found
 
 
 def palette() -> figures.Palette:
@@ -156,7 +152,7 @@ def controls() -> AbstractContextManager[Any]:
 
 def pick_task() -> str | None:
     """The task in force; None when nothing is scored yet (said on the page)."""
-    runs = run_table(*key())
+    runs = read(Store.runs)
     tasks = sorted(runs[runs["scored"] > 0]["task"].unique())
     if not tasks:
         st.info(
@@ -333,23 +329,6 @@ def calibration(task: str, runs: Sequence[RunScores], estimator: Estimator) -> C
     return _calibration(*key(), task, tuple(run.run for run in runs), estimator)
 
 
-def perturbed_steps(run: str) -> dict[str, list[int]]:
-    """`robustness.perturbed_steps`."""
-    return _perturbed_steps(*key(), run)
-
-
-def robustness(
-    task: str,
-    run: RunScores,
-    step: int,
-    perturbation: str,
-    threshold: float,
-    estimator: Estimator,
-) -> Robustness:
-    """`robustness.robustness` of a run of the task."""
-    return _robustness(*key(), task, run.run, step, perturbation, threshold, estimator)
-
-
 def example_table(
     task: str, run: RunScores, threshold: float, estimator: Estimator
 ) -> pd.DataFrame:
@@ -382,17 +361,17 @@ def pick_question(
 
     Args:
         rows: with a column `id`.
-        columns: the columns shown, in order, with their configuration.
+        columns: the columns shown, in order, with their configuration; None: not shown.
     """
     ids = rows["id"].tolist()
     wanted = st.query_params.get("question")
     first = ids.index(wanted) if wanted in ids else 0
+    shown = {name: column for name, column in columns.items() if column is not None}
     event = st.dataframe(
-        rows,
+        rows[list(shown)],  # what is not shown would be sent all the same
         hide_index=True,
         height=height,
-        column_order=list(columns),
-        column_config=columns,
+        column_config=shown,
         on_select="rerun",
         selection_mode="single-row",
         selection_default={"selection": {"rows": [first]}},
@@ -419,7 +398,7 @@ def passages(parts: Sequence[Passage], mark: bool) -> None:
 
 def task_threshold(task: str) -> float | None:
     """The best threshold over a task's runs, None while none can be fitted."""
-    runs = run_table(*key())
+    runs = read(Store.runs)
     if not (runs[runs["task"] == task]["scored"] > 0).any():
         return None
     best = best_threshold(task, task_runs(task), "plain")

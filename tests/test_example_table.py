@@ -36,8 +36,13 @@ def texts(**metadata) -> pd.DataFrame:
     )
 
 
+def table_of(**metadata) -> pd.DataFrame:
+    described = example_table.described(run(), texts(**metadata))
+    return example_table.example_table(run(), described, T)
+
+
 def test_each_example_says_when_it_was_learned_and_when_memorized():
-    table = example_table.example_table(run(), texts(level=[1, 2, 2, 1]), T).set_index("id")
+    table = table_of(level=[1, 2, 2, 1]).set_index("id")
     assert table["learned"].tolist()[:1] == [20]
     assert np.isnan(table.loc["b", "learned"])
     assert table["memorized"].fillna(0).tolist() == [30, 0, 10, 0]
@@ -49,7 +54,7 @@ def test_each_example_says_when_it_was_learned_and_when_memorized():
 
 
 def test_metadata_takes_no_other_columns_name_and_holds_no_lists():
-    table = example_table.example_table(run(), texts(flips=[9] * 4, tags=[["x"]] * 4), T)
+    table = table_of(flips=[9] * 4, tags=[["x"]] * 4)
     assert table["flips"].tolist() == [1, 0, 0, 2]
     assert table["flips (metadata)"].tolist() == [9] * 4
     assert "tags" not in table
@@ -57,7 +62,7 @@ def test_metadata_takes_no_other_columns_name_and_holds_no_lists():
 
 @pytest.mark.parametrize("by", example_table.SORTS)
 def test_every_order_holds_every_example_and_what_has_no_value_comes_last(by):
-    table = ordered(example_table.example_table(run(), texts(), T), by)
+    table = ordered(table_of(), by)
     assert sorted(table["id"]) == list("abcd")
     values = table[by].to_numpy(float)
     known = values[~np.isnan(values)]

@@ -44,7 +44,17 @@ LAYERS = (
     {"commands"},
     {"__main__"},
 )
-PAGES_MAY_USE = {"curves", "figures", "fits", "metrics", "ui", "score_form", "errors", "types"}
+PAGES_MAY_USE = {
+    "curves",
+    "figures",
+    "fits",
+    "metrics",
+    "ui",
+    "score_form",
+    "store",
+    "errors",
+    "types",
+}
 MAY_ALSO_USE = {
     "score.py": {
         "backends",
@@ -60,7 +70,7 @@ MAY_ALSO_USE = {
     "fits.py": {"analysis", "baselines", "prediction", "report", "thresholds"},
     "map.py": {"example_table"},
     "examples.py": {"example_table"},
-    "example.py": {"completions", "example_table", "grade_form", "perturbations"},
+    "example.py": {"completions", "example_table", "grade_form", "perturbations", "robustness"},
     "robustness.py": {"completions", "perturbations", "robustness"},
     "grades.py": {"completions", "grade_form", "regrading"},
     "compare.py": {"comparison", "completions"},

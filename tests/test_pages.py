@@ -241,7 +241,8 @@ def test_examples_are_searched_and_filtered_by_the_address(demo_store, monkeypat
     assert len(everything) == 500
     some = found(t="-2.3", q="STICKERS sells")
     assert 0 < len(some) < 100
-    words = some["question"].str.cat(some["solution"], sep=" ").str.lower()
+    texts = demo_store.examples("demo", "train").set_index("id").loc[some["id"]]
+    words = texts["question"].str.cat(texts["solution"], sep=" ").str.lower()
     assert (words.str.contains("stickers") & words.str.contains("sells")).all()
     low = found(t="-2.3", pm=["0", "20"])
     assert 0 < len(low) < 500

@@ -120,7 +120,8 @@ def test_perturbed_scores_of_the_first_rows_are_those_of_the_rows_that_were_trai
     published.import_published(store, tmp_path / "runs")
     assert robustness.perturbed_steps(store, run.name) == {"first": [3], "we-know-that": [3]}
     [scores] = curves.read_task(store, "toy")
-    found = robustness.robustness(store, scores, 3, "first", -2.3)
+    answers = robustness.read_answers(store, run.name, 3, "first")
+    found = robustness.robustness(scores, answers, -2.3)
     ids = store.examples("toy", "train").set_index("example")["id"]
     asked = {ids[e]: a for e, a in found.examples["perturbed_accuracy"].items()}
     assert asked == {"1": 0.5, "3": 0.5}

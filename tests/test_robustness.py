@@ -109,14 +109,16 @@ def test_questions_whose_samples_a_plan_left_out_are_counted_and_said(store):
     counts = scores.counts
     few = SampleCounts(counts.samples.copy(), counts.correct.copy(), counts.wanted)
     few.samples[-1, :5], few.correct[-1, :5] = 1, 0
-    partial = robustness.robustness(store, replace(scores, counts=few), 360, "first", -2.3)
+    answers = robustness.read_answers(store, "sums", 360, "first")
+    partial = robustness.robustness(replace(scores, counts=few), answers, -2.3)
     assert partial.unknown == 5
     assert "5 questions are not counted" in robustness.caveats([partial])[0]
 
 
 def test_robustness_is_that_of_the_counts(store):
     [scores] = curves.read_task(store, "sums")
-    found = robustness.robustness(store, scores, 360, "first", -2.3)
+    answers = robustness.read_answers(store, "sums", 360, "first")
+    found = robustness.robustness(scores, answers, -2.3)
     counts = store.counts("sums").query("step == 360 and perturbation == 'first'")
     by_hand = (counts["correct"] / counts["samples"]).to_numpy()
     assert found.examples["perturbed_accuracy"].mean() == pytest.approx(by_hand.mean())
@@ -130,9 +132,8 @@ def test_robustness_is_that_of_the_counts(store):
 
 
 def test_what_was_not_asked_is_said(store):
-    [scores] = curves.read_task(store, "sums")
     with pytest.raises(UsageError, match="not asked under 'swap' at checkpoint 360; it was"):
-        robustness.robustness(store, scores, 360, "swap", -2.3)
+        robustness.read_answers(store, "sums", 360, "swap")
 
 
 def test_auroc_is_sklearns_and_its_interval_covers_the_truth_nine_times_in_ten():

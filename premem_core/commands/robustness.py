@@ -45,7 +45,7 @@ def robustness(
     if t is None:
         t = curves.best_threshold(runs, estimator).log_log_threshold
     found = [
-        rb.robustness(home, scores, step, perturbation, t, estimator)
+        rb.robustness(scores, rb.read_answers(home, run, step, perturbation), t, estimator)
         for perturbation, steps in asked.items()
         for step in steps
     ]
