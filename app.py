@@ -11,8 +11,11 @@ from premem_core.errors import PrememError
 ICON = Path(__file__).parent / "data" / "icon.png"
 PAGES = Path(__file__).parent / "pages"
 STATIC = Path(__file__).parent / "premem_core" / "static"
+SIDEBAR = 210  # pixels
 
-st.set_page_config(page_title="Premem", page_icon=str(ICON), layout="wide")
+st.set_page_config(
+    page_title="Premem", page_icon=str(ICON), layout="wide", initial_sidebar_state=SIDEBAR
+)
 page = st.navigation(
     [
         st.Page("pages/overview.py", title="Overview", default=True),

@@ -144,20 +144,13 @@ chosen = ui.pick_question(
 )
 row = shown.iloc[chosen]
 
-
-def verbatim(title: str, content: str) -> None:
-    """A text as it is, under its title."""
-    st.caption(title)
-    st.code(content, language=None, wrap_lines=True)
-
-
 if row["question"]:
     left, right = st.columns(2, gap="large")
     with left:
-        verbatim("Question", row["question"])
+        ui.verbatim("Question", row["question"])
     with right:
-        verbatim("Reference: its solution", row["solution"])
-        verbatim("Reference: its answer", row["answer"])
+        ui.verbatim("Reference: its solution", row["solution"])
+        ui.verbatim("Reference: its answer", row["answer"])
 else:
     st.caption(
         "The store has no texts of this task's questions: their scores were imported without. "
@@ -175,7 +168,7 @@ for column, run, step, side in (
         if at_step.empty:
             st.caption(f"{side}: its scores were imported without completions.")
         for one in at_step.to_dict("records"):
-            verbatim(
+            ui.verbatim(
                 f"{side}: completion {one['sample'] + 1}, {one['grade']}",
                 one["completion"],
             )

@@ -58,10 +58,8 @@ st.markdown(
 )
 left, right = st.columns(2, gap="large")
 with left:
-    st.caption("Question")
-    ui.verbatim(row["question"] or "The store has no text of it.")
-    st.caption("Its solution")
-    ui.verbatim(row["solution"] or "The store has no text of it.")
+    ui.verbatim("Question", row["question"] or "The store has no text of it.")
+    ui.verbatim("Its solution", row["solution"] or "The store has no text of it.")
 with right:
     life = example_table.life(run, number)
     ui.chart(

@@ -149,28 +149,21 @@ chosen = next(iter(event.selection.rows), first)
 row = rows.iloc[chosen].fillna("(no answer found)")
 if chosen != first:
     st.query_params["completion"] = names[chosen]
-
-
-def verbatim(title: str, column: str) -> None:
-    """A text of the chosen row as it is, under its title."""
-    st.caption(title)
-    st.code(row[column], language=None, wrap_lines=True)
-
-
-left, right = st.columns(2, gap="large")
-with left:
-    verbatim("Question", "question")
-    verbatim("Reference: its solution", "solution")
-    verbatim("Reference: its answer", "answer")
-with right:
-    verbatim(f"Completion {row['sample'] + 1} of checkpoint {row['step']}", "completion")
-    verbatim(f"{one} says {row['grade_one'].lower()}; the answer that it found", "extracted_one")
-    verbatim(
-        f"{other} says {row['grade_other'].lower()}; the answer that it found", "extracted_other"
-    )
 key = SampleKey(
     int(row["step"]), row["split"], row["perturbation"], int(row["example"]), int(row["sample"])
 )
 every = ui.read(completions.completions, run, key.split, key.example, key.perturbation)
 at = (every["step"] == key.step) & (every["sample"] == key.sample)
-grade_form.grade_form(run, key, every[at].to_dict("records")[0])
+left, right = st.columns(2, gap="large")
+with left:
+    ui.verbatim("Question", row["question"])
+    ui.verbatim("Reference: its solution", row["solution"])
+    ui.verbatim("Reference: its answer", row["answer"])
+with right:
+    ui.verbatim(f"Completion {key.sample + 1} of checkpoint {key.step}", row["completion"])
+    grade_form.grade_form(run, key, every[at].to_dict("records")[0])
+    for name, column in ((one, "one"), (other, "other")):
+        ui.verbatim(
+            f"{name} says {row[f'grade_{column}'].lower()}; the answer that it found",
+            row[f"extracted_{column}"],
+        )

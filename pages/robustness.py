@@ -43,7 +43,7 @@ def overview(task: str, step: int, found: list[Robustness]) -> None:
         f"**{ui.percent(worst['perturbed'])}**, a change of {ui.signed(-100 * worst['drop'], 1)} ± "
         f"{100 * worst['drop_half']:.1f} points."
     )
-    left, right = st.columns(2, gap="large")
+    left, right = st.columns([1, 1.1], gap="large")
     with left:
         st.subheader("Accuracy by pre-memorization accuracy")
         ui.chart(

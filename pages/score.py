@@ -56,6 +56,13 @@ if folder and train_file:
         help="Another form of the question, or of the response's beginning, in which a copied "
         "solution no longer fits. Where one does not apply, the problem is left out.",
     )
+    with st.expander("Perturbed queries of your own"):
+        own, wrong = {}, ""
+        try:
+            own = score_form.pick_own_queries(train.examples)
+        except PrememError as error:
+            wrong = str(error)
+            st.error(wrong)
     with st.expander("Prompt template, sampling, engine"):
         a, b, c, d = st.columns(4)
         prompt = a.text_area("Prompt", PromptTemplate().prompt)
@@ -81,7 +88,7 @@ if folder and train_file:
         sampling=Sampling(int(samples), temperature, top_p, int(tokens)),
         plan=plan,
         log_log_threshold=threshold,
-        perturbations=tuple(perturbed),
+        perturbations=(*perturbed, *own),
     )
     a, b = st.columns(2, gap="large")
     first_prompt, first_target = template.fill(train.examples[0])
@@ -99,10 +106,12 @@ if folder and train_file:
         f"{score_form.may_be_saved(spec, len(steps) * len(train.examples))}"
     )
     with ui.controls():
-        if st.button("Start scoring", type="primary"):
+        if st.button("Start scoring", type="primary", disabled=bool(wrong)):
             try:
                 how = jobs.Execution(weights=weights, base=base or None)
-                jobs.create(ui.store(), spec, run, task, train.examples, test, execution=how)
+                jobs.create(
+                    ui.store(), spec, run, task, train.examples, test, execution=how, own=own
+                )
                 jobs.start(ui.store(), spec.run)
                 st.toast(f"Scoring {spec.run}; it goes on when you close this page.")
             except PrememError as error:

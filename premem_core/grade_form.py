@@ -63,6 +63,7 @@ def hand_grades(run: str) -> None:
         ),
         hide_index=True,
         height="auto",
+        placeholder="–",
         column_order=[
             *("step", "split", "perturbation", "id", "completion", "replaced", "grader", "grade"),
             *("reason", "who", "made", "undone"),

@@ -47,13 +47,13 @@ CHANGES: dict[str, Change] = {
     "redraw": _redrawn,
 }
 KINDS = {
-    "first": "response begins with “First”",
-    "we-know-that": "response begins with “We know that”",
+    "first": "answer begins “First”",
+    "we-know-that": "answer begins “We know that”",
     "rename": "other people",
     "swap": "other things or units",
     "reorder": "sentences in another order",
-    "insert": "an irrelevant sentence more",
-    "redraw": "other numbers, and the answer that they lead to",
+    "insert": "an irrelevant sentence",
+    "redraw": "other numbers",
 }
 
 

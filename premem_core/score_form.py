@@ -15,9 +15,10 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from premem_core import job_estimate
-from premem_core.datasets import AnswerRule, Fields, detect_fields
+from premem_core.datasets import AnswerRule, Fields, detect_fields, read_perturbed
 from premem_core.errors import PrememError, StoreError
 from premem_core.folder_upload import folder_upload, forget_ticket, session_ticket
+from premem_core.perturbations import from_template
 from premem_core.sampling_plan import PLANS, Plan
 from premem_core.scoring import ScoringSpec
 from premem_core.types import Example, Run
@@ -130,6 +131,30 @@ def pick_plan(task: str, left: DeltaGenerator, right: DeltaGenerator) -> tuple[P
     )
     right.caption(f"perplexity {perplexity(threshold)}")
     return plan, threshold
+
+
+def pick_own_queries(examples: Sequence[Example]) -> dict[str, Sequence[Example]]:
+    """The training problems under perturbations of the user's own, by their names.
+
+    Raises:
+        UsageError: the text has no place for the question.
+        DataError: the file cannot be read, or is not of these problems.
+    """
+    own: dict[str, Sequence[Example]] = {}
+    left, right = st.columns(2, gap="large")
+    with left:
+        text = st.text_area(
+            "A text around the question", placeholder="Please solve this: {question}", height=96
+        )
+        name = st.text_input("Its name in charts", "own-text")
+    with right:
+        file = pick_data_file("A file: question, and the id of the problem it is of", "perturbed")
+    if text.strip():
+        own[name] = from_template(text, examples)
+    if file:
+        name = re.sub(r"[^a-z0-9]+", "-", file.stem.lower()).strip("-") or "own-file"
+        own[name] = read_perturbed(file, examples)
+    return own
 
 
 def may_be_saved(spec: ScoringSpec, pairs: int) -> str:

@@ -383,8 +383,9 @@ def pick_question(
     return chosen
 
 
-def verbatim(text: str) -> None:
-    """A text as it is, never as Markdown."""
+def verbatim(title: str, text: str) -> None:
+    """A text as it is, never as Markdown, under its title."""
+    st.caption(title)
     passages([Passage(text, marked=False)], mark=True)
 
 

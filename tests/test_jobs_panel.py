@@ -1,5 +1,6 @@
 """The score page's jobs: what a person reads there, and what the buttons do."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,28 @@ def test_resume_starts_the_job(store, monkeypatch):
     monkeypatch.setattr(jobs, "start", lambda _, run: started.append(run))
     show().button(key="resume-sums").click().run()
     assert started == ["sums"]
+
+
+def test_perturbed_queries_of_ones_own_go_into_the_job(store, run_dir, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "start", lambda *_: None)
+    first = datasets.read_examples(data[0]).examples[0]
+    file = tmp_path / "Said otherwise.jsonl"
+    file.write_text(json.dumps({"id": first.id, "question": "What is it?"}))
+    app = AppTest.from_file(str(PAGE), default_timeout=60)
+    app.query_params.update({"folder": str(run_dir), "train": str(data[0]), "perturbed": str(file)})
+    app.run()
+    [text] = [box for box in app.text_area if box.label == "A text around the question"]
+    text.input("Please: solve it").run()
+    assert "has no {question} in it" in app.error[0].value
+    [start] = [button for button in app.button if button.label == "Start scoring"]
+    assert start.disabled
+    text.input("Please: {question}").run()
+    [name] = [box for box in app.text_input if box.label == "Name of the run"]
+    name.input("again").run()
+    [start] = [button for button in app.button if button.label == "Start scoring"]
+    start.click().run()
+    assert not app.error
+    polite = store.perturbed(data[0].parent.name, "own-text")
+    assert polite["question"].str.startswith("Please: ").all()
+    [said] = store.perturbed(data[0].parent.name, "said-otherwise").to_dict("records")
+    assert said["question"] == "What is it?"

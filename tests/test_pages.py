@@ -8,6 +8,7 @@ import pandas as pd
 import planned
 import pytest
 import streamlit as st
+from shown import verbatim
 from streamlit.testing.v1 import AppTest
 
 from premem_core import curves, demo
@@ -101,7 +102,7 @@ def test_two_checkpoints_are_compared_and_a_flipped_question_is_shown_verbatim(
     assert len(app.dataframe[0].value) == up + down
     first = app.dataframe[0].value.iloc[0]
     example = demo_store.examples("demo", split).set_index("id").loc[first["id"]]
-    texts = [code.value for code in app.code]
+    texts = verbatim(app)
     assert texts[:3] == [example["question"], example["solution"], example["answer"]]
     completions = [demo_store.completions(run, step, split) for step in steps]
     expected = [t for c in completions for t in c[c["example"] == example["example"]]["completion"]]
@@ -119,7 +120,7 @@ def test_the_address_of_a_comparison_holds_both_sides_and_the_question(demo_stor
         "compare.py", demo_store.path, monkeypatch, run_a=label(demo_store, a), step_a="189",
         run_b=label(demo_store, b), way="right → wrong", question=rows["id"].iloc[2],
     )  # fmt: skip
-    assert app.code[0].value == rows["question"].iloc[2]
+    assert verbatim(app)[0] == rows["question"].iloc[2]
     last = demo_store.checkpoints(b)["step"].max()
     assert f"Step {last} of {label(demo_store, b)} answers" in text(app)
     assert f"than step 189 of {label(demo_store, a)} (paired t test" in text(app)
@@ -179,7 +180,7 @@ def test_an_import_without_texts_is_compared_all_the_same(tmp_path, monkeypatch)
     assert "**2** went wrong → right, **2** right → wrong (sign test, p\N{NO-BREAK SPACE}=" in shown
     assert "The store has no texts of this task's questions" in shown
     assert "imported without completions" in shown
-    assert not app.code
+    assert not verbatim(app)
     assert len(app.dataframe[0].value) == 4
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import streamlit as st
+from shown import verbatim
 from streamlit.testing.v1 import AppTest
 
 from premem_core import demo, regrading
@@ -304,7 +305,7 @@ def test_the_page_grades_compares_and_shows_a_disagreement_verbatim(page, store)
     [table] = page.dataframe
     assert len(table.value) == 1000
     row = regrading.disagreements(store, first, AS_SCORED, "paper", limit=1).iloc[0]
-    texts = [code.value for code in page.code]
+    texts = verbatim(page)
     assert texts == [
         *(row["question"], row["solution"], row["answer"]),
         *(row["completion"], row["extracted_one"], row["extracted_other"]),
@@ -312,7 +313,7 @@ def test_the_page_grades_compares_and_shows_a_disagreement_verbatim(page, store)
 
     page.segmented_control(key="kind").set_value("unparsed, incorrect").run()
     assert set(page.dataframe[0].value["grade_one"]) == {"UNPARSED"}
-    assert "(no answer found)" in [code.value for code in page.code]
+    assert "(no answer found)" in verbatim(page)
 
     before = counts(store)
     page.button[0].click().run()
@@ -344,7 +345,7 @@ def test_a_completion_named_in_the_url_is_the_one_that_is_shown(page, store):
     page.query_params["against"] = "paper"
     page.query_params["completion"] = row.name
     page.run()
-    assert row["completion"] in [code.value for code in page.code]
+    assert row["completion"] in verbatim(page)
 
 
 def test_an_unparsed_completion_among_others_says_that_no_answer_was_found(page, store):
@@ -356,7 +357,7 @@ def test_an_unparsed_completion_among_others_says_that_no_answer_was_found(page,
     page.query_params["completion"] = rows.index[rows["grade_one"] == "UNPARSED"][0]
     page.selectbox(key="run").select(run).run()
     assert not page.exception
-    assert "(no answer found)" in [code.value for code in page.code]
+    assert "(no answer found)" in verbatim(page)
 
 
 def test_a_task_of_imported_runs_says_that_there_is_nothing_to_grade(page, store):
