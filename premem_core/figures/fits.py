@@ -1,0 +1,89 @@
+"""Checkpoints of many runs → how well a predictor foretells test accuracy."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
+
+from premem_core.figures.palette import Palette
+from premem_core.figures.style import SYMBOLS, Attributes, figure
+
+
+def run_symbols(groups: dict[str, tuple[float, int]]) -> dict[str, str]:
+    """A marker symbol per run: one per (epochs, training examples), the paper's convention."""
+    kinds = sorted(set(groups.values()))
+    return {run: SYMBOLS[kinds.index(kind) % len(SYMBOLS)] for run, kind in groups.items()}
+
+
+def fit_figure(
+    points: pd.DataFrame,
+    labels: dict[str, str],
+    symbols: dict[str, str],
+    predictor: str,
+    predictor_name: str,
+    palette: Palette,
+    legend: bool,
+) -> go.Figure:
+    """Every checkpoint: a predictor against test accuracy, with the identity line.
+
+    Args:
+        points: `curves.points`.
+        labels: run → the text that stands for it, in the order of the colour scale.
+        symbols: run → marker symbol.
+        predictor: the column on the x axis.
+        legend: name the runs beside the chart.
+    """
+    run_of = points["run"].to_numpy()
+    x, test = points[predictor].to_numpy(), points["test_accuracy"].to_numpy()
+    half, test_half = points["premem_half"].to_numpy(), points["test_half"].to_numpy()
+    told = points[["step", "memorized_share"]].to_numpy()
+    known = np.concatenate([x, test])
+    known = known[~np.isnan(known)]
+    low, high = max(0.0, known.min() - 0.05), min(1.02, known.max() + 0.05)
+    identity = {
+        "type": "scatter",
+        "x": [low, high],
+        "y": [low, high],
+        "mode": "lines",
+        "line": {"color": palette.train, "width": 1, "dash": "dash"},
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
+    scale, start, end = palette.runs
+    places = np.linspace(start, end, max(2, len(labels)))
+    colors = dict(zip(labels, sample_colorscale(scale, list(places)), strict=False))
+
+    def checkpoints(run: str, label: str) -> Attributes:
+        at = run_of == run
+        bars = {"array": half[at], "width": 0, "thickness": 1}
+        return {
+            "type": "scatter",
+            "x": x[at],
+            "y": test[at],
+            "error_x": bars if predictor == "premem" else None,
+            "error_y": {**bars, "array": test_half[at]},
+            "customdata": told[at],
+            "mode": "markers",
+            "name": label,
+            "showlegend": legend,
+            "marker": {
+                "color": colors[run],
+                "symbol": symbols[run],
+                "size": 9,
+                "line": {"width": 0.5, "color": palette.grid},
+            },
+            "hovertemplate": f"{run}<br>step %{{customdata[0]}}<br>{predictor_name} %{{x:.1%}}"
+            "<br>test accuracy %{y:.1%}<br>memorized %{customdata[1]:.0%}<extra></extra>",
+        }
+
+    ticks = {"range": [low, high], "tickformat": ".0%", "dtick": 0.2 if high - low > 0.7 else 0.1}
+    beside = {"orientation": "v", "x": 1.02, "y": 1, "yref": "paper", "yanchor": "top"}
+    return figure(
+        [identity, *(checkpoints(run, label) for run, label in labels.items())],
+        palette,
+        460,
+        top=16,
+        legend=beside if legend else None,
+        xaxis={"title": {"text": predictor_name}, **ticks},
+        yaxis={"title": {"text": "test accuracy"}, **ticks},
+    )

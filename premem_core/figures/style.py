@@ -1,0 +1,104 @@
+"""What all charts share: traces and layout as plain dicts in, one dressed figure out.
+
+plotly checks each property as it is set; adding traces and updating axes one by one checks most of
+them again and again, and takes several times as long.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from premem_core.figures.palette import Palette
+from premem_core.metrics import Floats
+
+Attributes = dict[str, Any]  # of a trace, an axis, a shape: plotly's reference names them
+
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "x")
+
+
+def figure(
+    data: Sequence[Attributes],
+    palette: Palette,
+    height: int,
+    *,
+    top: int,
+    legend: Attributes | None = None,
+    **layout: Any,
+) -> go.Figure:
+    """A chart of these traces in the dashboard's looks.
+
+    Args:
+        data: the traces.
+        palette: the colours in force.
+        height: in pixels.
+        top: the margin above the axes, in pixels, where legend and titles stand.
+        legend: what differs from one line along the top.
+        layout: the axes, by plotly's names (xaxis, yaxis, yaxis2, ...); shapes, annotations and
+            whatever else plotly's layout has.
+    """
+    font = {"color": palette.text, "size": 12}
+    axis = {
+        "gridcolor": palette.grid,
+        "zeroline": False,
+        "linecolor": palette.grid,
+        "tickfont": font,
+    }
+    layout = {"xaxis": {}, "yaxis": {}, **layout}
+    for name, given in layout.items():
+        if name.startswith(("xaxis", "yaxis")):
+            layout[name] = {**axis, **given, "title": {"font": font, **given.get("title", {})}}
+    above = {"orientation": "h", "x": 0, "y": 1, "yref": "container", "yanchor": "top"}
+    return go.Figure(
+        data=data,
+        layout={
+            "height": height,
+            "margin": {"l": 8, "r": 8, "t": top, "b": 8},
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "hovermode": "closest",
+            "legend": {**above, "font": font, **(legend or {})},
+            **layout,
+        },
+    )
+
+
+def across(y: float, axis: str = "y", **line: Any) -> Attributes:
+    """A straight line over the whole width."""
+    at = {"x0": 0, "x1": 1, "xref": "x domain", "y0": y, "y1": y, "yref": axis}
+    return {"type": "line", **at, "line": line}
+
+
+def upright(x: float, **line: Any) -> Attributes:
+    """A straight line over the whole height."""
+    at = {"x0": x, "x1": x, "xref": "x", "y0": 0, "y1": 1, "yref": "y domain"}
+    return {"type": "line", **at, "line": line}
+
+
+def band(x: Floats, middle: Floats, half: Floats, color: str) -> Attributes:
+    """middle ± half, shaded.
+
+    A gap in the line is a gap in its band: one closed shape per stretch, NaN between them.
+
+    Args:
+        x, middle, half: (C,); NaN where not known.
+    """
+    known = ~np.isnan(middle + half)
+    stretches = np.split(np.arange(len(x)), np.flatnonzero(known[1:] != known[:-1]) + 1)
+    along, up = [], []
+    for at in stretches:
+        if known[at[0]]:
+            along += [*x[at], *np.flip(x[at]), np.nan]
+            up += [*(middle + half)[at], *np.flip((middle - half)[at]), np.nan]
+    return {
+        "type": "scatter",
+        "x": along[:-1],
+        "y": up[:-1],
+        "fill": "toself",
+        "fillcolor": color,
+        "line": {"width": 0},
+        "mode": "lines",
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
