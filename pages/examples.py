@@ -3,6 +3,7 @@
 import streamlit as st
 
 from premem_core import example_table, ui
+from premem_core.store import GRADE_NAMES, Store
 
 BEGINNING = 160  # characters of a question that the table has
 
@@ -46,6 +47,10 @@ with ui.controls():
     flips = st.number_input(
         "Flips, at least", 0, len(run.steps), key="flips", bind="query-params", width=120
     )
+    grades = st.multiselect(
+        "Graded", GRADE_NAMES, key="grades", bind="query-params", width=220,
+        help="A completion of the last checkpoint is.",
+    )  # fmt: skip
     fields = example_table.fields(table)
     wanted = {}
     if fields:
@@ -59,6 +64,8 @@ shown = example_table.filtered(
     accuracy=(accuracy[0] / 100, accuracy[1] / 100),
     memorized=since,
     flips=flips,
+    grades=grades,
+    graded=ui.read(Store.grade_totals, run.run, int(run.steps[-1])) if grades else None,
     metadata=wanted,
 )
 

@@ -12,14 +12,17 @@ with ui.controls():
         st.stop()
     everything = ui.task_runs(task)
     run = ui.pick_run(everything)
-    sort = st.selectbox(
-        "Sorted", list(example_table.SORTS), format_func=example_table.SORTS.__getitem__,
-        key="sort", bind="query-params", width=200,
-    )  # fmt: skip
     estimator = ui.pick_estimator()
     threshold = ui.pick_threshold(task, everything, estimator)
+    table = ui.example_table(task, run, threshold, estimator)
+    by_metadata = {name: f"by {name}" for name in example_table.metadata(table)}
+    sorts = {**example_table.SORTS, **by_metadata}
+    sort = st.selectbox(
+        "Sorted", list(sorts), format_func=sorts.__getitem__, key="sort", bind="query-params",
+        width=200,
+    )  # fmt: skip
 
-table = example_table.ordered(ui.example_table(task, run, threshold, estimator), sort)
+table = example_table.ordered(table, sort)
 cells = example_table.cells(run, table.index.tolist(), threshold)
 last = cells.steps[-1]
 whole = not run.counts.partial.any()
@@ -45,7 +48,7 @@ with right:
     ui.chart(figures.map_legend(ui.palette()), "map-legend", None, alt="What the colours mean")
 st.caption(
     f"Each column is {len(table) / len(cells.members):.0f} neighbouring examples, "
-    f"{example_table.SORTS[sort]}; a click on a cell opens them. Colours are means: towards blue, "
+    f"{ui.plain(sorts[sort])}; a click on a cell opens them. Colours are means: towards blue, "
     "more samples are right; towards orange, perplexity is below the threshold (memorized). "
     + ui.threshold_note(task, everything, estimator)
     + ("" if whole else " The sampling plan left samples out: what they would say is not known.")

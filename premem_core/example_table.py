@@ -95,9 +95,19 @@ def life(run: RunScores, example: int) -> pd.DataFrame:
     return pd.DataFrame({"step": run.steps, "accuracy": run.accuracy[:, at], "nll": run.nll[:, at]})
 
 
+def metadata(table: pd.DataFrame) -> list[str]:
+    """The columns of the table that are metadata fields."""
+    return [str(name) for name in table if name not in (*OF_TEXTS, *OF_SCORES)]
+
+
 def ordered(table: pd.DataFrame, by: str) -> pd.DataFrame:
-    """The table in one of SORTS; what has no such value comes last."""
-    return table.sort_values([by, "premem", "id"], kind="stable", na_position="last")
+    """The table in one of SORTS, or by a metadata field; what has no such value comes last."""
+    values = table[by]
+    if by not in SORTS and not pd.api.types.is_numeric_dtype(values):
+        values = values.astype(str).where(values.notna())
+    keyed = table.assign(sorted_by=values)
+    keyed = keyed.sort_values(["sorted_by", "premem", "id"], kind="stable", na_position="last")
+    return keyed.drop(columns="sorted_by")
 
 
 def copied_first(table: pd.DataFrame) -> pd.Series:
@@ -113,6 +123,8 @@ def filtered(
     accuracy: tuple[float, float] = (0, 1),
     memorized: Sequence[str] = (),
     flips: int = 0,
+    grades: Sequence[str] = (),
+    graded: pd.DataFrame | None = None,
     metadata: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> pd.DataFrame:
     """The rows that are as asked for.
@@ -122,6 +134,8 @@ def filtered(
         premem: from, to; (0, 1) also keeps what is not known, as for accuracy.
         memorized: the first step at which an example was memorized, or NEVER; none: any.
         flips: at least.
+        grades: that a completion has one of; none: any.
+        graded: `Store.grade_totals` of the checkpoint whose completions are meant.
         metadata: per field, the values that it may have; none: any.
     """
     keep = (table["flips"] >= flips) | (flips == 0)
@@ -135,6 +149,8 @@ def filtered(
     if memorized:
         at = [NEVER if np.isnan(step) else f"{step:.0f}" for step in table["memorized"]]
         keep &= np.isin(at, list(memorized))
+    if grades and graded is not None:
+        keep &= graded.reindex(table.index, fill_value=0)[list(grades)].gt(0).any(axis=1)
     for name, values in metadata.items():
         if values:
             keep &= table[name].astype(str).isin(values)
@@ -143,7 +159,7 @@ def filtered(
 
 def fields(table: pd.DataFrame) -> dict[str, list[str]]:
     """The metadata fields with few enough values to choose among, and those values."""
-    own = [str(name) for name in table if name not in (*OF_TEXTS, *OF_SCORES)]
+    own = metadata(table)
     values = {name: sorted(table[name].dropna().astype(str).unique()) for name in own}
     return {name: found for name, found in values.items() if 1 < len(found) <= MOST_VALUES}
 

@@ -60,6 +60,7 @@ RUN_COLUMNS = (
     "failed",
     "created",
 )
+GRADE_NAMES = ("correct", "incorrect", "unparsed", "timeout")
 COUNT_COLUMNS = ("step", "split", "perturbation", "example", "samples", "correct", "nll")
 DISAGREEMENT_COLUMNS = (
     "step",
@@ -460,6 +461,19 @@ class Store:
         return self._frame(
             f"SELECT {', '.join(COUNT_COLUMNS)} FROM scores WHERE run = ?", COUNT_COLUMNS, [run]
         )
+
+    def grade_totals(self, run: str, step: int) -> pd.DataFrame:
+        """Example → how many completions of its training question are correct, incorrect,
+
+        unparsed and timeout at a checkpoint.
+        """
+        return self._frame(
+            """SELECT example, correct, samples - correct - unparsed - timeout AS incorrect,
+                unparsed, timeout
+            FROM scores WHERE run = ? AND step = ? AND split = 'train' AND perturbation = ''""",
+            ("example", *GRADE_NAMES),
+            [run, step],
+        ).set_index("example")
 
     def runs(self) -> pd.DataFrame:
         """RUN_COLUMNS, one row per run, by learning rate; how many checkpoints it has."""

@@ -79,3 +79,16 @@ def test_cells_are_the_means_of_their_members(tmp_path):
     assert found.accuracy[1, 2] == pytest.approx(scores.accuracy[1, at].mean())
     assert found.memorized[2, 2] == pytest.approx(metrics.memorized(scores.nll, T)[2, at].mean())
     assert len(cells(scores, order[:3].tolist(), T).members) == 3
+
+
+def test_metadata_sorts_numbers_as_numbers_and_words_as_words():
+    levels = table_of(level=[10, 9, None, 2], kind=["b", "a", "c", None])
+    assert ordered(levels, "level")["id"].tolist() == ["d", "b", "a", "c"]
+    assert ordered(levels, "kind")["id"].tolist() == ["b", "a", "c", "d"]
+
+
+def test_examples_are_found_by_the_grades_of_their_completions():
+    graded = pd.DataFrame({"correct": [5, 0, 3], "unparsed": [0, 1, 2]}, index=[3, 5, 7])
+    for grades, ids in ((["unparsed"], ["b", "c"]), (["correct", "unparsed"], list("abc"))):
+        found = example_table.filtered(table_of(), grades=grades, graded=graded)
+        assert found["id"].tolist() == ids

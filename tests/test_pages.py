@@ -254,6 +254,8 @@ def test_examples_are_searched_and_filtered_by_the_address(demo_store, monkeypat
         "train-0001",
         "train-0003",
     ]
+    run = {"run": "lr 0.001 · 5 epochs · 1,000 examples", "t": "-2.3"}
+    assert len(found(**run, grades=["incorrect"])) == (found(**run)["accuracy"] < 100).sum() > 0
     assert found(q="no such words").empty
 
 

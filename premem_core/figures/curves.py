@@ -23,10 +23,9 @@ def curves_figure(
 
     The memorized share is the warm area; bands are 90 % intervals over questions.
     """
-    columns = min(COLUMNS, len(curves))
-    rows = -(-len(curves) // columns)
+    rows = -(-len(curves) // COLUMNS)
     last = max(float(_x(curve, by_epoch)[-1]) for curve in curves)
-    panels = _panels(rows, columns, [0, last * 1.04], "epoch" if by_epoch else "step")
+    panels = _panels(len(curves), [0, last * 1.04], "epoch" if by_epoch else "step")
     data = [
         {**trace, "xaxis": f"x{number}", "yaxis": f"y{number}"}
         for number, curve in enumerate(curves, start=1)
@@ -51,13 +50,15 @@ def curves_figure(
     return figure(data, palette, height, top=100, annotations=annotations, **panels)
 
 
-def _panels(rows: int, columns: int, x_range: list[float], unit: str) -> dict[str, Attributes]:
-    """The axes of a grid of panels, which are numbered along its rows, from the top."""
+def _panels(number: int, x_range: list[float], unit: str) -> dict[str, Attributes]:
+    """The axes of so many panels, in rows from the top; their unit where none is below."""
+    columns = min(COLUMNS, number)
+    rows = -(-number // columns)
     gap = min(0.5 / (rows - 1), GAP_DOWN / (PANEL_HEIGHT * rows)) if rows > 1 else 0
     width = (1 - GAP_ACROSS * (columns - 1)) / columns
     height = (1 - gap * (rows - 1)) / rows
     axes: dict[str, Attributes] = {}
-    for place in range(rows * columns):
+    for place in range(number):
         row, column = divmod(place, columns)
         left = column * (width + GAP_ACROSS)
         bottom = (rows - 1 - row) * (height + gap)
@@ -66,7 +67,7 @@ def _panels(rows: int, columns: int, x_range: list[float], unit: str) -> dict[st
             "domain": [left, left + width],
             "range": x_range,
         }
-        if row == rows - 1:
+        if place + columns >= number:
             x_axis["title"] = {"text": unit, "standoff": 4}
         y_axis: Attributes = {
             "anchor": f"x{place + 1}",

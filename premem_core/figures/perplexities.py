@@ -2,6 +2,7 @@
 
 import numpy as np
 import plotly.graph_objects as go
+from plotly.colors import hex_to_rgb
 
 from premem_core.curves import RunScores
 from premem_core.figures.palette import Palette
@@ -26,7 +27,7 @@ def perplexity_figure(run: RunScores, log_log_threshold: float, palette: Palette
         "x": [f"{step}" for step in run.steps],
         "y": middles,
         "customdata": np.round(np.repeat(np.exp(np.exp(middles))[:, None], len(run.steps), 1), 4),
-        "colorscale": [(0, "rgba(0,0,0,0)"), (1, palette.memorized)],
+        "colorscale": [(0, _transparent(palette.memorized)), (1, palette.memorized)],
         "showscale": False,
         "hovertemplate": "step %{x}<br>perplexity about %{customdata}<br>%{z:.1%} of the examples"
         "<extra></extra>",
@@ -40,3 +41,7 @@ def perplexity_figure(run: RunScores, log_log_threshold: float, palette: Palette
         yaxis={"title": {"text": "log log perplexity"}},
         shapes=[across(log_log_threshold, color=palette.text, width=1.2, dash="dash")],
     )
+
+
+def _transparent(color: str) -> str:
+    return f"rgba({','.join(map(str, hex_to_rgb(color)))},0)"

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from premem_core.figures.palette import Palette
 from premem_core.figures.style import SYMBOLS, figure, upright
+from premem_core.perturbations import KINDS
 from premem_core.robustness import SIGNALS, Robustness
 
 
@@ -20,7 +21,12 @@ def robustness_figure(found: Sequence[Robustness], palette: Palette) -> go.Figur
     most = max(found, key=lambda each: len(each.examples))
     lines = [("as they are", most.by_premem, "original", palette.train)]
     lines += [
-        (each.perturbation, each.by_premem, "perturbed", palette.kinds[n % len(palette.kinds)])
+        (
+            KINDS.get(each.perturbation, each.perturbation),
+            each.by_premem,
+            "perturbed",
+            palette.kinds[n % len(palette.kinds)],
+        )
         for n, each in enumerate(found)
     ]
     data = []
