@@ -2,8 +2,7 @@
 
 import streamlit as st
 
-from premem_core import comparison, curves, figures, ui
-from premem_core.completions import completions
+from premem_core import comparison, completions, curves, figures, ui
 from premem_core.store import Store
 
 SAME = "the same run"
@@ -162,13 +161,15 @@ for column, run, step, side in (
     (left, run_a, step_a, side_a),
     (right, run_b, step_b, side_b),
 ):
-    every = ui.read(completions, run, split, int(shown.index[chosen]))
-    at_step = every[every["step"] == step]
+    every = ui.read(completions.completions, run, split, int(shown.index[chosen]))
+    texts = [
+        (
+            f"{side}: completion {one['sample'] + 1}, {completions.graded(one)}",
+            completions.copied(one["completion"], row["solution"]),
+        )
+        for one in every[every["step"] == step].to_dict("records")
+    ]
     with column:
-        if at_step.empty:
+        ui.passages(texts)
+        if not texts:
             st.caption(f"{side}: its scores were imported without completions.")
-        for one in at_step.to_dict("records"):
-            ui.verbatim(
-                f"{side}: completion {one['sample'] + 1}, {one['grade']}",
-                one["completion"],
-            )

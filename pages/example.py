@@ -5,7 +5,6 @@ import streamlit as st
 from premem_core import completions, example_table, figures, grade_form, ui
 from premem_core.perturbations import KINDS
 from premem_core.robustness import perturbed_steps
-from premem_core.types import SampleKey
 
 st.header("One example")
 with ui.controls():
@@ -90,20 +89,22 @@ if not steps:
         "needed none, or the perturbation does not apply."
     )
 drawn = every[every["step"] == step].to_dict("records") if steps else []
-columns = st.columns(2, gap="large")
+texts = []
 for answer in drawn:
     told = completions.copied(answer["completion"], row["solution"])
     extracted = answer["extracted"]
-    found = f"answer {ui.plain(extracted)}" if isinstance(extracted, str) else "no answer found"
+    found = f"answer {extracted}" if isinstance(extracted, str) else "no answer found"
     cut = "" if answer["finished"] else ", cut off"
-    with columns[answer["sample"] % 2]:
-        st.caption(
-            f"Completion {answer['sample'] + 1}: **{answer['grade']}**, {found}{cut}; "
-            f"{100 * completions.copied_share(told):.0f} % of its words stand so in the solution"
-        )
-        ui.passages(told, mark=True)
-        key = SampleKey(step, "train", under, number, answer["sample"])
-        grade_form.grade_form(run.run, key, answer)
+    title = (
+        f"Completion {answer['sample'] + 1}: {completions.graded(answer)}, {found}{cut}; "
+        f"{100 * completions.copied_share(told):.0f} % of its words stand so in the solution"
+    )
+    texts.append((title, told))
+for column, shown in zip(st.columns(2, gap="large"), (texts[::2], texts[1::2]), strict=True):
+    with column:
+        ui.passages(shown)
+if drawn:
+    grade_form.grade_form(run.run, step, "train", under, number, drawn)
 
 near = ui.neighbours(task, number)
 if len(near):

@@ -5,8 +5,6 @@ import streamlit as st
 from premem_core import example_table, ui
 from premem_core.store import GRADE_NAMES, Store
 
-BEGINNING = 160  # characters of a question that the table has
-
 st.header("Examples")
 headline = st.empty()
 with ui.controls():
@@ -88,10 +86,7 @@ columns = [
     *("memorized", "flips", "words", *fields),
 ]
 event = st.dataframe(
-    # Only what is shown: all of it is sent.
-    shown[columns].assign(
-        question=shown["question"].str.slice(0, BEGINNING), **100 * shown[["premem", "accuracy"]]
-    ),
+    ui.table_of(shown.assign(**100 * shown[["premem", "accuracy"]]), columns),
     hide_index=True,
     height=560,
     column_config={

@@ -4,7 +4,6 @@ import streamlit as st
 
 from premem_core import completions, curves, figures, grade_form, regrading, ui
 from premem_core.errors import PrememError
-from premem_core.types import SampleKey
 
 SHOWN = 1_000  # rows in the table; the command line writes them all
 EVERY_KIND = "all"
@@ -149,19 +148,18 @@ chosen = next(iter(event.selection.rows), first)
 row = rows.iloc[chosen].fillna("(no answer found)")
 if chosen != first:
     st.query_params["completion"] = names[chosen]
-key = SampleKey(
-    int(row["step"]), row["split"], row["perturbation"], int(row["example"]), int(row["sample"])
-)
-every = ui.read(completions.completions, run, key.split, key.example, key.perturbation)
-at = (every["step"] == key.step) & (every["sample"] == key.sample)
+step, sample, example = (int(row[column]) for column in ("step", "sample", "example"))
+every = ui.read(completions.completions, run, row["split"], example, row["perturbation"])
+[answer] = every[(every["step"] == step) & (every["sample"] == sample)].to_dict("records")
 left, right = st.columns(2, gap="large")
 with left:
     ui.verbatim("Question", row["question"])
     ui.verbatim("Reference: its solution", row["solution"])
     ui.verbatim("Reference: its answer", row["answer"])
 with right:
-    ui.verbatim(f"Completion {key.sample + 1} of checkpoint {key.step}", row["completion"])
-    grade_form.grade_form(run, key, every[at].to_dict("records")[0])
+    counts = f"{completions.graded(answer)} counts"
+    ui.verbatim(f"Completion {sample + 1} of checkpoint {step}: {counts}", row["completion"])
+    grade_form.grade_form(run, step, row["split"], row["perturbation"], example, [answer])
     for name, column in ((one, "one"), (other, "other")):
         ui.verbatim(
             f"{name} says {row[f'grade_{column}'].lower()}; the answer that it found",

@@ -138,19 +138,20 @@ def answers(
             note = (
                 "; what differs is marked" if now != question else " (unchanged)" if under else ""
             )
-            st.caption(f"{title}: the question{note}")
-            ui.passages(completions.matched(query, other), mark=False)
+            asked = completions.matched(query, other)
+            ui.passages([(f"{title}: the question{note}", asked)], mark=False)
             every = ui.read(completions.completions, name, "train", example, under)
-            drawn = every[every["step"] == step].to_dict("records")
-            if not drawn:
-                st.caption("Its scores were imported without completions.")
-            for answer in drawn:
+            texts = []
+            for answer in every[every["step"] == step].to_dict("records"):
                 told = completions.copied(answer["completion"], solution)
-                st.caption(
-                    f"Completion {answer['sample'] + 1}: {answer['grade']}, "
+                said = (
+                    f"Completion {answer['sample'] + 1}: {completions.graded(answer)}, "
                     f"{100 * completions.copied_share(told):.0f} % copied from the solution"
                 )
-                ui.passages(told, mark=True)
+                texts.append((said, told))
+            ui.passages(texts)
+            if not texts:
+                st.caption("Its scores were imported without completions.")
 
 
 try:

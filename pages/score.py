@@ -92,10 +92,10 @@ if folder and train_file:
     )
     a, b = st.columns(2, gap="large")
     first_prompt, first_target = template.fill(train.examples[0])
-    a.caption("The first prompt, as the model sees it")
-    a.code(first_prompt, language=None, wrap_lines=True)
-    b.caption("Its target: the perplexity is that of this text")
-    b.code(first_target, language=None, wrap_lines=True)
+    with a:
+        ui.verbatim("The first prompt, as the model sees it", first_prompt)
+    with b:
+        ui.verbatim("Its target: the perplexity is that of this text", first_target)
     steps = [checkpoint.step for checkpoint in run.checkpoints]
     total = scoring.at_most(spec, steps, train.examples, test)
     st.markdown(

@@ -1,9 +1,10 @@
 """One example's completions, graded by whose grades count, and what of them is copied."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from typing import Any
 
 import pandas as pd
 
@@ -37,6 +38,11 @@ def completions(
             grades = regrading.shards_in_force(store, graders)
     rows = store.example_completions(run, split, example, perturbation, grades)
     return rows.assign(grade=[in_words(grade) for grade in rows["grade"]])
+
+
+def graded(row: Mapping[Any, Any]) -> str:
+    """A row's grade in words: 'correct', or 'incorrect (set by hand)'."""
+    return f"{row['grade']}{' (set by hand)' if isinstance(row['reason'], str) else ''}"
 
 
 def in_words(grade: int) -> str:

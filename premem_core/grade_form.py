@@ -1,6 +1,6 @@
 """A completion's grade on a page: what counts, and the form that sets it by hand."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -10,37 +10,46 @@ from premem_core.completions import in_words
 from premem_core.errors import PrememError
 from premem_core.types import SampleKey
 
+Answer = Mapping[Any, Any]  # a row of `completions.completions`
 
-def grade_form(run: str, key: SampleKey, answer: Mapping[Any, Any]) -> None:
-    """Set the grade of a completion by hand, or undo that.
+
+def grade_form(
+    run: str, step: int, split: str, perturbation: str, example: int, answers: Sequence[Answer]
+) -> None:
+    """Set the grade of one of an example's completions by hand, or undo that.
 
     Args:
-        answer: a row of `completions.completions`.
+        answers: rows of `completions.completions`, of that checkpoint.
     """
-    name = "-".join(map(str, (run, key.step, key.split, key.perturbation, key.example, key.sample)))
-    if isinstance(answer["reason"], str):  # else NaN: none is in force
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.caption(told(answer), width="content")
-            undone = st.button("Undo", key=f"undo-{name}", type="tertiary")
-        if undone:
-            _done(overrides.undo, run, int(answer["override"]))
-        return
-    with st.popover("Wrong grade?", type="tertiary"), st.form(f"grade-{name}", border=False):
-        grade = st.radio(
-            f"It is graded {answer['grade']}. Count it as",
-            [each for each in overrides.GRADES if in_words(each) != answer["grade"]],
-            format_func=in_words,
-        )
-        reason = st.text_input("Because", placeholder="why the grader is wrong")
-        st.caption(
-            "It counts so on every page, whoever grades the run. Your user name, the time and the "
-            "reason are kept with it; it can be undone here and on the Grades page."
-        )
-        if st.form_submit_button("Set the grade", type="primary"):
-            _done(overrides.override, run, key, grade, reason)
+    name = "-".join(map(str, (run, step, split, perturbation, example)))
+    with st.popover("Wrong grade?", type="tertiary"):
+        chosen = answers[0]
+        if len(answers) > 1:
+            numbers = [answer["sample"] + 1 for answer in answers]
+            number = st.selectbox("Completion", numbers, key=f"which-{name}")
+            chosen = answers[numbers.index(number)]
+        if isinstance(chosen["reason"], str):
+            st.markdown(told(chosen))
+            if st.button("Undo", key=f"undo-{name}"):
+                _done(overrides.undo, run, int(chosen["override"]))
+            return
+        with st.form(f"grade-{name}-{chosen['sample']}", border=False):
+            grade = st.radio(
+                f"It is graded {chosen['grade']}. Count it as",
+                [each for each in overrides.GRADES if in_words(each) != chosen["grade"]],
+                format_func=in_words,
+            )
+            reason = st.text_input("Because", placeholder="why the grader is wrong")
+            st.caption(
+                "It counts so on every page, whoever grades the run. Your user name, the time and "
+                "the reason are kept with it; it can be undone here and on the Grades page."
+            )
+            if st.form_submit_button("Set the grade", type="primary"):
+                key = SampleKey(step, split, perturbation, example, int(chosen["sample"]))
+                _done(overrides.override, run, key, grade, reason)
 
 
-def told(answer: Mapping[Any, Any]) -> str:
+def told(answer: Answer) -> str:
     """Who set a grade by hand, when and why, and what it replaced, as Markdown."""
     return (
         f"Set by hand by {ui.plain(answer['who'])}, {answer['made']:%Y-%m-%d %H:%M}: "

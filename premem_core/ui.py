@@ -36,6 +36,7 @@ SLIDER = analysis.THRESHOLDS
 SLIDER_STEP = 0.01
 PICTURES = ("svg", "png")
 PNG_SCALE = 3  # sharp in print
+BEGINNING = 160  # characters of a question that a table has
 PAPER_GSM8K = -2.3  # the paper's threshold for GSM8K
 
 
@@ -354,6 +355,14 @@ def plain(text: object) -> str:
     return re.sub(r"([\\`*_{}\[\]()#+\-.!|~$<>:&])", r"\\\1", str(text).replace("\n", " "))
 
 
+def table_of(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """The columns that a table shows, questions by their beginning: all of it is sent."""
+    table = rows[columns]
+    if "question" in columns:
+        table = table.assign(question=rows["question"].str.slice(0, BEGINNING))
+    return table
+
+
 def pick_question(
     rows: pd.DataFrame, columns: dict[str, Any], key: str, height: int | Literal["auto"] = "auto"
 ) -> int:
@@ -368,7 +377,7 @@ def pick_question(
     first = ids.index(wanted) if wanted in ids else 0
     shown = {name: column for name, column in columns.items() if column is not None}
     event = st.dataframe(
-        rows[list(shown)],  # what is not shown would be sent all the same
+        table_of(rows, list(shown)),
         hide_index=True,
         height=height,
         column_config=shown,
@@ -385,16 +394,24 @@ def pick_question(
 
 def verbatim(title: str, text: str) -> None:
     """A text as it is, never as Markdown, under its title."""
-    st.caption(title)
-    passages([Passage(text, marked=False)], mark=True)
+    passages([(title, [Passage(text, marked=False)])])
 
 
-def passages(parts: Sequence[Passage], mark: bool) -> None:
-    """A text verbatim, with those passages set off that are marked, or those that are not."""
-    html = "".join(
-        f"<mark>{escape(p.text)}</mark>" if p.marked == mark else escape(p.text) for p in parts
-    )
-    st.html(f'<div class="premem-text" dir="auto">{html}</div>')
+def passages(texts: Sequence[tuple[str, Sequence[Passage]]], mark: bool = True) -> None:
+    """Texts as they are, each under its title, in one element: a page may show a hundred.
+
+    Args:
+        mark: set off the passages that are marked; False: those that are not.
+    """
+    html = []
+    for title, parts in texts:
+        text = "".join(
+            f"<mark>{escape(p.text)}</mark>" if p.marked == mark else escape(p.text) for p in parts
+        )
+        html.append(f'<div class="premem-title">{escape(title)}</div>')
+        html.append(f'<div class="premem-text" dir="auto">{text}</div>')
+    if html:
+        st.html("".join(html))
 
 
 def task_threshold(task: str) -> float | None:

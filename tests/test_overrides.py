@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import streamlit as st
+from shown import titles
 from streamlit.testing.v1 import AppTest
 
 from premem_core import completions, demo, overrides, regrading
@@ -181,10 +182,11 @@ def test_the_page_of_an_example_sets_a_grade_and_undoes_it(store, monkeypatch):
     examples = store.examples("demo", "train").set_index("example")
     label = "lr 0.001 · 5 epochs · 1,000 examples"
     test = page(store, monkeypatch, "example", example=examples["id"][key.example], run=label)
-    form = f"{RUN}-{STEP}-train--{key.example}-{key.sample}"
+    name = f"{RUN}-{STEP}-train--{key.example}"
+    test.selectbox(key=f"which-{name}").select(key.sample + 1).run()
 
     def of_form(widgets):
-        return next(each for each in widgets if each.form_id == f"grade-{form}")
+        return next(each for each in widgets if each.form_id == f"grade-{name}-{key.sample}")
 
     assert of_form(test.radio).options == ["correct"]
     of_form(test.button).click().run()
@@ -193,8 +195,9 @@ def test_the_page_of_an_example_sets_a_grade_and_undoes_it(store, monkeypatch):
     of_form(test.button).click().run()
     assert not test.exception
     assert store.overrides(RUN)["reason"].tolist() == ["*it* is right"]
-    assert any(r"“\*it\* is right”" in caption.value for caption in test.caption)
-    test.button(key=f"undo-{form}").click().run()
+    assert any(r"“\*it\* is right”" in said.value for said in test.markdown)
+    assert any("correct (set by hand)" in each for each in titles(test))
+    test.button(key=f"undo-{name}").click().run()
     assert store.overrides(RUN)["undone"].notna().all()
 
 

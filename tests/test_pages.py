@@ -1,6 +1,5 @@
 """The viewing pages on stores that plans left incomplete: no exception, and the reason in words."""
 
-from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import pandas as pd
 import planned
 import pytest
 import streamlit as st
-from shown import verbatim
+from shown import titles, verbatim
 from streamlit.testing.v1 import AppTest
 
 from premem_core import curves, demo
@@ -264,11 +263,11 @@ def test_one_example_is_shown_with_its_completions_and_its_neighbours(demo_store
     shown = text(app)
     assert "train\\-0011: 12 of 500" in shown
     row = demo_store.examples("demo", "train").set_index("id").loc["train-0011"]
-    html = " ".join(element.body for element in app.get("html"))
-    assert escape(row["question"]) in html
+    assert verbatim(app)[:2] == [row["question"], row["solution"]]
     drawn = demo_store.completions(LONGEST, 768, "train").query(f"example == {row['example']}")
-    assert shown.count("Completion ") == len(drawn) == 5
-    assert "of its words stand so in the solution" in shown
+    assert sorted(verbatim(app)[2:]) == sorted(drawn["completion"])
+    assert len(titles(app)) == 2 + len(drawn) == 7
+    assert "of its words stand so in the solution" in titles(app)[2]
     near = app.dataframe[0].value
     assert len(near) == 5
     assert "train-0011" not in near["id"].tolist()

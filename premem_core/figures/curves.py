@@ -47,7 +47,9 @@ def curves_figure(
         for number, title in enumerate(titles, start=1)
     ]
     height = PANEL_HEIGHT * rows + 134
-    return figure(data, palette, height, top=100, annotations=annotations, **panels)
+    return figure(
+        data, palette, height, top=100, left=44, bottom=40, annotations=annotations, **panels
+    )
 
 
 def _panels(number: int, x_range: list[float], unit: str) -> dict[str, Attributes]:

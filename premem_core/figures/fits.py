@@ -83,6 +83,8 @@ def fit_figure(
         palette,
         460,
         top=16,
+        left=66,
+        bottom=48,
         legend=beside if legend else None,
         xaxis={"title": {"text": predictor_name}, **ticks},
         yaxis={"title": {"text": "test accuracy"}, **ticks},

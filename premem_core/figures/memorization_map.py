@@ -62,6 +62,8 @@ def map_figure(of: Cells, log_log_threshold: float, palette: Palette) -> go.Figu
         palette,
         max(240, 46 * rows + 40),
         top=12,
+        left=74,
+        bottom=8,
         showlegend=False,
         clickmode="event+select",
         hoverdistance=40,

@@ -37,6 +37,8 @@ def perplexity_figure(run: RunScores, log_log_threshold: float, palette: Palette
         palette,
         340,
         top=12,
+        left=58,
+        bottom=48,
         xaxis={"title": {"text": "step"}, "type": "category", "showgrid": False},
         yaxis={"title": {"text": "log log perplexity"}},
         shapes=[across(log_log_threshold, color=palette.text, width=1.2, dash="dash")],

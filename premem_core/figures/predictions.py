@@ -55,6 +55,8 @@ def prediction_figure(rows: pd.DataFrame, palette: Palette) -> go.Figure:
         palette,
         320,
         top=44,
+        left=58,
+        bottom=48,
         xaxis={"title": {"text": "step"}, "tickvals": x},
         yaxis={"tickformat": ".0%", "rangemode": "tozero"},
     )

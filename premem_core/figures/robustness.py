@@ -51,6 +51,8 @@ def robustness_figure(found: Sequence[Robustness], palette: Palette) -> go.Figur
         palette,
         420,
         top=60,
+        left=66,
+        bottom=48,
         xaxis={
             "title": {"text": "pre-memorization accuracy"},
             "tickformat": ".0%",

@@ -24,6 +24,8 @@ def figure(
     height: int,
     *,
     top: int,
+    left: int | None = None,
+    bottom: int | None = None,
     legend: Attributes | None = None,
     **layout: Any,
 ) -> go.Figure:
@@ -34,6 +36,8 @@ def figure(
         palette: the colours in force.
         height: in pixels.
         top: the margin above the axes, in pixels, where legend and titles stand.
+        left, bottom: the margins for labels, in pixels. Without them plotly measures the labels and
+            draws again.
         legend: what differs from one line along the top.
         layout: the axes, by plotly's names (xaxis, yaxis, yaxis2, ...); shapes, annotations and
             whatever else plotly's layout has.
@@ -44,6 +48,7 @@ def figure(
         "zeroline": False,
         "linecolor": palette.grid,
         "tickfont": font,
+        "automargin": left is None,
     }
     layout = {"xaxis": {}, "yaxis": {}, **layout}
     for name, given in layout.items():
@@ -54,7 +59,7 @@ def figure(
         data=data,
         layout={
             "height": height,
-            "margin": {"l": 8, "r": 8, "t": top, "b": 8},
+            "margin": {"l": left or 8, "r": 8, "t": top, "b": bottom or 8},
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
             "hovermode": "closest",

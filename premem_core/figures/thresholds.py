@@ -50,6 +50,8 @@ def threshold_figure(
         palette,
         260,
         top=12,
+        left=58,
+        bottom=48,
         showlegend=False,
         shapes=[about_as_good, upright(in_force, color=palette.text, width=1, dash="dot")],
         xaxis={"title": {"text": "threshold t = log log PPL"}, "range": [start, end], "dtick": 1},

@@ -95,7 +95,7 @@ def test_the_uploaded_demo_run_becomes_a_curve_and_a_fit(page, url, store, shots
         uploader.locator("input[type=file]").set_input_files(demo.SHIPPED / name)
     expect(page.get_by_text("300 test", exact=False)).to_be_visible()
     question = demo.problems()[0][0].question
-    assert page.get_by_test_id("stCode").first.inner_text().startswith(question)
+    assert page.locator(".premem-text").first.inner_text().startswith(question)
     fill(page, "textbox", "Task", "demo")
     fill(page, "spinbutton", "Samples per problem", "1")
     page.get_by_text("Prompt template, sampling, engine").click()
@@ -154,7 +154,7 @@ def hostile_data(tmp_path_factory) -> Path:
 
 def test_problem_text_is_shown_verbatim(page, url, run_dir, hostile_data):
     page.goto(f"{url}/score?folder={run_dir}&train={hostile_data}")
-    shown = page.get_by_test_id("stCode").first
+    shown = page.locator(".premem-text").first
     expect(shown).to_be_visible()
     assert shown.inner_text().startswith(
         "$3*4=$<<3*4=12>>12 *stars* <script>document.title='x'</script> `a` :red[b]?"

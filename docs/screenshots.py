@@ -1,0 +1,143 @@
+"""Every page of the dashboard on the demo study: light and dark, 1440 and 800 pixels wide.
+
+python docs/screenshots.py [page …] writes docs/screenshots/<page>-<theme>-<width>.png
+"""
+
+import io
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlencode
+
+from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from premem_core import demo, overrides, regrading  # noqa: E402
+from premem_core.store import Store  # noqa: E402
+from premem_core.types import Grade, SampleKey  # noqa: E402
+
+RUN = demo.SETTINGS[demo.SHIPPED_RUN]
+LONGEST = "lr3e-3_ep24_n500"
+LABEL, STEP = "lr 0.003 · 24 epochs · 500 examples", 384
+FORM = {
+    "folder": f"data/demo/runs/{RUN.name}",
+    "train": f"data/demo/train_{RUN.problems}.jsonl",
+    "test": "data/demo/test.jsonl",
+}
+PAGES = {
+    "overview": "",
+    "score": f"score?{urlencode(FORM)}",
+    "curves": "curves",
+    "fits": "fits",
+    "map": "map",
+    "examples": "examples",
+    "example": "example",  # that one whose grade is set by hand
+    "robustness": "robustness",
+    "compare": "compare",
+    "grades": f"grades?{urlencode({'against': 'paper', 'run': LABEL})}",
+}
+THEMES, WIDTHS = ("light", "dark"), (1440, 800)
+DRAWN = """
+    () => document.querySelector('[data-testid=stApp][data-test-script-state=notRunning]')
+        && [...document.querySelectorAll('[data-testid=stPlotlyChart]')].every(
+            chart => chart.querySelector('.main-svg'))
+"""
+
+
+def prepare(folder: Path) -> None:
+    """The demo study as one finds it after some work: graded again, one grade set by hand."""
+    demo.install(folder / "store")
+    home = Store(folder / "store")
+    regrading.grade_in_process(home, LONGEST, "paper", lambda done, total: None)
+    drawn = home.completions(LONGEST, STEP, "train")
+    row = drawn[drawn["grade"] == Grade.INCORRECT].iloc[0]
+    key = SampleKey(STEP, "train", "", int(row["example"]), int(row["sample"]))
+    overrides.override(home, LONGEST, key, Grade.CORRECT, "it says so in words", who="kim")
+    problem = home.examples("demo", "train").set_index("example")["id"][row["example"]]
+    PAGES["example"] = f"example?{urlencode({'example': problem, 'at': STEP, 'run': LABEL})}"
+    for name in (".streamlit", "data"):
+        (folder / name).symlink_to(ROOT / name)
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[str]:
+    """The dashboard in `folder`, on its store."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "streamlit", "run", str(ROOT / "serve.py")),
+            *("--server.headless=true", f"--server.port={port}"),
+        ],
+        cwd=folder,
+        env=os.environ | {"PREMEM_STORE": "store", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"{url}/_stcore/health", timeout=2).close()
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def take(browser: Browser, address: str, theme: str, width: int, file: Path) -> None:
+    """One page, whole, as a PNG of at most 128 colours."""
+    context = browser.new_context(
+        color_scheme="dark" if theme == "dark" else "light",
+        viewport={"width": width, "height": 900},
+    )
+    page = context.new_page()
+    page.goto(address)
+    height = 900
+    for _ in range(2):  # a taller window may lay out more
+        page.wait_for_function(DRAWN, timeout=60_000)
+        page.wait_for_timeout(1200)
+        content = page.get_by_test_id("stMainBlockContainer").bounding_box()
+        height = max(900, round(content["height"]) if content else 0)
+        page.set_viewport_size({"width": width, "height": height})
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    picture.quantize(128, dither=Image.Dither.NONE).save(file, optimize=True)
+    context.close()
+
+
+def main() -> None:
+    asked = sys.argv[1:] or list(PAGES)
+    out = ROOT / "docs" / "screenshots"
+    out.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        prepare(Path(folder))
+        chromium = shutil.which(os.environ.get("CHROMIUM", "chromium"))
+        flags = ["--no-sandbox", "--disable-gpu"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+        with serve(Path(folder)) as url:
+            for name in asked:
+                for theme in THEMES:
+                    for width in WIDTHS:
+                        file = out / f"{name}-{theme}-{width}.png"
+                        take(browser, f"{url}/{PAGES[name]}", theme, width, file)
+                        print(file.relative_to(ROOT), f"{file.stat().st_size // 1024} KB")
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
