@@ -161,13 +161,14 @@ for column, run, step, side in (
     (left, run_a, step_a, side_a),
     (right, run_b, step_b, side_b),
 ):
-    every = ui.read(completions.completions, run, split, int(shown.index[chosen]))
+    number = int(shown.index[chosen])
+    drawn = ui.read(completions.completions, run, split, number, "", step)
     texts = [
         (
             f"{side}: completion {one['sample'] + 1}, {completions.graded(one)}",
             completions.copied(one["completion"], row["solution"]),
         )
-        for one in every[every["step"] == step].to_dict("records")
+        for one in drawn.to_dict("records")
     ]
     with column:
         ui.passages(texts)

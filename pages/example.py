@@ -5,6 +5,7 @@ import streamlit as st
 from premem_core import completions, example_table, figures, grade_form, ui
 from premem_core.perturbations import KINDS
 from premem_core.robustness import perturbed_steps
+from premem_core.store import Store
 
 st.header("One example")
 with ui.controls():
@@ -77,8 +78,9 @@ with ui.controls():
             "Question", list(asked), format_func=asked.__getitem__, key="form",
             bind="query-params", width=300,
         )  # fmt: skip
-    every = ui.read(completions.completions, run.run, "train", number, under)
-    steps = sorted(every["step"].unique().tolist())
+    steps = []
+    if ui.read(Store.samples_shards, run.run):
+        steps = completions.sampled_steps(ui.read(Store.counts, run.run), number, under)
     if steps:
         step = st.segmented_control(
             "Checkpoint", steps, default=steps[-1], required=True, key="at", bind="query-params"
@@ -88,7 +90,10 @@ if not steps:
         "There is no completion of it here: its scores were imported without, the sampling plan "
         "needed none, or the perturbation does not apply."
     )
-drawn = every[every["step"] == step].to_dict("records") if steps else []
+drawn = []
+if steps:
+    every = ui.read(completions.completions, run.run, "train", number, under, step)
+    drawn = every.to_dict("records")
 texts = []
 for answer in drawn:
     told = completions.copied(answer["completion"], row["solution"])

@@ -54,7 +54,9 @@ with ui.controls():
     if fields:
         with st.popover("Metadata"):
             for name, values in fields.items():
-                wanted[name] = st.multiselect(ui.plain(name), values, key=f"meta-{name}")
+                wanted[name] = st.multiselect(
+                    ui.plain(name), values, key=f"meta-{name}", bind="query-params"
+                )
 shown = example_table.filtered(
     shown,
     words=words,
@@ -66,6 +68,12 @@ shown = example_table.filtered(
     graded=ui.read(Store.grade_totals, run.run, int(run.steps[-1])) if grades else None,
     metadata=wanted,
 )
+st.session_state["neighbours"], st.session_state["ids"] = shown["id"].tolist(), ids
+rows_key = f"examples-{run.run}"
+rows = st.session_state[rows_key].selection.rows if rows_key in st.session_state else []
+if rows and rows[0] < len(shown):  # before anything is drawn that would not be seen
+    example = shown["id"].iloc[rows[0]]
+    st.switch_page("pages/example.py", query_params={"example": example})
 
 headline.markdown(
     f"**{ui.count(len(shown), 'example')}** of {len(table):,}: pre-memorization accuracy "
@@ -85,7 +93,7 @@ columns = [
     *("id", "question", "accuracies", "premem", "accuracy", "perplexity", "learned"),
     *("memorized", "flips", "words", *fields),
 ]
-event = st.dataframe(
+st.dataframe(
     ui.table_of(shown.assign(**100 * shown[["premem", "accuracy"]]), columns),
     hide_index=True,
     height=560,
@@ -107,7 +115,7 @@ event = st.dataframe(
     },
     on_select="rerun",
     selection_mode="single-row",
-    key=f"examples-{run.run}",
+    key=rows_key,
 )
 st.caption(
     "PM, accuracy and perplexity are those at the last checkpoint. Right: more than half of the "
@@ -121,7 +129,3 @@ st.download_button(
     type="tertiary",
     on_click="ignore",
 )
-st.session_state["neighbours"], st.session_state["ids"] = shown["id"].tolist(), ids
-if event.selection.rows:
-    chosen = shown.iloc[event.selection.rows[0]]
-    st.switch_page("pages/example.py", query_params={"example": chosen["id"]})

@@ -149,8 +149,8 @@ row = rows.iloc[chosen].fillna("(no answer found)")
 if chosen != first:
     st.query_params["completion"] = names[chosen]
 step, sample, example = (int(row[column]) for column in ("step", "sample", "example"))
-every = ui.read(completions.completions, run, row["split"], example, row["perturbation"])
-[answer] = every[(every["step"] == step) & (every["sample"] == sample)].to_dict("records")
+drawn = ui.read(completions.completions, run, row["split"], example, row["perturbation"], step)
+[answer] = drawn[drawn["sample"] == sample].to_dict("records")
 left, right = st.columns(2, gap="large")
 with left:
     ui.verbatim("Question", row["question"])

@@ -24,6 +24,10 @@ with ui.controls():
 
 table = example_table.ordered(table, sort)
 cells = example_table.cells(run, table.index.tolist(), threshold)
+if points := ui.selected("map"):  # before anything is drawn that would not be seen
+    members = cells.members[points[0]["point_index"] % len(cells.members)]
+    chosen_ids = table.loc[members, "id"].tolist()
+    st.switch_page("pages/examples.py", query_params={"ids": chosen_ids})
 last = cells.steps[-1]
 whole = not run.counts.partial.any()
 learned = table["learned"].notna().mean() if whole else float("nan")
@@ -37,7 +41,7 @@ headline.markdown(
 )
 left, right = st.columns([5, 1], gap="medium")
 with left:
-    event = ui.chart(
+    ui.chart(
         figures.map_figure(cells, threshold, ui.palette()),
         "map",
         table.drop(columns=["accuracies", "question", "solution"]),
@@ -53,7 +57,3 @@ st.caption(
     + ui.threshold_note(task, everything, estimator)
     + ("" if whole else " The sampling plan left samples out: what they would say is not known.")
 )
-if event and event.selection.points:
-    chosen = event.selection.points[0]["point_index"] % len(cells.members)
-    members = table.loc[cells.members[chosen], "id"].tolist()
-    st.switch_page("pages/examples.py", query_params={"ids": members})

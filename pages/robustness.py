@@ -140,9 +140,9 @@ def answers(
             )
             asked = completions.matched(query, other)
             ui.passages([(f"{title}: the question{note}", asked)], mark=False)
-            every = ui.read(completions.completions, name, "train", example, under)
+            drawn = ui.read(completions.completions, name, "train", example, under, step)
             texts = []
-            for answer in every[every["step"] == step].to_dict("records"):
+            for answer in drawn.to_dict("records"):
                 told = completions.copied(answer["completion"], solution)
                 said = (
                     f"Completion {answer['sample'] + 1}: {completions.graded(answer)}, "

@@ -24,7 +24,12 @@ class Passage:
 
 
 def completions(
-    store: Store, run: str, split: str, example: int, perturbation: str = ""
+    store: Store,
+    run: str,
+    split: str,
+    example: int,
+    perturbation: str = "",
+    step: int | None = None,
 ) -> pd.DataFrame:
     """EXAMPLE_COMPLETION_COLUMNS of the store, grades in words; by checkpoint and sample.
 
@@ -36,8 +41,21 @@ def completions(
         graders = regrading.read_graders(store, run)
         if graders.in_force != graders.original:
             grades = regrading.shards_in_force(store, graders)
-    rows = store.example_completions(run, split, example, perturbation, grades)
+            if step is not None:
+                grades = [shard for shard in grades if shard.name.startswith(f"{step:08d}.")]
+    rows = store.example_completions(run, split, example, perturbation, step, grades)
     return rows.assign(grade=[in_words(grade) for grade in rows["grade"]])
+
+
+def sampled_steps(counts: pd.DataFrame, example: int, perturbation: str = "") -> list[int]:
+    """At which checkpoints completions of a training example were drawn.
+
+    Args:
+        counts: `Store.counts` of the run.
+    """
+    of = (counts["example"] == example) & (counts["perturbation"] == perturbation)
+    drawn = counts[of & (counts["split"] == "train") & (counts["samples"] > 0)]
+    return sorted(drawn["step"].tolist())
 
 
 def graded(row: Mapping[Any, Any]) -> str:

@@ -560,14 +560,17 @@ class Store:
         split: str,
         example: int,
         perturbation: str = "",
+        step: int | None = None,
         grades: Sequence[Path] = (),
     ) -> pd.DataFrame:
-        """EXAMPLE_COMPLETION_COLUMNS of one example at every checkpoint, by step and sample.
+        """EXAMPLE_COMPLETION_COLUMNS of one example, by step and sample.
 
         Args:
+            step: at this checkpoint; None: at all.
             grades: `grade_shards` of another grader, whose grades are given instead.
         """
-        files = completions_folder(self.path, run).glob(f"*.{split}.{perturbation}.samples.*")
+        at = "*" if step is None else f"{step:08d}"
+        files = completions_folder(self.path, run).glob(f"{at}.{split}.{perturbation}.samples.*")
         if not (names := sorted(map(str, files))):
             return pd.DataFrame(columns=list(EXAMPLE_COMPLETION_COLUMNS))
         regraded = """JOIN (SELECT step, split, perturbation, example, sample, grade AS new_grade,

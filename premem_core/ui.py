@@ -36,7 +36,7 @@ SLIDER = analysis.THRESHOLDS
 SLIDER_STEP = 0.01
 PICTURES = ("svg", "png")
 PNG_SCALE = 3  # sharp in print
-BEGINNING = 160  # characters of a question that a table has
+BEGINNING = 100  # characters of a question that a table has
 PAPER_GSM8K = -2.3  # the paper's threshold for GSM8K
 
 
@@ -481,15 +481,21 @@ def pick_picture_format() -> None:
     )
 
 
+def selected(name: str) -> list[Any]:
+    """The points of a chart that were clicked just now."""
+    state = st.session_state.get(f"chart-{name}")
+    return list(state.selection.points) if state else []
+
+
 def chart(
     figure: object, name: str, table: pd.DataFrame | None, alt: str, select: bool = False
-) -> Any:
+) -> None:
     """A chart with its picture in the tool bar and its numbers as CSV below it.
 
-    With `select`, returns what was clicked.
+    With `select`, what is clicked is what `selected` gives.
     """
     picture = st.session_state.get("pictures", PICTURES[0])
-    event = st.plotly_chart(
+    st.plotly_chart(
         figure,
         key=f"chart-{name}",
         alt=alt,
@@ -515,4 +521,3 @@ def chart(
             key=f"csv-{name}",
             on_click="ignore",
         )
-    return event

@@ -71,6 +71,8 @@ def _panels(number: int, x_range: list[float], unit: str) -> dict[str, Attribute
         }
         if place + columns >= number:
             x_axis["title"] = {"text": unit, "standoff": 4}
+        else:
+            x_axis["showticklabels"] = False
         y_axis: Attributes = {
             "anchor": f"x{place + 1}",
             "domain": [bottom, bottom + height],

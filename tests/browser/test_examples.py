@@ -4,14 +4,18 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
-import planned
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Page, expect
 
-from premem_core import demo
+from premem_core import demo, regrading
+from premem_core.store import Store
 
 ROOT = Path(__file__).parents[2]
+HOSTILE_RUN, HOSTILE_ID = "lr3e-3_ep24_n500", "train-0003"
 HOSTILE = (
     "$3*4=$<<3*4=12>>12 <script>document.title='x'</script> *x* `a` :red[b] "
     + "long " * 1000
@@ -96,21 +100,65 @@ def test_filters_stay_while_one_example_is_looked_at(page, url):
     expect(page.get_by_role("textbox", name="Search")).to_have_value("stickers")
 
 
-def test_a_hostile_text_is_shown_as_it_is(page, start_streamlit, tmp_path):
-    home = planned.store(tmp_path / "store", "full", n=4)
+@pytest.fixture(scope="module")
+def hostile(start_streamlit: Callable[..., Any], tmp_path_factory) -> tuple[str, str]:
+    """The demo study with a hostile problem, perturbed and answered so at every checkpoint.
+
+    Its address, and the name of a completion of it that graders disagree about.
+    """
+    store = tmp_path_factory.mktemp("hostile") / "store"
+    demo.install(store)
+    home = Store(store)
+    number = int(home.examples("demo", "train").set_index("id")["example"][HOSTILE_ID])
     with home.writing() as connection:
-        connection.execute("UPDATE examples SET question = ?, solution = ?", [HOSTILE, HOSTILE])
-    url = start_streamlit(ROOT / "serve.py", PREMEM_STORE=str(home.path)).url
-    page.goto(f"{url}/example?t=-2.3")
-    shown = page.locator(".premem-text").first
-    expect(shown).to_be_visible()
-    assert shown.text_content() == HOSTILE
-    page.goto(f"{url}/examples?t=-2.3")
+        for table in ("examples", "perturbed"):
+            connection.execute(
+                f"UPDATE {table} SET question = ?, solution = ? WHERE example = ?",
+                [HOSTILE, HOSTILE, number],
+            )
+    for shard in home.samples_shards(HOSTILE_RUN):
+        table = pq.ParquetFile(shard).read()
+        said = [
+            HOSTILE if example == number else text
+            for example, text in zip(
+                table["example"].to_pylist(), table["completion"].to_pylist(), strict=True
+            )
+        ]
+        place = table.schema.get_field_index("completion")
+        pq.write_table(table.set_column(place, "completion", pa.array(said)), shard)
+    regrading.grade_in_process(home, HOSTILE_RUN, "paper", lambda done, total: None)
+    rows = regrading.disagreements(home, HOSTILE_RUN, "gsm8k", "paper", limit=1000)
+    url = start_streamlit(ROOT / "serve.py", PREMEM_STORE=str(store)).url
+    return url, rows.index[rows["id"] == HOSTILE_ID][0]
+
+
+@pytest.mark.parametrize(
+    ("address", "texts"),
+    [
+        ("example?example={id}&run={run}", 2 + 5),
+        ("example?example={id}&run={run}&form=other+numbers", 2 + 5),
+        ("compare?question={id}&run_a={run}&step_a=128&step_b=768", 2 + 10),
+        ("robustness?question={id}&run={run}", 2 + 10),
+        ("grades?completion={completion}&run={run}&against=paper", 3),
+    ],
+)
+def test_a_hostile_text_is_shown_as_it_is_everywhere(page, hostile, address, texts):
+    label = quote_plus("lr 0.003 · 24 epochs · 500 examples")
+    url, completion = hostile
+    page.goto(f"{url}/{address.format(id=HOSTILE_ID, run=label, completion=completion)}")
+    expect(page.locator(".premem-text").first).to_be_visible()
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    shown = [text.text_content() for text in page.locator(".premem-text").all()]
+    assert shown.count(HOSTILE) == texts
+    assert page.locator(".premem-text script").count() == 0
+    assert page.locator(".premem-text").first.get_attribute("dir") == "auto"
+    assert page.title() != "x"
+
+
+def test_a_hostile_text_is_found_and_listed(page, hostile):
+    page.goto(f"{hostile[0]}/examples?q={quote_plus('$3*4=$<<3*4=12>>12 ثمن')}")
+    expect(page.get_by_text("1 example of 500")).to_be_visible()
     table_of(page)
-    page.goto(f"{url}/compare?t=-2.3")
-    texts = page.locator(".premem-text")
-    expect(texts.first).to_be_visible()
-    assert HOSTILE in [each.text_content() for each in texts.all()]
     assert page.title() != "x"
 
 
