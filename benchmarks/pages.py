@@ -12,30 +12,26 @@ fresh navigation with browser and server caches full. Switch: a click in the sid
 import argparse
 import os
 import re
-import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlencode
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from dashboard import chromium, serve
 from published_store import build
 
 from premem_core import curves
 from premem_core.store import Store
 
-ROOT = Path(__file__).parents[1]
 PAGES = {  # path: title in the sidebar, query parameter that names the run
     "": ("Overview", None),
     "score": ("Score a run", None),
@@ -51,8 +47,6 @@ PAGES = {  # path: title in the sidebar, query parameter that names the run
 WARM, MOVES, QUIET = 5, 20, 300
 PATIENCE = 30  # s in which fewer repetitions are enough
 LIMIT_WARM, LIMIT_MOVE = 1.0, 300  # s, ms; a click that opens another page has the page's
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-FLAGS += ["--disable-background-networking", "--disable-component-update"]
 WORDS = ["apples", "books", "half", "twice", "week", "money", "total", "sold", "left", "each"]
 CLOCK = """
     const clock = window.clock = {start: 0, sent: -1, heard: -1, changed: -1}
@@ -107,36 +101,6 @@ class Times:
     warm: list[float] = field(default_factory=list)
     switch: list[float] = field(default_factory=list)
     wire: Wire = field(default_factory=Wire)
-
-
-@contextmanager
-def serve(store: Path) -> Iterator[str]:
-    """A dashboard on this store."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = ["--server.headless=true", "--server.address=127.0.0.1", f"--server.port={port}"]
-    options += ["--server.fileWatcherType=none", "--browser.gatherUsageStats=false"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", str(ROOT / "serve.py"), *options],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PREMEM_STORE": str(store)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"{url}/_stcore/health", timeout=2).close()
-                break
-            except OSError:
-                time.sleep(0.2)
-        print(f"server: process {process.pid}, {url}", flush=True)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def watch(page: Page) -> Wire:
@@ -304,19 +268,15 @@ def main() -> None:
             return
         runs = curves.read_task(Store(home), "gsm8k")
         label = curves.labels(runs)[run]
-        url = stack.enter_context(serve(home))
+        url = stack.enter_context(serve(str(home)))
         addresses = {
             path: f"{url}/{path}" + (f"?{urlencode({key: label})}" if key else "")
             for path, (_, key) in PAGES.items()
         }
-        chromium = stack.enter_context(sync_playwright()).chromium
-        found = shutil.which(os.environ.get("CHROMIUM", "chromium"))
-        browser = chromium.launch(executable_path=found, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1440, "height": 1000})
+        page = stack.enter_context(chromium()).new_page(viewport={"width": 1440, "height": 1000})
         page.add_init_script(f"(() => {{{CLOCK}}})()")
         over = print_pages(measure_pages(page, addresses))
         over += print_moves(measure_moves(page, addresses))
-        browser.close()
     print(f"\nLoad of the machine at the end: {os.getloadavg()[0]:.1f} of {os.cpu_count()} cores")
     print("Over the limits:", *(over or ["nothing"]), sep="\n  ")
 

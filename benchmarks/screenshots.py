@@ -1,31 +1,23 @@
 """Every page of the dashboard on the demo study: light and dark, 1440 and 800 pixels wide.
 
-python docs/screenshots.py [page …] writes docs/screenshots/<page>-<theme>-<width>.png
+python benchmarks/screenshots.py [page …] writes docs/screenshots/<page>-<theme>-<width>.png
 """
 
 import io
-import os
-import shutil
-import socket
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlencode
 
+from dashboard import ROOT, chromium, serve
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
-ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from premem_core import demo, overrides, regrading  # noqa: E402
-from premem_core.store import Store  # noqa: E402
-from premem_core.types import Grade, SampleKey  # noqa: E402
+from premem_core import demo, overrides, regrading
+from premem_core.store import Store
+from premem_core.types import Grade, SampleKey
 
 RUN = demo.SETTINGS[demo.SHIPPED_RUN]
 LONGEST = "lr3e-3_ep24_n500"
@@ -70,36 +62,6 @@ def prepare(folder: Path) -> None:
         (folder / name).symlink_to(ROOT / name)
 
 
-@contextmanager
-def serve(folder: Path) -> Iterator[str]:
-    """The dashboard in `folder`, on its store."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "streamlit", "run", str(ROOT / "serve.py")),
-            *("--server.headless=true", f"--server.port={port}"),
-        ],
-        cwd=folder,
-        env=os.environ | {"PREMEM_STORE": "store", "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"{url}/_stcore/health", timeout=2).close()
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
 def take(browser: Browser, address: str, theme: str, width: int, file: Path) -> None:
     """One page, whole, as a PNG of at most 128 colours."""
     context = browser.new_context(
@@ -124,19 +86,15 @@ def main() -> None:
     asked = sys.argv[1:] or list(PAGES)
     out = ROOT / "docs" / "screenshots"
     out.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as folder, chromium() as browser:
         prepare(Path(folder))
-        chromium = shutil.which(os.environ.get("CHROMIUM", "chromium"))
-        flags = ["--no-sandbox", "--disable-gpu"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
-        with serve(Path(folder)) as url:
+        with serve("store", Path(folder)) as url:
             for name in asked:
                 for theme in THEMES:
                     for width in WIDTHS:
                         file = out / f"{name}-{theme}-{width}.png"
                         take(browser, f"{url}/{PAGES[name]}", theme, width, file)
                         print(file.relative_to(ROOT), f"{file.stat().st_size // 1024} KB")
-        browser.close()
 
 
 if __name__ == "__main__":
