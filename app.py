@@ -1,6 +1,5 @@
 """The dashboard's router; `make run` serves it through serve.py."""
 
-import runpy
 from pathlib import Path
 
 import streamlit as st
@@ -44,4 +43,5 @@ with st.sidebar:
     st.html(STATIC / "history.html", unsafe_allow_javascript=True)
 # Not page.run(): what a page's own script draws is that page's, and on the way back to another page
 # Streamlit 1.67 drops it from the address. Drawn by the router, a shared control is one control.
-runpy.run_path(str(PAGES / f"{page.url_path or 'overview'}.py"))
+file = PAGES / f"{page.url_path or 'overview'}.py"
+exec(compile(file.read_text(), file, "exec"), {"__name__": "__main__", "__file__": str(file)})

@@ -75,7 +75,7 @@ with ui.controls():
     under = ""
     if len(asked) > 1:
         under = st.selectbox(
-            "Question", list(asked), format_func=asked.__getitem__, key="form",
+            "Asked", list(asked), format_func=asked.__getitem__, key="form",
             bind="query-params", width=300,
         )  # fmt: skip
     steps = []
@@ -94,6 +94,12 @@ drawn = []
 if steps:
     every = ui.read(completions.completions, run.run, "train", number, under, step)
     drawn = every.to_dict("records")
+if under and drawn:
+    posed = ui.read(Store.perturbed, task, under).set_index("example")
+    question = posed["question"].get(number, row["question"])
+    answer = posed["answer"].get(number, "")
+    said = f"Asked so, what differs is marked{f'; its answer: {answer}' if answer else ''}"
+    ui.passages([(said, completions.matched(question, row["question"]))], mark=False)
 texts = []
 for answer in drawn:
     told = completions.copied(answer["completion"], row["solution"])
@@ -102,12 +108,13 @@ for answer in drawn:
     cut = "" if answer["finished"] else ", cut off"
     title = (
         f"Completion {answer['sample'] + 1}: {completions.graded(answer)}, {found}{cut}; "
-        f"{100 * completions.copied_share(told):.0f} % of its words stand so in the solution"
+        f"{100 * completions.copied_share(told):.0f} % copied from the solution"
     )
     texts.append((title, told))
-for column, shown in zip(st.columns(2, gap="large"), (texts[::2], texts[1::2]), strict=True):
-    with column:
-        ui.passages(shown)
+for pair in range(0, len(texts), 2):
+    for column, text in zip(st.columns(2, gap="large"), texts[pair : pair + 2], strict=False):
+        with column:
+            ui.passages([text])
 if drawn:
     grade_form.grade_form(run.run, step, "train", under, number, drawn)
 

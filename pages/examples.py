@@ -70,9 +70,8 @@ shown = example_table.filtered(
 )
 st.session_state["neighbours"], st.session_state["ids"] = shown["id"].tolist(), ids
 rows_key = f"examples-{run.run}"
-rows = st.session_state[rows_key].selection.rows if rows_key in st.session_state else []
-if rows and rows[0] < len(shown):  # before anything is drawn that would not be seen
-    example = shown["id"].iloc[rows[0]]
+if (clicked := ui.selected(rows_key)) and clicked.rows and clicked.rows[0] < len(shown):
+    example = shown["id"].iloc[clicked.rows[0]]
     st.switch_page("pages/example.py", query_params={"example": example})
 
 headline.markdown(

@@ -139,7 +139,7 @@ def threshold_section(done: Analysis) -> None:
         st.dataframe(
             off_by,
             hide_index=True,
-            height=240,
+            height="content" if len(off_by) < 7 else 240,
             column_order=["run", "log_log_threshold", "mae"],
             column_config={
                 "run": st.column_config.TextColumn("Left out", width="medium"),

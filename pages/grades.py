@@ -56,6 +56,7 @@ try:
             if st.button(f"Grade them with {name}", type="primary"):
                 grade(name)
                 st.rerun()
+            grade_form.hand_grades(run)
             st.stop()
     compared = ui.read(regrading.compare, run, one, other)
 except PrememError as error:

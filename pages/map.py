@@ -24,8 +24,8 @@ with ui.controls():
 
 table = example_table.ordered(table, sort)
 cells = example_table.cells(run, table.index.tolist(), threshold)
-if points := ui.selected("map"):  # before anything is drawn that would not be seen
-    members = cells.members[points[0]["point_index"] % len(cells.members)]
+if (clicked := ui.selected("chart-map")) and clicked.points:
+    members = cells.members[clicked.points[0]["point_index"] % len(cells.members)]
     chosen_ids = table.loc[members, "id"].tolist()
     st.switch_page("pages/examples.py", query_params={"ids": chosen_ids})
 last = cells.steps[-1]

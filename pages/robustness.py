@@ -38,8 +38,9 @@ def overview(task: str, step: int, found: list[Robustness]) -> None:
     table = robustness.summary(found)
     worst = table.sort_values("drop").iloc[-1]
     headline.markdown(
-        f"At checkpoint {step}, **{ui.percent(table['original'].max())}** of the answers to the "
-        f"training questions are right; {KINDS.get(worst['perturbation'], worst['perturbation'])}: "
+        f"At checkpoint {step}, **{ui.percent(worst['original'])}** of the answers to "
+        f"{ui.count(int(worst['examples']), 'training question')} are right; "
+        f"{KINDS.get(worst['perturbation'], worst['perturbation'])}: "
         f"**{ui.percent(worst['perturbed'])}**, a change of {ui.signed(-100 * worst['drop'], 1)} ± "
         f"{100 * worst['drop_half']:.1f} points."
     )

@@ -45,6 +45,12 @@ def caveats(lines: Sequence[Curve], fit: ThresholdFit | None) -> list[str]:
             f"At most {100 * most:.1f} % of the training examples are memorized in any checkpoint: "
             "these runs cannot tell where memorization begins."
         )
+    graders = sorted({line.scores.grader for line in tested if line.scores.grader})
+    if len(graders) > 1:
+        found.append(
+            f"The runs are graded by different graders ({', '.join(graders)}): their accuracies do "
+            "not compare. Grade them alike on the Grades page, or with `regrade`."
+        )
     if fit is not None:
         found += _of_the_fit(fit)
     if unknown := curves.not_known(lines):

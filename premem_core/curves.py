@@ -35,6 +35,7 @@ class RunScores:
     nll: Floats  # (C, N), nats per target token
     test_examples: NDArray[np.int64]  # (M,) numbers in the store
     test_accuracy: Floats  # (C, M)
+    grader: str | None = None  # whose grades count; None: not known, an import
 
     @property
     def accuracy(self) -> Floats:
@@ -99,6 +100,7 @@ def run_scores(
         runs: `Store.runs`.
     """
     about = runs.set_index("run")[["learning_rate", "epochs", "train_examples"]].astype(np.float64)
+    graders = dict(runs.dropna(subset=["grader"])[["run", "grader"]].to_numpy())
     about_steps = checkpoints.set_index(["run", "step"])[["epoch", "samples"]].astype(np.float64)
     result = []
     for name, rows in scores.groupby("run", sort=False):
@@ -123,6 +125,7 @@ def run_scores(
                 nll=nll,
                 test_examples=test_examples,
                 test_accuracy=test_accuracy,
+                grader=graders.get(str(name)),
             )
         )
     return sorted(

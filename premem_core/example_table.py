@@ -49,9 +49,14 @@ def described(run: RunScores, texts: pd.DataFrame) -> pd.DataFrame:
         solution=known["solution"].fillna(""),
         words=[len(text.split()) for text in known["solution"].fillna("")],
     )
-    metadata = _metadata(known["metadata"])
-    taken = [*table, *OF_SCORES]
-    return table.join(metadata.rename(columns={c: f"{c} (metadata)" for c in taken}))
+    fields = _metadata(known["metadata"])
+    for own in (*table, *OF_SCORES):
+        if own in fields:
+            name = f"{own} (metadata)"
+            while name in fields:
+                name += " (metadata)"
+            fields = fields.rename(columns={own: name})
+    return table.join(fields)
 
 
 def example_table(
@@ -105,9 +110,9 @@ def ordered(table: pd.DataFrame, by: str) -> pd.DataFrame:
     values = table[by]
     if by not in SORTS and not pd.api.types.is_numeric_dtype(values):
         values = values.astype(str).where(values.notna())
-    keyed = table.assign(sorted_by=values)
-    keyed = keyed.sort_values(["sorted_by", "premem", "id"], kind="stable", na_position="last")
-    return keyed.drop(columns="sorted_by")
+    keys = pd.DataFrame({"value": values, "premem": table["premem"], "id": table["id"]})
+    keys = keys.sort_values(["value", "premem", "id"], kind="stable", na_position="last")
+    return table.loc[keys.index]
 
 
 def copied_first(table: pd.DataFrame) -> pd.Series:

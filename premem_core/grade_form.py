@@ -1,15 +1,17 @@
 """A completion's grade on a page: what counts, and the form that sets it by hand."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from premem_core import overrides, ui
 from premem_core.completions import in_words
 from premem_core.errors import PrememError
 from premem_core.types import SampleKey
 
+LONGEST_REASON = 500  # characters
 Answer = Mapping[Any, Any]  # a row of `completions.completions`
 
 
@@ -31,7 +33,7 @@ def grade_form(
         if isinstance(chosen["reason"], str):
             st.markdown(told(chosen))
             if st.button("Undo", key=f"undo-{name}"):
-                _done(overrides.undo, run, int(chosen["override"]))
+                _done(st.empty(), overrides.undo, run, int(chosen["override"]))
             return
         with st.form(f"grade-{name}-{chosen['sample']}", border=False):
             grade = st.radio(
@@ -39,14 +41,17 @@ def grade_form(
                 [each for each in overrides.GRADES if in_words(each) != chosen["grade"]],
                 format_func=in_words,
             )
-            reason = st.text_input("Because", placeholder="why the grader is wrong")
+            reason = st.text_input(
+                "Because", placeholder="why the grader is wrong", max_chars=LONGEST_REASON
+            )
+            refusal = st.empty()
             st.caption(
                 "It counts so on every page, whoever grades the run. Your user name, the time and "
                 "the reason are kept with it; it can be undone here and on the Grades page."
             )
             if st.form_submit_button("Set the grade", type="primary"):
                 key = SampleKey(step, split, perturbation, example, int(chosen["sample"]))
-                _done(overrides.override, run, key, grade, reason)
+                _done(refusal, overrides.override, run, key, grade, reason)
 
 
 def told(answer: Answer) -> str:
@@ -99,13 +104,13 @@ def hand_grades(run: str) -> None:
     if not chosen["undone"].isna().any():
         st.caption("Select one that is not undone to undo it.")
     elif st.button("Undo the selected one"):
-        _done(overrides.undo, run, int(chosen["override"].iloc[0]))
+        _done(st.empty(), overrides.undo, run, int(chosen["override"].iloc[0]))
 
 
-def _done(action: Any, *arguments: Any) -> None:
+def _done(refusal: DeltaGenerator, action: Callable[..., None], *arguments: Any) -> None:
     try:
         action(ui.store(), *arguments)
     except PrememError as error:
-        st.error(str(error))
+        refusal.error(str(error))
     else:
         st.rerun()

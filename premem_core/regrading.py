@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -376,15 +376,17 @@ def _named(frame: pd.DataFrame) -> pd.DataFrame:
 def not_being_scored(store: Store, run: str) -> Iterator[None]:
     """Hold the lock of the run's job, if it has one: none can start meanwhile.
 
+    Who else changes grades of the store is waited for.
+
     Raises:
         JobError: it is being scored.
     """
     folder = store.job_folder(run)
-    if not folder.exists():
-        yield
-        return
     try:
-        with flock(folder / "lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
+        with ExitStack() as locks:
+            locks.enter_context(flock(store.path / "grades.lock", fcntl.LOCK_EX))
+            if folder.exists():
+                locks.enter_context(flock(folder / "lock", fcntl.LOCK_EX | fcntl.LOCK_NB))
             yield
     except BlockingIOError as error:
         raise JobError(

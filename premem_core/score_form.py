@@ -18,7 +18,7 @@ from premem_core import job_estimate
 from premem_core.datasets import AnswerRule, Fields, detect_fields, read_perturbed
 from premem_core.errors import PrememError, StoreError
 from premem_core.folder_upload import folder_upload, forget_ticket, session_ticket
-from premem_core.perturbations import from_template
+from premem_core.perturbations import check, from_template
 from premem_core.sampling_plan import PLANS, Plan
 from premem_core.scoring import ScoringSpec
 from premem_core.types import Example, Run
@@ -137,7 +137,7 @@ def pick_own_queries(examples: Sequence[Example]) -> dict[str, Sequence[Example]
     """The training problems under perturbations of the user's own, by their names.
 
     Raises:
-        UsageError: the text has no place for the question.
+        UsageError: the text has no place for the question, or a name cannot be one.
         DataError: the file cannot be read, or is not of these problems.
     """
     own: dict[str, Sequence[Example]] = {}
@@ -154,6 +154,8 @@ def pick_own_queries(examples: Sequence[Example]) -> dict[str, Sequence[Example]
     if file:
         name = re.sub(r"[^a-z0-9]+", "-", file.stem.lower()).strip("-") or "own-file"
         own[name] = read_perturbed(file, examples)
+    for name in own:
+        check(name, own)
     return own
 
 

@@ -154,7 +154,12 @@ class Store:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A connection under the exclusive lock: one transaction, and the version rises by one."""
-        with self._lock(fcntl.LOCK_EX), self._connect(read_only=False) as connection:
+        with self._lock(fcntl.LOCK_EX), self._transaction() as connection:
+            yield connection
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with self._connect(read_only=False) as connection:
             migrate(connection)
             try:
                 connection.begin()
@@ -351,15 +356,18 @@ class Store:
         waiting = sorted((self.path / "inbox").glob("*.parquet"))
         if not waiting:
             return 0
-        with self.writing() as connection:
-            known = {row[0] for row in connection.execute("SELECT shard FROM shards").fetchall()}
-            # Seen again under the lock: another process may have committed meanwhile.
-            waiting = [file for file in waiting if file.exists()]
+        # Moved under the same lock: who sees the new version sees its completions too.
+        with self._lock(fcntl.LOCK_EX):
+            with self._transaction() as connection:
+                rows = connection.execute("SELECT shard FROM shards").fetchall()
+                known = {row[0] for row in rows}
+                # Seen again under the lock: another process may have committed meanwhile.
+                waiting = [file for file in waiting if file.exists()]
+                for file in waiting:
+                    if file.name not in known:
+                        _commit_shard(connection, file)
             for file in waiting:
-                if file.name not in known:
-                    _commit_shard(connection, file)
-        for file in waiting:
-            self._file_away(file)
+                self._file_away(file)
         return len(waiting)
 
     def _file_away(self, file: Path) -> None:

@@ -157,8 +157,8 @@ def pick_task() -> str | None:
     tasks = sorted(runs[runs["scored"] > 0]["task"].unique())
     if not tasks:
         st.info(
-            "Nothing is scored yet. Score a run on the Score page, or run "
-            "`python -m premem_core demo --store store` for the demo study."
+            "Nothing is scored yet. Score a run on the Score page, or run `python -m premem_core "
+            f"demo --store {store().path}` for the demo study."
         )
         return None
     task: str = st.selectbox("Task", tasks, key="task", bind="query-params", width=150)
@@ -171,22 +171,30 @@ def task_runs(task: str) -> list[RunScores]:
 
 
 def pick_runs(runs: Sequence[RunScores]) -> list[RunScores]:
-    """Which runs a page shows; all by default, and all when none is chosen."""
+    """Which runs a page shows; all by default, and all when none is chosen.
+
+    The address keeps them by their labels, and they are kept from page to page. Not by `bind`: out
+    of a closed popover Streamlit writes nothing to a new page's address.
+    """
     labels = curves.labels(runs)
-    # The button says what its own content, drawn after it, will hold: names of runs in the session,
-    # their labels in the address.
-    earlier = st.session_state.get("runs") or st.query_params.get_all("runs")
-    n = len({*labels, *labels.values()}.intersection(earlier)) or len(labels)
+    names = {label: name for name, label in labels.items()}
+    asked = st.query_params.get_all("runs")
+    kept = st.session_state.get("kept_runs", [])
+    if asked and asked != kept:  # by a link, or on the way back
+        kept = asked
+        st.session_state.pop("runs", None)
+    chosen = st.session_state.get("runs", [names.get(each, each) for each in kept])
+    st.session_state["runs"] = [name for name in chosen if name in labels] or list(labels)
+    n = len(st.session_state["runs"])
     some = f"all {len(labels)}" if n == len(labels) else f"{n} of {len(labels)}"
     with st.popover(f"Runs: {some}", width=150):
-        chosen = st.multiselect(
-            "Runs",
-            list(labels),
-            default=list(labels),
-            format_func=labels.__getitem__,
-            key="runs",
-            bind="query-params",
-        )
+        chosen = st.multiselect("Runs", list(labels), format_func=labels.__getitem__, key="runs")
+    kept = [] if len(chosen) == len(labels) else [labels[name] for name in chosen]
+    st.session_state["kept_runs"] = kept
+    if kept and kept != asked:
+        st.query_params["runs"] = kept
+    elif asked and not kept:
+        del st.query_params["runs"]
     return [run for run in runs if run.run in (chosen or labels)]
 
 
@@ -481,10 +489,13 @@ def pick_picture_format() -> None:
     )
 
 
-def selected(name: str) -> list[Any]:
-    """The points of a chart that were clicked just now."""
-    state = st.session_state.get(f"chart-{name}")
-    return list(state.selection.points) if state else []
+def selected(key: str) -> Any:
+    """What is selected in a chart or a table, before it is drawn; None where nothing is.
+
+    Asked early by a page that a click leaves: what it would still draw would not be seen.
+    """
+    state = st.session_state.get(key)
+    return state.selection if state else None
 
 
 def chart(

@@ -58,6 +58,10 @@ def test_metadata_takes_no_other_columns_name_and_holds_no_lists():
     assert table["flips"].tolist() == [1, 0, 0, 2]
     assert table["flips (metadata)"].tolist() == [9] * 4
     assert "tags" not in table
+    both = table_of(**{"id": [1] * 4, "id (metadata)": [2] * 4, "value": [4, 3, 2, 1]})
+    assert example_table.metadata(both) == ["id (metadata) (metadata)", "id (metadata)", "value"]
+    assert both["id (metadata) (metadata)"].tolist() == [1] * 4
+    assert ordered(both, "value")["id"].tolist() == list("dcba")
 
 
 @pytest.mark.parametrize("by", example_table.SORTS)

@@ -4,6 +4,8 @@ import fcntl
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -136,6 +138,21 @@ def test_what_cannot_be_set_is_refused_and_nothing_changes(store):
         overrides.override(store, RUN, key, Grade.CORRECT, "x")
     assert store.version() == before
     assert store.overrides(RUN).empty
+
+
+def test_several_at_once_wait_for_each_other(store):
+    store.job_folder(RUN).mkdir(parents=True)
+    rows = store.completions(RUN, STEP, "train")
+    rows = rows[rows["grade"] == Grade.INCORRECT].head(6)
+    keys = [
+        SampleKey(STEP, "train", "", int(e), int(s))
+        for e, s in zip(rows["example"], rows["sample"], strict=True)
+    ]
+    before = counts(store)["correct"].sum()
+    with ThreadPoolExecutor(6) as threads:
+        set_one = partial(overrides.override, store, RUN, grade=Grade.CORRECT, reason="right")
+        list(threads.map(set_one, keys))
+    assert counts(store)["correct"].sum() == before + 6
 
 
 def premem(*arguments: str) -> subprocess.CompletedProcess[str]:

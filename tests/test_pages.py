@@ -267,7 +267,7 @@ def test_one_example_is_shown_with_its_completions_and_its_neighbours(demo_store
     drawn = demo_store.completions(LONGEST, 768, "train").query(f"example == {row['example']}")
     assert sorted(verbatim(app)[2:]) == sorted(drawn["completion"])
     assert len(titles(app)) == 2 + len(drawn) == 7
-    assert "of its words stand so in the solution" in titles(app)[2]
+    assert "% copied from the solution" in titles(app)[2]
     near = app.dataframe[0].value
     assert len(near) == 5
     assert "train-0011" not in near["id"].tolist()

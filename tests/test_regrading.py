@@ -12,7 +12,7 @@ import streamlit as st
 from shown import verbatim
 from streamlit.testing.v1 import AppTest
 
-from premem_core import demo, regrading
+from premem_core import caveats, curves, demo, regrading
 from premem_core.errors import JobError, StoreError, UsageError
 from premem_core.grading import Gsm8kGrader, PaperGrader
 from premem_core.locks import flock
@@ -366,3 +366,16 @@ def test_a_task_of_imported_runs_says_that_there_is_nothing_to_grade(page, store
     page.selectbox(key="task").select("t").run()
     assert not page.exception
     assert "came without completions" in page.info[0].value
+
+
+def test_runs_of_different_graders_are_not_compared_without_a_word(tmp_path):
+    demo.install(tmp_path / "store")
+    store = Store(tmp_path / "store")
+
+    def said() -> list[str]:
+        lines = [curves.curve(run, -2.1) for run in curves.read_task(store, "demo")]
+        return [each for each in caveats.caveats(lines, None) if "different graders" in each]
+
+    assert said() == []
+    regrading.regrade(store, RUN, "paper")
+    assert said()[0].startswith("The runs are graded by different graders (gsm8k, paper)")

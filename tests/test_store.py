@@ -1,3 +1,4 @@
+import fcntl
 import multiprocessing
 import os
 import random
@@ -10,11 +11,13 @@ import pyarrow as pa
 import pytest
 
 from premem_core.errors import StoreError
+from premem_core.locks import flock
 from premem_core.schema import MIGRATIONS
 from premem_core.shards import SAMPLES, TARGETS, write_shard
 from premem_core.store import Store
 from premem_core.types import Checkpoint, Example, RunRecord
 
+READ_NOW = fcntl.LOCK_SH | fcntl.LOCK_NB
 SCHEMA = {
     "baselines": "run step name value settings",
     "checkpoints": "run step epoch learning_rate path state reason samples",
@@ -349,3 +352,20 @@ def test_a_stop_during_the_commit_stays_a_stop(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "_connect", lambda read_only: Connection(connect(read_only)))
     with pytest.raises(Stopped):
         store.add_examples("t", "train", [Example("0", "q", "s", "a")])
+
+
+def test_who_sees_the_version_of_a_commit_sees_its_completions(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    numbers = add_run(store)
+    samples_shard(store, "r", numbers, 0)
+    file_away, seen = Store._file_away, []
+
+    def locked_meanwhile(self, file):
+        with pytest.raises(BlockingIOError), flock(tmp_path / "premem.lock", READ_NOW):
+            pass
+        seen.append(file.name)
+        file_away(self, file)
+
+    monkeypatch.setattr(Store, "_file_away", locked_meanwhile)
+    store.commit_inbox()
+    assert len(seen) == 1

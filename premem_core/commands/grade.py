@@ -205,6 +205,7 @@ def overrides(
         print_json({"run": run, "overrides": rows.assign(**times).to_dict("records")})
     else:
         none = f"no grade of '{run}' was set by hand"
+        rows["reason"] = rows["reason"].str.slice(0, 80).map(repr)  # --json has it whole
         typer.echo(rows.to_string(index=False) if len(rows) else none)
 
 

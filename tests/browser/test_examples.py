@@ -136,7 +136,7 @@ def hostile(start_streamlit: Callable[..., Any], tmp_path_factory) -> tuple[str,
     ("address", "texts"),
     [
         ("example?example={id}&run={run}", 2 + 5),
-        ("example?example={id}&run={run}&form=other+numbers", 2 + 5),
+        ("example?example={id}&run={run}&form=other+numbers", 2 + 1 + 5),
         ("compare?question={id}&run_a={run}&step_a=128&step_b=768", 2 + 10),
         ("robustness?question={id}&run={run}", 2 + 10),
         ("grades?completion={completion}&run={run}&against=paper", 3),

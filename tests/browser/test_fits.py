@@ -1,5 +1,6 @@
 """The R² fits page in a real Chromium."""
 
+import re
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -83,3 +84,22 @@ def test_the_slider_redraws_r2_of_the_published_runs_at_once(
         f"{min(times):.0f} to {max(times):.0f} ms"
     )
     assert statistics.median(times) <= 150
+
+
+def test_the_chosen_runs_stay_from_page_to_page_and_in_the_address(chromium, demo_url):
+    page = open_page(chromium, f"{demo_url}/fits?runs=lr+0.0003+·+5+epochs+·+500+examples")
+    expect(page.get_by_role("button", name="Runs: 1 of 5")).to_be_visible()
+    page.get_by_role("link", name="Memorization curves").click()
+    expect(page).to_have_url(re.compile(r"/curves\?.*runs=lr\+0.0003"))
+    expect(page.get_by_role("button", name="Runs: 1 of 5")).to_be_visible()
+    page.get_by_role("link", name="Memorization map").click()
+    expect(page.get_by_role("combobox", name="Sorted")).to_be_visible()
+    page.get_by_role("link", name="R² fits").click()
+    expect(page).to_have_url(re.compile(r"/fits\?.*runs=lr\+0.0003"))
+    page.get_by_role("button", name="Runs: 1 of 5").click()
+    page.get_by_role("combobox", name="Runs").click()
+    page.get_by_role("option", name="lr 0.001").click()
+    expect(page).to_have_url(re.compile(r"runs=lr\+0.0003.*runs=lr\+0.001"))
+    page.reload()
+    expect(page.get_by_role("button", name="Runs: 2 of 5")).to_be_visible()
+    page.close()
