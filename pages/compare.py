@@ -23,6 +23,8 @@ with ui.controls():
 runs = {run.run: run for run in ui.task_runs(task)}
 labels = curves.labels(list(runs.values()))
 several = [name for name, run in runs.items() if len(run.steps) > 1] or list(runs)
+usual = st.session_state.get("run")  # the run that another page showed
+usual = usual if usual in runs else several[0]
 with ui.controls():
 
     def pick_checkpoint(side: str, run: str, last: bool) -> int:
@@ -41,7 +43,7 @@ with ui.controls():
     run_a = st.selectbox(
         "Run A",
         list(runs),
-        index=list(runs).index(several[0]),
+        index=list(runs).index(usual),
         format_func=labels.__getitem__,
         key="run_a",
         bind="query-params",

@@ -75,7 +75,7 @@ if (clicked := ui.selected(rows_key)) and clicked.rows and clicked.rows[0] < len
     st.switch_page("pages/example.py", query_params={"example": example})
 
 headline.markdown(
-    f"**{ui.count(len(shown), 'example')}** of {len(table):,}: pre-memorization accuracy "
+    f"**{ui.count(len(shown), 'example')}** of {len(table):,} scored: pre-memorization accuracy "
     f"{ui.percent(shown['premem'].mean())} on average, "
     f"{ui.percent(shown['memorized'].notna().mean())} memorized at some checkpoint."
     if len(shown)

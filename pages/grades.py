@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from premem_core import completions, curves, figures, grade_form, regrading, ui
+from premem_core import completions, figures, grade_form, regrading, ui
 from premem_core.errors import PrememError
 
 SHOWN = 1_000  # rows in the table; the command line writes them all
@@ -15,17 +15,16 @@ with ui.controls():
     task = ui.pick_task()
     if task is None:
         st.stop()
-    labels = curves.labels(ui.task_runs(task))
-    runs = [run for run in ui.read(regrading.regradable_runs) if run in labels]
+    everything = ui.task_runs(task)
+    graded = {run.run for run in everything}
+    runs = [run for run in ui.read(regrading.regradable_runs) if run in graded]
     if not runs:
         st.info(
             "The runs of this task came without completions, so there is nothing to grade. Choose "
             "a task that was scored here, or score a run on the Score page."
         )
         st.stop()
-    run = st.selectbox(
-        "Run", runs, format_func=labels.__getitem__, key="run", bind="query-params", width=300
-    )
+    run = ui.pick_run([each for each in everything if each.run in runs]).run
     graders = ui.read(regrading.read_graders, run)
     one = st.selectbox("Grader", graders.names, key="grader", bind="query-params", width=150)
     others = [name for name in graders.names if name != one]

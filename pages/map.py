@@ -33,7 +33,7 @@ whole = not run.counts.partial.any()
 learned = table["learned"].notna().mean() if whole else float("nan")
 before = example_table.copied_first(table).mean() if whole else float("nan")
 headline.markdown(
-    f"By step {last}, **{ui.percent(learned)}** of the {ui.count(len(table), 'example')} of "
+    f"By step {last}, **{ui.percent(learned)}** of the {ui.count(len(table), 'scored example')} of "
     f"{ui.plain(curves.labels(everything)[run.run])} were answered right at some checkpoint, and "
     f"**{ui.percent(table['memorized'].notna().mean())}** were memorized; "
     f"{ui.percent(before)} were memorized before, or at, the "
