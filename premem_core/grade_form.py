@@ -24,7 +24,7 @@ def grade_form(
         answers: rows of `completions.completions`, of that checkpoint.
     """
     name = "-".join(map(str, (run, step, split, perturbation, example)))
-    with st.popover("Wrong grade?", type="tertiary"):
+    with st.popover("Wrong grade?"):
         chosen = answers[0]
         if len(answers) > 1:
             numbers = [answer["sample"] + 1 for answer in answers]

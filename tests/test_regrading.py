@@ -286,7 +286,9 @@ def page(store, monkeypatch) -> AppTest:
     monkeypatch.setenv("PREMEM_STORE", str(store.path))
     st.cache_resource.clear()
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    return app.run().switch_page("pages/grades.py")
+    app = app.run().switch_page("pages/grades.py")
+    app.query_params["run"] = "lr 0.0003 · 5 epochs · 500 examples"
+    return app
 
 
 def shown(page: AppTest) -> str:

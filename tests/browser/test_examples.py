@@ -44,6 +44,15 @@ def table_of(page: Page):
     return table
 
 
+def go_back(page: Page) -> None:
+    """Back from a page that is drawn: one that is not, Streamlit may push once more."""
+    app = page.get_by_test_id("stApp")
+    expect(app).to_have_attribute("data-test-script-state", "notRunning")
+    page.wait_for_timeout(700)
+    expect(app).to_have_attribute("data-test-script-state", "notRunning")
+    page.go_back()
+
+
 def test_from_a_cell_of_the_map_to_its_examples_to_one_of_them_and_back(page, url, chromium):
     page.goto(f"{url}/map?t=-2.3")
     chart = page.locator(".st-key-chart-map .js-plotly-plot").first
@@ -70,13 +79,13 @@ def test_from_a_cell_of_the_map_to_its_examples_to_one_of_them_and_back(page, ur
     page.get_by_role("button", name="All examples").click()
     expect(page).to_have_url(chosen)
     expect(page.get_by_text(re.compile("^[23] examples of 500"))).to_be_visible()
-    page.go_back()
+    go_back(page)
     expect(page).to_have_url(re.compile("/example[?]example=train-"))
     expect(page.get_by_text(re.compile(r"train-\d+: 2 of [23]$"))).to_be_visible()
-    page.go_back()
+    go_back(page)
     expect(page).to_have_url(chosen)
     expect(page.get_by_text(re.compile("^[23] examples of 500"))).to_be_visible()
-    page.go_back()
+    go_back(page)
     expect(page).to_have_url(re.compile(r"/map\?.*t=-2.3"))
     expect(chart).to_be_visible()
 
@@ -182,7 +191,7 @@ def test_what_was_chosen_stays_from_page_to_page_and_on_the_way_back(page, url):
     sort = page.get_by_role("combobox", name="Sorted")
     expect(sort).to_have_value("memorized first")
     for address in ("/examples?run=", "/map?run="):
-        page.go_back()
+        go_back(page)
         expect(page).to_have_url(re.compile(re.escape(address)))
         expect(slider).to_have_attribute("aria-valuetext", threshold)
     expect(page).to_have_url(chosen)
