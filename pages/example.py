@@ -3,7 +3,7 @@
 import streamlit as st
 
 from premem_core import completions, example_table, figures, grade_form, ui
-from premem_core.perturbations import KINDS
+from premem_core.perturbations import label
 from premem_core.robustness import perturbed_steps
 from premem_core.store import Store
 
@@ -47,7 +47,8 @@ with ui.controls():
         st.switch_page("pages/examples.py", query_params={"ids": chosen_on_map})
 number = int(table.index[table["id"] == chosen][0])
 [row] = table.loc[[number]].to_dict("records")
-whole = not example_table.life(run, number)["accuracy"].isna().any()
+life = example_table.life(run, number)
+whole = not life["accuracy"].isna().any()
 memorized, learned = (
     f"from step {row[name]:.0f}" if row[name] == row[name] else never
     for name, never in (("memorized", "never"), ("learned", "never" if whole else "not known"))
@@ -61,7 +62,6 @@ with left:
     ui.verbatim("Question", row["question"] or "The store has no text of it.")
     ui.verbatim("Its solution", row["solution"] or "The store has no text of it.")
 with right:
-    life = example_table.life(run, number)
     ui.chart(
         figures.life_figure(life, threshold, ui.palette()),
         "life",
@@ -70,7 +70,7 @@ with right:
     )
 
 asked = {"": "As it is"}
-asked |= {name: KINDS.get(name, name) for name in ui.read(perturbed_steps, run.run)}
+asked |= {name: label(name) for name in ui.read(perturbed_steps, run.run)}
 with ui.controls():
     under = ""
     if len(asked) > 1:

@@ -4,7 +4,7 @@ import streamlit as st
 
 from premem_core import completions, figures, robustness, ui
 from premem_core.errors import PrememError
-from premem_core.perturbations import KINDS
+from premem_core.perturbations import label
 from premem_core.robustness import Robustness
 from premem_core.store import Store
 
@@ -40,7 +40,7 @@ def overview(task: str, step: int, found: list[Robustness]) -> None:
     headline.markdown(
         f"At checkpoint {step}, **{ui.percent(worst['original'])}** of the answers to "
         f"{ui.count(int(worst['examples']), 'training question')} are right; "
-        f"{KINDS.get(worst['perturbation'], worst['perturbation'])}: "
+        f"{label(worst['perturbation'])}: "
         f"**{ui.percent(worst['perturbed'])}**, a change of {ui.signed(-100 * worst['drop'], 1)} ± "
         f"{100 * worst['drop_half']:.1f} points."
     )
@@ -63,7 +63,7 @@ def overview(task: str, step: int, found: list[Robustness]) -> None:
         number = st.column_config.NumberColumn
         st.dataframe(
             table.assign(
-                kind=[KINDS.get(each, each) for each in table["perturbation"]],
+                kind=[label(each) for each in table["perturbation"]],
                 **100 * table[["original", "perturbed", "drop"]],
                 area=table["auroc_premem"],
             ),
@@ -133,7 +133,7 @@ def answers(
     left, right = st.columns(2, gap="large")
     for column, title, query, other, under in (
         (left, "As it is", question, now, ""),
-        (right, KINDS.get(kind, kind), now, question, kind),
+        (right, label(kind), now, question, kind),
     ):  # fmt: skip
         with column:
             note = (
@@ -179,7 +179,7 @@ overview(task, step, found)
 kinds = {each.perturbation: each for each in found}
 with ui.controls():
     kind = st.selectbox(
-        "Perturbation", list(kinds), format_func=lambda k: KINDS.get(k, k), key="perturbation",
+        "Perturbation", list(kinds), format_func=label, key="perturbation",
         bind="query-params", width=330,
     )  # fmt: skip
 left, right = st.columns([1, 1.5], gap="large")

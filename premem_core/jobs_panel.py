@@ -11,7 +11,7 @@ import streamlit as st
 from premem_core import jobs
 from premem_core.curves import Curve
 from premem_core.errors import JobError, PrememError
-from premem_core.perturbations import KINDS
+from premem_core.perturbations import KINDS, label
 from premem_core.progress import Progress
 from premem_core.sampling_plan import PLANS
 from premem_core.score_form import PLAN_NAMES
@@ -146,7 +146,7 @@ def _more(run: str) -> None:
             "Perturbed training queries",
             list(dict.fromkeys([*KINDS, *spec.perturbations])),
             default=list(spec.perturbations),
-            format_func=lambda kind: KINDS.get(kind, kind),
+            format_func=label,
         )
         if st.form_submit_button("Draw what is missing", type="primary"):
             try:

@@ -57,6 +57,11 @@ KINDS = {
 }
 
 
+def label(perturbation: str) -> str:
+    """What a perturbation is called on pages; one of the user's own by its name."""
+    return KINDS.get(perturbation, perturbation)
+
+
 def check(perturbation: str, own: Collection[str] = ()) -> None:
     """Refuse a perturbation that does not exist; "" is the query as it is.
 

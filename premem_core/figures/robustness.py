@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from premem_core.figures.palette import Palette
 from premem_core.figures.style import SYMBOLS, figure, upright
-from premem_core.perturbations import KINDS
+from premem_core.perturbations import label
 from premem_core.robustness import SIGNALS, Robustness
 
 
@@ -22,7 +22,7 @@ def robustness_figure(found: Sequence[Robustness], palette: Palette) -> go.Figur
     lines = [("as they are", most.by_premem, "original", palette.train)]
     lines += [
         (
-            KINDS.get(each.perturbation, each.perturbation),
+            label(each.perturbation),
             each.by_premem,
             "perturbed",
             palette.kinds[n % len(palette.kinds)],
