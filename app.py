@@ -41,7 +41,16 @@ st.sidebar.text(home.path)
 with st.sidebar:
     ui.pick_picture_format()
     st.html(STATIC / "history.html", unsafe_allow_javascript=True)
-# Not page.run(): what a page's own script draws is that page's, and on the way back to another page
-# Streamlit 1.67 drops it from the address. Drawn by the router, a shared control is one control.
 file = PAGES / f"{page.url_path or 'overview'}.py"
-exec(compile(file.read_text(), file, "exec"), {"__name__": "__main__", "__file__": str(file)})
+
+
+# A fragment: what a reader changes on a page draws that page anew, not what is around it.
+@st.fragment
+def draw() -> None:
+    # Not page.run(): what a page's own script draws is that page's, and on the way back to another
+    # page Streamlit 1.67 drops it from the address. Drawn by the router, a shared control is one
+    # control.
+    exec(compile(file.read_text(), file, "exec"), {"__name__": "__main__", "__file__": str(file)})
+
+
+draw()
