@@ -13,7 +13,7 @@ STREAMLIT = {"ui.py", "score_form.py", "grade_form.py", "jobs_panel.py", "folder
 
 # What each layer may import of premem_core, lowest first; a module may use any layer below its own.
 LAYERS = (
-    {"errors", "types", "locks", "shards", "schema"},
+    {"errors", "types", "locks", "shards", "schema", "page_html"},
     {"redrawing", "rewording"},
     {"perturbations", "metrics", "sampling_plan", "estimators", "fits", "thresholds", "baselines"},
     {"checkpoints", "store", "causal_lm", "grading", "uploads", "wordproblems"},

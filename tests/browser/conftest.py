@@ -73,7 +73,9 @@ def start_streamlit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callab
                     stderr=subprocess.STDOUT,
                 )
             cleanup.callback(_stop, process)
-            server = Server(f"http://127.0.0.1:{port}", process.pid, log)
+            base = environment.get("STREAMLIT_SERVER_BASE_URL_PATH", "")
+            url = f"http://127.0.0.1:{port}" + (f"/{base}" if base else "")
+            server = Server(url, process.pid, log)
             _wait_until_healthy(server, process)
             return server
 

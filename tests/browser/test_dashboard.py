@@ -76,6 +76,21 @@ def test_a_link_to_a_page_opens_it_inside_the_dashboard_on_a_fresh_server(page, 
     expect(page.get_by_role("link", name="Memorization curves")).to_be_visible()
 
 
+@pytest.mark.parametrize("base", ["", "premem"])
+def test_a_link_to_a_page_finds_its_server_at_once(page, store, start_streamlit, base):
+    home = {"PREMEM_STORE": str(store.path), "STREAMLIT_SERVER_BASE_URL_PATH": base}
+    url = start_streamlit(ROOT / "serve.py", **home).url
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{url}/fits")
+    expect(page.get_by_text("Nothing is scored yet")).to_be_visible()
+    assert [each for each in asked if "health" in each] == [f"{url}/_stcore/health"]
+    page.get_by_role("link", name="Memorization map").click()
+    expect(page).to_have_url(f"{url}/map")
+    page.reload()
+    expect(page.get_by_role("heading", name="Memorization map")).to_be_visible()
+
+
 def test_an_empty_store_says_what_to_do_next(page, url):
     page.goto(url)
     expect(page.get_by_text("Nothing is scored yet")).to_be_visible()
