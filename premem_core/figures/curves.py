@@ -1,9 +1,15 @@
-"""Curves → small multiples, one panel per run."""
+"""Curves → small multiples, one panel per run.
 
-from collections.abc import Sequence
+The panels of a column share one pair of axes, one above the other on a long y axis: plotly draws
+some twenty lines so, with a pair of axes and seven lines per panel it takes three times as long.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from premem_core.curves import Curve
 from premem_core.figures.palette import Palette
@@ -11,9 +17,12 @@ from premem_core.figures.style import Attributes, band, figure
 from premem_core.metrics import Floats
 
 COLUMNS = 3
-PANEL_HEIGHT = 260
+PANEL_HEIGHT, GAP_DOWN = 190, 74  # pixels; the gap has a title of two lines
 GAP_ACROSS = 0.03  # between panels, of the whole width
-GAP_DOWN = 80  # between panels, in pixels of PANEL_HEIGHT's: a title of two lines
+TOP, BOTTOM = 100, 40  # pixels: legend and title above, ticks and unit below
+HIGHEST = 1.02  # accuracy at a panel's upper end
+PITCH = HIGHEST * (1 + GAP_DOWN / PANEL_HEIGHT)  # accuracy from a panel's zero to the next one's
+TICKS = (0, 0.25, 0.5, 0.75, 1)
 
 
 def curves_figure(
@@ -23,142 +32,163 @@ def curves_figure(
 
     The memorized share is the warm area; bands are 90 % intervals over questions.
     """
-    rows = -(-len(curves) // COLUMNS)
-    last = max(float(_x(curve, by_epoch)[-1]) for curve in curves)
-    panels = _panels(len(curves), [0, last * 1.04], "epoch" if by_epoch else "step")
-    data = [
-        {**trace, "xaxis": f"x{number}", "yaxis": f"y{number}"}
-        for number, curve in enumerate(curves, start=1)
-        for trace in _traces(curve, palette, by_epoch, legend=number == 1)
-    ]
-    annotations = [
-        {
-            "text": title.replace(" · ", "<br>", 1),
-            "showarrow": False,
-            "x": panels[f"xaxis{number}"]["domain"][0],
-            "y": panels[f"yaxis{number}"]["domain"][1],
-            "xref": "paper",
-            "yref": "paper",
-            "xanchor": "left",
-            "yanchor": "bottom",
-            "align": "left",
-            "font": {"size": 12, "color": palette.text},
+    columns = min(COLUMNS, len(curves))
+    rows = -(-len(curves) // columns)
+    height = rows * (PANEL_HEIGHT + GAP_DOWN) - GAP_DOWN
+    width = (1 - GAP_ACROSS * (columns - 1)) / columns
+    x_range = [0, max(float(_x(curve, by_epoch)[-1]) for curve in curves) * 1.04]
+    data, axes, annotations = [], {}, []
+    for column in range(columns):
+        stacked = curves[column::columns]
+        below = rows - len(stacked)  # panels that other columns have more
+        number = column + 1
+        left = column * (width + GAP_ACROSS)
+        axes[f"xaxis{number}"] = {
+            "anchor": f"y{number}",
+            "domain": [left, left + width],
+            "range": x_range,
+            "showgrid": False,
+            "title": {"text": "epoch" if by_epoch else "step", "standoff": 4},
         }
-        for number, title in enumerate(titles, start=1)
-    ]
-    height = PANEL_HEIGHT * rows + 134
+        axes[f"yaxis{number}"] = {
+            "anchor": f"x{number}",
+            "domain": [below * (PANEL_HEIGHT + GAP_DOWN) / height, 1],
+            "range": [_zero(len(stacked) - 1), HIGHEST],
+            "fixedrange": True,
+            "tickvals": [_zero(row) + tick for row in range(len(stacked)) for tick in TICKS],
+            "ticktext": [f"{tick:.0%}" for tick in TICKS] * len(stacked),
+            "showticklabels": column == 0,
+        }
+        data += [
+            {**trace, "xaxis": f"x{number}", "yaxis": f"y{number}"}
+            for trace in _traces(stacked, palette, by_epoch, legend=column == 0)
+        ]
+        annotations += [
+            {
+                "text": title.replace(" · ", "<br>", 1),
+                "showarrow": False,
+                "x": left,
+                "y": _zero(row) + HIGHEST,
+                "xref": "paper",
+                "yref": f"y{number}",
+                "xanchor": "left",
+                "yanchor": "bottom",
+                "align": "left",
+                "font": {"size": 12, "color": palette.text},
+            }
+            for row, title in enumerate(titles[column::columns])
+        ]
     return figure(
-        data, palette, height, top=100, left=44, bottom=40, annotations=annotations, **panels
+        data,
+        palette,
+        height + TOP + BOTTOM,
+        top=TOP,
+        left=44,
+        bottom=BOTTOM,
+        annotations=annotations,
+        **axes,
     )
 
 
-def _panels(number: int, x_range: list[float], unit: str) -> dict[str, Attributes]:
-    """The axes of so many panels, in rows from the top; their unit where none is below."""
-    columns = min(COLUMNS, number)
-    rows = -(-number // columns)
-    gap = min(0.5 / (rows - 1), GAP_DOWN / (PANEL_HEIGHT * rows)) if rows > 1 else 0
-    width = (1 - GAP_ACROSS * (columns - 1)) / columns
-    height = (1 - gap * (rows - 1)) / rows
-    axes: dict[str, Attributes] = {}
-    for place in range(number):
-        row, column = divmod(place, columns)
-        left = column * (width + GAP_ACROSS)
-        bottom = (rows - 1 - row) * (height + gap)
-        x_axis: Attributes = {
-            "anchor": f"y{place + 1}",
-            "domain": [left, left + width],
-            "range": x_range,
-        }
-        if place + columns >= number:
-            x_axis["title"] = {"text": unit, "standoff": 4}
-        else:
-            x_axis["showticklabels"] = False
-        y_axis: Attributes = {
-            "anchor": f"x{place + 1}",
-            "domain": [bottom, bottom + height],
-            "range": [0, 1.02],
-            "tickformat": ".0%",
-            "dtick": 0.25,
-        }
-        if column > 0:  # it is the axis of the row's first panel
-            y_axis |= {"matches": f"y{place - column + 1}", "showticklabels": False}
-        axes |= {f"xaxis{place + 1}": x_axis, f"yaxis{place + 1}": y_axis}
-    return axes
+def _zero(row: int) -> float:
+    """Where a panel's accuracy of zero is on the y axis of its column; row 0 is the highest."""
+    return -PITCH * row
 
 
-def _traces(curve: Curve, palette: Palette, by_epoch: bool, legend: bool) -> list[Attributes]:
-    x = _x(curve, by_epoch)
+def _traces(
+    curves: Sequence[Curve], palette: Palette, by_epoch: bool, legend: bool
+) -> list[Attributes]:
+    """The lines and bands of the panels of one column."""
+    x = _end_to_end([_x(curve, by_epoch) for curve in curves])
+    zero = _end_to_end([np.full(len(c.premem), _zero(row)) for row, c in enumerate(curves)])
+    run = np.concatenate([[curve.scores.run] * len(curve.premem) + [""] for curve in curves])
     where = "epoch" if by_epoch else "step"
 
-    def line(name: str, y: Floats, half: Floats | None, **style: object) -> Attributes:
-        interval = " ± %{customdata:.1%}" if half is not None else ""
+    def of(values: Callable[[Curve], Floats]) -> Floats:
+        return _end_to_end([values(curve) for curve in curves])
+
+    def line(name: str, y: Floats, half: Floats | None, **style: Any) -> Attributes:
+        interval = " ± %{customdata[2]:.1%}" if half is not None else ""
+        told = [run, y] if half is None else [run, y, half]
+        # Markers take long to draw: only a checkpoint that no line leads to needs one.
+        alone = _alone(y)
+        marked = "marker" in style or alone.any()
         return {
             "type": "scatter",
             "x": x,
-            "y": y,
-            "customdata": half,
+            "y": zero + y,
+            "customdata": np.stack([each.astype(object) for each in told], axis=1),
             "name": name,
             "legendgroup": name,
             "showlegend": legend,
-            "mode": "lines+markers",
-            "hovertemplate": f"{curve.scores.run}<br>{where} %{{x}}<br>{name} %{{y:.1%}}{interval}"
-            "<extra></extra>",
+            "mode": "lines+markers" if marked else "lines",
+            "marker": {"size": np.where(alone, 4, 0)},
+            "hovertemplate": f"%{{customdata[0]}}<br>{where} %{{x}}<br>"
+            f"{name} %{{customdata[1]:.1%}}{interval}<extra></extra>",
             **style,
         }
 
-    traces = [
-        line(
-            "memorized share",
-            curve.memorized,
-            None,
-            fill="tozeroy",
-            fillcolor=palette.memorized_band,
-            line={"color": palette.memorized, "width": 1},
-            marker={"size": 3},
-        ),
+    memorized, premem, test = (
+        of(lambda c: c.memorized),
+        of(lambda c: c.premem),
+        of(lambda c: c.test),
+    )
+    premem_half, test_half = of(lambda c: c.premem_half), of(lambda c: c.test_half)
+    return [
+        band(x, zero + memorized / 2, memorized / 2, palette.memorized_band),
+        line("memorized share", memorized, None, line={"color": palette.memorized, "width": 1}),
         line(
             "train accuracy",
-            curve.train,
-            curve.train_half,
+            of(lambda c: c.train),
+            of(lambda c: c.train_half),
             line={"color": palette.train, "width": 2},
-            marker={"size": 5},
         ),
         line(
             "masked accuracy",
-            curve.masked,
+            of(lambda c: c.masked),
             None,
             line={"color": palette.premem, "width": 1.2, "dash": "dot"},
-            marker={"size": 3},
         ),
-        band(x, curve.premem, curve.premem_half, palette.premem_band),
+        band(x, zero + premem, premem_half, palette.premem_band),
         line(
             "pre-memorization accuracy",
-            curve.premem,
-            curve.premem_half,
+            premem,
+            premem_half,
             line={"color": palette.premem, "width": 2.6},
-            marker=_best_marked(curve.premem),
+            marker=_best_marked(curves),
+        ),
+        band(x, zero + test, test_half, palette.test_band),
+        line(
+            "test accuracy",
+            test,
+            test_half,
+            line={"color": palette.test, "width": 2},
+            marker={"size": 6, "symbol": "diamond"},
         ),
     ]
-    if not np.isnan(curve.test).all():
-        traces += [
-            band(x, curve.test, curve.test_half, palette.test_band),
-            line(
-                "test accuracy",
-                curve.test,
-                curve.test_half,
-                line={"color": palette.test, "width": 2},
-                marker={"size": 6, "symbol": "diamond"},
-            ),
-        ]
-    return traces
 
 
-def _best_marked(premem: Floats) -> Attributes:
-    """Markers of a run's checkpoints; a star at the highest pre-memorization accuracy."""
-    best = int(np.nanargmax(premem)) if not np.isnan(premem).all() else -1
+def _end_to_end(parts: Sequence[Floats]) -> Floats:
+    """All of them in one, a NaN after each: lines break there."""
+    return np.concatenate([end for part in parts for end in (part, [np.nan])])
+
+
+def _alone(y: Floats) -> NDArray[np.bool_]:
+    """Which values have no neighbour that a line could lead to."""
+    known = np.concatenate([[False], ~np.isnan(y), [False]])
+    return known[1:-1] & ~known[:-2] & ~known[2:]
+
+
+def _best_marked(curves: Sequence[Curve]) -> Attributes:
+    """Markers of checkpoints; a star at each run's highest pre-memorization accuracy."""
+    best = []
+    for curve in curves:
+        known = ~np.isnan(curve.premem).all()
+        at = int(np.nanargmax(curve.premem)) if known else -1
+        best += [c == at for c in range(len(curve.premem) + 1)]
     return {
-        "size": [13 if c == best else 6 for c in range(len(premem))],
-        "symbol": ["star" if c == best else "circle" for c in range(len(premem))],
+        "size": [13 if each else 6 for each in best],
+        "symbol": ["star" if each else "circle" for each in best],
     }
 
 
