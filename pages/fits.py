@@ -29,10 +29,30 @@ with ui.controls():
     estimator = ui.pick_estimator()
     objective = ui.pick_objective()
     threshold = ui.pick_threshold(task, counted, estimator, objective) if tested else None
+warnings = st.empty()
 
 
 def fit_section(task: str, done: Analysis) -> None:
-    """How well PM predicts test accuracy over the runs that have a test set."""
+    """How well PM predicts test accuracy over the runs that have a test set.
+
+    The numbers come first: what follows takes time, and a chart keeps the browser busy.
+    """
+    panels = (
+        ("Pre-memorization accuracy", "premem", "fit"),
+        ("Plain train accuracy", "train_accuracy", "train-fit"),
+    )
+    columns = st.columns([1.55, 1], gap="large")
+    numbers = []
+    for column, (title, predictor, _), share in zip(columns, panels, (0.6, 0.2), strict=True):
+        x, test = done.points[predictor].to_numpy(), done.points["test_accuracy"].to_numpy()
+        column.subheader(title)
+        identity, linear, _ = column.columns([1, 1, share])
+        identity.metric("Identity R²", ui.signed(fits.identity_r2(x, test)))
+        linear.metric("Linear R²", ui.signed(fits.linear_r2(x, test)))
+        numbers += [identity, linear]
+    below = [ui.interval(done.identity_ci90), ui.interval(done.linear_ci90), "&nbsp;", "&nbsp;"]
+    for number, text in zip(numbers, below, strict=True):
+        number.caption(text)
     known = done.points.dropna(subset=["premem"])
     runs = known["run"].nunique()
     if done.identity_ci90:
@@ -48,48 +68,29 @@ def fit_section(task: str, done: Analysis) -> None:
             "little to say how well pre-memorization accuracy predicts test accuracy."
         )
     if done.caveats:
-        st.warning("  \n".join(done.caveats))
+        warnings.warning("  \n".join(done.caveats))
     labels = curves.labels(counted)
     symbols = figures.run_symbols({run.run: (run.epochs, run.trained_on) for run in counted})
-    left, right = st.columns([1.55, 1], gap="large")
-    with left:
-        panel(done, "Pre-memorization accuracy", "premem", "fit", labels, symbols)
-    with right:
-        panel(done, "Plain train accuracy", "train_accuracy", "train-fit", labels, symbols)
+    drawn = [
+        figures.fit_figure(
+            done.points, labels, symbols, predictor, title.lower(), ui.palette(), number == 0
+        )
+        for number, (title, predictor, _) in enumerate(panels)
+    ]
+    for column, figure, (title, _, name) in zip(columns, drawn, panels, strict=True):
+        with column:
+            ui.chart(
+                figure,
+                name,
+                done.points,
+                alt=f"{title} against test accuracy, one point per checkpoint",
+            )
     st.caption(
         "Each point is a checkpoint; bars are 90 % intervals over questions; the dashed line is "
         "perfect prediction. Identity R² asks whether the number *is* the test accuracy, linear R² "
         "whether some line through it would be. Colour: learning rate, low to high. Shape: epochs "
         f"and number of training examples. PM by the {estimator} estimator. "
         + ui.threshold_note(task, counted, estimator, objective)
-    )
-
-
-def panel(
-    done: Analysis,
-    title: str,
-    predictor: str,
-    name: str,
-    labels: dict[str, str],
-    symbols: dict[str, str],
-) -> None:
-    """One predictor against test accuracy: both R², the chart, its numbers."""
-    st.subheader(title)
-    main = predictor == "premem"
-    points = done.points
-    x, test = points[predictor].to_numpy(), points["test_accuracy"].to_numpy()
-    identity, linear, _ = st.columns([1, 1, 0.6 if main else 0.2])
-    for place, kind, r2, ends in (
-        (identity, "Identity", fits.identity_r2(x, test), done.identity_ci90),
-        (linear, "Linear", fits.linear_r2(x, test), done.linear_ci90),
-    ):
-        place.metric(f"{kind} R²", ui.signed(r2))
-        place.caption(ui.interval(ends) if main else "&nbsp;")
-    ui.chart(
-        figures.fit_figure(points, labels, symbols, predictor, title.lower(), ui.palette(), main),
-        name,
-        points,
-        alt=f"{title} against test accuracy, one point per checkpoint",
     )
 
 
@@ -131,25 +132,16 @@ def threshold_section(done: Analysis) -> None:
                     f"**{100 * off.mae:.1f} points** on average (root mean square "
                     f"{100 * off.rmse:.1f}), R² {ui.signed(off.r2)}."
                 )
-        labels = curves.labels(counted)
         off_by = prediction.errors_by_run(study.left_out)
-        off_by["run"] = off_by["run"].map(labels)
-        off_by[["mae", "rmse"]] *= 100
-        number = st.column_config.NumberColumn
-        st.dataframe(
+        off_by["run"] = off_by["run"].map(curves.labels(counted))
+        ui.small_table(
             off_by,
-            hide_index=True,
-            height="content" if len(off_by) < 7 else 240,
-            column_order=["run", "log_log_threshold", "mae"],
-            column_config={
-                "run": st.column_config.TextColumn("Left out", width="medium"),
-                "log_log_threshold": number(
-                    "t", format="%.2f", width=60, help="The threshold of the other runs"
-                ),
-                "mae": number(
-                    "Off by", format="%.1f", width=70, help="Mean absolute error, in points"
-                ),
+            {
+                "run": "Left out",
+                "log_log_threshold": ("t of the others", lambda t: ui.signed(t, 2)),
+                "mae": ("Off by, points", lambda mae: ui.signed(100 * mae, 1)),
             },
+            alt="Every run left out: the threshold of the others, and how far off it was",
         )
 
 
@@ -229,22 +221,18 @@ def baselines_section(done: Analysis) -> None:
             for name, points in done.baselines[["predictor", "points"]].itertuples(index=False)
         ],
     )
-    numbers = ["identity_r2", "linear_r2", "gap_pearson", "gap_r2"]
-    text = st.column_config.TextColumn
-    st.dataframe(
-        table.assign(**{name: table[name].map(ui.signed) for name in numbers}),
-        hide_index=True,
-        height="content",
-        column_order=["label", "points", *numbers, "needs"],
-        column_config={
+    ui.small_table(
+        table,
+        {
             "label": "Predictor",
-            "points": st.column_config.NumberColumn("Checkpoints", format="%d", width="small"),
-            "identity_r2": text("Identity R²", width="small", alignment="right"),
-            "linear_r2": text("Linear R²", width="small", alignment="right"),
-            "gap_pearson": text("r with gap", width="small", alignment="right"),
-            "gap_r2": text("R² with gap", width="small", alignment="right"),
-            "needs": text("To have it", width="medium"),
+            "points": ("Checkpoints", str),
+            "identity_r2": ("Identity R²", ui.signed),
+            "linear_r2": ("Linear R²", ui.signed),
+            "gap_pearson": ("r with gap", ui.signed),
+            "gap_r2": ("R² with gap", ui.signed),
+            "needs": "To have it",
         },
+        alt="How well simpler numbers predict test accuracy and the generalization gap",
     )
     st.download_button(
         "Numbers as CSV", done.baselines.to_csv(index=False), "premem-baselines.csv", "text/csv",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -48,18 +49,14 @@ class Study:
     refitted: Resamples | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Analysis:
-    """A study at one threshold.
+    """A study at one threshold. What takes time is computed when it is first asked for.
 
     Attributes:
         log_log_threshold: t in force; `fitted` when it stands for the study's optimum.
+        lines: the runs' curves.
         points: one row per checkpoint with a test accuracy (`curves.points`).
-        identity_r2, linear_r2: over the points whose PM is known; NaN where undefined.
-        identity_ci90, linear_ci90: over resampled runs; a fitted threshold is chosen anew in each.
-            None with fewer than FEWEST_RUNS runs, or where a PM is not known.
-        baselines: how well simpler predictors do on the same points (`baselines.evaluate`).
-        caveats: in sentences.
     """
 
     study: Study
@@ -67,12 +64,51 @@ class Analysis:
     fitted: bool
     lines: tuple[Curve, ...]
     points: pd.DataFrame
-    identity_r2: float
-    linear_r2: float
-    identity_ci90: tuple[float, float] | None
-    linear_ci90: tuple[float, float] | None
-    baselines: pd.DataFrame
-    caveats: tuple[str, ...]
+
+    @cached_property
+    def identity_r2(self) -> float:
+        """Over the points whose PM is known; NaN where undefined."""
+        return fits.identity_r2(*self._premem_and_test())
+
+    @cached_property
+    def linear_r2(self) -> float:
+        """Over the points whose PM is known; NaN where undefined."""
+        return fits.linear_r2(*self._premem_and_test())
+
+    @property
+    def identity_ci90(self) -> tuple[float, float] | None:
+        """Over resampled runs; a fitted threshold is chosen anew in each.
+
+        None with fewer than FEWEST_RUNS runs, or where a PM is not known.
+        """
+        return _interval(self._again.identity) if self._again else None
+
+    @property
+    def linear_ci90(self) -> tuple[float, float] | None:
+        """As `identity_ci90`."""
+        return _interval(self._again.linear) if self._again else None
+
+    @cached_property
+    def baselines(self) -> pd.DataFrame:
+        """How well simpler predictors do on the same points (`baselines.evaluate`)."""
+        return baselines.evaluate(self.points.join(self.study.others, on=["run", "step"]))
+
+    @cached_property
+    def caveats(self) -> tuple[str, ...]:
+        """What these numbers do not say, in sentences."""
+        return (*caveats(self.lines, self.study.fit), *_mixed_settings(self.study.others))
+
+    @cached_property
+    def _again(self) -> Resamples | None:
+        of, premem = self.study, self.points["premem"]
+        if len(of.runs) < FEWEST_RUNS or premem.isna().any():
+            return None
+        if self.fitted:
+            return of.refitted
+        return thresholds.resample(of.of_runs, of.objective, self.log_log_threshold)
+
+    def _premem_and_test(self) -> tuple[Floats, Floats]:
+        return self.points["premem"].to_numpy(), self.points["test_accuracy"].to_numpy()
 
     def in_words(self) -> list[str]:
         """What was fitted to what, how well, and how well on runs that it was not fitted to."""
@@ -151,28 +187,7 @@ def analyse(of: Study, log_log_threshold: float | None = None, fitted: bool = Fa
         best = of.fit or curves.best_step(of.of_runs, of.objective)
         log_log_threshold, fitted = best.log_log_threshold, True
     lines = tuple(curves.curve(run, log_log_threshold, of.estimator) for run in of.runs)
-    points = curves.points(lines)
-    x, y = points["premem"].to_numpy(), points["test_accuracy"].to_numpy()
-    again = None
-    if len(of.runs) >= FEWEST_RUNS and not np.isnan(x).any():
-        again = (
-            of.refitted
-            if fitted
-            else thresholds.resample(of.of_runs, of.objective, log_log_threshold)
-        )
-    return Analysis(
-        study=of,
-        log_log_threshold=log_log_threshold,
-        fitted=fitted,
-        lines=lines,
-        points=points,
-        identity_r2=fits.identity_r2(x, y),
-        linear_r2=fits.linear_r2(x, y),
-        identity_ci90=_interval(again.identity) if again else None,
-        linear_ci90=_interval(again.linear) if again else None,
-        baselines=baselines.evaluate(points.join(of.others, on=["run", "step"])),
-        caveats=(*caveats(lines, of.fit), *_mixed_settings(of.others)),
-    )
+    return Analysis(of, log_log_threshold, fitted, lines, curves.points(lines))
 
 
 def threshold_table(of: Study) -> pd.DataFrame:
