@@ -60,28 +60,22 @@ def overview(task: str, step: int, found: list[Robustness]) -> None:
         )
     with right:
         st.subheader("By perturbation")
-        number = st.column_config.NumberColumn
-        st.dataframe(
-            table.assign(
-                kind=[label(each) for each in table["perturbation"]],
-                **100 * table[["original", "perturbed", "drop"]],
-                area=table["auroc_premem"],
-            ),
-            hide_index=True,
-            height="content",
-            column_order=["kind", "examples", "original", "perturbed", "drop", "area"],
-            column_config={
-                "kind": st.column_config.TextColumn("Perturbation", width=210),
-                "examples": number("Examples", format="localized", width=72),
-                "original": number("As it is", format="%.1f %%", width=65),
-                "perturbed": number("Perturbed", format="%.1f %%", width=75),
-                "drop": number("Lost", format="%.1f", width=50, help="Points"),
-                "area": number(
-                    "AUROC", format="%.2f", width=60,
-                    help="How well pre-memorization accuracy tells robust from brittle answers",
-                ),
+        ui.small_table(
+            table.assign(kind=[label(each) for each in table["perturbation"]]),
+            {
+                "kind": "Perturbation",
+                "examples": ("Examples", "{:,}".format),
+                "original": ("As it is", ui.percent),
+                "perturbed": ("Perturbed", ui.percent),
+                "drop": ("Lost, points", lambda drop: ui.signed(100 * drop, 1)),
+                "auroc_premem": ("AUROC of PM", lambda area: ui.signed(area, 2)),
             },
-        )  # fmt: skip
+            alt="Accuracy under every perturbation, and the area under the ROC curve",
+        )
+        st.caption(
+            "AUROC: how well pre-memorization accuracy tells answers that hold from those that "
+            "break; 0.5 is chance."
+        )
 
 
 def what_foretells_it(one: Robustness) -> None:

@@ -371,6 +371,30 @@ def table_of(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return table
 
 
+def small_table(
+    rows: pd.DataFrame, columns: dict[str, str | tuple[str, Callable[[Any], str]]], alt: str
+) -> None:
+    """A table of few rows that is only read: drawn at once, its cells wrapped.
+
+    Args:
+        columns: the columns shown, in order, with their titles; of numbers also how they are
+            written, and they stand to the right.
+        alt: what it shows, for screen readers.
+    """
+    head, body = "", [""] * len(rows)
+    for name, column in columns.items():
+        title, write = (column, str) if isinstance(column, str) else column
+        right = "" if isinstance(column, str) else ' class="premem-number"'
+        head += f'<th scope="col"{right}>{escape(title)}</th>'
+        for at, value in enumerate(rows[name]):
+            body[at] += f"<td{right}>{escape(write(value))}</td>"
+    rest = "".join(f"<tr>{row}</tr>" for row in body)
+    st.html(
+        f'<div class="premem-table" tabindex="0" role="region" aria-label="{escape(alt)}">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{rest}</tbody></table></div>"
+    )
+
+
 def pick_question(
     rows: pd.DataFrame, columns: dict[str, Any], key: str, height: int | Literal["auto"] = "auto"
 ) -> int:
@@ -510,6 +534,7 @@ def chart(
         figure,
         key=f"chart-{name}",
         alt=alt,
+        theme=None,  # Streamlit's would be applied, and the chart drawn, twice
         on_select="rerun" if select else "ignore",
         selection_mode="points",
         config={

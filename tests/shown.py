@@ -16,6 +16,18 @@ def titles(app: AppTest) -> list[str]:
     return _of(app, "premem-title")
 
 
+def tables(app: AppTest) -> list[list[list[str]]]:
+    """The cells of every small table, by rows, the head first."""
+    found = [element.body for element in app.get("html") if "premem-table" in element.body]
+    return [
+        [
+            [unescape(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row)]
+            for row in re.findall(r"<tr>(.*?)</tr>", table)
+        ]
+        for table in found
+    ]
+
+
 def _of(app: AppTest, name: str) -> list[str]:
     found = [
         text

@@ -7,7 +7,7 @@ import pandas as pd
 import planned
 import pytest
 import streamlit as st
-from shown import titles, verbatim
+from shown import tables, titles, verbatim
 from streamlit.testing.v1 import AppTest
 
 from premem_core import curves, demo
@@ -288,7 +288,11 @@ def test_the_examples_pages_show_whatever_a_plan_left(page, plan, stores, monkey
 
 def test_robustness_is_shown_for_every_perturbation_of_the_demo(demo_store, monkeypatch):
     app = show("robustness.py", demo_store.path, monkeypatch, t="-2.3")
-    table = app.dataframe[0].value
-    assert len(table) == 5
+    [[head, *rows]] = tables(app)
+    assert len(rows) == 5
+    for row in rows:
+        before, after, lost = (float(row[at].split()[0].replace("−", "-")) for at in (2, 3, 4))
+        assert head[2:5] == ["As it is", "Perturbed", "Lost, points"]
+        assert before - after == pytest.approx(lost, abs=0.11)
     assert "a change of" in text(app)
     assert "broke" in text(app)

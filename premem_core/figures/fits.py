@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 from plotly.colors import sample_colorscale
 
 from premem_core.figures.palette import Palette
@@ -36,7 +37,10 @@ def fit_figure(
     run_of = points["run"].to_numpy()
     x, test = points[predictor].to_numpy(), points["test_accuracy"].to_numpy()
     half, test_half = points["premem_half"].to_numpy(), points["test_half"].to_numpy()
-    told = points[["step", "memorized_share"]].to_numpy()
+    told, says = ["run", "step"], ""
+    if predictor == "premem":  # no other depends on the threshold, nor is drawn again with it
+        told, says = [*told, "memorized_share"], "<br>memorized %{customdata[2]:.0%}"
+    about = points[told].to_numpy()
     known = np.concatenate([x, test])
     known = known[~np.isnan(known)]
     low, high = max(0.0, known.min() - 0.05), min(1.02, known.max() + 0.05)
@@ -53,33 +57,36 @@ def fit_figure(
     places = np.linspace(start, end, max(2, len(labels)))
     colors = dict(zip(labels, sample_colorscale(scale, list(places)), strict=False))
 
-    def checkpoints(run: str, label: str) -> Attributes:
-        at = run_of == run
-        bars = {"array": half[at], "width": 0, "thickness": 1}
+    def checkpoints(at: NDArray[np.bool_], name: str | None, bar: str) -> Attributes:
+        bars = {"array": half[at], "color": bar, "width": 0, "thickness": 1}
         return {
             "type": "scatter",
             "x": x[at],
             "y": test[at],
             "error_x": bars if predictor == "premem" else None,
             "error_y": {**bars, "array": test_half[at]},
-            "customdata": told[at],
+            "customdata": about[at],
             "mode": "markers",
-            "name": label,
+            "name": name,
             "showlegend": legend,
             "marker": {
-                "color": colors[run],
-                "symbol": symbols[run],
+                "color": [colors[run] for run in run_of[at]],
+                "symbol": [symbols[run] for run in run_of[at]],
                 "size": 9,
                 "line": {"width": 0.5, "color": palette.grid},
             },
-            "hovertemplate": f"{run}<br>step %{{customdata[0]}}<br>{predictor_name} %{{x:.1%}}"
-            "<br>test accuracy %{y:.1%}<br>memorized %{customdata[1]:.0%}<extra></extra>",
+            "hovertemplate": "%{customdata[0]}<br>step %{customdata[1]}<br>"
+            f"{predictor_name} %{{x:.1%}}<br>test accuracy %{{y:.1%}}{says}<extra></extra>",
         }
 
+    if legend:
+        data = [checkpoints(run_of == run, labels[run], colors[run]) for run in labels]
+    else:  # all at once: it is drawn in half the time
+        data = [checkpoints(np.ones(len(points), dtype=bool), None, palette.train)]
     ticks = {"range": [low, high], "tickformat": ".0%", "dtick": 0.2 if high - low > 0.7 else 0.1}
     beside = {"orientation": "v", "x": 1.02, "y": 1, "yref": "paper", "yanchor": "top"}
     return figure(
-        [identity, *(checkpoints(run, label) for run, label in labels.items())],
+        [identity, *data],
         palette,
         460,
         top=16,

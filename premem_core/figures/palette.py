@@ -16,6 +16,7 @@ class Palette:
     memorized_band: str
     grid: str
     text: str
+    surface: str  # of what lies over a chart
     runs: tuple[str, float, float]
     map_corners: tuple[str, str, str, str]  # wrong, wrong memorized, right, right memorized
     kinds: tuple[str, ...]  # of perturbations: Okabe and Ito's, told apart by the colour-blind
@@ -31,6 +32,7 @@ LIGHT = Palette(
     memorized_band="rgba(226,140,45,0.16)",
     grid="#E8EAEE",
     text="#4A505C",
+    surface="#FFFFFF",
     runs=("viridis", 0.0, 0.9),
     map_corners=("#EDEFF3", "#8A6A54", "#1D5FD1", "#F08A24"),
     kinds=("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#7A5195"),
@@ -45,6 +47,7 @@ DARK = Palette(
     memorized_band="rgba(240,160,75,0.18)",
     grid="#262A33",
     text="#B4BAC6",
+    surface="#111318",
     runs=("viridis", 0.3, 1.0),
     map_corners=("#2A2F3A", "#7A5A46", "#7FB0FF", "#F0A04B"),
     kinds=("#56B4E9", "#F0844A", "#2CC295", "#E39AC3", "#E3C04A", "#A9D8F5", "#B79AD3"),

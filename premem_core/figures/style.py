@@ -15,6 +15,7 @@ from premem_core.metrics import Floats
 
 Attributes = dict[str, Any]  # of a trace, an axis, a shape: plotly's reference names them
 
+FONT = '"Source Sans", sans-serif'  # the dashboard's
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "x")
 
 
@@ -42,7 +43,7 @@ def figure(
         layout: the axes, by plotly's names (xaxis, yaxis, yaxis2, ...); shapes, annotations and
             whatever else plotly's layout has.
     """
-    font = {"color": palette.text, "size": 12}
+    font = {"family": FONT, "color": palette.text, "size": 12}
     axis = {
         "gridcolor": palette.grid,
         "zeroline": False,
@@ -55,18 +56,24 @@ def figure(
         if name.startswith(("xaxis", "yaxis")):
             layout[name] = {**axis, **given, "title": {"font": font, **given.get("title", {})}}
     above = {"orientation": "h", "x": 0, "y": 1, "yref": "container", "yanchor": "top"}
-    return go.Figure(
-        data=data,
+    made = go.Figure(
+        data=_lists(data),
         layout={
             "height": height,
             "margin": {"l": left or 8, "r": 8, "t": top, "b": bottom or 8},
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
             "hovermode": "closest",
+            "hoverlabel": {"bgcolor": palette.surface, "font": {**font, "size": 13}},
+            "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": palette.train},
+            "font": font,
+            "datarevision": 0,
             "legend": {**above, "font": font, **(legend or {})},
-            **layout,
+            **_lists(layout),
         },
     )
+    made.layout.template = None
+    return made
 
 
 def across(y: float, axis: str = "y", **line: Any) -> Attributes:
@@ -107,3 +114,12 @@ def band(x: Floats, middle: Floats, half: Floats, color: str) -> Attributes:
         "hoverinfo": "skip",
         "showlegend": False,
     }
+
+
+def _lists(given: Any) -> Any:
+    """The same with lists for arrays: plotly.js takes another array object for other numbers."""
+    if isinstance(given, dict):
+        return {name: _lists(value) for name, value in given.items()}
+    if isinstance(given, list):
+        return [_lists(value) for value in given]
+    return given.tolist() if isinstance(given, np.ndarray) else given
