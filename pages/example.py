@@ -111,29 +111,26 @@ for answer in drawn:
         f"{100 * completions.copied_share(told):.0f} % copied from the solution"
     )
     texts.append((title, told))
-for pair in range(0, len(texts), 2):
-    for column, text in zip(st.columns(2, gap="large"), texts[pair : pair + 2], strict=False):
-        with column:
-            ui.passages([text])
+ui.passages(texts, side_by_side=True)
 if drawn:
     grade_form.grade_form(run.run, step, "train", under, number, drawn)
 
 near = ui.neighbours(task, number)
 if len(near):
     st.subheader("Similar questions")
-    st.dataframe(
-        table.reindex(near.index)[["id", "question", "premem", "accuracy"]].assign(
-            similarity=near, **100 * table.reindex(near.index)[["premem", "accuracy"]]
+    ui.small_table(
+        ui.table_of(
+            table.reindex(near.index).assign(similarity=near),
+            ["id", "question", "premem", "accuracy", "similarity"],
         ),
-        hide_index=True,
-        height="content",
-        column_config={
+        {
             "id": "Example",
-            "question": st.column_config.TextColumn("Question", width="large"),
-            "premem": st.column_config.NumberColumn("PM", format="%.0f %%"),
-            "accuracy": st.column_config.NumberColumn("Accuracy", format="%.0f %%"),
-            "similarity": st.column_config.NumberColumn(
-                "Similarity", format="%.2f", help="Cosine of the questions' TF-IDF vectors"
-            ),
+            "question": "Question",
+            "premem": ("PM", ui.percent),
+            "accuracy": ("Accuracy", ui.percent),
+            "similarity": ("Similarity", lambda cosine: ui.signed(cosine, 2)),
         },
+        alt="The training examples with the most similar questions",
+        links={"id": "example"},
     )
+    st.caption("Similarity: cosine of the questions' TF-IDF vectors.")

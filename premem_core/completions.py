@@ -1,9 +1,10 @@
 """One example's completions, graded by whose grades count, and what of them is copied."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -68,16 +69,17 @@ def in_words(grade: int) -> str:
     return Grade(grade).name.lower()
 
 
-def copied(completion: str, solution: str) -> list[Passage]:
+def copied(completion: str, solution: str) -> tuple[Passage, ...]:
     """The completion in passages, marked where the solution says the same, word for word.
 
     >>> copied("So 3 and 4 make 7, done", "First: so 3 and 4 make 7!")
-    [Passage(text='So 3 and 4 make 7', marked=True), Passage(text=', done', marked=False)]
+    (Passage(text='So 3 and 4 make 7', marked=True), Passage(text=', done', marked=False))
     """
     return matched(completion, solution, FEWEST_WORDS)
 
 
-def matched(text: str, other: str, fewest: int = 1) -> list[Passage]:
+@lru_cache(maxsize=2048)  # a page asks again at every change of its threshold
+def matched(text: str, other: str, fewest: int = 1) -> tuple[Passage, ...]:
     """A text in passages, marked where at least so many words in a row are in the other too."""
     ours, theirs = (_words(each) for each in (text, other))
     match = SequenceMatcher(
@@ -92,10 +94,12 @@ def matched(text: str, other: str, fewest: int = 1) -> list[Passage]:
             passages.append(Passage(text[end:start], marked=False))
         passages.append(Passage(text[start:stop], marked=True))
         end = stop
-    return [*passages, Passage(text[end:], marked=False)] if end < len(text) else passages
+    rest = [Passage(text[end:], marked=False)] if end < len(text) else []
+    return (*passages, *rest)
 
 
-def copied_share(passages: Sequence[Passage]) -> float:
+@lru_cache(maxsize=2048)
+def copied_share(passages: tuple[Passage, ...]) -> float:
     """The share of the words that are marked; 0 of no word."""
     words = [(len(_words(p.text)), p.marked) for p in passages]
     total = sum(n for n, _ in words)

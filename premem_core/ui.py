@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, suppress
 from html import escape
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from urllib.parse import urlencode
 
 import numpy as np
 import pandas as pd
@@ -363,16 +364,19 @@ def plain(text: object) -> str:
     return re.sub(r"([\\`*_{}\[\]()#+\-.!|~$<>:&])", r"\\\1", str(text).replace("\n", " "))
 
 
-def table_of(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+def table_of(rows: pd.DataFrame, columns: list[str], beginning: int = BEGINNING) -> pd.DataFrame:
     """The columns that a table shows, questions by their beginning: all of it is sent."""
     table = rows[columns]
     if "question" in columns:
-        table = table.assign(question=rows["question"].str.slice(0, BEGINNING))
+        table = table.assign(question=rows["question"].str.slice(0, beginning))
     return table
 
 
 def small_table(
-    rows: pd.DataFrame, columns: dict[str, str | tuple[str, Callable[[Any], str]]], alt: str
+    rows: pd.DataFrame,
+    columns: dict[str, str | tuple[str, Callable[[Any], str]]],
+    alt: str,
+    links: dict[str, str] | None = None,
 ) -> None:
     """A table of few rows that is only read: drawn at once, its cells wrapped.
 
@@ -380,6 +384,7 @@ def small_table(
         columns: the columns shown, in order, with their titles; of numbers also how they are
             written, and they stand to the right.
         alt: what it shows, for screen readers.
+        links: columns whose cells open this page anew, and the parameter that their value is of.
     """
     head, body = "", [""] * len(rows)
     for name, column in columns.items():
@@ -387,7 +392,12 @@ def small_table(
         right = "" if isinstance(column, str) else ' class="premem-number"'
         head += f'<th scope="col"{right}>{escape(title)}</th>'
         for at, value in enumerate(rows[name]):
-            body[at] += f"<td{right}>{escape(write(value))}</td>"
+            cell = escape(write(value))
+            if links and name in links:
+                here = {key: st.query_params.get_all(key) for key in st.query_params}
+                address = urlencode({**here, links[name]: value}, doseq=True)
+                cell = f'<a href="?{escape(address)}" target="_self">{cell}</a>'
+            body[at] += f"<td{right}>{cell}</td>"
     rest = "".join(f"<tr>{row}</tr>" for row in body)
     st.html(
         f'<div class="premem-table" tabindex="0" role="region" aria-label="{escape(alt)}">'
@@ -409,7 +419,7 @@ def pick_question(
     first = ids.index(wanted) if wanted in ids else 0
     shown = {name: column for name, column in columns.items() if column is not None}
     event = st.dataframe(
-        table_of(rows, list(shown)),
+        table_of(rows, list(shown), BEGINNING // 2),  # all of one stands beside it
         hide_index=True,
         height=height,
         column_config=shown,
@@ -429,21 +439,27 @@ def verbatim(title: str, text: str) -> None:
     passages([(title, [Passage(text, marked=False)])])
 
 
-def passages(texts: Sequence[tuple[str, Sequence[Passage]]], mark: bool = True) -> None:
+def passages(
+    texts: Sequence[tuple[str, Sequence[Passage]]], mark: bool = True, side_by_side: bool = False
+) -> None:
     """Texts as they are, each under its title, in one element: a page may show a hundred.
 
     Args:
         mark: set off the passages that are marked; False: those that are not.
+        side_by_side: in as many columns as there is room for.
     """
     html = []
     for title, parts in texts:
         text = "".join(
             f"<mark>{escape(p.text)}</mark>" if p.marked == mark else escape(p.text) for p in parts
         )
-        html.append(f'<div class="premem-title">{escape(title)}</div>')
-        html.append(f'<div class="premem-text" dir="auto">{text}</div>')
+        html.append(
+            f'<div><div class="premem-title">{escape(title)}</div>'
+            f'<div class="premem-text" dir="auto">{text}</div></div>'
+        )
     if html:
-        st.html("".join(html))
+        columns = "premem-columns" if side_by_side else ""
+        st.html(f'<div class="premem-texts {columns}">{"".join(html)}</div>')
 
 
 def task_threshold(task: str) -> float | None:

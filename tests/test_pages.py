@@ -270,9 +270,11 @@ def test_one_example_is_shown_with_its_completions_and_its_neighbours(demo_store
     assert sorted(verbatim(app)[2:]) == sorted(drawn["completion"])
     assert len(titles(app)) == 2 + len(drawn) == 7
     assert "% copied from the solution" in titles(app)[2]
-    near = app.dataframe[0].value
+    [[head, *near]] = tables(app)
+    assert head == ["Example", "Question", "PM", "Accuracy", "Similarity"]
     assert len(near) == 5
-    assert "train-0011" not in near["id"].tolist()
+    assert not any("train-0011" in row[0] for row in near)
+    assert all("example=train-" in row[0] and "t=-2.3" in row[0] for row in near)
 
 
 def test_an_example_of_another_run_is_one_sentence(demo_store, monkeypatch):

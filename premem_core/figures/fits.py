@@ -84,7 +84,9 @@ def fit_figure(
     else:  # all at once: it is drawn in half the time
         data = [checkpoints(np.ones(len(points), dtype=bool), None, palette.train)]
     ticks = {"range": [low, high], "tickformat": ".0%", "dtick": 0.2 if high - low > 0.7 else 0.1}
-    beside = {"orientation": "v", "x": 1.02, "y": 1, "yref": "paper", "yanchor": "top"}
+    # Room for the legend: where it would have to push the axes away, they are drawn twice.
+    width = 0.62 if legend else 1.0
+    beside = {"orientation": "v", "x": width + 0.02, "y": 1, "yref": "paper", "yanchor": "top"}
     return figure(
         [identity, *data],
         palette,
@@ -93,6 +95,6 @@ def fit_figure(
         left=66,
         bottom=48,
         legend=beside if legend else None,
-        xaxis={"title": {"text": predictor_name}, **ticks},
+        xaxis={"title": {"text": predictor_name}, "domain": [0, width], **ticks},
         yaxis={"title": {"text": "test accuracy"}, **ticks},
     )

@@ -44,10 +44,12 @@ def life_figure(life: pd.DataFrame, log_log_threshold: float, palette: Palette) 
         palette,
         300,
         top=44,
+        left=60,
+        bottom=48,
         shapes=[
             across(float(np.exp(threshold)), "y2", color=palette.memorized, width=1, dash="dash")
         ],
-        xaxis={"title": {"text": "step"}, "tickvals": steps, "domain": [0, 0.94]},
+        xaxis={"title": {"text": "step"}, "tickvals": steps, "domain": [0, 0.88]},
         yaxis={"title": {"text": "accuracy"}, "range": [-0.03, 1.03], "tickformat": ".0%"},
         yaxis2={
             "title": {"text": "perplexity"},

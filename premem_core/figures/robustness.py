@@ -98,6 +98,8 @@ def auroc_figure(areas: pd.DataFrame, palette: Palette) -> go.Figure:
         palette,
         230,
         top=12,
+        left=150,
+        bottom=48,
         showlegend=False,
         shapes=[upright(0.5, color=palette.text, width=1, dash="dash")],
         xaxis={

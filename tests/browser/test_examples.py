@@ -95,6 +95,17 @@ def test_from_a_cell_of_the_map_to_its_examples_to_one_of_them_and_back(page, ur
     fresh.context.close()
 
 
+def test_a_similar_question_opens_at_the_same_threshold(page, url):
+    page.goto(f"{url}/example?example=train-0011&t=-2.3")
+    similar = page.get_by_role("region", name="most similar questions").get_by_role("link").first
+    name = similar.inner_text()
+    assert name.startswith("train-")
+    similar.click()
+    expect(page).to_have_url(re.compile(rf"/example\?.*example={name}"))
+    expect(page).to_have_url(re.compile(r"[?&]t=-2.3"))
+    expect(page.get_by_text(re.compile(rf"^{name}: [\d,]+ of 500$"))).to_be_visible()
+
+
 def test_filters_stay_while_one_example_is_looked_at(page, url):
     page.goto(f"{url}/examples?t=-2.3&q=stickers&pm=0&pm=40")
     shown = page.get_by_text(re.compile(r"^\d+ examples of 500"))
