@@ -9,6 +9,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import tiny
 
+from premem_core.figures import style
+
+style.CHECKED = True
+
 REPO = Path(__file__).parents[1]
 SHARED = REPO.parent / "shared" / "data"
 

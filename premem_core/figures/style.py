@@ -2,6 +2,10 @@
 
 plotly checks each property as it is set; adding traces and updating axes one by one checks most of
 them again and again, and takes several times as long.
+
+plotly.js compares a chart with what it drew before, and draws all of it again where it finds an
+array, or a template, that is another object. Streamlit hands it every chart twice: so there is no
+template here, and arrays are lists under one `datarevision`.
 """
 
 from collections.abc import Sequence
@@ -16,6 +20,8 @@ from premem_core.metrics import Floats
 Attributes = dict[str, Any]  # of a trace, an axis, a shape: plotly's reference names them
 
 FONT = '"Source Sans", sans-serif'  # the dashboard's
+# Whether plotly checks every property. It takes longer than all else on a page: tests do it.
+CHECKED = False
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "x")
 
 
@@ -57,6 +63,7 @@ def figure(
             layout[name] = {**axis, **given, "title": {"font": font, **given.get("title", {})}}
     above = {"orientation": "h", "x": 0, "y": 1, "yref": "container", "yanchor": "top"}
     made = go.Figure(
+        _validate=CHECKED,
         data=_lists(data),
         layout={
             "height": height,
@@ -117,7 +124,7 @@ def band(x: Floats, middle: Floats, half: Floats, color: str) -> Attributes:
 
 
 def _lists(given: Any) -> Any:
-    """The same with lists for arrays: plotly.js takes another array object for other numbers."""
+    """The same with lists for arrays."""
     if isinstance(given, dict):
         return {name: _lists(value) for name, value in given.items()}
     if isinstance(given, list):
