@@ -49,7 +49,7 @@ def described(run: RunScores, texts: pd.DataFrame) -> pd.DataFrame:
         solution=known["solution"].fillna(""),
         words=[len(text.split()) for text in known["solution"].fillna("")],
     )
-    fields = _metadata(known["metadata"])
+    fields = unpacked(known["metadata"])
     for own in (*table, *OF_SCORES):
         if own in fields:
             name = f"{own} (metadata)"
@@ -98,6 +98,13 @@ def life(run: RunScores, example: int) -> pd.DataFrame:
     """step, accuracy and nll of one example at every checkpoint."""
     at = int(np.searchsorted(run.examples, example))
     return pd.DataFrame({"step": run.steps, "accuracy": run.accuracy[:, at], "nll": run.nll[:, at]})
+
+
+def unpacked(metadata: pd.Series) -> pd.DataFrame:
+    """A column per metadata field, of the store's JSON; nested values are left out."""
+    rows = [json.loads(text) if isinstance(text, str) and text else {} for text in metadata]
+    plain = [{k: v for k, v in row.items() if not isinstance(v, list | dict)} for row in rows]
+    return pd.DataFrame(plain, index=metadata.index)
 
 
 def metadata(table: pd.DataFrame) -> list[str]:
@@ -218,9 +225,3 @@ def cells(
 def _first(holds: NDArray[np.bool_], steps: NDArray[np.int64]) -> Floats:
     """(N,): the first of the steps at which it holds; NaN where it never does."""
     return np.where(holds.any(axis=0), steps[holds.argmax(axis=0)], np.nan)
-
-
-def _metadata(texts: pd.Series) -> pd.DataFrame:
-    fields = [json.loads(text) if isinstance(text, str) and text else {} for text in texts]
-    plain = [{k: v for k, v in row.items() if not isinstance(v, list | dict)} for row in fields]
-    return pd.DataFrame(plain, index=texts.index)

@@ -367,8 +367,8 @@ def execute(
             was = read_progress(state)
             queued = was.queued if was.state == "queued" else time.time()
             ours = replace(was, state="queued", pid=os.getpid(), message="", queued=queued)
-            write_progress(state, ours)
-            try:
+            try:  # from here on it is known whom to signal
+                write_progress(state, ours)
                 with _turn(store, ours, on_progress) if queue else contextlib.nullcontext():
                     return _execute(store, run, on_progress)
             except (Cancelled, KeyboardInterrupt):

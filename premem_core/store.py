@@ -33,6 +33,7 @@ WRITE_ERRORS = (duckdb.IOException, duckdb.TransactionException, duckdb.FatalExc
 
 COARSEST_CLOCK = 2.0  # seconds between two times of a file, on the worst of file systems
 EXAMPLE_COLUMNS = ("example", "id", "question", "solution", "answer", "metadata")
+SIZE_COLUMNS = ("example", "id", "metadata", "lines", "words")
 SCORE_COLUMNS = (
     "run",
     "step",
@@ -540,6 +541,30 @@ class Store:
             EXAMPLE_COLUMNS,
             [task, split],
         )
+
+    def example_sizes(self, task: str, split: str) -> pd.DataFrame:
+        """SIZE_COLUMNS of a task's examples, of which it reads no text into memory.
+
+        lines and words are the solution's.
+        """
+        return self._frame(
+            r"""SELECT example, id, metadata,
+                len(string_split(trim(solution, chr(10) || ' '), chr(10))) AS lines,
+                len(regexp_extract_all(solution, '\S+')) AS words
+            FROM examples WHERE task = ? AND split = ? ORDER BY example""",
+            SIZE_COLUMNS,
+            [task, split],
+        )
+
+    def example_texts(self, numbers: Sequence[int]) -> pd.DataFrame:
+        """EXAMPLE_COLUMNS of these examples, in their order."""
+        asked = pd.DataFrame({"example": numbers, "place": range(len(numbers))})
+        with self.reading() as connection:
+            connection.register("asked", asked)
+            rows = connection.execute(
+                "SELECT examples.* FROM asked JOIN examples USING (example) ORDER BY place"
+            )
+            return rows.df()[list(EXAMPLE_COLUMNS)]
 
     def perturbed(self, task: str, perturbation: str) -> pd.DataFrame:
         """PERTURBED_COLUMNS of a task's examples."""

@@ -358,6 +358,23 @@ def test_perturbed_queries_are_sampled_at_the_last_checkpoint(run_dir, data, tmp
     assert set(store.scores("sums")["samples"]) == {3}
 
 
+def test_a_job_that_is_cancelled_as_soon_as_its_process_is_known_says_so(
+    run_dir, data, tmp_path, monkeypatch
+):
+    store = Store(tmp_path)
+    create(store, run_dir, data)
+    write = jobs.write_progress
+
+    def signalled(file, state):
+        write(file, state)
+        monkeypatch.setattr(jobs, "write_progress", write)
+        raise jobs.Cancelled
+
+    monkeypatch.setattr(jobs, "write_progress", signalled)
+    assert jobs.execute(store, "sums").state == "cancelled"
+    assert jobs.progress(store, "sums").state == "cancelled"
+
+
 def test_jobs_of_one_store_wait_for_each_other_and_can_be_cancelled_meanwhile(
     run_dir, data, tmp_path
 ):

@@ -1,0 +1,116 @@
+"""curate: from what runs learned to the data set to collect and train on next."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from premem_core import curation, curves, exports, rankings
+from premem_core.commands.options import (
+    EstimatorOption,
+    JsonOption,
+    StoreOption,
+    existing_store,
+    print_json,
+    task_of,
+    write_text,
+)
+from premem_core.curation import Combine, Criterion, Recipe
+from premem_core.errors import UsageError
+from premem_core.exports import Shape
+
+
+def curate(
+    out: Annotated[Path, typer.Option(help="The file to write: .jsonl, .csv or .parquet.")],
+    store: StoreOption = Path("store"),
+    run: Annotated[
+        list[str] | None, typer.Option(help="A run to judge examples by; several: their mean.")
+    ] = None,
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option(help="What to choose by; several: their rankings are combined."),
+    ] = None,
+    below: Annotated[
+        float | None, typer.Option(help="Only where the first strategy's value is at most this.")
+    ] = None,
+    above: Annotated[
+        float | None, typer.Option(help="Only where the first strategy's value is at least this.")
+    ] = None,
+    budget: Annotated[int | None, typer.Option(help="So many examples at most.")] = None,
+    combine: Annotated[Combine, typer.Option(help="Keep within all bounds, or any.")] = "all",
+    log_log_threshold: Annotated[
+        float | None,
+        typer.Option(help="t = log log PPL; default: the optimum over the task's runs."),
+    ] = None,
+    estimator: EstimatorOption = "plain",
+    seed: Annotated[int, typer.Option(help="Of what is random.")] = 0,
+    shape: Annotated[Shape, typer.Option(help="What a row's texts are called.")] = "plain",
+    recipe: Annotated[
+        Path | None, typer.Option(help="Write down here what the selection follows from.")
+    ] = None,
+    from_recipe: Annotated[
+        Path | None, typer.Option(help="Build the selection of this recipe again.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Choose training examples, and write them with the reason for each.
+
+    Example: python -m premem_core curate --store store --run lr2e-5 --strategy premem --below 0.75
+    --out hard.jsonl --recipe hard.yaml
+    """
+    home = existing_store(store)
+    if from_recipe is not None:
+        if run or strategy:
+            raise UsageError("--from-recipe names runs and strategies itself; leave those out")
+        asked = Recipe.from_yaml(_read(from_recipe), str(from_recipe))
+    else:
+        if not run:
+            raise UsageError("no run is chosen to judge the examples by; give --run")
+        task = task_of(home, run[0])
+        t = log_log_threshold
+        if t is None:
+            t = curves.best_threshold(curves.read_task(home, task), estimator).log_log_threshold
+        first, *others = strategy or ["premem"]
+        asked = Recipe(
+            task=task,
+            runs=tuple(run),
+            log_log_threshold=t,
+            criteria=(Criterion(first, below, above), *map(Criterion, others)),
+            estimator=estimator,
+            combine=combine,
+            budget=budget,
+            seed=seed,
+            store_version=home.version(),
+        )
+    judges = [each for each in curves.read_task(home, asked.task) if each.run in asked.runs]
+    if missing := set(asked.runs) - {each.run for each in judges}:
+        raise UsageError(f"task '{asked.task}' has no scored run '{min(missing)}' in {home.path}")
+    evidence = rankings.read_evidence(
+        home, asked.task, judges, asked.log_log_threshold, asked.estimator
+    )
+    chosen = curation.select(evidence, asked)
+    exports.export(home, chosen, out, shape)
+    if recipe is not None:
+        write_text(recipe, asked.to_yaml())
+    means = {each.strategy: float(chosen[each.strategy].mean()) for each in asked.criteria}
+    if as_json:
+        print_json(
+            {
+                "examples": len(chosen),
+                "of": len(evidence.examples),
+                "runs": asked.runs,
+                "log_log_threshold": asked.log_log_threshold,
+                "means": means,
+                "file": out,
+            }
+        )
+        return
+    told = ", ".join(f"{name} {value:.3f}" for name, value in means.items())
+    typer.echo(f"{len(chosen):,} of {len(evidence.examples):,} examples; mean {told}; {out}")
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {file}: {error}; give a recipe's path") from error

@@ -1,0 +1,231 @@
+"""What speaks for collecting more problems like one: a value per training example and strategy.
+
+Axes of a run: C checkpoints in training order, N training examples. What is known of several runs
+is averaged over them, for a single run's values are noisy (METHOD, section 6).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+
+from premem_core import estimators, robustness
+from premem_core.curves import RunScores
+from premem_core.errors import DataError, UsageError
+from premem_core.estimators import Estimator
+from premem_core.example_table import RIGHT, unpacked
+from premem_core.metrics import Floats
+from premem_core.store import Store
+
+OF_SIZES = ("id", "lines", "words")
+METADATA = "metadata:"  # what a strategy by a field of the data is named by
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known of a task's training examples.
+
+    Attributes:
+        runs: those that examples are judged by.
+        examples: one row per example that any of them was trained on, indexed by the store's
+            example number: id, question, solution, answer, words, and the metadata's fields.
+        lost: per run, by example: accuracy as the question is minus accuracy under perturbed
+            queries, mean over perturbations, at the last checkpoint that was asked them.
+        log_log_threshold, estimator: of pre-memorization accuracy.
+    """
+
+    runs: tuple[RunScores, ...]
+    examples: pd.DataFrame
+    lost: Mapping[str, pd.Series]
+    log_log_threshold: float
+    estimator: Estimator
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """One way to say which examples matter.
+
+    Attributes:
+        label: in words.
+        highest_first: which end of its values is wanted.
+        reason: how one example's value is said.
+        needs: what it takes, where not every store has it.
+        of_run: one run's values, (N,), NaN where not known; None: it is not of runs.
+    """
+
+    label: str
+    highest_first: bool
+    reason: str
+    needs: str = ""
+    of_run: Callable[[RunScores, Evidence], Floats] | None = None
+
+
+def read_evidence(
+    store: Store,
+    task: str,
+    runs: Sequence[RunScores],
+    log_log_threshold: float,
+    estimator: Estimator = "plain",
+) -> Evidence:
+    """What a store has of the training examples of some of a task's runs.
+
+    Raises:
+        UsageError: no run is given.
+    """
+    if not runs:
+        raise UsageError("no run is chosen to judge the examples by; choose one or more")
+    sizes = store.example_sizes(task, "train").set_index("example")
+    trained_on = np.unique(np.concatenate([run.examples for run in runs]))
+    known = sizes.reindex(trained_on)
+    fields = unpacked(known.pop("metadata"))
+    fields = fields.rename(columns={name: f"{name} (metadata)" for name in OF_SIZES})
+    return Evidence(
+        runs=tuple(runs),
+        examples=known.join(fields),
+        lost={run.run: _lost(store, run) for run in runs},
+        log_log_threshold=log_log_threshold,
+        estimator=estimator,
+    )
+
+
+def values(evidence: Evidence, strategy: str, seed: int = 0) -> pd.Series:
+    """A strategy's value of every example, mean over the runs that know it; NaN: none does.
+
+    Args:
+        strategy: one of STRATEGIES, or `metadata:` and a field.
+        seed: of the random order.
+
+    Raises:
+        UsageError: there is no such strategy, or nothing that it needs is known.
+    """
+    examples = evidence.examples
+    of_run = named(strategy).of_run
+    if of_run is not None:
+        columns = [
+            pd.Series(of_run(run, evidence), run.examples).reindex(examples.index)
+            for run in evidence.runs
+        ]
+        found = pd.concat(columns, axis=1).mean(axis=1)
+    elif strategy == "random":
+        found = pd.Series(np.random.default_rng(seed).random(len(examples)), examples.index)
+    elif strategy in ("lines", "words"):
+        found = examples[strategy]
+    else:
+        found = _field(examples, strategy.removeprefix(METADATA))
+    if found.isna().all():
+        needs = named(strategy).needs or "scores at every checkpoint"
+        raise UsageError(f"'{strategy}' is known of no example here; it needs {needs}")
+    return found.astype(np.float64)
+
+
+def named(strategy: str) -> Strategy:
+    """The strategy of a name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if strategy.startswith(METADATA):
+        field = strategy.removeprefix(METADATA)
+        return Strategy(field, True, f"{field} {{:g}}", f"a metadata field '{field}' of numbers")
+    if strategy not in STRATEGIES:
+        known = ", ".join(f"'{name}'" for name in STRATEGIES)
+        raise UsageError(
+            f"there is no strategy '{strategy}'; there are {known}, and '{METADATA}FIELD'"
+        )
+    return STRATEGIES[strategy]
+
+
+def _field(examples: pd.DataFrame, field: str) -> pd.Series:
+    """A metadata field as numbers: those of 'Level 5' are 5."""
+    if field not in examples:
+        known = ", ".join(f"'{name}'" for name in examples if name not in OF_SIZES) or "none"
+        raise UsageError(f"the data has no field '{field}'; it has: {known}")
+    texts = examples[field].astype(str).str.extract(r"(-?\d+(?:\.\d+)?)", expand=False)
+    return pd.to_numeric(texts, errors="coerce")
+
+
+def _lost(store: Store, run: RunScores) -> pd.Series:
+    lost = []
+    for perturbation, steps in robustness.perturbed_steps(store, run.run).items():
+        answers = robustness.read_answers(store, run.run, steps[-1], perturbation)
+        known = robustness.robustness(run, answers, 0.0, "plain").examples
+        lost.append(known["train_accuracy"] - known["perturbed_accuracy"])
+    return pd.concat(lost, axis=1).mean(axis=1) if lost else pd.Series(dtype=np.float64)
+
+
+def _premem(run: RunScores, evidence: Evidence) -> Floats:
+    try:
+        return estimators.premem(
+            evidence.estimator, run.counts, run.nll, evidence.log_log_threshold
+        )[-1]
+    except ValueError as error:
+        raise DataError(f"run '{run.run}': {error}; use the plain estimator") from error
+
+
+def _forgotten(run: RunScores, _: Evidence) -> Floats:
+    """How often an example was right at one checkpoint and wrong at the next."""
+    accuracy = run.accuracy
+    right = np.where(np.isnan(accuracy), np.nan, accuracy > RIGHT)
+    return np.where(np.isnan(right).any(axis=0), np.nan, (np.diff(right, axis=0) < 0).sum(axis=0))
+
+
+def _probability(run: RunScores) -> Floats:
+    """(C, N): mean probability of a target token, the geometric mean."""
+    return np.exp(-run.nll)
+
+
+STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
+    {
+        "premem": Strategy("low pre-memorization accuracy", False, "PM {:.2f}", "samples", _premem),
+        "random": Strategy("random (i.i.d.)", False, "drawn at random"),
+        "accuracy": Strategy(
+            "low train accuracy",
+            False,
+            "train accuracy {:.2f}",
+            "samples of the last checkpoint",
+            lambda run, _: run.accuracy[-1],
+        ),
+        "perplexity": Strategy(
+            "high perplexity",
+            True,
+            "perplexity {:.4f}",
+            of_run=lambda run, _: np.exp(run.nll[-1]),
+        ),
+        "hard": Strategy(  # Swayamdipta et al. 2020, as are the next two
+            "hard to learn (low confidence)",
+            False,
+            "confidence {:.3f}",
+            of_run=lambda run, _: _probability(run).mean(axis=0),
+        ),
+        "easy": Strategy(
+            "easy to learn (high confidence)",
+            True,
+            "confidence {:.3f}",
+            of_run=lambda run, _: _probability(run).mean(axis=0),
+        ),
+        "ambiguous": Strategy(
+            "ambiguous (high variability)",
+            True,
+            "variability {:.3f}",
+            of_run=lambda run, _: _probability(run).std(axis=0),
+        ),
+        "forgetting": Strategy(  # Toneva et al. 2019
+            "often forgotten",
+            True,
+            "forgotten {:.1f} times",
+            "samples of every checkpoint",
+            _forgotten,
+        ),
+        "brittle": Strategy(
+            "brittle under perturbed queries",
+            True,
+            "loses {:.2f} when perturbed",
+            "perturbed scores (score --perturb)",
+            lambda run, evidence: evidence.lost[run.run].reindex(run.examples).to_numpy(),
+        ),
+        "lines": Strategy("many solution lines", True, "{:.0f} lines"),
+        "words": Strategy("long solutions", True, "{:.0f} words"),
+    }
+)

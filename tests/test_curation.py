@@ -1,0 +1,191 @@
+"""Selections: who is chosen, in what order, why; and the recipe that rebuilds them."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import planned
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from premem_core import curation, curves, exports, rankings
+from premem_core.curation import Criterion, Recipe
+from premem_core.errors import UsageError
+from premem_core.store import Store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Store:
+    return planned.store(tmp_path_factory.mktemp("curation"), "full")
+
+
+@pytest.fixture(scope="module")
+def evidence(store) -> rankings.Evidence:
+    return rankings.read_evidence(store, "toy", curves.read_task(store, "toy"), planned.T)
+
+
+def recipe(*criteria: Criterion, **others) -> Recipe:
+    return Recipe("toy", ("slow", "fast"), planned.T, criteria, **others)
+
+
+LOW = Criterion("premem", below=0.75)
+
+
+def test_low_pre_memorization_accuracy_comes_lowest_first_within_its_bound(evidence):
+    chosen = curation.select(evidence, recipe(LOW))
+    value = rankings.values(evidence, "premem")
+    assert set(chosen.index) == set(value[value <= 0.75].index)
+    assert chosen["premem"].is_monotonic_increasing
+    assert chosen["rank"].tolist() == list(range(1, len(chosen) + 1))
+    assert chosen["reasons"].iloc[0] == f"PM {chosen['premem'].iloc[0]:.2f}"
+
+
+def test_all_bounds_or_any(evidence):
+    both = (LOW, Criterion("perplexity", above=1.1))
+    premem, perplexity = (rankings.values(evidence, each.strategy) for each in both)
+    of_all = curation.select(evidence, recipe(*both))
+    of_any = curation.select(evidence, recipe(*both, combine="any"))
+    assert set(of_all.index) == set(premem[(premem <= 0.75) & (perplexity >= 1.1)].index)
+    assert set(of_any.index) == set(premem[(premem <= 0.75) | (perplexity >= 1.1)].index)
+    assert 0 < len(of_all) < len(of_any)
+
+
+def test_a_heavier_strategy_has_more_of_the_order(evidence):
+    def order(weight: float) -> list[int]:
+        both = Criterion("premem", weight=weight), Criterion("perplexity")
+        return curation.select(evidence, recipe(*both)).index.tolist()
+
+    def like(strategy: str, found: list[int]) -> float:
+        alone = curation.select(evidence, recipe(Criterion(strategy))).index.tolist()
+        return float(
+            pd.Series([alone.index(each) for each in found]).corr(pd.Series(range(60)), "spearman")
+        )
+
+    assert like("premem", order(20)) > like("premem", order(1)) > like("premem", order(0.05))
+    assert like("perplexity", order(0.05)) > 0.99
+
+
+def test_the_budget_takes_the_first_and_quotas_bound_a_group(evidence):
+    from dataclasses import replace
+
+    level = np.where(np.arange(60) % 3 == 0, "easy", "hard")
+    grouped = replace(evidence, examples=evidence.examples.assign(level=level))
+    asked = recipe(LOW, budget=10, quota_field="level", quotas={"hard": 0.4})
+    chosen = curation.select(grouped, asked)
+    free = curation.select(grouped, recipe(LOW))
+    assert len(curation.select(grouped, recipe(LOW, budget=10))) == 10
+    assert (chosen["level"] == "hard").sum() == 4
+    for value in ("easy", "hard"):  # of each group the first ones
+        own = free[free["level"] == value].index
+        taken = chosen[chosen["level"] == value].index
+        assert taken.tolist() == own[: len(taken)].tolist()
+
+
+def test_what_a_person_put_in_comes_first_and_what_they_took_out_is_gone(evidence):
+    free = curation.select(evidence, recipe(LOW))
+    out, kept = (
+        free["id"].iloc[0],
+        next(i for i in evidence.examples["id"] if i not in set(free["id"])),
+    )
+    chosen = curation.select(evidence, recipe(LOW, kept=(kept,), dropped=(out,)))
+    assert chosen["id"].iloc[0] == kept
+    assert out not in set(chosen["id"])
+    assert len(chosen) == len(free)
+    with pytest.raises(UsageError, match="names an example 'nobody'"):
+        curation.select(evidence, recipe(LOW, dropped=("nobody",)))
+
+
+def test_overlap_is_the_share_that_another_selection_has_too():
+    shares = curation.overlap({"a": pd.Index([1, 2, 3, 4]), "b": pd.Index([3, 4])})
+    assert shares.loc["a", "b"] == 0.5
+    assert shares.loc["b", "a"] == 1.0
+    assert shares.loc["a", "a"] == 1.0
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    t=st.floats(-5, 1),
+    below=st.none() | st.floats(0, 1),
+    weight=st.floats(0.01, 100),
+    budget=st.none() | st.integers(1, 10**6),
+    names=st.lists(st.text(min_size=1).filter(str.isprintable), max_size=4),
+    seed=st.integers(0, 2**32),
+)
+def test_a_recipe_comes_back_as_it_was_written(t, below, weight, budget, names, seed):
+    written = Recipe(
+        "toy", ("slow",), t, (Criterion("premem", below, weight=weight), Criterion("random")),
+        budget=budget, kept=tuple(names), dropped=tuple(names[::-1]), seed=seed, store_version=3,
+        quota_field="level", quotas={"hard": 0.5},
+    )  # fmt: skip
+    assert Recipe.from_yaml(written.to_yaml()) == written
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a: [", "is not YAML"),
+        ("- 1", "is not a recipe of Premem"),
+        ("premem_recipe: 9", "has format 9; this Premem reads 1"),
+        ("premem_recipe: 1\ncolour: red", "a field 'colour' that no recipe has"),
+        ("premem_recipe: 1\ntask: toy", "is not a whole recipe"),
+        ("premem_recipe: 1\ntask: t\nruns: [r]\nlog_log_threshold: 0", "needs a strategy"),
+        ("!!python/object/apply:os.system [true]", "is not YAML"),
+    ],
+)
+def test_what_is_no_recipe_is_one_sentence(text, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        Recipe.from_yaml(text)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet"])
+def test_a_recipe_rebuilds_the_same_file_byte_for_byte(store, evidence, tmp_path, name):
+    asked = recipe(LOW, Criterion("random"), seed=5)
+    files = [tmp_path / "first" / name, tmp_path / "again" / name]
+    for file, each in zip(files, (asked, Recipe.from_yaml(asked.to_yaml())), strict=True):
+        file.parent.mkdir()
+        exports.export(store, curation.select(evidence, each), file)
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize("shape", exports.SHAPES)
+@pytest.mark.parametrize("kind", exports.KINDS)
+def test_a_file_has_the_texts_in_the_shape_that_was_asked_for(
+    store, evidence, tmp_path, shape, kind
+):
+    chosen = curation.select(evidence, recipe(LOW))
+    file = tmp_path / f"out{kind}"
+    if (kind, shape) == (".csv", "messages"):
+        with pytest.raises(UsageError, match="do not go into CSV"):
+            exports.export(store, chosen, file, shape)
+        assert list(tmp_path.iterdir()) == []
+        return
+    exports.export(store, chosen, file, shape)
+    assert [each.name for each in tmp_path.iterdir()] == [file.name]
+    rows = read(file).to_dict("records")
+    assert [str(row["id"]) for row in rows] == chosen["id"].tolist()
+    number = rows[0]["id"]
+    question, solution = f"train {number}?", f"#### {number}"
+    assert {
+        "plain": lambda row: (row["question"], row["solution"]),
+        "prompt-completion": lambda row: (row["prompt"], row["completion"]),
+        "messages": lambda row: tuple(each["content"] for each in row["messages"]),
+        "alpaca": lambda row: (row["instruction"], row["output"]),
+    }[shape](rows[0]) == (question, solution)
+    assert rows[0]["reasons"].startswith("PM ")
+
+
+def read(file: Path) -> pd.DataFrame:
+    if file.suffix == ".jsonl":
+        return pd.read_json(file, lines=True, dtype={"id": str})
+    return pd.read_csv(file) if file.suffix == ".csv" else pd.read_parquet(file)
+
+
+def test_a_file_of_no_known_kind_or_of_nothing_is_refused(store, evidence, tmp_path):
+    chosen = curation.select(evidence, recipe(LOW))
+    with pytest.raises(UsageError, match="must end in one of"):
+        exports.export(store, chosen, tmp_path / "a.txt")
+    with pytest.raises(UsageError, match="no example is chosen"):
+        exports.export(store, chosen.head(0), tmp_path / "a.jsonl")
+    with pytest.raises(UsageError, match="cannot write"):
+        exports.export(store, chosen, tmp_path / "nowhere" / "a.jsonl")
