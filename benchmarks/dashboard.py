@@ -19,7 +19,7 @@ FLAGS += ["--disable-background-networking", "--disable-component-update"]
 
 
 @contextmanager
-def serve(store: str, folder: Path = ROOT) -> Iterator[str]:
+def serve(store: str, folder: Path = ROOT, script: Path = ROOT / "serve.py") -> Iterator[str]:
     """The address of a dashboard on a store; `folder` is where it runs."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -27,7 +27,7 @@ def serve(store: str, folder: Path = ROOT) -> Iterator[str]:
     options = ["--server.headless=true", "--server.address=127.0.0.1", f"--server.port={port}"]
     options += ["--server.fileWatcherType=none", "--browser.gatherUsageStats=false"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", str(ROOT / "serve.py"), *options],
+        [sys.executable, "-m", "streamlit", "run", str(script), *options],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT), "PREMEM_STORE": store},
         stdout=subprocess.DEVNULL,

@@ -6,7 +6,9 @@ The store is that of published_store.py.
 
 Drawn: the last change of the page before it was still, neither asking its server nor hearing from
 it, for QUIET ms. Cold: this page's first opening on a fresh server, in the order of PAGES. Warm: a
-fresh navigation with browser and server caches full. Switch: a click in the sidebar.
+fresh navigation with browser and server caches full. Switch: a click in the sidebar. Bare: a page of
+Streamlit's with one slider and one number (bare_page.py), in the same browser right before and after:
+what this machine takes for the least.
 """
 
 import argparse
@@ -26,7 +28,7 @@ from playwright.sync_api import Page
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from dashboard import chromium, serve
+from dashboard import ROOT, chromium, serve
 from published_store import build
 
 from premem_core import curves
@@ -218,6 +220,23 @@ def measure_moves(page: Page, addresses: dict[str, str]) -> dict[str, list[float
     return moves
 
 
+def measure_bare(page: Page) -> tuple[float, float]:
+    """Median seconds of a warm navigation and of a slider's move on a bare page."""
+    with serve("", script=ROOT / "benchmarks" / "bare_page.py") as url:
+        opened = [open_page(page, url) for _ in range(WARM + 1)][1:]
+
+        def once() -> float:
+            page.get_by_role("slider").focus()
+            return after(page, lambda: page.keyboard.press("ArrowLeft"))
+
+        moved = [once() for _ in range(MOVES)]
+    return statistics.median(opened), statistics.median(moved)
+
+
+def print_bare(when: str, bare: tuple[float, float]) -> None:
+    print(f"\nbare page {when}: warm {bare[0]:.2f} s, slider {1000 * bare[1]:.0f} ms", flush=True)
+
+
 def print_pages(times: dict[str, Times]) -> list[str]:
     """The table of pages; what is over the limit."""
     columns = f"{'cold':>8}{'warm':>8}{'(max)':>8}{'switch':>8} s{'socket':>10}{'HTTP':>8} KB, warm"
@@ -275,8 +294,10 @@ def main() -> None:
         }
         page = stack.enter_context(chromium()).new_page(viewport={"width": 1440, "height": 1000})
         page.add_init_script(f"(() => {{{CLOCK}}})()")
+        print_bare("before", measure_bare(page))
         over = print_pages(measure_pages(page, addresses))
         over += print_moves(measure_moves(page, addresses))
+        print_bare("after", measure_bare(page))
     print(f"\nLoad of the machine at the end: {os.getloadavg()[0]:.1f} of {os.cpu_count()} cores")
     print("Over the limits:", *(over or ["nothing"]), sep="\n  ")
 
