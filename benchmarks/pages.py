@@ -6,9 +6,9 @@ The store is that of published_store.py.
 
 Drawn: the last change of the page before it was still, neither asking its server nor hearing from
 it, for QUIET ms. Cold: this page's first opening on a fresh server, in the order of PAGES. Warm: a
-fresh navigation with browser and server caches full. Switch: a click in the sidebar. Bare: a page of
-Streamlit's with one slider and one number (bare_page.py), in the same browser right before and after:
-what this machine takes for the least.
+fresh navigation with browser and server caches full. Switch: a click in the sidebar. Bare: a page
+with one slider and one number (bare_page.py), in the same browser before and after: what this
+machine takes for the least.
 """
 
 import argparse
