@@ -133,19 +133,28 @@ def run_scores(
     )
 
 
+def premem(scores: RunScores, log_log_threshold: float, estimator: Estimator = "plain") -> Floats:
+    """(C, N): pre-memorization accuracy of every example up to each checkpoint; NaN: not known.
+
+    Raises:
+        DataError: the estimator is not defined for this run's numbers of samples.
+    """
+    try:
+        return estimators.premem(estimator, scores.counts, scores.nll, log_log_threshold)
+    except ValueError as error:
+        raise DataError(f"run '{scores.run}': {error}; use the plain estimator") from error
+
+
 def curve(scores: RunScores, log_log_threshold: float, estimator: Estimator = "plain") -> Curve:
     """The run's curves at threshold t = log log PPL.
 
     Raises:
         DataError: the estimator is not defined for this run's numbers of samples.
     """
-    try:
-        premem = estimators.premem(estimator, scores.counts, scores.nll, log_log_threshold)
-    except ValueError as error:
-        raise DataError(f"run '{scores.run}': {error}; use the plain estimator") from error
+    of_examples = premem(scores, log_log_threshold, estimator)
     masked = metrics.masked_accuracy(scores.accuracy, scores.nll, log_log_threshold)
     train_mean, train_half = metrics.whole_mean_interval(scores.accuracy)
-    premem_mean, premem_half = metrics.whole_mean_interval(premem)
+    premem_mean, premem_half = metrics.whole_mean_interval(of_examples)
     masked_mean, _ = metrics.whole_mean_interval(masked)
     test, test_half = metrics.mean_interval(scores.test_accuracy)
     return Curve(
@@ -160,7 +169,7 @@ def curve(scores: RunScores, log_log_threshold: float, estimator: Estimator = "p
         test=test,
         test_half=test_half,
         memorized=metrics.memorized(scores.nll, log_log_threshold).mean(axis=1),
-        unknown=np.isnan(premem).sum(axis=1),
+        unknown=np.isnan(of_examples).sum(axis=1),
         missing=_missing(scores, log_log_threshold),
     )
 

@@ -13,9 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from premem_core import estimators, metrics
+from premem_core import curves, metrics
 from premem_core.curves import RunScores
-from premem_core.errors import DataError
 from premem_core.estimators import Estimator
 from premem_core.metrics import Floats
 
@@ -49,14 +48,7 @@ def described(run: RunScores, texts: pd.DataFrame) -> pd.DataFrame:
         solution=known["solution"].fillna(""),
         words=[len(text.split()) for text in known["solution"].fillna("")],
     )
-    fields = unpacked(known["metadata"])
-    for own in (*table, *OF_SCORES):
-        if own in fields:
-            name = f"{own} (metadata)"
-            while name in fields:
-                name += " (metadata)"
-            fields = fields.rename(columns={own: name})
-    return table.join(fields)
+    return table.join(unpacked(known["metadata"], (*table, *OF_SCORES)))
 
 
 def example_table(
@@ -76,22 +68,23 @@ def example_table(
     Raises:
         DataError: the estimator is not defined for this run's numbers of samples.
     """
-    try:
-        premem = estimators.premem(estimator, run.counts, run.nll, log_log_threshold)[-1]
-    except ValueError as error:
-        raise DataError(f"run '{run.run}': {error}; use the plain estimator") from error
-    accuracy = run.accuracy
-    right = np.where(np.isnan(accuracy), np.nan, accuracy > RIGHT)
+    accuracy, was_right = run.accuracy, right(run)
     of_scores = (
-        premem,
+        curves.premem(run, log_log_threshold, estimator)[-1],
         accuracy[-1],
         np.exp(run.nll[-1]),
         list(accuracy.T),
-        _first(right == 1, run.steps),
+        _first(was_right == 1, run.steps),
         _first(metrics.memorized(run.nll, log_log_threshold), run.steps),
-        np.abs(np.diff(right, axis=0)).sum(axis=0),
+        np.abs(np.diff(was_right, axis=0)).sum(axis=0),
     )
     return described.assign(**dict(zip(OF_SCORES, of_scores, strict=True)))
+
+
+def right(run: RunScores) -> Floats:
+    """(C, N): 1 where an example counts as right, 0 where not, NaN where it is not known."""
+    accuracy = run.accuracy
+    return np.where(np.isnan(accuracy), np.nan, accuracy > RIGHT)
 
 
 def life(run: RunScores, example: int) -> pd.DataFrame:
@@ -100,11 +93,21 @@ def life(run: RunScores, example: int) -> pd.DataFrame:
     return pd.DataFrame({"step": run.steps, "accuracy": run.accuracy[:, at], "nll": run.nll[:, at]})
 
 
-def unpacked(metadata: pd.Series) -> pd.DataFrame:
-    """A column per metadata field, of the store's JSON; nested values are left out."""
+def unpacked(metadata: pd.Series, taken: Sequence[str]) -> pd.DataFrame:
+    """A column per metadata field, of the store's JSON; nested values are left out.
+
+    A field of a name that is taken is called `<name> (metadata)`.
+    """
     rows = [json.loads(text) if isinstance(text, str) and text else {} for text in metadata]
     plain = [{k: v for k, v in row.items() if not isinstance(v, list | dict)} for row in rows]
-    return pd.DataFrame(plain, index=metadata.index)
+    fields = pd.DataFrame(plain, index=metadata.index)
+    for own in taken:
+        if own in fields:
+            name = f"{own} (metadata)"
+            while name in fields:
+                name += " (metadata)"
+            fields = fields.rename(columns={own: name})
+    return fields
 
 
 def metadata(table: pd.DataFrame) -> list[str]:

@@ -6,16 +6,17 @@ is averaged over them, for a single run's values are noisy (METHOD, section 6).
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 
-from premem_core import estimators, robustness
+from premem_core import curves, robustness
 from premem_core.curves import RunScores
-from premem_core.errors import DataError, UsageError
+from premem_core.errors import UsageError
 from premem_core.estimators import Estimator
-from premem_core.example_table import RIGHT, unpacked
+from premem_core.example_table import right, unpacked
 from premem_core.metrics import Floats
 from premem_core.store import Store
 
@@ -31,14 +32,15 @@ class Evidence:
         runs: those that examples are judged by.
         examples: one row per example that any of them was trained on, indexed by the store's
             example number: id, question, solution, answer, words, and the metadata's fields.
-        lost: per run, by example: accuracy as the question is minus accuracy under perturbed
-            queries, mean over perturbations, at the last checkpoint that was asked them.
+        lost: a run's, by example, read when it is asked for: accuracy as the question is minus
+            accuracy under perturbed queries, mean over perturbations, at the last checkpoint that
+            was asked them.
         log_log_threshold, estimator: of pre-memorization accuracy.
     """
 
     runs: tuple[RunScores, ...]
     examples: pd.DataFrame
-    lost: Mapping[str, pd.Series]
+    lost: Callable[[RunScores], pd.Series]
     log_log_threshold: float
     estimator: Estimator
 
@@ -79,12 +81,11 @@ def read_evidence(
     sizes = store.example_sizes(task, "train").set_index("example")
     trained_on = np.unique(np.concatenate([run.examples for run in runs]))
     known = sizes.reindex(trained_on)
-    fields = unpacked(known.pop("metadata"))
-    fields = fields.rename(columns={name: f"{name} (metadata)" for name in OF_SIZES})
+    fields = unpacked(known.pop("metadata"), OF_SIZES)
     return Evidence(
         runs=tuple(runs),
         examples=known.join(fields),
-        lost={run.run: _lost(store, run) for run in runs},
+        lost=partial(_lost, store),
         log_log_threshold=log_log_threshold,
         estimator=estimator,
     )
@@ -156,19 +157,14 @@ def _lost(store: Store, run: RunScores) -> pd.Series:
 
 
 def _premem(run: RunScores, evidence: Evidence) -> Floats:
-    try:
-        return estimators.premem(
-            evidence.estimator, run.counts, run.nll, evidence.log_log_threshold
-        )[-1]
-    except ValueError as error:
-        raise DataError(f"run '{run.run}': {error}; use the plain estimator") from error
+    return curves.premem(run, evidence.log_log_threshold, evidence.estimator)[-1]
 
 
 def _forgotten(run: RunScores, _: Evidence) -> Floats:
     """How often an example was right at one checkpoint and wrong at the next."""
-    accuracy = run.accuracy
-    right = np.where(np.isnan(accuracy), np.nan, accuracy > RIGHT)
-    return np.where(np.isnan(right).any(axis=0), np.nan, (np.diff(right, axis=0) < 0).sum(axis=0))
+    was_right = right(run)
+    lost = (np.diff(was_right, axis=0) < 0).sum(axis=0)
+    return np.where(np.isnan(was_right).any(axis=0), np.nan, lost)
 
 
 def _probability(run: RunScores) -> Floats:
@@ -223,7 +219,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
             True,
             "loses {:.2f} when perturbed",
             "perturbed scores (score --perturb)",
-            lambda run, evidence: evidence.lost[run.run].reindex(run.examples).to_numpy(),
+            lambda run, evidence: evidence.lost(run).reindex(run.examples).to_numpy(),
         ),
         "lines": Strategy("many solution lines", True, "{:.0f} lines"),
         "words": Strategy("long solutions", True, "{:.0f} words"),

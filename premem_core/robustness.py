@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from premem_core import estimators, metrics
+from premem_core import curves, metrics
 from premem_core.curves import RunScores
-from premem_core.errors import DataError, UsageError
+from premem_core.errors import UsageError
 from premem_core.estimators import Estimator
 from premem_core.metrics import Floats
 from premem_core.store import Store
@@ -204,13 +204,9 @@ def robustness(
         DataError: the estimator is not defined for these counts.
     """
     row = int(np.flatnonzero(scores.steps == answers.step)[0])
-    try:
-        premem = estimators.premem(estimator, scores.counts, scores.nll, log_log_threshold)[row]
-    except ValueError as error:
-        raise DataError(f"run '{scores.run}': {error}; use the plain estimator") from error
     table = pd.DataFrame(
         {
-            "premem": premem,
+            "premem": curves.premem(scores, log_log_threshold, estimator)[row],
             "train_accuracy": scores.accuracy[row],
             "perplexity": np.exp(scores.nll[row]),
             "confidence": answers.confidence.reindex(scores.examples).to_numpy(float),

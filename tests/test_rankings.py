@@ -35,8 +35,7 @@ def evidence(*runs: RunScores) -> Evidence:
         index=[3, 5, 7, 9, 11],
     )  # fmt: skip
     known = sorted({number for each in runs for number in each.examples})
-    lost = {each.run: pd.Series([0.4, -0.2], [5, 9]) for each in runs}
-    return Evidence(runs, sizes.loc[known], lost, T, "plain")
+    return Evidence(runs, sizes.loc[known], lambda _: pd.Series([0.4, -0.2], [5, 9]), T, "plain")
 
 
 def probability(example: int, step: int) -> float:
@@ -101,7 +100,7 @@ def test_what_there_is_not_is_one_sentence(strategy, sentence):
 
 
 def test_what_no_example_has_says_what_it_needs():
-    bare = replace(evidence(run()), lost={"r": pd.Series(dtype=float)})
+    bare = replace(evidence(run()), lost=lambda _: pd.Series(dtype=float))
     with pytest.raises(UsageError, match=r"'brittle' is known of no example .* needs perturbed"):
         rankings.values(bare, "brittle")
 

@@ -10,6 +10,7 @@ from premem_core.commands.options import (
     EstimatorOption,
     JsonOption,
     StoreOption,
+    ThresholdOption,
     existing_store,
     print_json,
     task_of,
@@ -38,10 +39,7 @@ def curate(
     ] = None,
     budget: Annotated[int | None, typer.Option(help="So many examples at most.")] = None,
     combine: Annotated[Combine, typer.Option(help="Keep within all bounds, or any.")] = "all",
-    log_log_threshold: Annotated[
-        float | None,
-        typer.Option(help="t = log log PPL; default: the optimum over the task's runs."),
-    ] = None,
+    log_log_threshold: ThresholdOption = None,
     estimator: EstimatorOption = "plain",
     seed: Annotated[int, typer.Option(help="Of what is random.")] = 0,
     shape: Annotated[Shape, typer.Option(help="What a row's texts are called.")] = "plain",
@@ -63,13 +61,15 @@ def curate(
         if run or strategy:
             raise UsageError("--from-recipe names runs and strategies itself; leave those out")
         asked = Recipe.from_yaml(_read(from_recipe), str(from_recipe))
+        runs = curves.read_task(home, asked.task)
     else:
         if not run:
             raise UsageError("no run is chosen to judge the examples by; give --run")
         task = task_of(home, run[0])
+        runs = curves.read_task(home, task)
         t = log_log_threshold
         if t is None:
-            t = curves.best_threshold(curves.read_task(home, task), estimator).log_log_threshold
+            t = curves.best_threshold(runs, estimator).log_log_threshold
         first, *others = strategy or ["premem"]
         asked = Recipe(
             task=task,
@@ -82,7 +82,7 @@ def curate(
             seed=seed,
             store_version=home.version(),
         )
-    judges = [each for each in curves.read_task(home, asked.task) if each.run in asked.runs]
+    judges = [each for each in runs if each.run in asked.runs]
     if missing := set(asked.runs) - {each.run for each in judges}:
         raise UsageError(f"task '{asked.task}' has no scored run '{min(missing)}' in {home.path}")
     evidence = rankings.read_evidence(

@@ -18,6 +18,14 @@ EstimatorOption = Annotated[
     typer.Option(help="plain: the paper's formula; jackknife: less biased by few samples."),
 ]
 
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option(
+        "--log-log-threshold",
+        help="t = log log PPL; default: the optimum over the task's runs.",
+    ),
+]
+
 
 def existing_store(path: Path) -> Store:
     """The store at `path`.

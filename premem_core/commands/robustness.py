@@ -11,6 +11,7 @@ from premem_core.commands.options import (
     EstimatorOption,
     JsonOption,
     StoreOption,
+    ThresholdOption,
     existing_store,
     print_json,
     task_of,
@@ -21,10 +22,7 @@ from premem_core.errors import UsageError
 def robustness(
     run: Annotated[str, typer.Option(help="The run, as it is named in the store.")],
     store: StoreOption = Path("store"),
-    log_log_threshold: Annotated[
-        float | None,
-        typer.Option(help="t = log log PPL; default: the optimum over the task's runs."),
-    ] = None,
+    log_log_threshold: ThresholdOption = None,
     estimator: EstimatorOption = "plain",
     as_json: JsonOption = False,
 ) -> None:
