@@ -41,6 +41,7 @@ st.sidebar.text(home.path)
 with st.sidebar:
     ui.pick_picture_format()
     st.html(STATIC / "history.html", unsafe_allow_javascript=True)
+ui.keep_choices()
 file = PAGES / f"{page.url_path or 'overview'}.py"
 
 

@@ -182,6 +182,41 @@ def test_a_hostile_text_is_found_and_listed(page, hostile):
     assert page.title() != "x"
 
 
+def test_what_was_chosen_stays_when_a_page_is_left_before_the_browser_has_finished_it(page, url):
+    held: list[tuple[Any, str | bytes]] | None = None
+
+    def connect(browser: Any) -> None:
+        server = browser.connect_to_server()
+        server.on_message(lambda said: deliver(browser, said))
+
+    def deliver(browser: Any, said: str | bytes) -> None:
+        nonlocal held
+        if held is None:
+            browser.send(said)
+        else:
+            held.append((browser, said))
+        if held is None and b" examples** of " in (said if isinstance(said, bytes) else b""):
+            held = []
+
+    page.route_web_socket(re.compile("/_stcore/stream"), connect)
+    page.goto(f"{url}/map?sort=memorized+first")
+    sort = page.get_by_role("combobox", name="Sorted")
+    expect(sort).to_have_value("memorized first")
+    page.get_by_role("link", name="Examples").click()
+    expect(page.get_by_text(re.compile(r"^\d+ examples of"))).to_be_visible()
+    page.wait_for_timeout(1000)
+    page.get_by_role("link", name="Memorization map").click()
+    page.wait_for_timeout(1000)
+    assert held
+    late, held = held, None
+    for browser, said in late:
+        browser.send(said)
+    expect(page.get_by_text("neighbouring examples, memorized first")).to_be_visible()
+    page.wait_for_timeout(1000)
+    expect(sort).to_have_value("memorized first")
+    expect(page).to_have_url(re.compile(r"/map[?]sort=memorized"))
+
+
 def test_what_was_chosen_stays_from_page_to_page_and_on_the_way_back(page, url):
     page.goto(f"{url}/map")
     slider = page.get_by_role("slider", name=re.compile("Memorized below"))
