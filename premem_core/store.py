@@ -90,6 +90,7 @@ OVERRIDE_COLUMNS = (
 PERTURBED_COLUMNS = ("perturbation", "example", "question", "solution", "answer")
 BASELINE_COLUMNS = ("run", "step", "name", "value", "settings")
 AGREEMENT_COLUMNS = ("step", "example", "agreement")
+ANSWER_COLUMNS = ("step", "example", "answer", "votes", "correct")
 CHECKPOINT_COLUMNS = ("run", "step", "epoch", "learning_rate", "path", "state", "reason", "samples")
 
 _COUNTS = f"""count(*) AS samples,
@@ -656,6 +657,28 @@ class Store:
                 GROUP BY ALL ORDER BY ALL""",
                 [names],
             ).df()
+
+    def answers(self, run: str, shards: Sequence[Path]) -> pd.DataFrame:
+        """ANSWER_COLUMNS: how many samples of a training query gave an answer, and were right.
+
+        An answer is as it was extracted, None where none was found. Perturbed queries do not count.
+
+        Args:
+            shards: of the run's completions, or of their grades, whose grades count but for those
+                set by hand.
+        """
+        if not (names := [str(file) for file in shards if ".train.." in file.name]):
+            return pd.DataFrame(columns=list(ANSWER_COLUMNS))
+        with self.reading() as connection:
+            return connection.execute(
+                f"""SELECT step, example, extracted AS answer, count(*) AS votes,
+                    count(*) FILTER (coalesce(o.grade, s.grade) = {Grade.CORRECT:d}) AS correct
+                FROM read_parquet($names, hive_partitioning = false) AS s
+                LEFT JOIN (SELECT * FROM {_IN_FORCE} WHERE run = $run) AS o
+                    USING (step, split, perturbation, example, sample)
+                GROUP BY ALL ORDER BY ALL""",
+                {"names": names, "run": run},
+            ).df()[list(ANSWER_COLUMNS)]
 
     def samples_shards(self, run: str) -> list[Path]:
         """The committed shards of a run's completions."""

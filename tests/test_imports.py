@@ -29,7 +29,7 @@ LAYERS = (
         "gradients",
     },
     {"scoring", "replay", "robustness", "caveats", "weight_pass"},
-    {"prediction", "completions", "example_table", "overrides", "exports"},
+    {"prediction", "completions", "example_table", "overrides", "exports", "labels"},
     {"rankings"},
     {"curation"},
     {"figures"},
