@@ -42,8 +42,8 @@ def grades_figure(cross: pd.DataFrame, one: str, other: str, palette: Palette) -
         palette,
         76 + 44 * max(2, len(cross)),
         top=8,
-        xaxis={"title": {"text": other}, "side": "top", **BARE},
-        yaxis={"title": {"text": one}, "autorange": "reversed", **BARE},
+        xaxis={"title": {"text": other}, "side": "top", "range": [-0.5, len(names) - 0.5], **BARE},
+        yaxis={"title": {"text": one}, "range": [len(names) - 0.5, -0.5], **BARE},
     )
 
 
@@ -88,7 +88,7 @@ def flips_figure(counts: NDArray[np.int64], a: str, b: str, palette: Palette) ->
         }
 
     half: Attributes = {"color": palette.text, "width": 1.5}
-    ticks = {"tickvals": levels, "tickformat": ".0%", **BARE}
+    ticks = {"tickvals": levels, "tickformat": ".0%", "range": [-0.1, 1.1], **BARE}
     return figure(
         [cells],
         palette,

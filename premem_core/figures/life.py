@@ -5,7 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from premem_core.figures.palette import Palette
-from premem_core.figures.style import across, figure
+from premem_core.figures.style import across, around, figure
 
 
 def life_figure(life: pd.DataFrame, log_log_threshold: float, palette: Palette) -> go.Figure:
@@ -49,7 +49,12 @@ def life_figure(life: pd.DataFrame, log_log_threshold: float, palette: Palette) 
         shapes=[
             across(float(np.exp(threshold)), "y2", color=palette.memorized, width=1, dash="dash")
         ],
-        xaxis={"title": {"text": "step"}, "tickvals": steps, "domain": [0, 0.88]},
+        xaxis={
+            "title": {"text": "step"},
+            "tickvals": steps,
+            "range": around(steps),
+            "domain": [0, 0.88],
+        },
         yaxis={"title": {"text": "accuracy"}, "range": [-0.03, 1.03], "tickformat": ".0%"},
         yaxis2={
             "title": {"text": "perplexity"},

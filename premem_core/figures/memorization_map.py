@@ -72,6 +72,7 @@ def map_figure(of: Cells, log_log_threshold: float, palette: Palette) -> go.Figu
             "title": {"text": "step"},
             "tickvals": np.arange(rows),
             "ticktext": of.steps,
+            "range": [-0.5, rows - 0.5],
             "showgrid": False,
         },
     )
@@ -86,7 +87,7 @@ def map_legend(palette: Palette) -> go.Figure:
         "showscale": False,
         "hoverinfo": "skip",
     }
-    ends = {"tickvals": [0, LEVELS - 1], "showgrid": False}
+    ends = {"tickvals": [0, LEVELS - 1], "range": [-0.5, LEVELS - 0.5], "showgrid": False}
     return figure(
         [colors],
         palette,

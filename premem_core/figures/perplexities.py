@@ -39,8 +39,13 @@ def perplexity_figure(run: RunScores, log_log_threshold: float, palette: Palette
         top=12,
         left=58,
         bottom=48,
-        xaxis={"title": {"text": "step"}, "type": "category", "showgrid": False},
-        yaxis={"title": {"text": "log log perplexity"}},
+        xaxis={
+            "title": {"text": "step"},
+            "type": "category",
+            "range": [-0.5, len(run.steps) - 0.5],
+            "showgrid": False,
+        },
+        yaxis={"title": {"text": "log log perplexity"}, "range": [low, high]},
         shapes=[across(log_log_threshold, color=palette.text, width=1.2, dash="dash")],
     )
 

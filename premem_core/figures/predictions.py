@@ -5,7 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from premem_core.figures.palette import Palette
-from premem_core.figures.style import band, figure
+from premem_core.figures.style import around, band, figure
 
 
 def prediction_figure(rows: pd.DataFrame, palette: Palette) -> go.Figure:
@@ -50,6 +50,7 @@ def prediction_figure(rows: pd.DataFrame, palette: Palette) -> go.Figure:
             "hovertemplate": "step %{x}<br>measured %{y:.1%}<extra></extra>",
         }
         data.append(measured)
+    highest = float(np.nanmax(np.append(high, tests), initial=0.1))
     return figure(
         data,
         palette,
@@ -57,6 +58,6 @@ def prediction_figure(rows: pd.DataFrame, palette: Palette) -> go.Figure:
         top=44,
         left=58,
         bottom=48,
-        xaxis={"title": {"text": "step"}, "tickvals": x},
-        yaxis={"tickformat": ".0%", "rangemode": "tozero"},
+        xaxis={"title": {"text": "step"}, "tickvals": x, "range": around(x)},
+        yaxis={"tickformat": ".0%", "range": [0, 1.05 * highest]},
     )

@@ -108,5 +108,5 @@ def auroc_figure(areas: pd.DataFrame, palette: Palette) -> go.Figure:
             "tickformat": ".1f",
             "dtick": 0.1,
         },
-        yaxis={"showgrid": False},
+        yaxis={"showgrid": False, "range": [-0.5, len(known) - 0.5]},
     )

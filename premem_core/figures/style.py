@@ -46,8 +46,9 @@ def figure(
         left, bottom: the margins for labels, in pixels. Without them plotly measures the labels and
             draws again.
         legend: what differs from one line along the top.
-        layout: the axes, by plotly's names (xaxis, yaxis, yaxis2, ...); shapes, annotations and
-            whatever else plotly's layout has.
+        layout: the axes, by plotly's names (xaxis, yaxis, yaxis2, ...), each with its range, for
+            one that plotly.js finds itself may be lost when Streamlit hands it the chart again;
+            shapes, annotations and whatever else plotly's layout has.
     """
     font = {"family": FONT, "color": palette.text, "size": 12}
     axis = {
@@ -57,9 +58,9 @@ def figure(
         "tickfont": font,
         "automargin": left is None,
     }
-    layout = {"xaxis": {}, "yaxis": {}, **layout}
     for name, given in layout.items():
         if name.startswith(("xaxis", "yaxis")):
+            assert "range" in given or "matches" in given, f"{name} has no range"
             layout[name] = {**axis, **given, "title": {"font": font, **given.get("title", {})}}
     above = {"orientation": "h", "x": 0, "y": 1, "yref": "container", "yanchor": "top"}
     made = go.Figure(
@@ -81,6 +82,13 @@ def figure(
     )
     made.layout.template = None
     return made
+
+
+def around(values: Floats) -> list[float]:
+    """The range of an axis for markers at these places."""
+    low, high = float(np.min(values)), float(np.max(values))
+    room = 0.06 * (high - low) or 1.0
+    return [low - room, high + room]
 
 
 def across(y: float, axis: str = "y", **line: Any) -> Attributes:
