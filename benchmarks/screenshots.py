@@ -63,7 +63,7 @@ def prepare(folder: Path) -> None:
 
 
 def take(browser: Browser, address: str, theme: str, width: int, file: Path) -> None:
-    """One page, whole, as a PNG of at most 128 colours."""
+    """One page, whole, as a PNG of at most 256 colours."""
     context = browser.new_context(
         color_scheme="dark" if theme == "dark" else "light",
         viewport={"width": width, "height": 900},
@@ -78,7 +78,9 @@ def take(browser: Browser, address: str, theme: str, width: int, file: Path) -> 
         height = max(900, round(content["height"]) if content else 0)
         page.set_viewport_size({"width": width, "height": height})
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    picture.quantize(128, dither=Image.Dither.NONE).save(file, optimize=True)
+    # Maximum coverage: a thin line's colour is as much a colour as the background's.
+    few = picture.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=4, dither=Image.Dither.NONE)
+    few.save(file, optimize=True)
     context.close()
 
 

@@ -230,7 +230,7 @@ def baselines_section(done: Analysis) -> None:
             "linear_r2": ("Linear R²", ui.signed),
             "gap_pearson": ("r with gap", ui.signed),
             "gap_r2": ("R² with gap", ui.signed),
-            "needs": "To have it",
+            **({"needs": "To have it"} if table["needs"].any() else {}),
         },
         alt="How well simpler numbers predict test accuracy and the generalization gap",
     )
