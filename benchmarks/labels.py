@@ -1,10 +1,10 @@
 """How well wrong answers that were put into a training set are found again.
 
-python benchmarks/labels.py [--base FOLDER]
+python benchmarks/labels.py [--keep FOLDER]
 
 Of the demo's problems, PLANTED have their final answer changed. A model is fine-tuned on all of
 them until it has copied most, scored, and its suspects are held against what was planted. Takes a
-quarter of an hour on two cores; an earlier base model (`<store>/demo/base`) saves half of it.
+quarter of an hour on two cores. What is made is kept in FOLDER, and made once.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import random
 import re
 import sys
 import tempfile
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,28 +43,38 @@ def _changed(example: Example, rng: random.Random) -> Example:
     return replace(example, solution=solution, answer=answer)
 
 
+def fine_tuned(folder: Path, train: list[Example]) -> Path:
+    return finetune(
+        folder / "base",
+        train,
+        folder / SETTING.name,
+        learning_rate=SETTING.learning_rate,
+        epochs=SETTING.epochs,
+        batch_size=SETTING.batch_size,
+        checkpoint_every=SETTING.checkpoint_every,
+    )
+
+
+def score(store: Store, run: Path, train: list[Example], test: list[Example]) -> None:
+    spec = ScoringSpec(run=SETTING.name, grader="gsm8k", sampling=demo.SAMPLING)
+    jobs.create(store, spec, checkpoints.read_run(run), demo.TASK, train, test)
+    end = jobs.execute(store, SETTING.name)
+    assert end.state == "done", end.message
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--base", type=Path)
-    base = parser.parse_args().base
+    parser.add_argument("--keep", type=Path)
+    keep = parser.parse_args().keep
     problems, test = demo.problems()
     train, wrong = planted(problems[: SETTING.problems])
-    with tempfile.TemporaryDirectory() as folder:
-        base = base or demo.pretrain(Path(folder) / "base")
-        run = finetune(
-            base,
-            train,
-            Path(folder) / SETTING.name,
-            learning_rate=SETTING.learning_rate,
-            epochs=SETTING.epochs,
-            batch_size=SETTING.batch_size,
-            checkpoint_every=SETTING.checkpoint_every,
-        )
-        store = Store(Path(folder) / "store")
-        spec = ScoringSpec(run=SETTING.name, grader="gsm8k", sampling=demo.SAMPLING)
-        jobs.create(store, spec, checkpoints.read_run(run), demo.TASK, train, test)
-        end = jobs.execute(store, SETTING.name)
-        assert end.state == "done", end.message
+    with ExitStack() as stack:
+        folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        store = Store(folder / "store")
+        if not (folder / "base").exists():
+            demo.pretrain(folder / "base")
+        if store.runs().empty:
+            score(store, fine_tuned(folder, train), train, test)
         runs = curves.read_task(store, demo.TASK)
         t = curves.best_threshold(runs).log_log_threshold
         found = labels.suspects(store, runs, t)
