@@ -11,6 +11,7 @@ ICON = Path(__file__).parent / "data" / "icon.png"
 PAGES = Path(__file__).parent / "pages"
 STATIC = Path(__file__).parent / "premem_core" / "static"
 SIDEBAR = 210  # pixels
+WITH_FRAGMENTS = ("score.py",)  # of their own
 
 st.set_page_config(
     page_title="Premem", page_icon=str(ICON), layout="wide", initial_sidebar_state=SIDEBAR
@@ -45,8 +46,6 @@ ui.keep_choices()
 file = PAGES / f"{page.url_path or 'overview'}.py"
 
 
-# A fragment: what a reader changes on a page draws that page anew, not what is around it.
-@st.fragment
 def draw() -> None:
     # Not page.run(): what a page's own script draws is that page's, and on the way back to another
     # page Streamlit 1.67 drops it from the address. Drawn by the router, a shared control is one
@@ -54,4 +53,10 @@ def draw() -> None:
     exec(compile(file.read_text(), file, "exec"), {"__name__": "__main__", "__file__": str(file)})
 
 
-draw()
+# In a fragment: what a reader changes on a page draws that page anew, not what is around it. But
+# of a fragment within a fragment that is drawn anew at once, Streamlit 1.67 sends what is inside
+# without what is around it, and the browser shows no more.
+if file.name in WITH_FRAGMENTS:
+    draw()
+else:
+    st.fragment(draw)()

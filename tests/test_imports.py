@@ -144,3 +144,19 @@ def test_nothing_unpickles_or_trusts_remote_code():
         assert "trust_remote_code=True" not in text, file
         assert "allow_pickle=True" not in text, file
         assert "torch.load" not in text, file
+
+
+def test_a_page_with_a_fragment_of_its_own_is_not_drawn_in_one():
+    named = next(
+        ast.literal_eval(node.value)
+        for node in ast.parse((ROOT / "app.py").read_text()).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets) == "WITH_FRAGMENTS"
+    )
+    own = {"jobs_panel", "fragment"}
+    having = [
+        page.name
+        for page in (ROOT / "pages").glob("*.py")
+        for node in ast.walk(ast.parse(page.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in own
+    ]
+    assert set(having) == set(named)
