@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -12,6 +13,8 @@ import tiny
 from premem_core.figures import style
 
 style.CHECKED = True
+settings.register_profile("premem", deadline=None)  # no test is timed
+settings.load_profile("premem")
 
 REPO = Path(__file__).parents[1]
 SHARED = REPO.parent / "shared" / "data"

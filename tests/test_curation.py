@@ -103,7 +103,7 @@ def test_overlap_is_the_share_that_another_selection_has_too():
     assert shares.loc["a", "a"] == 1.0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     t=st.floats(-5, 1),
     below=st.none() | st.floats(0, 1),

@@ -311,7 +311,7 @@ def test_a_missing_file_and_a_folder_are_errors(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
 @pytest.mark.parametrize("fields", [None, FIELDS], ids=["detected", "named"])
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(content=st.one_of(st.binary(), st.text(alphabet='"{}[],:\nqa#4\\ ').map(str.encode)))
 def test_no_file_content_raises_anything_but_a_data_error(
     tmp_path: Path, suffix: str, fields: Fields | None, content: bytes

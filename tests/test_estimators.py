@@ -26,7 +26,6 @@ def premem(estimator, samples, correct, k, nll):
     return estimators.premem(estimator, counts, np.array(nll)[:, None], T)[-1, 0]
 
 
-@settings(deadline=None)
 @given(columns)
 def test_the_jackknife_is_its_definition_with_every_deletion_written_out(column):
     (k, correct), nll = column
@@ -39,7 +38,6 @@ def test_the_jackknife_is_its_definition_with_every_deletion_written_out(column)
     assert premem("jackknife", [k] * len(nll), correct, k, nll) == pytest.approx(expected)
 
 
-@settings(deadline=None)
 @given(columns, st.data())
 def test_plain_pm_is_known_exactly_where_the_missing_samples_cannot_change_it(column, data):
     (k, correct), nll = column
@@ -77,7 +75,7 @@ def test_over_all_orders_a_lazily_stopped_pair_has_the_jackknife_of_all_its_samp
             assert np.mean(lazy) == pytest.approx(full)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**32), st.sampled_from(estimators.ESTIMATORS), st.booleans())
 def test_the_steps_are_the_estimate_at_every_threshold(seed, estimator, partial):
     rng = np.random.default_rng(seed)

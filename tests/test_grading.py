@@ -102,14 +102,14 @@ def test_the_math_grader_agrees_with_gsm8k_on_its_own_answers(graders: dict[str,
 
 
 @pytest.mark.parametrize("name", ["gsm8k", "paper"])
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(completion=JUNK, reference=JUNK)
 def test_no_text_makes_a_grader_raise(name: str, completion: str, reference: str) -> None:
     [graded] = make_grader(name).grade([completion], [reference])
     assert graded.grade in (Grade.CORRECT, Grade.INCORRECT, Grade.UNPARSED)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(pairs=st.lists(st.tuples(JUNK, JUNK), max_size=20))
 def test_no_text_makes_the_math_grader_raise(
     graders: dict[str, Grader], pairs: list[tuple[str, str]]

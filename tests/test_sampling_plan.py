@@ -65,7 +65,6 @@ def one_at_a_time(plan, nll, outcomes):
     return drawn
 
 
-@settings(deadline=None)
 @given(scored_runs(), st.sampled_from(PLANS))
 def test_drawing_in_batches_draws_exactly_what_drawing_one_at_a_time_does(run, plan):
     nll, outcomes = run
@@ -73,7 +72,6 @@ def test_drawing_in_batches_draws_exactly_what_drawing_one_at_a_time_does(run, p
     np.testing.assert_array_equal(drawn.samples, one_at_a_time(plan, nll, outcomes))
 
 
-@settings(deadline=None)
 @given(scored_runs(), st.sampled_from(["lazy", "final"]))
 def test_a_plan_leaves_pre_memorization_accuracy_exactly_as_it_was(run, plan):
     nll, outcomes = run
@@ -85,7 +83,7 @@ def test_a_plan_leaves_pre_memorization_accuracy_exactly_as_it_was(run, plan):
     np.testing.assert_array_equal(premem, expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(scored_runs(), st.sampled_from(PLANS), st.integers(0, 2**32))
 def test_workers_in_any_order_with_an_old_view_of_the_others_draw_the_same(run, plan, seed):
     nll, outcomes = run
@@ -110,7 +108,6 @@ def test_workers_in_any_order_with_an_old_view_of_the_others_draw_the_same(run, 
     np.testing.assert_array_equal(samples, one_at_a_time(plan, nll, outcomes))
 
 
-@settings(deadline=None)
 @given(scored_runs(), st.sampled_from(PLANS), st.data())
 def test_what_remains_lies_between_its_bounds_at_any_moment(run, plan, data):
     nll, outcomes = run
