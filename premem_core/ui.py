@@ -382,7 +382,9 @@ def table_of(rows: pd.DataFrame, columns: list[str], beginning: int = BEGINNING)
     """The columns that a table shows, questions by their beginning: all of it is sent."""
     table = rows[columns]
     if "question" in columns:
-        table = table.assign(question=rows["question"].str.slice(0, beginning))
+        whole = rows["question"]
+        begun = whole.str.slice(0, beginning - 1) + "…"
+        table = table.assign(question=whole.where(whole.str.len() <= beginning, begun))
     return table
 
 
