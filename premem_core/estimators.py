@@ -129,19 +129,25 @@ def premem(
     return _known(ends[0], ends[-1])
 
 
-def premem_steps(estimator: Estimator, counts: SampleCounts, nll: Floats, last: int) -> Floats:
-    """PM of checkpoint `last` as ever more checkpoints of an example are masked.
+def premem_steps(
+    estimator: Estimator, counts: SampleCounts, nll: Floats, order: NDArray[np.intp]
+) -> Floats:
+    """PM of a checkpoint as ever more checkpoints of an example are masked.
+
+    Args:
+        nll: (C, N), nats.
+        order: (L, N): for each example, the checkpoints up to that one by rising NLL.
 
     Returns:
-        (last + 2, N): row j holds while the j checkpoints of lowest NLL, of those up to `last`,
-        are masked; NaN where it hangs on samples that are missing.
+        (L + 1, N): row j holds while the first j of `order` are masked; NaN where it hangs on
+        samples that are missing.
 
     >>> counts = SampleCounts.of(np.array([[5], [5]]), np.array([[3], [5]]), 5)
-    >>> premem_steps("plain", counts, np.array([[0.9], [0.01]]), 1)[:, 0]
+    >>> premem_steps("plain", counts, np.array([[0.9], [0.01]]), np.array([[1], [0]]))[:, 0]
     array([1. , 0.6, 0. ])
     """
     check(estimator, counts)
-    order = np.argsort(nll[: last + 1], axis=0)
+    last = len(order) - 1
     if estimator == "jackknife":
         return _jackknife_steps(counts, _reached_at_last(counts, nll)[last], order)
     ends = []

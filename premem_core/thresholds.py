@@ -154,11 +154,14 @@ def steps(
     ats, changes = [np.empty(0)], [np.empty((4, 0))]
     for run, (of_run, nll, tests) in enumerate(zip(counts, nlls, test_accuracies, strict=True)):
         at, rank = breakpoints(nll)
+        order = np.argsort(rank.T, axis=1)
         tested = np.flatnonzero(~np.isnan(tests))
         x, y = np.zeros((len(tested), len(at) + 1)), tests[tested]
         for row, c in enumerate(tested.tolist()):
-            pieces = premem_steps(estimator, of_run, nll, c)
-            x[row] = mean_premem_steps(pieces, rank[: c + 1], len(at))
+            up_to = _up_to(order, c)
+            pieces = premem_steps(estimator, of_run, nll, up_to)
+            place = np.take_along_axis(rank, up_to, axis=0)
+            x[row] = mean_premem_steps(pieces, place, len(at))
         unknown = np.isnan(x)
         x[unknown] = 0.0
         sums = np.stack([x.sum(axis=0), np.einsum("ck,ck->k", x, x), y @ x, unknown.sum(axis=0)])
@@ -191,12 +194,18 @@ def breakpoints(nll: Floats) -> tuple[Floats, NDArray[np.intp]]:
     return at[: nll.size - np.isnan(nll).sum()], rank.reshape(nll.shape)
 
 
-def mean_premem_steps(pieces: Floats, rank: NDArray[np.intp], k: int) -> Floats:
+def _up_to(order: NDArray[np.intp], last: int) -> NDArray[np.intp]:
+    """(last + 1, N): of each example's checkpoints, (N, C), those up to `last`, in their order."""
+    return np.ascontiguousarray(order[order <= last].reshape(-1, last + 1).T)
+
+
+def mean_premem_steps(pieces: Floats, place: NDArray[np.intp], k: int) -> Floats:
     """Mean PM of a run's last given checkpoint as a step function of the threshold τ = e^t.
 
     Args:
         pieces: (C + 1, N), `estimators.premem_steps` of the checkpoints up to that one.
-        rank: (C, N), of the same checkpoints, from the whole run's `breakpoints`.
+        place: (C, N), of the same checkpoints, rising: as τ rises, an example's are masked in this
+            order. From the whole run's `breakpoints`.
         k: how many those are.
 
     Returns:
@@ -205,11 +214,10 @@ def mean_premem_steps(pieces: Floats, rank: NDArray[np.intp], k: int) -> Floats:
 
     >>> pieces = np.array([[1.0], [0.6], [0.0]])
     >>> at, rank = breakpoints(np.array([[0.9], [0.01]]))
-    >>> mean_premem_steps(pieces, rank, 2)
+    >>> mean_premem_steps(pieces, np.sort(rank, axis=0), 2)
     array([1. , 0.6, 0. ])
     """
-    # As τ rises, an example's checkpoints are masked in order of rising NLL.
-    place, n = np.sort(rank, axis=0), rank.shape[1]
+    n = place.shape[1]
     measured = place < k
 
     def running(values: Floats) -> Floats:

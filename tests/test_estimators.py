@@ -84,7 +84,7 @@ def test_the_steps_are_the_estimate_at_every_threshold(seed, estimator, partial)
     samples = rng.integers(2, k + 1, size=(3, 8)) if partial else np.full((3, 8), k)
     counts = SampleCounts.of(samples, rng.integers(0, samples + 1), k)
     last = rng.integers(3)
-    steps = estimators.premem_steps(estimator, counts, nll, last)
+    steps = estimators.premem_steps(estimator, counts, nll, np.argsort(nll[: last + 1], axis=0))
     for tau in (0.005, 0.05, 0.15, 0.3, 1.0):
         masked = (nll[: last + 1] < tau).sum(axis=0)
         expected = estimators.premem(estimator, counts, nll, np.log(tau))[last]

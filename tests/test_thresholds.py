@@ -16,9 +16,9 @@ def counts(run):
 @given(runs)
 def test_the_steps_of_mean_premem_are_its_value_at_every_threshold(run):
     accuracy, nll = np.array(run[0]) / 5, np.array(run[1])
-    pieces = premem_steps("plain", counts(run), nll, len(nll) - 1)
+    pieces = premem_steps("plain", counts(run), nll, np.argsort(nll, axis=0))
     at, rank = thresholds.breakpoints(nll)
-    means = thresholds.mean_premem_steps(pieces, rank, len(at))
+    means = thresholds.mean_premem_steps(pieces, np.sort(rank, axis=0), len(at))
     for tau in (0.005, 0.01, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 3.0):
         expected = metrics.premem_accuracy(accuracy, nll, np.log(tau))[-1].mean()
         # exp(log(tau)) may round above tau; the steps are asked at what it rounds to.
@@ -53,8 +53,8 @@ def test_a_perplexity_that_was_not_measured_is_never_masked():
     nll = np.array([[np.nan]])
     four_of_five = SampleCounts.of(np.array([[5]]), np.array([[4]]), 5)
     at, rank = thresholds.breakpoints(nll)
-    pieces = premem_steps("plain", four_of_five, nll, 0)
-    means = thresholds.mean_premem_steps(pieces, rank, len(at))
+    pieces = premem_steps("plain", four_of_five, nll, np.argsort(nll[:1], axis=0))
+    means = thresholds.mean_premem_steps(pieces, np.sort(rank, axis=0), len(at))
     assert (len(at), means.tolist()) == (0, [0.8])
 
 
