@@ -60,7 +60,7 @@ def figure(
     }
     for name, given in layout.items():
         if name.startswith(("xaxis", "yaxis")):
-            assert "range" in given or "matches" in given, f"{name} has no range"
+            assert "range" in given, f"{name} has no range"
             layout[name] = {**axis, **given, "title": {"font": font, **given.get("title", {})}}
     above = {"orientation": "h", "x": 0, "y": 1, "yref": "container", "yanchor": "top"}
     made = go.Figure(
