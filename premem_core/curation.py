@@ -15,7 +15,6 @@ from premem_core.rankings import Evidence
 
 Combine = Literal["all", "any"]
 FORMAT = 1  # of recipes
-OF_SELECTION = ("rank", "score", "reasons")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +142,7 @@ def select(evidence: Evidence, recipe: Recipe) -> pd.DataFrame:
         within.append(_within(found, criterion).to_numpy())
     score /= sum(each.weight for each in recipe.criteria)
     qualify = np.all(within, axis=0) if recipe.combine == "all" else np.any(within, axis=0)
-    reasons = [_reasons(row, recipe) for row in told.to_dict("records")]
+    reasons = [_reasons(row) for row in told.to_dict("records")]
     table = examples.assign(**told, score=score, reasons=reasons)
     by_hand = _by_hand(table, recipe)
     ranked = table[(qualify & ~by_hand["dropped"]) | by_hand["kept"]]
@@ -181,7 +180,7 @@ def _within(values: pd.Series, criterion: Criterion) -> pd.Series:
     return within
 
 
-def _reasons(values: Mapping[Any, float], recipe: Recipe) -> str:
+def _reasons(values: Mapping[Any, float]) -> str:
     return "; ".join(
         rankings.named(strategy).reason.format(value)
         for strategy, value in values.items()

@@ -31,7 +31,7 @@ class Evidence:
     Attributes:
         runs: those that examples are judged by.
         examples: one row per example that any of them was trained on, indexed by the store's
-            example number: id, question, solution, answer, words, and the metadata's fields.
+            example number: id, lines and words of its solution, and the metadata's fields.
         lost: a run's, by example, read when it is asked for: accuracy as the question is minus
             accuracy under perturbed queries, mean over perturbations, at the last checkpoint that
             was asked them.

@@ -14,6 +14,7 @@ from premem_core.commands.options import (
     existing_store,
     print_json,
     task_of,
+    threshold_of,
     write_text,
 )
 from premem_core.curation import Combine, Criterion, Recipe
@@ -67,9 +68,7 @@ def curate(
             raise UsageError("no run is chosen to judge the examples by; give --run")
         task = task_of(home, run[0])
         runs = curves.read_task(home, task)
-        t = log_log_threshold
-        if t is None:
-            t = curves.best_threshold(runs, estimator).log_log_threshold
+        t = threshold_of(runs, log_log_threshold, estimator)
         first, *others = strategy or ["premem"]
         asked = Recipe(
             task=task,

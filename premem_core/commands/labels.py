@@ -15,6 +15,7 @@ from premem_core.commands.options import (
     existing_store,
     print_json,
     task_of,
+    threshold_of,
 )
 from premem_core.errors import UsageError
 
@@ -46,9 +47,7 @@ def labels(
     asked = [each for each in runs if not run or each.run in run]
     if not asked:
         raise UsageError(f"nothing is scored in {home.path}; score a run first")
-    t = log_log_threshold
-    if t is None:
-        t = curves.best_threshold(runs, estimator).log_log_threshold
+    t = threshold_of(runs, log_log_threshold, estimator)
     found = suspicions.suspects(home, asked, t)
     first = found.head(limit)
     if as_json:

@@ -2,11 +2,14 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from premem_core import curves
+from premem_core.curves import RunScores
 from premem_core.errors import UsageError
 from premem_core.estimators import Estimator
 from premem_core.store import Store
@@ -49,6 +52,15 @@ def task_of(store: Store, run: str) -> str:
         names = ", ".join(f"'{name}'" for name in tasks.index) or "none yet"
         raise UsageError(f"the store {store.path} has no run '{run}'; it has: {names}")
     return str(tasks[run])
+
+
+def threshold_of(
+    runs: Sequence[RunScores], asked: float | None, estimator: Estimator = "plain"
+) -> float:
+    """The threshold that was asked for, t = log log PPL; by default the optimum over the runs."""
+    if asked is not None:
+        return asked
+    return curves.best_threshold(runs, estimator).log_log_threshold
 
 
 def write_text(file: Path, text: str) -> None:

@@ -15,6 +15,7 @@ from premem_core.commands.options import (
     existing_store,
     print_json,
     task_of,
+    threshold_of,
 )
 from premem_core.errors import UsageError
 
@@ -39,9 +40,7 @@ def robustness(
             f"the run '{run}' has no perturbed scores; score it with --perturb, or ask more of its "
             "job: jobs extend --perturb"
         )
-    t = log_log_threshold
-    if t is None:
-        t = curves.best_threshold(runs, estimator).log_log_threshold
+    t = threshold_of(runs, log_log_threshold, estimator)
     found = [
         rb.robustness(scores, rb.read_answers(home, run, step, perturbation), t, estimator)
         for perturbation, steps in asked.items()
