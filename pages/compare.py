@@ -105,8 +105,10 @@ with left:
     )
 with right:
     title = f"{split.capitalize()} accuracy at"
-    st.metric(f"{title} {side_a}", ui.percent(compared.accuracy_a, compared.half_a))
-    st.metric(f"{title} {side_b}", ui.percent(compared.accuracy_b, compared.half_b))
+    ui.numbers(
+        (f"{title} {side_a}", ui.percent(compared.accuracy_a, compared.half_a), ""),
+        (f"{title} {side_b}", ui.percent(compared.accuracy_b, compared.half_b), ""),
+    )
     left_out = len(common) - len(rows)
     st.caption(
         f"Over the {asked_both} that both have. Intervals are 90 % intervals "
@@ -164,7 +166,7 @@ for column, run, step, side in (
     (right, run_b, step_b, side_b),
 ):
     number = int(shown.index[chosen])
-    drawn = ui.read(completions.completions, run, split, number, "", step)
+    drawn = ui.drawn(run, split, number, "", step)
     texts = [
         (
             f"{side}: completion {one['sample'] + 1}, {completions.graded(one)}",

@@ -92,7 +92,7 @@ if not steps:
     )
 drawn = []
 if steps:
-    every = ui.read(completions.completions, run.run, "train", number, under, step)
+    every = ui.drawn(run.run, "train", number, under, step)
     drawn = every.to_dict("records")
 if under and drawn:
     posed = ui.read(Store.perturbed, task, under).set_index("example")

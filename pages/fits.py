@@ -37,22 +37,22 @@ def fit_section(task: str, done: Analysis) -> None:
 
     The numbers come first: what follows takes time, and a chart keeps the browser busy.
     """
+    of_premem = ui.interval(done.identity_ci90), ui.interval(done.linear_ci90)
     panels = (
-        ("Pre-memorization accuracy", "premem", "fit"),
-        ("Plain train accuracy", "train_accuracy", "train-fit"),
+        ("Pre-memorization accuracy", "premem", "fit", of_premem),
+        ("Plain train accuracy", "train_accuracy", "train-fit", ("\N{NO-BREAK SPACE}",) * 2),
     )
     columns = st.columns([1.55, 1], gap="large")
-    numbers = []
-    for column, (title, predictor, _), share in zip(columns, panels, (0.6, 0.2), strict=True):
+    for column, (title, predictor, _, (of_identity, of_linear)) in zip(
+        columns, panels, strict=True
+    ):
         x, test = done.points[predictor].to_numpy(), done.points["test_accuracy"].to_numpy()
-        column.subheader(title)
-        identity, linear, _ = column.columns([1, 1, share])
-        identity.metric("Identity R²", ui.signed(fits.identity_r2(x, test)))
-        linear.metric("Linear R²", ui.signed(fits.linear_r2(x, test)))
-        numbers += [identity, linear]
-    below = [ui.interval(done.identity_ci90), ui.interval(done.linear_ci90), "&nbsp;", "&nbsp;"]
-    for number, text in zip(numbers, below, strict=True):
-        number.caption(text)
+        with column:
+            st.subheader(title)
+            ui.numbers(
+                ("Identity R²", ui.signed(fits.identity_r2(x, test)), of_identity),
+                ("Linear R²", ui.signed(fits.linear_r2(x, test)), of_linear),
+            )
     known = done.points.dropna(subset=["premem"])
     runs = known["run"].nunique()
     if done.identity_ci90:
@@ -75,9 +75,9 @@ def fit_section(task: str, done: Analysis) -> None:
         figures.fit_figure(
             done.points, labels, symbols, predictor, title.lower(), ui.palette(), number == 0
         )
-        for number, (title, predictor, _) in enumerate(panels)
+        for number, (title, predictor, *_) in enumerate(panels)
     ]
-    for column, figure, (title, _, name) in zip(columns, drawn, panels, strict=True):
+    for column, figure, (title, _, name, _) in zip(columns, drawn, panels, strict=True):
         with column:
             ui.chart(
                 figure,
@@ -118,24 +118,24 @@ def threshold_section(done: Analysis) -> None:
             )
     with right:
         st.subheader("Runs left out")
-        if study.left_out is None:
+        if study.off_by_run is None:
             st.caption(
                 "Leaving a run out takes two or more runs with a test set, the others of which "
                 "determine a threshold."
             )
             return
+        told = []
         for what, rows in (("run", study.left_out), ("learning rate", study.rate_left_out)):
             if rows is not None:
                 off = prediction.errors(rows)
-                st.markdown(
+                told.append(
                     f"One {what} left out, predicted with the threshold of the others: off by "
                     f"**{100 * off.mae:.1f} points** on average (root mean square "
                     f"{100 * off.rmse:.1f}), R² {ui.signed(off.r2)}."
                 )
-        off_by = prediction.errors_by_run(study.left_out)
-        off_by["run"] = off_by["run"].map(curves.labels(counted))
+        st.markdown("\n\n".join(told))
         ui.small_table(
-            off_by,
+            study.off_by_run.replace({"run": curves.labels(counted)}),
             {
                 "run": "Left out",
                 "log_log_threshold": ("t of the others", lambda t: ui.signed(t, 2)),

@@ -149,7 +149,7 @@ row = rows.iloc[chosen].fillna("(no answer found)")
 if chosen != first:
     st.query_params["completion"] = names[chosen]
 step, sample, example = (int(row[column]) for column in ("step", "sample", "example"))
-drawn = ui.read(completions.completions, run, row["split"], example, row["perturbation"], step)
+drawn = ui.drawn(run, row["split"], example, row["perturbation"], step)
 [answer] = drawn[drawn["sample"] == sample].to_dict("records")
 left, right = st.columns(2, gap="large")
 with left:

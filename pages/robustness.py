@@ -135,7 +135,7 @@ def answers(
             )
             asked = completions.matched(query, other)
             ui.passages([(f"{title}: the question{note}", asked)], mark=False)
-            drawn = ui.read(completions.completions, name, "train", example, under, step)
+            drawn = ui.drawn(name, "train", example, under, step)
             texts = []
             for answer in drawn.to_dict("records"):
                 told = completions.copied(answer["completion"], solution)

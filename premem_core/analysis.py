@@ -23,7 +23,7 @@ INTERVAL = (0.05, 0.95)  # two-sided 90 %
 FEWEST_RUNS = 5  # below it, intervals from resampled runs hold the truth too rarely
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Study:
     """Runs under one estimator: all that does not hang on the threshold in force.
 
@@ -47,6 +47,11 @@ class Study:
     left_out: pd.DataFrame | None
     rate_left_out: pd.DataFrame | None
     refitted: Resamples | None
+
+    @cached_property
+    def off_by_run(self) -> pd.DataFrame | None:
+        """`prediction.errors_by_run` of `left_out`."""
+        return None if self.left_out is None else prediction.errors_by_run(self.left_out)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """One example's completions, graded by whose grades count, and what of them is copied."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -31,21 +32,31 @@ def completions(
     example: int,
     perturbation: str = "",
     step: int | None = None,
+    grades: Sequence[Path] | None = None,
 ) -> pd.DataFrame:
     """EXAMPLE_COMPLETION_COLUMNS of the store, grades in words; by checkpoint and sample.
 
     `grade` is the one that counts. Where it was set by hand, `override` and what follows say so.
     Without a row where the run's scores were imported.
+
+    Args:
+        grades: `regraded` of the run, where it is known.
     """
-    grades = []
-    if store.other_graders(run):
-        graders = regrading.read_graders(store, run)
-        if graders.in_force != graders.original:
-            grades = regrading.shards_in_force(store, graders)
-            if step is not None:
-                grades = [shard for shard in grades if shard.name.startswith(f"{step:08d}.")]
-    rows = store.example_completions(run, split, example, perturbation, step, grades)
+    found = regraded(store, run) if grades is None else grades
+    if step is not None:
+        found = [shard for shard in found if shard.name.startswith(f"{step:08d}.")]
+    rows = store.example_completions(run, split, example, perturbation, step, found)
     return rows.assign(grade=[in_words(grade) for grade in rows["grade"]])
+
+
+def regraded(store: Store, run: str) -> list[Path]:
+    """The shards of another grader whose grades count for a run; none where its scorer's do."""
+    if not store.other_graders(run):
+        return []
+    graders = regrading.read_graders(store, run)
+    if graders.in_force == graders.original:
+        return []
+    return regrading.shards_in_force(store, graders)
 
 
 def sampled_steps(counts: pd.DataFrame, example: int, perturbation: str = "") -> list[int]:

@@ -5,7 +5,7 @@ from html import escape
 import pandas as pd
 import plotly.graph_objects as go
 
-from premem_core import baselines, curves, figures, prediction
+from premem_core import baselines, curves, figures
 from premem_core.analysis import Analysis, threshold_table
 
 STYLE = """
@@ -50,10 +50,10 @@ def report(task: str, done: Analysis) -> str:
         # The library stands in the file once, before the first chart.
         drawn = figure.to_html(full_html=False, include_plotlyjs=number == 0)
         parts += [f"<h2>{escape(title)}</h2>", drawn]
-    if study.left_out is not None:
+    if study.off_by_run is not None:
         parts += [
             "<h2>Runs left out, predicted with the threshold of the others</h2>",
-            _table(prediction.errors_by_run(study.left_out)),
+            _table(study.off_by_run),
         ]
     simpler = done.baselines.assign(
         predictor=[baselines.PREDICTORS[name].label for name in done.baselines["predictor"]]

@@ -17,7 +17,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
-from premem_core import analysis, curves, figures, fits, prediction
+from premem_core import analysis, completions, curves, figures, fits, prediction
 from premem_core import example_table as et
 from premem_core.analysis import Study
 from premem_core.completions import Passage
@@ -125,6 +125,20 @@ def _read(
     path: str, version: int, name: str, arguments: tuple[Any, ...], _function: Callable[..., Any]
 ) -> Any:
     return _function(store(), *arguments)
+
+
+@st.cache_resource(max_entries=128, show_spinner=False)
+def _completions(
+    path: str,
+    version: int,
+    run: str,
+    split: str,
+    example: int,
+    perturbation: str,
+    step: int,
+    _grades: Sequence[Path],
+) -> pd.DataFrame:
+    return completions.completions(store(), run, split, example, perturbation, step, _grades)
 
 
 def key() -> tuple[str, int]:
@@ -364,6 +378,12 @@ def example_table(
         st.stop()
 
 
+def drawn(run: str, split: str, example: int, perturbation: str, step: int) -> pd.DataFrame:
+    """`completions.completions` of one checkpoint."""
+    grades = read(completions.regraded, run)
+    return _completions(*key(), run, split, example, perturbation, step, grades)
+
+
 def neighbours(task: str, example: int, n: int = 5) -> pd.Series:
     """The training examples with the most similar questions: example number → cosine."""
     vectors, numbers = _vectors(*key(), task)
@@ -419,6 +439,16 @@ def small_table(
         f'<div class="premem-table" tabindex="0" role="region" aria-label="{escape(alt)}">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{rest}</tbody></table></div>"
     )
+
+
+def numbers(*told: tuple[str, str, str]) -> None:
+    """A few large numbers in a row, each a title, a value and a note, in one element."""
+    each = [
+        f"<div><dt>{escape(title)}</dt><dd>{escape(value)}</dd>"
+        + (f'<dd class="premem-note">{escape(note)}</dd></div>' if note else "</div>")
+        for title, value, note in told
+    ]
+    st.html(f'<dl class="premem-numbers">{"".join(each)}</dl>')
 
 
 def pick_question(

@@ -16,6 +16,12 @@ def titles(app: AppTest) -> list[str]:
     return _of(app, "premem-title")
 
 
+def numbers(app: AppTest) -> list[str]:
+    """The large numbers."""
+    found = [element.body for element in app.get("html") if "premem-numbers" in element.body]
+    return [unescape(each) for body in found for each in re.findall(r"<dd>(.*?)</dd>", body)]
+
+
 def tables(app: AppTest) -> list[list[list[str]]]:
     """The cells of every small table, by rows, the head first."""
     found = [element.body for element in app.get("html") if "premem-table" in element.body]

@@ -23,6 +23,7 @@ TOP, BOTTOM = 100, 40  # pixels: legend and title above, ticks and unit below
 HIGHEST = 1.02  # accuracy at a panel's upper end
 PITCH = HIGHEST * (1 + GAP_DOWN / PANEL_HEIGHT)  # accuracy from a panel's zero to the next one's
 TICKS = (0, 0.25, 0.5, 0.75, 1)
+DASH = 0.012  # half of what stands for a checkpoint without a line, of the whole x axis
 
 
 def curves_figure(
@@ -36,7 +37,7 @@ def curves_figure(
     rows = -(-len(curves) // columns)
     height = rows * (PANEL_HEIGHT + GAP_DOWN) - GAP_DOWN
     width = (1 - GAP_ACROSS * (columns - 1)) / columns
-    x_range = [0, max(float(_x(curve, by_epoch)[-1]) for curve in curves) * 1.04]
+    x_end = max(float(_x(curve, by_epoch)[-1]) for curve in curves) * 1.04
     data, axes, annotations = [], {}, []
     for column in range(columns):
         stacked = curves[column::columns]
@@ -46,7 +47,7 @@ def curves_figure(
         axes[f"xaxis{number}"] = {
             "anchor": f"y{number}",
             "domain": [left, left + width],
-            "range": x_range,
+            "range": [0, x_end],
             "showgrid": False,
             "title": {"text": "epoch" if by_epoch else "step", "standoff": 4},
         }
@@ -61,7 +62,7 @@ def curves_figure(
         }
         data += [
             {**trace, "xaxis": f"x{number}", "yaxis": f"y{number}"}
-            for trace in _traces(stacked, palette, by_epoch, legend=column == 0)
+            for trace in _traces(stacked, palette, by_epoch, x_end, legend=column == 0)
         ]
         annotations += [
             {
@@ -96,7 +97,7 @@ def _zero(row: int) -> float:
 
 
 def _traces(
-    curves: Sequence[Curve], palette: Palette, by_epoch: bool, legend: bool
+    curves: Sequence[Curve], palette: Palette, by_epoch: bool, x_end: float, legend: bool
 ) -> list[Attributes]:
     """The lines and bands of the panels of one column."""
     x = _end_to_end([_x(curve, by_epoch) for curve in curves])
@@ -108,23 +109,22 @@ def _traces(
         return _end_to_end([values(curve) for curve in curves])
 
     def line(name: str, y: Floats, half: Floats | None, **style: Any) -> Attributes:
-        interval = " ± %{customdata[2]:.1%}" if half is not None else ""
-        told = [run, y] if half is None else [run, y, half]
-        # Markers take long to draw: only a checkpoint that no line leads to needs one.
-        alone = _alone(y)
-        marked = "marker" in style or alone.any()
+        interval = " ± %{customdata[3]:.1%}" if half is not None else ""
+        told = [run, x, y] if half is None else [run, x, y, half]
+        marked = "marker" in style
+        # Markers take long to draw: a checkpoint that no line leads to is a dash.
+        drawn, shift = _dashes(np.full_like(y, np.nan) if marked else y)
         return {
             "type": "scatter",
-            "x": x,
-            "y": zero + y,
-            "customdata": np.stack([each.astype(object) for each in told], axis=1),
+            "x": x[drawn] + DASH * x_end * shift,
+            "y": (zero + y)[drawn],
+            "customdata": np.stack([each.astype(object) for each in told], axis=1)[drawn],
             "name": name,
             "legendgroup": name,
             "showlegend": legend,
             "mode": "lines+markers" if marked else "lines",
-            "marker": {"size": np.where(alone, 4, 0)},
-            "hovertemplate": f"%{{customdata[0]}}<br>{where} %{{x}}<br>"
-            f"{name} %{{customdata[1]:.1%}}{interval}<extra></extra>",
+            "hovertemplate": f"%{{customdata[0]}}<br>{where} %{{customdata[1]:.4~g}}<br>"
+            f"{name} %{{customdata[2]:.1%}}{interval}<extra></extra>",
             **style,
         }
 
@@ -173,10 +173,15 @@ def _end_to_end(parts: Sequence[Floats]) -> Floats:
     return np.concatenate([end for part in parts for end in (part, [np.nan])])
 
 
-def _alone(y: Floats) -> NDArray[np.bool_]:
-    """Which values have no neighbour that a line could lead to."""
+def _dashes(y: Floats) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+    """Places in y, those twice that have no neighbour that a line could lead to.
+
+    And to which side each is shifted: -1 and 1 of those, 0 of all others.
+    """
     known = np.concatenate([[False], ~np.isnan(y), [False]])
-    return known[1:-1] & ~known[:-2] & ~known[2:]
+    alone = known[1:-1] & ~known[:-2] & ~known[2:]
+    shift = np.stack([-1 * alone, alone], axis=1)
+    return np.repeat(np.arange(len(y)), 1 + alone), shift[np.stack([alone | True, alone], axis=1)]
 
 
 def _best_marked(curves: Sequence[Curve]) -> Attributes:

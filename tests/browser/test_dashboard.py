@@ -66,9 +66,8 @@ def fill(page: Page, role: str, name: str, text: str) -> None:
     box.press("Enter")
 
 
-def metric(page: Page, label: str, nth: int = 0) -> str:
-    box = page.get_by_test_id("stMetric").filter(has_text=label).nth(nth)
-    return box.get_by_test_id("stMetricValue").inner_text()
+def number(page: Page, title: str) -> str:
+    return page.locator(f'.premem-numbers div:has(dt:text-is("{title}")) dd').first.inner_text()
 
 
 def test_a_link_to_a_page_opens_it_inside_the_dashboard_on_a_fresh_server(page, url):
@@ -149,18 +148,18 @@ def test_the_uploaded_demo_run_becomes_a_curve_and_a_fit(page, url, store, shots
     expect(
         page.get_by_text("With 5 checkpoints of 1 run there is too little to say")
     ).to_be_visible()
-    before = metric(page, "Identity R²")
+    before = number(page, "Identity R²")
     slider = page.get_by_role("slider")
     slider.focus()
     slider.press("PageUp")
     expect(page).to_have_url(re.compile(r"t=-?[0-9]"))
-    expect(page.get_by_test_id("stMetricValue").first).not_to_have_text(before, timeout=15_000)
-    after, address = metric(page, "Identity R²"), page.url
+    expect(page.locator(".premem-numbers dd").first).not_to_have_text(before, timeout=15_000)
+    after, address = number(page, "Identity R²"), page.url
     shots("fit")
 
     page.goto("about:blank")
     page.goto(address)
-    expect(page.get_by_test_id("stMetricValue").first).to_have_text(after)
+    expect(page.locator(".premem-numbers dd").first).to_have_text(after)
 
 
 @pytest.fixture(scope="module")

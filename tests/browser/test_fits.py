@@ -20,7 +20,7 @@ MOST = 3.0  # times as long as on a bare page: a machine's own speed is in both
 # From the key press on the slider to the frame that shows another identity R².
 CLOCK = """
     () => {
-        const shown = () => document.querySelector('[data-testid=stMetricValue]')?.innerText
+        const shown = () => document.querySelector('.premem-numbers dd')?.innerText
         let last = shown(), pressed = null
         window.redrawn = []
         document.addEventListener('keydown', () => pressed = performance.now(), true)
@@ -37,7 +37,7 @@ CLOCK = """
 def open_page(chromium: Browser, url: str) -> Page:
     page = chromium.new_page(viewport={"width": 1440, "height": 1100}, accept_downloads=True)
     page.goto(url)
-    expect(page.get_by_test_id("stMetricValue").first).to_be_visible(timeout=60_000)
+    expect(page.locator(".premem-numbers dd").first).to_be_visible(timeout=60_000)
     return page
 
 
