@@ -57,6 +57,7 @@ def figure(
         "linecolor": palette.grid,
         "tickfont": font,
         "automargin": left is None,
+        "ticklabeloverflow": "allow",  # to see which to hide plotly measures each of them
     }
     for name, given in layout.items():
         if name.startswith(("xaxis", "yaxis")):
