@@ -8,6 +8,8 @@ from premem_core.perturbations import label
 from premem_core.robustness import Robustness
 from premem_core.store import Store
 
+SHOWN = 1_000  # questions in the table; the numbers have them all
+
 st.header("Robustness")
 headline = st.empty()
 with ui.controls():
@@ -98,7 +100,8 @@ def pick_question(task: str, name: str, step: int, one: Robustness) -> tuple[int
     texts = ui.read(Store.examples, task, "train").set_index("example")
     rows = one.examples.join(texts[["id", "question", "solution"]])
     rows["lost"] = rows["train_accuracy"] - rows["perturbed_accuracy"]
-    rows = rows.sort_values(["lost", "premem"], ascending=[False, False], kind="stable")
+    every = rows.sort_values(["lost", "premem"], ascending=[False, False], kind="stable")
+    rows = every.head(SHOWN)
     percent, text = st.column_config.NumberColumn, st.column_config.TextColumn
     chosen = ui.pick_question(
         rows.assign(**100 * rows[["train_accuracy", "perturbed_accuracy", "premem"]]),
@@ -112,8 +115,21 @@ def pick_question(task: str, name: str, step: int, one: Robustness) -> tuple[int
         key=f"brittle-{name}-{step}-{one.perturbation}",
         height=330,
     )
+    st.download_button(
+        "Numbers as CSV",
+        lambda: every.drop(columns="solution").to_csv(index=False),
+        file_name=f"premem-{name}-{one.perturbation}.csv",
+        mime="text/csv",
+        type="tertiary",
+        on_click="ignore",
+    )
+    notes = []
+    if len(every) > SHOWN:
+        notes.append(f"The first {SHOWN:,} of {len(every):,}; all are in the numbers.")
     if one.left_out:
-        st.caption(f"{ui.count(one.left_out, 'question')} left out: it does not apply to them.")
+        notes.append(f"{ui.count(one.left_out, 'question')} left out: it does not apply to them.")
+    if notes:
+        st.caption(" ".join(notes))
     row = rows.iloc[chosen]
     return int(rows.index[chosen]), str(row["question"]), str(row["solution"])
 

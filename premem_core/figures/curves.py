@@ -38,7 +38,7 @@ def curves_figure(
     height = rows * (PANEL_HEIGHT + GAP_DOWN) - GAP_DOWN
     width = (1 - GAP_ACROSS * (columns - 1)) / columns
     x_end = max(float(_x(curve, by_epoch)[-1]) for curve in curves) * 1.04
-    data, axes, annotations = [], {}, []
+    data, axes = [], {}
     for column in range(columns):
         stacked = curves[column::columns]
         below = rows - len(stacked)  # panels that other columns have more
@@ -64,21 +64,23 @@ def curves_figure(
             {**trace, "xaxis": f"x{number}", "yaxis": f"y{number}"}
             for trace in _traces(stacked, palette, by_epoch, x_end, legend=column == 0)
         ]
-        annotations += [
+        # As a trace: plotly takes longer for an annotation each.
+        data.append(
             {
-                "text": title.replace(" · ", "<br>", 1),
-                "showarrow": False,
-                "x": left,
-                "y": _zero(row) + HIGHEST,
-                "xref": "paper",
-                "yref": f"y{number}",
-                "xanchor": "left",
-                "yanchor": "bottom",
-                "align": "left",
-                "font": {"size": 12, "color": palette.text},
+                "type": "scatter",
+                "x": [0] * len(stacked),
+                "y": [_zero(row) + HIGHEST for row in range(len(stacked))],
+                "text": [title.replace(" · ", "<br>", 1) for title in titles[column::columns]],
+                "mode": "text",
+                "textposition": "top right",
+                "textfont": {"size": 12, "color": palette.text},
+                "cliponaxis": False,
+                "hoverinfo": "skip",
+                "showlegend": False,
+                "xaxis": f"x{number}",
+                "yaxis": f"y{number}",
             }
-            for row, title in enumerate(titles[column::columns])
-        ]
+        )
     return figure(
         data,
         palette,
@@ -86,7 +88,6 @@ def curves_figure(
         top=TOP,
         left=44,
         bottom=BOTTOM,
-        annotations=annotations,
         **axes,
     )
 
