@@ -1,20 +1,25 @@
 """Strategies → the examples that are chosen, and why; written down as a recipe that rebuilds it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 import yaml
 
-from premem_core import rankings
+from premem_core import gates, rankings
 from premem_core.errors import UsageError
 from premem_core.estimators import ESTIMATORS, Estimator
 from premem_core.rankings import Evidence
+from premem_core.store import Store
 
 Combine = Literal["all", "any"]
+Unit = Literal["examples", "tokens"]
 FORMAT = 1  # of recipes
+BY_HAND = ("kept", "dropped", "excused")
+LISTS = ("runs", *BY_HAND)  # fields of a recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +47,13 @@ class Recipe:
         log_log_threshold, estimator: of pre-memorization accuracy.
         criteria: their rankings are combined by weight.
         combine: whether an example must keep within the bounds of all criteria or of any.
-        budget: examples at most; None: all that qualify.
+        budget, budget_in: examples, or tokens of their solutions, at most; None: all that qualify.
         quota_field, quotas: of a metadata field's values, the largest share of the budget.
+        gates: those in force, and from which value on each removes; None: its default.
+        against: the file that the gate of leaks looks for; None: the store's test problems.
         seed: of what is random.
         kept, dropped: ids that a person put in or took out.
+        excused: ids that a person lets through the gates.
         store_version: of the store when the recipe was written.
     """
 
@@ -56,11 +64,15 @@ class Recipe:
     estimator: Estimator = "plain"
     combine: Combine = "all"
     budget: int | None = None
+    budget_in: Unit = "examples"
     quota_field: str | None = None
     quotas: Mapping[str, float] = field(default_factory=dict)
+    gates: Mapping[str, float | None] = field(default_factory=dict)
+    against: str | None = None
     seed: int = 0
     kept: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    excused: tuple[str, ...] = ()
     store_version: int | None = None
 
     def __post_init__(self) -> None:
@@ -69,11 +81,14 @@ class Recipe:
         for name, given, known in (
             ("estimator", self.estimator, ESTIMATORS),
             ("combine", self.combine, get_args(Combine)),
+            ("budget_in", self.budget_in, get_args(Unit)),
         ):
             if given not in known:
                 raise UsageError(f"{name} must be one of {', '.join(known)}, not '{given}'")
         if self.budget is not None and self.budget < 1:
-            raise UsageError(f"the budget must be at least 1 example, not {self.budget}")
+            raise UsageError(f"the budget must be at least 1, not {self.budget}")
+        if self.against is not None and "leaks" not in self.gates:
+            raise UsageError("test problems to look for need the gate 'leaks'")
         if self.quotas and self.quota_field is None:
             raise UsageError("quotas need the metadata field that they are of")
         if any(not 0 <= share <= 1 for share in self.quotas.values()):
@@ -115,19 +130,32 @@ class Recipe:
             raise UsageError(f"{source} has a field '{min(unknown)}' that no recipe has")
         try:
             criteria = tuple(Criterion(**each) for each in content.pop("criteria", ()))
-            content |= {name: tuple(content.get(name, ())) for name in ("runs", "kept", "dropped")}
+            content |= {name: tuple(content.get(name, ())) for name in LISTS}
             return cls(criteria=criteria, **content)
         except TypeError as error:
             raise UsageError(f"{source} is not a whole recipe: {error}") from error
 
 
-def select(evidence: Evidence, recipe: Recipe) -> pd.DataFrame:
+def removed(store: Store, evidence: Evidence, recipe: Recipe) -> pd.DataFrame:
+    """What the recipe's gates find (`gates.find`), those that a person let through included.
+
+    Raises:
+        UsageError: as `gates.find` does.
+    """
+    against = None if recipe.against is None else Path(recipe.against)
+    return gates.find(store, recipe.task, evidence, recipe.gates, against)
+
+
+def select(evidence: Evidence, recipe: Recipe, found: Collection[int] = ()) -> pd.DataFrame:
     """The chosen examples, most wanted first.
+
+    Args:
+        found: the numbers of the examples that the recipe's gates find (index of `removed`).
 
     Returns:
         The rows of `Evidence.examples`, and rank (from 1), score (the mean, by weight, of the
-        share of examples that each strategy wants less), reasons (in words), and a column per
-        strategy with its value.
+        share of examples that each strategy wants less), and a column per strategy with its
+        value.
 
     Raises:
         UsageError: a strategy, field or id is not known.
@@ -136,20 +164,30 @@ def select(evidence: Evidence, recipe: Recipe) -> pd.DataFrame:
     told = pd.DataFrame(index=examples.index)
     score, within = np.zeros(len(examples)), []
     for criterion in recipe.criteria:
-        found = rankings.values(evidence, criterion.strategy, recipe.seed)
-        told[criterion.strategy] = found
-        score += criterion.weight * _wanted(found, criterion.strategy).to_numpy()
-        within.append(_within(found, criterion).to_numpy())
+        values = rankings.values(evidence, criterion.strategy, recipe.seed)
+        told[criterion.strategy] = values
+        score += criterion.weight * _wanted(values, criterion.strategy).to_numpy()
+        within.append(_within(values, criterion).to_numpy())
     score /= sum(each.weight for each in recipe.criteria)
     qualify = np.all(within, axis=0) if recipe.combine == "all" else np.any(within, axis=0)
-    reasons = [_reasons(row) for row in told.to_dict("records")]
-    table = examples.assign(**told, score=score, reasons=reasons)
+    table = examples.assign(**told, score=score)
     by_hand = _by_hand(table, recipe)
-    ranked = table[(qualify & ~by_hand["dropped"]) | by_hand["kept"]]
+    stopped = table.index.isin(found) & ~by_hand["excused"]
+    ranked = table[(qualify & ~stopped & ~by_hand["dropped"]) | by_hand["kept"]]
     ranked = ranked.assign(first=by_hand["kept"].reindex(ranked.index))
     ranked = ranked.sort_values(["first", "score", "id"], ascending=[False, False, True])
     chosen = _up_to(ranked.drop(columns="first"), recipe)
     return chosen.assign(rank=np.arange(1, len(chosen) + 1))
+
+
+def reasons(rows: pd.DataFrame, recipe: Recipe) -> list[str]:
+    """What each of these rows of `select` was chosen by, in words."""
+    names = [each.strategy for each in recipe.criteria]
+    told = [rankings.named(name).reason for name in names]
+    return [
+        "; ".join(say.format(v) for say, v in zip(told, values, strict=True) if not np.isnan(v))
+        for values in rows[names].itertuples(index=False)
+    ]
 
 
 def overlap(chosen: Mapping[str, pd.Index]) -> pd.DataFrame:
@@ -180,32 +218,26 @@ def _within(values: pd.Series, criterion: Criterion) -> pd.Series:
     return within
 
 
-def _reasons(values: Mapping[Any, float]) -> str:
-    return "; ".join(
-        rankings.named(strategy).reason.format(value)
-        for strategy, value in values.items()
-        if not np.isnan(value)
-    )
-
-
 def _by_hand(table: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
-    known = set(table["id"])
-    for asked in (*recipe.kept, *recipe.dropped):
-        if asked not in known:
-            raise UsageError(f"the recipe names an example '{asked}' that these runs do not have")
-    return pd.DataFrame(
-        {name: table["id"].isin(getattr(recipe, name)) for name in ("kept", "dropped")}
-    )
+    named = pd.Index([each for name in BY_HAND for each in getattr(recipe, name)])
+    for unknown in named.difference(table["id"]):
+        raise UsageError(f"the recipe names an example '{unknown}' that these runs do not have")
+    return pd.DataFrame({name: table["id"].isin(getattr(recipe, name)) for name in BY_HAND})
 
 
 def _up_to(ranked: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
     """The first that the budget has room for, in all and of each group."""
-    budget = len(ranked) if recipe.budget is None else recipe.budget
-    if recipe.quota_field is None:
-        return ranked.head(budget)
-    if recipe.quota_field not in ranked:
-        raise UsageError(f"the data has no field '{recipe.quota_field}' to have quotas of")
-    groups = ranked[recipe.quota_field].astype(str)
-    room = {group: int(share * budget + 1e-9) for group, share in recipe.quotas.items()}
-    place = groups.groupby(groups).cumcount()
-    return ranked[place < groups.map(room).fillna(budget)].head(budget)
+    if recipe.budget_in == "tokens" and ranked["tokens"].isna().any():
+        raise UsageError(
+            "the number of tokens of some solutions is not known (imported scores lack it); give "
+            "the budget in examples"
+        )
+    cost = ranked["tokens"] if recipe.budget_in == "tokens" else pd.Series(1, ranked.index)
+    budget = cost.sum() if recipe.budget is None else recipe.budget
+    if recipe.quota_field is not None:
+        if recipe.quota_field not in ranked:
+            raise UsageError(f"the data has no field '{recipe.quota_field}' to have quotas of")
+        groups = ranked[recipe.quota_field].astype(str)
+        room = {group: int(share * budget + 1e-9) for group, share in recipe.quotas.items()}
+        ranked = ranked[cost.groupby(groups).cumsum() <= groups.map(room).fillna(budget)]
+    return ranked[cost.reindex(ranked.index).cumsum() <= budget]

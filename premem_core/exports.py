@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from premem_core import curation, data_card
+from premem_core.curation import Recipe
 from premem_core.errors import UsageError
 from premem_core.store import Store
 
@@ -41,13 +44,15 @@ SHAPES: Mapping[str, Callable[[str, str], Row]] = MappingProxyType(
 KINDS = (".jsonl", ".csv", ".parquet")
 
 
-def export(store: Store, chosen: pd.DataFrame, file: Path, shape: Shape = "plain") -> int:
+def export(
+    store: Store, chosen: pd.DataFrame, recipe: Recipe, file: Path, shape: Shape = "plain"
+) -> int:
     """Write the chosen examples to a file of the kind that its name ends in; says how many.
 
     It appears when it is whole.
 
     Args:
-        chosen: `curation.select`: indexed by the store's example number.
+        chosen: `curation.select` by the recipe: indexed by the store's example number.
         file: .jsonl, .csv or .parquet.
         shape: what a row's texts are called; every shape also has id, answer, rank, score, reasons.
 
@@ -66,7 +71,7 @@ def export(store: Store, chosen: pd.DataFrame, file: Path, shape: Shape = "plain
     writers = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
     try:
         with writers[file.suffix](unfinished) as write:
-            for batch in batches(store, chosen, shape):
+            for batch in batches(store, chosen, recipe, shape):
                 write(batch)
         unfinished.replace(file)
     except OSError as error:
@@ -76,7 +81,45 @@ def export(store: Store, chosen: pd.DataFrame, file: Path, shape: Shape = "plain
     return len(chosen)
 
 
-def batches(store: Store, chosen: pd.DataFrame, shape: Shape) -> Iterator[list[Row]]:
+def export_folder(
+    store: Store,
+    chosen: pd.DataFrame,
+    recipe: Recipe,
+    found: pd.DataFrame,
+    folder: Path,
+    shape: Shape = "plain",
+) -> int:
+    """Write the chosen examples as a folder that `datasets.load_dataset` loads; says how many.
+
+    data/train.parquet, recipe.yaml, and README.md, the data card. It appears when it is whole.
+
+    Args:
+        found: `curation.removed` by the recipe.
+
+    Raises:
+        UsageError: as `export` does, or the folder is there.
+    """
+    if folder.exists():
+        raise UsageError(f"{folder} is there; give a folder that is not")
+    unfinished = folder.with_name(folder.name + ".tmp")
+    try:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        (unfinished / "data").mkdir(parents=True)
+        n = export(store, chosen, recipe, unfinished / "data" / "train.parquet", shape)
+        (unfinished / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+        card = data_card.card(chosen, recipe, found)
+        (unfinished / "README.md").write_text(card, encoding="utf-8")
+        unfinished.replace(folder)
+    except OSError as error:
+        raise UsageError(f"cannot write {folder}: {error.strerror}; give another path") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return n
+
+
+def batches(
+    store: Store, chosen: pd.DataFrame, recipe: Recipe, shape: Shape
+) -> Iterator[list[Row]]:
     """The rows of a file, in the order of the selection."""
     make = SHAPES[shape]
     for start in range(0, len(chosen), BATCH):
@@ -87,13 +130,15 @@ def batches(store: Store, chosen: pd.DataFrame, shape: Shape) -> Iterator[list[R
                 "id": text["id"],
                 **make(text["question"] or "", text["solution"] or ""),
                 "answer": text["answer"] or "",
-                "rank": int(why["rank"]),
-                "score": round(float(why["score"]), 6),
-                "reasons": why["reasons"],
+                "rank": rank,
+                "score": round(score, 6),
+                "reasons": why,
             }
-            for text, why in zip(
+            for text, rank, score, why in zip(
                 texts.to_dict("records"),
-                part[["rank", "score", "reasons"]].to_dict("records"),
+                part["rank"].tolist(),
+                part["score"].tolist(),
+                curation.reasons(part, recipe),
                 strict=True,
             )
         ]

@@ -20,7 +20,7 @@ from premem_core.example_table import right, unpacked
 from premem_core.metrics import Floats
 from premem_core.store import Store
 
-OF_SIZES = ("id", "lines", "words")
+OF_SIZES = ("id", "lines", "words", "tokens")
 METADATA = "metadata:"  # what a strategy by a field of the data is named by
 
 
@@ -31,7 +31,8 @@ class Evidence:
     Attributes:
         runs: those that examples are judged by.
         examples: one row per example that any of them was trained on, indexed by the store's
-            example number: id, lines and words of its solution, and the metadata's fields.
+            example number: id, lines, words and tokens (NaN where not known) of its solution, and
+            the metadata's fields.
         lost: a run's, by example, read when it is asked for: accuracy as the question is minus
             accuracy under perturbed queries, mean over perturbations, at the last checkpoint that
             was asked them.
@@ -81,6 +82,7 @@ def read_evidence(
     sizes = store.example_sizes(task, "train").set_index("example")
     trained_on = np.unique(np.concatenate([run.examples for run in runs]))
     known = sizes.reindex(trained_on)
+    known["tokens"] = store.target_tokens([run.run for run in runs]).reindex(trained_on)
     fields = unpacked(known.pop("metadata"), OF_SIZES)
     return Evidence(
         runs=tuple(runs),

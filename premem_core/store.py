@@ -557,6 +557,20 @@ class Store:
             [task, split],
         )
 
+    def target_tokens(self, runs: Sequence[str]) -> pd.Series:
+        """How many tokens the solutions have that these runs were trained on, by example number.
+
+        Where the runs' tokenizers differ, the most; NaN where not known.
+        """
+        with self.reading() as connection:
+            rows = connection.execute(
+                """SELECT example, max(tokens)::DOUBLE AS tokens FROM scores
+                WHERE run IN (SELECT unnest(?)) AND split = 'train' AND perturbation = ''
+                GROUP BY example""",
+                [list(runs)],
+            ).df()
+        return rows.set_index("example")["tokens"]
+
     def example_texts(self, numbers: Sequence[int]) -> pd.DataFrame:
         """EXAMPLE_COLUMNS of these examples, in their order."""
         asked = pd.DataFrame({"example": numbers, "place": range(len(numbers))})

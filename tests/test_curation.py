@@ -38,7 +38,7 @@ def test_low_pre_memorization_accuracy_comes_lowest_first_within_its_bound(evide
     assert set(chosen.index) == set(value[value <= 0.75].index)
     assert chosen["premem"].is_monotonic_increasing
     assert chosen["rank"].tolist() == list(range(1, len(chosen) + 1))
-    assert chosen["reasons"].iloc[0] == f"PM {chosen['premem'].iloc[0]:.2f}"
+    assert curation.reasons(chosen, recipe(LOW))[0] == f"PM {chosen['premem'].iloc[0]:.2f}"
 
 
 def test_all_bounds_or_any(evidence):
@@ -144,7 +144,7 @@ def test_a_recipe_rebuilds_the_same_file_byte_for_byte(store, evidence, tmp_path
     files = [tmp_path / "first" / name, tmp_path / "again" / name]
     for file, each in zip(files, (asked, Recipe.from_yaml(asked.to_yaml())), strict=True):
         file.parent.mkdir()
-        exports.export(store, curation.select(evidence, each), file)
+        exports.export(store, curation.select(evidence, each), each, file)
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
@@ -157,10 +157,10 @@ def test_a_file_has_the_texts_in_the_shape_that_was_asked_for(
     file = tmp_path / f"out{kind}"
     if (kind, shape) == (".csv", "messages"):
         with pytest.raises(UsageError, match="do not go into CSV"):
-            exports.export(store, chosen, file, shape)
+            exports.export(store, chosen, recipe(LOW), file, shape)
         assert list(tmp_path.iterdir()) == []
         return
-    exports.export(store, chosen, file, shape)
+    exports.export(store, chosen, recipe(LOW), file, shape)
     assert [each.name for each in tmp_path.iterdir()] == [file.name]
     rows = read(file).to_dict("records")
     assert [str(row["id"]) for row in rows] == chosen["id"].tolist()
@@ -184,8 +184,8 @@ def read(file: Path) -> pd.DataFrame:
 def test_a_file_of_no_known_kind_or_of_nothing_is_refused(store, evidence, tmp_path):
     chosen = curation.select(evidence, recipe(LOW))
     with pytest.raises(UsageError, match="must end in one of"):
-        exports.export(store, chosen, tmp_path / "a.txt")
+        exports.export(store, chosen, recipe(LOW), tmp_path / "a.txt")
     with pytest.raises(UsageError, match="no example is chosen"):
-        exports.export(store, chosen.head(0), tmp_path / "a.jsonl")
+        exports.export(store, chosen.head(0), recipe(LOW), tmp_path / "a.jsonl")
     with pytest.raises(UsageError, match="cannot write"):
-        exports.export(store, chosen, tmp_path / "nowhere" / "a.jsonl")
+        exports.export(store, chosen, recipe(LOW), tmp_path / "nowhere" / "a.jsonl")

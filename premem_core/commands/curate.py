@@ -17,13 +17,19 @@ from premem_core.commands.options import (
     threshold_of,
     write_text,
 )
-from premem_core.curation import Combine, Criterion, Recipe
+from premem_core.curation import Combine, Criterion, Recipe, Unit
 from premem_core.errors import UsageError
 from premem_core.exports import Shape
 
 
 def curate(
-    out: Annotated[Path, typer.Option(help="The file to write: .jsonl, .csv or .parquet.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="The file to write: .jsonl, .csv or .parquet; without an ending, a folder that "
+            "datasets loads, with a data card."
+        ),
+    ],
     store: StoreOption = Path("store"),
     run: Annotated[
         list[str] | None, typer.Option(help="A run to judge examples by; several: their mean.")
@@ -38,7 +44,21 @@ def curate(
     above: Annotated[
         float | None, typer.Option(help="Only where the first strategy's value is at least this.")
     ] = None,
-    budget: Annotated[int | None, typer.Option(help="So many examples at most.")] = None,
+    budget: Annotated[int | None, typer.Option(help="So many at most.")] = None,
+    budget_in: Annotated[
+        Unit, typer.Option(help="What the budget counts: examples, or their solutions' tokens.")
+    ] = "examples",
+    gate: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Leave out what a quality gate finds: labels, duplicates, leaks, unparsed; "
+            "labels=0.8: from this value on."
+        ),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="The test problems that nothing may leak from; default: the store's."),
+    ] = None,
     combine: Annotated[Combine, typer.Option(help="Keep within all bounds, or any.")] = "all",
     log_log_threshold: ThresholdOption = None,
     estimator: EstimatorOption = "plain",
@@ -78,6 +98,9 @@ def curate(
             estimator=estimator,
             combine=combine,
             budget=budget,
+            budget_in=budget_in,
+            gates=dict(map(_gate, gate or [])),
+            against=None if against is None else str(against),
             seed=seed,
             store_version=home.version(),
         )
@@ -87,8 +110,12 @@ def curate(
     evidence = rankings.read_evidence(
         home, asked.task, judges, asked.log_log_threshold, asked.estimator
     )
-    chosen = curation.select(evidence, asked)
-    exports.export(home, chosen, out, shape)
+    found = curation.removed(home, evidence, asked)
+    chosen = curation.select(evidence, asked, found.index)
+    if out.suffix:
+        exports.export(home, chosen, asked, out, shape)
+    else:
+        exports.export_folder(home, chosen, asked, found, out, shape)
     if recipe is not None:
         write_text(recipe, asked.to_yaml())
     means = {each.strategy: float(chosen[each.strategy].mean()) for each in asked.criteria}
@@ -100,12 +127,25 @@ def curate(
                 "runs": asked.runs,
                 "log_log_threshold": asked.log_log_threshold,
                 "means": means,
+                "gates": found["gate"].value_counts().to_dict(),
                 "file": out,
             }
         )
         return
     told = ", ".join(f"{name} {value:.3f}" for name, value in means.items())
+    for name, n in found["gate"].value_counts().items():
+        typer.echo(f"gate '{name}': {n:,} found")
     typer.echo(f"{len(chosen):,} of {len(evidence.examples):,} examples; mean {told}; {out}")
+
+
+def _gate(given: str) -> tuple[str, float | None]:
+    name, equals, value = given.partition("=")
+    if not equals:
+        return name, None
+    try:
+        return name, float(value)
+    except ValueError as error:
+        raise UsageError(f"--gate takes NAME or NAME=VALUE, not '{given}'") from error
 
 
 def _read(file: Path) -> str:

@@ -1,0 +1,125 @@
+"""Questions → those that say what another one says: word for word, or nearly.
+
+Two questions are compared by the pairs of neighbouring words that they share, once as they are and
+once with every name replaced by the same sign. Case, spaces and punctuation do not count; numbers
+do: the same problem with other numbers is another problem. Candidates come from MinHash signatures
+(Broder 1997), and the similarity that is told of a pair is exact.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import pandas as pd
+from datasketch import MinHash, MinHashLSH
+
+SIMILARITY = 0.5  # Jaccard index of two questions' pairs of words
+PERMUTATIONS = 128
+# Signatures only estimate: candidates are sought below the similarity that is asked for.
+MARGIN = 0.15
+COLUMNS = ("example", "other", "similarity", "exact")
+
+Shingles = frozenset[str]
+WORD = re.compile(r"\w+(?:[.,]\d+)*")
+NAME = re.compile(r"[^\W\d_]+")
+# Of a text in which more words than these are written so, capitals tell no name.
+MOST_NAMES = 0.4
+
+
+def duplicates(questions: pd.Series, similarity: float = SIMILARITY) -> pd.DataFrame:
+    """Every question that is like an earlier one.
+
+    Args:
+        questions: texts by example number, in the order in which the first of several is kept.
+        similarity: at least this Jaccard index, from 0 to 1.
+
+    Returns:
+        COLUMNS, one row per question that is like an earlier one: `other` is the most similar of
+        the earlier ones that are not themselves like one before; exact: they differ in nothing but
+        case, spaces and punctuation.
+    """
+    return _pairs(questions, questions, similarity, among_themselves=True)
+
+
+def leaks(questions: pd.Series, against: pd.Series, similarity: float = SIMILARITY) -> pd.DataFrame:
+    """Every question that is like one of a test set.
+
+    Args:
+        questions, against: texts by example number.
+        similarity: at least this Jaccard index, from 0 to 1.
+
+    Returns:
+        COLUMNS, as `duplicates`; `other` is the number in `against` of the most similar.
+    """
+    return _pairs(questions, against, similarity, among_themselves=False)
+
+
+def _pairs(
+    questions: pd.Series, against: pd.Series, similarity: float, among_themselves: bool
+) -> pd.DataFrame:
+    views = [
+        MinHashLSH(threshold=max(similarity - MARGIN, 0.05), num_perm=PERMUTATIONS)
+        for _ in range(2)
+    ]
+    known: dict[int, tuple[Shingles, Shingles]] = {}
+
+    def remember(number: int, sets: tuple[Shingles, Shingles]) -> None:
+        known[number] = sets
+        for view, one in zip(views, sets, strict=True):
+            view.insert(number, _signature(one))
+
+    if not among_themselves:
+        for number, sets in _shingled(against):
+            remember(number, sets)
+    rows = []
+    for number, sets in _shingled(questions):
+        near = {
+            other
+            for view, one in zip(views, sets, strict=True)
+            for other in view.query(_signature(one))
+        }
+        alike = [(_jaccard(sets, known[other]), -other) for other in near]
+        best, other = max(alike, default=(0.0, 0))
+        if best >= similarity:
+            rows.append((number, -other, best, sets[0] == known[-other][0]))
+        elif among_themselves:
+            remember(number, sets)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _shingled(texts: pd.Series) -> Iterator[tuple[int, tuple[Shingles, Shingles]]]:
+    """Each question's pairs of words, as they are and without names; not those without a word."""
+    for number, text in texts.items():
+        words = WORD.findall(unicodedata.normalize("NFKC", text))
+        if words:
+            yield int(str(number)), (_shingles(words), _shingles(_nameless(text, words)))
+
+
+def _shingles(words: Sequence[str]) -> Shingles:
+    folded = [word.casefold() for word in words]
+    return frozenset(map(" ".join, pairwise(folded))) or frozenset(folded)
+
+
+def _nameless(text: str, words: Sequence[str]) -> list[str]:
+    """The words with one sign for every name: what is capitalized, but not only after a stop."""
+    capital = [word for word in words if word[0].isupper()]
+    if len(capital) > MOST_NAMES * len(words):
+        return list(words)
+    opening = set(re.findall(r"(?:^|[.!?:\"“]\s*)([^\W\d_]+)", text))
+    inside = {word for word in capital if NAME.fullmatch(word)} - opening
+    again = {word for word in opening if len(re.findall(rf"\b{re.escape(word)}\b", text)) > 1}
+    lower = {word for word in words if word[0].islower()}
+    names = {word for word in inside | again if word.casefold() not in lower and len(word) > 1}
+    return ["\N{BULLET}" if word in names else word for word in words]
+
+
+def _signature(shingles: Shingles) -> MinHash:
+    signature = MinHash(num_perm=PERMUTATIONS, seed=1)
+    signature.update_batch([each.encode() for each in shingles])
+    return signature
+
+
+def _jaccard(one: Sequence[Shingles], other: Sequence[Shingles]) -> float:
+    """The larger of both views'."""
+    return max(len(a & b) / len(a | b) for a, b in zip(one, other, strict=True))

@@ -1,0 +1,86 @@
+"""Questions that say what another one says: how they are found, and what is not taken for one."""
+
+import random
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from premem_core import duplicates
+
+WEEKDAYS = ("Monday", "Tuesday", "Friday")
+
+
+def question(n: int) -> str:
+    """One of as many problems as wanted; no two share many pairs of words."""
+    rng = random.Random(n)
+    words = ["".join(rng.choices("abcdefghij", k=5)) for _ in range(24)]
+    return f"On {rng.choice(WEEKDAYS)} Ottoline {' '.join(words)} {n} times. Did Ottoline rest?"
+
+
+QUESTIONS = pd.Series([question(n) for n in range(60)], index=range(100, 160))
+
+
+@pytest.mark.parametrize(
+    ("again", "exact"),
+    [
+        (lambda text: text, True),
+        (str.upper, True),
+        (str.lower, True),
+        (lambda text: "\n " + text.replace(" ", " \t"), True),
+        (lambda text: text.replace(".", " ."), True),
+        (lambda text: text.replace("Ottoline", "Xu"), False),
+        (lambda text: text.replace("Did", "So did"), False),
+    ],
+)
+def test_a_question_told_again_is_found_and_the_first_stays(again, exact):
+    questions = pd.concat([QUESTIONS, pd.Series([again(QUESTIONS[130])], index=[7])])
+    [row] = duplicates.duplicates(questions).to_dict("records")
+    assert (row["example"], row["other"], row["exact"]) == (7, 130, exact)
+    assert row["similarity"] == 1 if exact else 0.5 <= row["similarity"] <= 1
+
+
+def test_another_name_alone_makes_no_other_question():
+    asked = pd.Series(["Ann has 3 pens. How many has Ann?", "Bo has 3 pens. How many has Bo?"])
+    [row] = duplicates.duplicates(asked).to_dict("records")
+    assert (row["similarity"], row["exact"]) == (1, False)
+
+
+def test_other_numbers_make_another_problem():
+    text = "Tom reads {} pages on each of {} days and {} more. How many pages are {} books?"
+    asked = pd.Series([text.format(1, 2, 3, 4), text.format(21, 32, 43, 54)])
+    assert duplicates.duplicates(asked).empty
+
+
+def test_leaks_are_looked_for_in_the_test_set_only():
+    test = pd.Series([question(500), question(501)], index=[1, 2])
+    train = pd.concat([QUESTIONS, pd.Series([QUESTIONS[100], question(501).upper()])])
+    [row] = duplicates.leaks(train, test).to_dict("records")
+    assert (row["example"], row["other"], row["similarity"], row["exact"]) == (1, 2, 1, True)
+
+
+def test_of_three_alike_the_first_stays():
+    asked = pd.Series([question(1), question(1).upper(), question(1).lower()], index=[5, 3, 9])
+    found = duplicates.duplicates(asked)
+    assert found["example"].tolist() == [3, 9]
+    assert found["other"].tolist() == [5, 5]
+
+
+def test_the_similarity_asked_for_decides():
+    changed = QUESTIONS[100].replace(" rest?", " sleep in the end of it all?")
+    asked = pd.Series([QUESTIONS[100], changed])
+    [row] = duplicates.duplicates(asked, 0.3).to_dict("records")
+    assert duplicates.duplicates(asked, row["similarity"] + 0.01).empty
+    assert len(duplicates.duplicates(asked, row["similarity"] - 0.01)) == 1
+
+
+@given(st.lists(st.text(max_size=40), max_size=6))
+def test_any_texts_are_compared(texts):
+    found = duplicates.duplicates(pd.Series(texts, dtype=object))
+    assert found["similarity"].between(duplicates.SIMILARITY, 1).all()
+    assert (found["other"] < found["example"]).all()
+    repeated = [
+        n for n, each in enumerate(texts) if each in texts[:n] and any(c.isalnum() for c in each)
+    ]
+    assert set(repeated) <= set(found["example"])
