@@ -28,6 +28,7 @@ page = st.navigation(
         st.Page("pages/robustness.py", title="Robustness"),
         st.Page("pages/compare.py", title="Compare"),
         st.Page("pages/grades.py", title="Grades"),
+        st.Page("pages/curate.py", title="Curate"),
     ]
 )
 st.logo(str(ICON), size="large")

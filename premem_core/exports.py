@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from premem_core.store import Store
 BATCH = 10_000  # rows in memory
 Shape = Literal["plain", "prompt-completion", "messages", "alpaca"]
 Row = dict[str, Any]
-SHAPES: Mapping[str, Callable[[str, str], Row]] = MappingProxyType(
+SHAPES: Mapping[Shape, Callable[[str, str], Row]] = MappingProxyType(
     {
         "plain": lambda question, solution: {"question": question, "solution": solution},
         "prompt-completion": lambda question, solution: {
@@ -79,6 +80,16 @@ def export(
     finally:
         unfinished.unlink(missing_ok=True)
     return len(chosen)
+
+
+def as_bytes(
+    store: Store, chosen: pd.DataFrame, recipe: Recipe, kind: str, shape: Shape = "plain"
+) -> bytes:
+    """What `export` would write to a file of that ending."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"selection{kind}"
+        export(store, chosen, recipe, file, shape)
+        return file.read_bytes()
 
 
 def export_folder(

@@ -9,7 +9,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CORE = ROOT / "premem_core"
-STREAMLIT = {"ui.py", "score_form.py", "grade_form.py", "jobs_panel.py", "folder_upload.py"}
+STREAMLIT = {
+    "ui.py",
+    "score_form.py",
+    "grade_form.py",
+    "curate_form.py",
+    "jobs_panel.py",
+    "folder_upload.py",
+}
 
 # What each layer may import of premem_core, lowest first; a module may use any layer below its own.
 LAYERS = (
@@ -44,7 +51,7 @@ LAYERS = (
     {"jobs"},
     {"job_estimate"},
     {"ui", "folder_upload", "demo"},
-    {"score_form", "grade_form"},
+    {"score_form", "grade_form", "curate_form"},
     {"jobs_panel"},
     {"commands"},
     {"__main__"},
@@ -79,6 +86,7 @@ MAY_ALSO_USE = {
     "robustness.py": {"completions", "perturbations", "robustness"},
     "grades.py": {"completions", "grade_form", "regrading"},
     "compare.py": {"comparison", "completions"},
+    "curate.py": {"curate_form", "curation", "data_card", "exports", "gates", "rankings"},
 }
 
 

@@ -9,6 +9,7 @@ from premem_core.figures.palette import DARK, LIGHT, Palette
 from premem_core.figures.perplexities import perplexity_figure
 from premem_core.figures.predictions import prediction_figure
 from premem_core.figures.robustness import auroc_figure, robustness_figure
+from premem_core.figures.selections import selection_figure, selection_table
 from premem_core.figures.thresholds import threshold_figure
 
 __all__ = [
@@ -27,5 +28,7 @@ __all__ = [
     "prediction_figure",
     "robustness_figure",
     "run_symbols",
+    "selection_figure",
+    "selection_table",
     "threshold_figure",
 ]

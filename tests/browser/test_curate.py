@@ -1,0 +1,119 @@
+"""A selection is built, two rows are dropped by hand, and its recipe builds it again."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+from typer.testing import CliRunner
+
+from premem_core import demo
+from premem_core.__main__ import app
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("curate") / "store"
+    demo.install(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url(start_streamlit: Callable[..., Any], store: Path) -> str:
+    return str(start_streamlit(ROOT / "serve.py", PREMEM_STORE=str(store)).url)
+
+
+@pytest.fixture
+def page(chromium) -> Page:
+    page = chromium.new_page(viewport={"width": 1440, "height": 2600})
+    yield page
+    page.close()
+
+
+def drawn(page: Page) -> None:
+    app = page.get_by_test_id("stApp")
+    expect(page.get_by_role("heading", name="The selection")).to_be_visible()
+    page.wait_for_timeout(700)
+    expect(app).to_have_attribute("data-test-script-state", "notRunning")
+
+
+def download(page: Page, name: str, folder: Path) -> Path:
+    with page.expect_download() as waited:
+        page.get_by_role("button", name=name, exact=True).click()
+    file = folder / f"{len(list(folder.iterdir()))}-{waited.value.suggested_filename}"
+    waited.value.save_as(file)
+    return file
+
+
+def ids(file: Path) -> list[str]:
+    return [json.loads(line)["id"] for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def tick(page: Page, which: int, row: int) -> None:
+    """The check box of a row of a table."""
+    box = page.get_by_test_id("stDataFrame").nth(which).bounding_box()
+    page.mouse.click(box["x"] + 18, box["y"] + 52 + 35 * row)
+    page.wait_for_timeout(500)
+
+
+def test_two_rows_are_dropped_by_hand_and_the_recipe_builds_the_same_again(
+    page, url, store, chromium, tmp_path
+):
+    page.goto(f"{url}/curate?t=-2.3&runs=lr+0.003+%C2%B7+15+epochs+%C2%B7+1%2C000+examples")
+    drawn(page)
+    headline = page.get_by_text(re.compile(r"^\d[\d,]* examples of 500, judged by run"))
+    expect(headline).to_be_visible()
+    bound = page.get_by_role("spinbutton", name="At most: low pre-memorization accuracy")
+    bound.fill("0.5")
+    bound.press("Enter")
+    drawn(page)
+    before = ids(download(page, "Data", tmp_path))
+
+    tick(page, 0, 1)
+    tick(page, 0, 3)
+    drawn(page)
+    page.get_by_role("button", name="Drop the selected rows").click()
+    expect(page.get_by_role("button", name="Take back the 2 dropped by hand")).to_be_visible()
+    drawn(page)
+    data, recipe = download(page, "Data", tmp_path), download(page, "Recipe", tmp_path)
+    assert ids(data) == [each for at, each in enumerate(before) if at not in (1, 3)]
+    told = headline.inner_text()
+
+    fresh = chromium.new_page(viewport={"width": 1440, "height": 2600})
+    fresh.goto(f"{url}/curate")
+    drawn(fresh)
+    fresh.get_by_role("button", name="Open a recipe").click()
+    fresh.locator("input[type=file]").set_input_files(recipe)
+    expect(fresh.get_by_text(told)).to_be_visible()
+    fresh.keyboard.press("Escape")
+    drawn(fresh)
+    assert download(fresh, "Data", tmp_path).read_bytes() == data.read_bytes()
+    fresh.reload()
+    expect(fresh.get_by_text(told)).to_be_visible()
+    drawn(fresh)
+    assert download(fresh, "Data", tmp_path).read_bytes() == data.read_bytes()
+    fresh.close()
+
+    again = tmp_path / "again.jsonl"
+    command = ["curate", "--store", str(store), "--from-recipe", str(recipe), "--out", str(again)]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert again.read_bytes() == data.read_bytes()
+
+
+def test_what_a_gate_finds_is_shown_and_let_through(page, url):
+    page.goto(
+        f"{url}/curate?t=-2.13&runs=lr+0.001+%C2%B7+5+epochs+%C2%B7+1%2C000+examples&gates=suspected+wrong+labels&gate-labels=0.4"
+    )
+    drawn(page)
+    headline = page.get_by_text(re.compile("found by quality gates"))
+    expect(headline).to_be_visible()
+    n = int(re.match(r"([\d,]+) examples", headline.inner_text())[1].replace(",", ""))
+    tick(page, 0, 0)
+    page.get_by_role("button", name="Let through").click()
+    expect(page).to_have_url(re.compile("excused=train-"))
+    expect(page.get_by_text(re.compile(rf"^{n + 1} examples of"))).to_be_visible()
