@@ -1,12 +1,10 @@
 """Curate: from what runs learned to the data set to train on next, each row with its reason."""
 
-from dataclasses import replace
-
 import streamlit as st
 
 from premem_core import curate_form, curation, curves, data_card, exports, figures, gates, ui
 from premem_core import rankings as by
-from premem_core.curation import Criterion, Recipe
+from premem_core.curation import Recipe
 from premem_core.errors import PrememError
 
 SHOWN = 1_000  # rows of the selection's table; the file has them all
@@ -85,11 +83,7 @@ with right:
     st.subheader("What others would choose")
     alone = {"this selection": chosen.index}
     for name in dict.fromkeys([*(each.strategy for each in criteria), *BESIDE]):
-        one = replace(
-            recipe, criteria=(Criterion(name),), budget=len(chosen), budget_in="examples",
-            kept=(), dropped=(), excused=(), gates={}, against=None,
-        )  # fmt: skip
-        alone[by.named(name).label] = curation.select(known, one).index
+        alone[by.named(name).label] = curation.alone(known, recipe, name, len(chosen))
     shared = curation.overlap(alone).rename_axis("strategy").reset_index()
     ui.small_table(
         shared.drop(index=0),

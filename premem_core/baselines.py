@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from premem_core import fits
 from premem_core.metrics import Floats
@@ -170,6 +169,8 @@ def evaluate(points: pd.DataFrame) -> pd.DataFrame:
 
 def _pearson(x: Floats, y: Floats) -> float:
     """Pearson's correlation where `fits.linear_r2`, its square, is defined; else NaN."""
+    from scipy import stats  # a second to load: only where it is needed
+
     if np.isnan(fits.linear_r2(x, y)):
         return float("nan")
     known = ~np.isnan(x) & ~np.isnan(y)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from premem_core.metrics import Floats, mean_interval
 from premem_core.store import Store
@@ -92,6 +91,8 @@ def compare(accuracy_a: Floats, accuracy_b: Floats) -> PairedComparison:
     >>> compared.wrong_to_right, compared.right_to_wrong, compared.wrong_at_both
     (2, 1, 1)
     """
+    from scipy import stats  # a second to load: only where it is needed
+
     if accuracy_a.shape != accuracy_b.shape or not accuracy_a.size:
         raise ValueError(
             f"the same questions are compared, not {accuracy_a.size} with {accuracy_b.size}"
@@ -175,6 +176,8 @@ def by_question(accuracy_a: pd.Series, accuracy_b: pd.Series) -> pd.DataFrame:
 
 def _paired_t_test(change: Floats) -> tuple[float, float]:
     """Half-width of the mean's 90 % interval, and the p-value; NaN without spread."""
+    from scipy import stats  # a second to load: only where it is needed
+
     if np.allclose(change, change[0]):
         return float("nan"), float("nan")
     test = stats.ttest_1samp(change, 0.0)

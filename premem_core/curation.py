@@ -173,10 +173,11 @@ def select(evidence: Evidence, recipe: Recipe, found: Collection[int] = ()) -> p
     table = examples.assign(**told, score=score)
     by_hand = _by_hand(table, recipe)
     stopped = table.index.isin(found) & ~by_hand["excused"]
-    ranked = table[(qualify & ~stopped & ~by_hand["dropped"]) | by_hand["kept"]]
-    ranked = ranked.assign(first=by_hand["kept"].reindex(ranked.index))
-    ranked = ranked.sort_values(["first", "score", "id"], ascending=[False, False, True])
-    chosen = _up_to(ranked.drop(columns="first"), recipe)
+    kept = by_hand["kept"].to_numpy()
+    wanted = np.flatnonzero((qualify & ~stopped & ~by_hand["dropped"].to_numpy()) | kept)
+    # Those that were put in by hand first, then by score; of equal ones as they stand in the store.
+    order = wanted[np.lexsort((-score[wanted], ~kept[wanted]))]
+    chosen = _up_to(table.iloc[order], recipe)
     return chosen.assign(rank=np.arange(1, len(chosen) + 1))
 
 
@@ -188,6 +189,20 @@ def reasons(rows: pd.DataFrame, recipe: Recipe) -> list[str]:
         "; ".join(say.format(v) for say, v in zip(told, values, strict=True) if not np.isnan(v))
         for values in rows[names].itertuples(index=False)
     ]
+
+
+def alone(evidence: Evidence, recipe: Recipe, strategy: str, n: int) -> pd.Index:
+    """What a strategy without a bound, a gate or a hand would choose as its first n."""
+    asked = Recipe(
+        task=recipe.task,
+        runs=recipe.runs,
+        log_log_threshold=recipe.log_log_threshold,
+        criteria=(Criterion(strategy),),
+        estimator=recipe.estimator,
+        budget=n,
+        seed=recipe.seed,
+    )
+    return select(evidence, asked).index
 
 
 def overlap(chosen: Mapping[str, pd.Index]) -> pd.DataFrame:

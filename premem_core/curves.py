@@ -3,8 +3,10 @@
 Axes: C checkpoints in training order, N training examples, M test problems.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ from premem_core.metrics import Floats
 from premem_core.sampling_plan import Remaining, remaining
 from premem_core.store import Store
 from premem_core.thresholds import Objective, Steps, ThresholdFit
+
+Rows = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,59 +81,24 @@ class Curve:
 
 
 def read_task(store: Store, task: str) -> list[RunScores]:
-    """`run_scores` of a task.
+    """What the store has of a task's scored runs, ordered by learning rate and size.
 
     Raises:
         UsageError: the store has no scored run of this task.
     """
-    scores = store.scores(task)
-    if scores.empty:
+    runs = store.runs().set_index("run")
+    about_steps = dict(list(store.task_checkpoints(task).set_index("step").groupby("run")))
+    read = []
+    by_run = groupby(store.checkpoint_scores(task), key=itemgetter(0))
+    for run, checkpoints in by_run:
+        of_steps = {step: rows for _, step, rows in checkpoints}
+        if any(not rows["test"].all() for rows in of_steps.values()):
+            read.append(_run_scores(run, of_steps, dict(runs.loc[run]), about_steps[run]))
+    if not read:
         known = ", ".join(f"'{name}'" for name in store.tasks()) or "none yet"
         raise UsageError(f"task '{task}' has no scored run in {store.path}; it has: {known}")
-    return run_scores(scores, store.task_checkpoints(task), store.runs())
-
-
-def run_scores(
-    scores: pd.DataFrame, checkpoints: pd.DataFrame, runs: pd.DataFrame
-) -> list[RunScores]:
-    """The store's scores of a task, one record per run, ordered by learning rate and size.
-
-    Args:
-        scores: `Store.scores`.
-        checkpoints: `Store.task_checkpoints`.
-        runs: `Store.runs`.
-    """
-    about = runs.set_index("run")[["learning_rate", "epochs", "train_examples"]].astype(np.float64)
-    graders = dict(runs.dropna(subset=["grader"])[["run", "grader"]].to_numpy())
-    about_steps = checkpoints.set_index(["run", "step"])[["epoch", "samples"]].astype(np.float64)
-    result = []
-    for name, rows in scores.groupby("run", sort=False):
-        train, test = rows[rows["split"] == "train"], rows[rows["split"] == "test"]
-        steps = np.unique(train["step"].to_numpy())
-        if not len(steps):
-            continue
-        nll, examples = _grid(train, steps, train["nll"].to_numpy(dtype=np.float64))
-        test_accuracy, test_examples = _grid(
-            test, steps, metrics.accuracy(test["correct"].to_numpy(), test["samples"].to_numpy())
-        )
-        result.append(
-            RunScores(
-                run=str(name),
-                learning_rate=float(about["learning_rate"][name]),
-                epochs=float(about["epochs"][name]),
-                trained_on=int(about["train_examples"][name]),
-                steps=steps,
-                epoch=about_steps.loc[name]["epoch"].reindex(steps).to_numpy(),
-                examples=examples,
-                counts=_counts(train, steps, about_steps.loc[name]["samples"].reindex(steps)),
-                nll=nll,
-                test_examples=test_examples,
-                test_accuracy=test_accuracy,
-                grader=graders.get(str(name)),
-            )
-        )
     return sorted(
-        result, key=lambda r: (np.nan_to_num(r.learning_rate, nan=np.inf), r.trained_on, r.run)
+        read, key=lambda r: (np.nan_to_num(r.learning_rate, nan=np.inf), r.trained_on, r.run)
     )
 
 
@@ -267,24 +236,64 @@ def best_step(of_runs: Steps, objective: Objective = "identity") -> ThresholdFit
         raise DataError(f"no threshold can be fitted: {error}; give a threshold") from error
 
 
-def _counts(rows: pd.DataFrame, steps: NDArray[np.int64], wanted: pd.Series) -> SampleCounts:
-    """Counts as (steps, examples); `wanted` is NaN where each row is whole as it is."""
+def _run_scores(
+    run: str, of_steps: Mapping[int, Rows], about: Mapping[Any, Any], about_steps: pd.DataFrame
+) -> RunScores:
+    """One run's record of its checkpoints' rows (`Store.checkpoint_scores`).
+
+    Args:
+        about: its row of `Store.runs`; about_steps: its rows of `Store.task_checkpoints`.
+    """
+    trained = {step: int((~rows["test"]).sum()) for step, rows in of_steps.items()}
+    train = {step: _of(of_steps[step], slice(n)) for step, n in trained.items() if n}
+    test = {step: _of(of_steps[step], slice(trained[step], None)) for step in train}
+    steps = np.array(list(train), dtype=np.int64)
+    examples, places = _places(train.values())
+    test_examples, test_places = _places(test.values())
+    test_accuracies = [metrics.accuracy(rows["correct"], rows["samples"]) for rows in test.values()]
     samples, correct = (
-        np.nan_to_num(_grid(rows, steps, rows[name].to_numpy())[0]).astype(np.int64)
+        _grid([rows[name] for rows in train.values()], places, len(examples), 0)
         for name in ("samples", "correct")
     )
-    scored_to = np.nan_to_num(wanted.to_numpy()).astype(np.int64)
-    return SampleCounts(samples, correct, np.maximum(samples, scored_to[:, None]))
+    own = about_steps.astype({"epoch": np.float64, "samples": np.float64}).reindex(steps)
+    # A checkpoint's `samples` is NaN where each row is whole as it is.
+    scored_to = np.nan_to_num(own["samples"].to_numpy()).astype(np.int32)
+    return RunScores(
+        run=run,
+        learning_rate=float(about["learning_rate"]),
+        epochs=float(about["epochs"]),
+        trained_on=int(about["train_examples"]),
+        steps=steps,
+        epoch=own["epoch"].to_numpy(),
+        examples=examples,
+        counts=SampleCounts(samples, correct, np.maximum(samples, scored_to[:, None])),
+        nll=_grid([rows["nll"] for rows in train.values()], places, len(examples), np.nan),
+        test_examples=test_examples,
+        test_accuracy=_grid(test_accuracies, test_places, len(test_examples), np.nan),
+        grader=None if pd.isna(about["grader"]) else str(about["grader"]),
+    )
+
+
+def _of(rows: Rows, wanted: slice) -> Rows:
+    return {name: values[wanted] for name, values in rows.items()}
+
+
+def _places(of_steps: Iterable[Rows]) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+    """All examples that any checkpoint has, and where those of each stand among them."""
+    each = [rows["example"] for rows in of_steps]
+    examples = np.unique(np.concatenate(each)) if each else np.array([], dtype=np.int64)
+    return examples, [np.searchsorted(examples, own) for own in each]
 
 
 def _grid(
-    rows: pd.DataFrame, steps: NDArray[np.int64], values: Floats
-) -> tuple[Floats, NDArray[np.int64]]:
-    """`values` of long rows as (steps, examples); NaN where there is none."""
-    examples, columns = np.unique(rows["example"].to_numpy(), return_inverse=True)
-    grid = np.full((len(steps), len(examples)), np.nan)
-    grid[np.searchsorted(steps, rows["step"].to_numpy()), columns] = values
-    return grid, examples
+    values: Sequence[NDArray[Any]], places: Sequence[NDArray[np.int64]], n: int, empty: float
+) -> NDArray[Any]:
+    """Each checkpoint's values as (steps, n); `empty` where there is none."""
+    kind = values[0].dtype if values else np.float64
+    grid = np.full((len(values), n), empty, dtype=kind)
+    for row, own, at in zip(grid, values, places, strict=True):
+        row[at] = own
+    return grid
 
 
 def table(curves: Sequence[Curve]) -> pd.DataFrame:

@@ -10,9 +10,9 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import pandas as pd
-from datasketch import MinHash, MinHashLSH
 
 SIMILARITY = 0.5  # Jaccard index of two questions' pairs of words
 PERMUTATIONS = 128
@@ -58,6 +58,8 @@ def leaks(questions: pd.Series, against: pd.Series, similarity: float = SIMILARI
 def _pairs(
     questions: pd.Series, against: pd.Series, similarity: float, among_themselves: bool
 ) -> pd.DataFrame:
+    from datasketch import MinHashLSH  # loads scipy: only where it is needed
+
     views = [
         MinHashLSH(threshold=max(similarity - MARGIN, 0.05), num_perm=PERMUTATIONS)
         for _ in range(2)
@@ -114,7 +116,9 @@ def _nameless(text: str, words: Sequence[str]) -> list[str]:
     return ["\N{BULLET}" if word in names else word for word in words]
 
 
-def _signature(shingles: Shingles) -> MinHash:
+def _signature(shingles: Shingles) -> Any:
+    from datasketch import MinHash
+
     signature = MinHash(num_perm=PERMUTATIONS, seed=1)
     signature.update_batch([each.encode() for each in shingles])
     return signature

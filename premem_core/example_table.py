@@ -98,9 +98,12 @@ def unpacked(metadata: pd.Series, taken: Sequence[str]) -> pd.DataFrame:
 
     A field of a name that is taken is called `<name> (metadata)`.
     """
-    rows = [json.loads(text) if isinstance(text, str) and text else {} for text in metadata]
-    plain = [{k: v for k, v in row.items() if not isinstance(v, list | dict)} for row in rows]
-    fields = pd.DataFrame(plain, index=metadata.index)
+    columns: dict[str, list[Any]] = {}
+    for at, text in enumerate(metadata):
+        for name, value in (json.loads(text) if isinstance(text, str) and text else {}).items():
+            if not isinstance(value, list | dict):
+                columns.setdefault(name, [None] * len(metadata))[at] = value
+    fields = pd.DataFrame(columns, index=metadata.index)
     for own in taken:
         if own in fields:
             name = f"{own} (metadata)"

@@ -1,7 +1,6 @@
 """How well one number predicts another over checkpoints."""
 
 import numpy as np
-from scipy import stats
 
 from premem_core.metrics import Floats
 
@@ -30,6 +29,8 @@ def linear_r2(x: Floats, y: Floats) -> float:
     >>> round(linear_r2(np.array([0.0, 1.0, 2.0]), np.array([5.0, 7.0, 9.0])), 6)
     1.0
     """
+    from scipy import stats  # a second to load: only where it is needed
+
     x, y = _known_points(x, y)
     if len(y) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")

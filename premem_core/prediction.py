@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from premem_core import curves, estimators, fits, metrics
 from premem_core.caveats import caveats
@@ -312,6 +311,8 @@ def choose(run: RunScores, calibration: Calibration) -> Choice | None:
     The two checkpoints answer the same questions, so the noise of their difference is that of the
     questions' differences; what differences were off by on left-out runs comes on top.
     """
+    from scipy import stats  # a second to load: only where it is needed
+
     premem = estimators.premem(
         calibration.estimator, run.counts, run.nll, calibration.log_log_threshold
     )
@@ -367,6 +368,8 @@ def _standard_error(values: metrics.Floats) -> float:
 
 
 def _quantile(calibration: Calibration) -> float:
+    from scipy import stats  # a second to load: only where it is needed
+
     return float(stats.t.ppf(0.95, max(1, len(calibration.runs) - 1)))
 
 

@@ -159,7 +159,7 @@ def _lost(store: Store, run: RunScores) -> pd.Series:
 
 
 def _premem(run: RunScores, evidence: Evidence) -> Floats:
-    return curves.premem(run, evidence.log_log_threshold, evidence.estimator)[-1]
+    return curves.premem(run, evidence.log_log_threshold, evidence.estimator)[-1].copy()
 
 
 def _forgotten(run: RunScores, _: Evidence) -> Floats:

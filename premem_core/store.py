@@ -16,10 +16,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import duckdb
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from premem_core.errors import StoreError
 from premem_core.locks import flock
@@ -187,7 +190,7 @@ class Store:
     def _connect(self, read_only: bool) -> Connection:
         config = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
         try:
-            return duckdb.connect(str(self.database), read_only=read_only, config=dict(config))
+            return _connection(str(self.database), read_only=read_only, config=dict(config))
         except duckdb.Error as error:
             reason = str(error).splitlines()[0]
             raise StoreError(
@@ -215,7 +218,7 @@ class Store:
 
     def copy_database(self, file: Path) -> None:
         """Write the database anew, without the room that was freed in it."""
-        with self._lock(fcntl.LOCK_SH), duckdb.connect() as connection:
+        with self._lock(fcntl.LOCK_SH), _connection() as connection:
             connection.execute(f"ATTACH '{_quoted(self.database)}' AS ours (READ_ONLY)")
             connection.execute(f"ATTACH '{_quoted(file)}' AS copied")
             connection.execute("COPY FROM DATABASE ours TO copied")
@@ -520,6 +523,29 @@ class Store:
             [task, perturbation],
         )
 
+    def checkpoint_scores(self, task: str) -> Iterator[tuple[str, int, dict[str, NDArray[Any]]]]:
+        """The scored checkpoints of a task's runs, in training order, one at a time.
+
+        Returns:
+            Run, step, and a row per question as it is: example, samples, correct, nll (NaN where
+            not known), test (whether it is of the test set); those come last, each by number.
+        """
+        with self.reading() as connection:
+            checkpoints = connection.execute(
+                """SELECT run, step FROM checkpoints JOIN runs USING (run)
+                WHERE task = ? AND state = 'scored' ORDER BY run, step""",
+                [task],
+            ).fetchall()
+            for run, step in checkpoints:
+                rows = connection.execute(
+                    """SELECT example, samples, correct, coalesce(nll, 'nan'::DOUBLE) AS nll,
+                        split = 'test' AS test
+                    FROM scores WHERE run = ? AND step = ? AND perturbation = ''
+                    ORDER BY test, example""",
+                    [run, step],
+                ).fetchnumpy()
+                yield run, step, {name: np.asarray(values) for name, values in rows.items()}
+
     def task_checkpoints(self, task: str) -> pd.DataFrame:
         """CHECKPOINT_COLUMNS of the scored checkpoints of a task's runs."""
         return self._frame(
@@ -548,28 +574,33 @@ class Store:
 
         lines and words are the solution's.
         """
-        return self._frame(
-            r"""SELECT example, id, metadata,
-                len(string_split(trim(solution, chr(10) || ' '), chr(10))) AS lines,
-                len(regexp_extract_all(solution, '\S+')) AS words
-            FROM examples WHERE task = ? AND split = ? ORDER BY example""",
-            SIZE_COLUMNS,
-            [task, split],
-        )
+        with self.reading() as connection:
+            # By way of Arrow: a million ids are no Python objects in between.
+            table = connection.sql(
+                r"""SELECT example, id, metadata,
+                    len(string_split(trim(solution, chr(10) || ' '), chr(10)))::INTEGER AS lines,
+                    len(regexp_extract_all(solution, '\S+'))::INTEGER AS words
+                FROM examples WHERE task = ? AND split = ? ORDER BY example""",
+                params=[task, split],
+            ).to_arrow_table()
+        return table.to_pandas()[list(SIZE_COLUMNS)]
 
     def target_tokens(self, runs: Sequence[str]) -> pd.Series:
         """How many tokens the solutions have that these runs were trained on, by example number.
 
         Where the runs' tokenizers differ, the most; NaN where not known.
         """
+        of_runs = []
         with self.reading() as connection:
-            rows = connection.execute(
-                """SELECT example, max(tokens)::DOUBLE AS tokens FROM scores
-                WHERE run IN (SELECT unnest(?)) AND split = 'train' AND perturbation = ''
-                GROUP BY example""",
-                [list(runs)],
-            ).df()
-        return rows.set_index("example")["tokens"]
+            for run in runs:
+                rows = connection.execute(
+                    """SELECT example, coalesce(tokens::FLOAT, 'nan'::FLOAT) AS tokens FROM scores
+                    WHERE run = $run AND split = 'train' AND perturbation = ''
+                        AND step = (SELECT min(step) FROM scores WHERE run = $run)""",
+                    {"run": run},
+                ).fetchnumpy()
+                of_runs.append(pd.Series(rows["tokens"], rows["example"]))
+        return of_runs[0] if len(of_runs) == 1 else pd.concat(of_runs, axis=1).max(axis=1)
 
     def example_texts(self, numbers: Sequence[int]) -> pd.DataFrame:
         """EXAMPLE_COLUMNS of these examples, in their order."""
@@ -596,7 +627,7 @@ class Store:
         files = sorted(map(str, folder.glob(f"{step:08d}.{split}.{perturbation}.samples.*")))
         if not files:
             return SAMPLES.empty_table().to_pandas()
-        with duckdb.connect() as connection:
+        with _connection() as connection:
             return connection.execute(
                 "SELECT * FROM read_parquet(?, hive_partitioning = false) ORDER BY example, sample",
                 [files],
@@ -662,7 +693,7 @@ class Store:
         files = completions_folder(self.path, run).glob(f"{at}.{split}..samples.*")
         if not (names := sorted(map(str, files))):
             return pd.DataFrame(columns=list(AGREEMENT_COLUMNS), dtype=float)
-        with duckdb.connect() as connection:
+        with _connection() as connection:
             return connection.execute(
                 """SELECT step, example,
                     coalesce(max(votes) FILTER (extracted IS NOT NULL), 0) / sum(votes) AS agreement
@@ -720,7 +751,7 @@ class Store:
             one: shards of completions or of grades; those that both hold are compared.
             other: likewise, of another grader.
         """
-        with duckdb.connect() as connection:
+        with _connection() as connection:
             return connection.execute(
                 f"""SELECT split, perturbation, grade_one, grade_other, count(*) AS completions
                 FROM ({_GRADED_TWICE}) GROUP BY ALL ORDER BY ALL""",
@@ -779,6 +810,13 @@ class Store:
     ) -> pd.DataFrame:
         with self.reading() as connection:
             return connection.execute(query, parameters).df()[list(columns)]
+
+
+def _connection(database: str = ":memory:", **options: Any) -> Connection:
+    """DuckDB without the progress bar that it would print into a command's output."""
+    connection = duckdb.connect(database, **options)
+    connection.execute("SET enable_progress_bar = false")
+    return connection
 
 
 def _quoted(path: Path) -> str:
