@@ -34,7 +34,7 @@ try:
     main()
 finally:
     [peak] = re.findall(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())
-    print(int(peak) // 1000, "MB at its peak")
+    print(int(peak) // 1000)
 """
 
 
@@ -74,6 +74,16 @@ def build(home: Store, rows: int) -> None:
         home.set_checkpoint_state("run", step, "scored", samples=5)
 
 
+def curate(home: Store, out: Path) -> tuple[float, int, str]:
+    """Seconds and peak memory (MB) of a process that writes all of them to a file; what it said."""
+    command = [sys.executable, "-c", ONE, "curate", "--store", str(home.path), "--run", "run"]
+    command += ["--log-log-threshold", "-2.3", "--out", str(out)]
+    started = time.perf_counter()
+    said = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    *told, peak = said.splitlines()
+    return time.perf_counter() - started, int(peak.split()[0]), "\n".join(told)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
@@ -83,13 +93,12 @@ def main() -> None:
         build(home, rows)
         for kind in KINDS:
             out = Path(folder) / f"out{kind}"
-            command = [sys.executable, "-c", ONE, "curate", "--store", str(home.path)]
-            command += ["--run", "run", "--log-log-threshold", "-2.3", "--out", str(out)]
-            started = time.perf_counter()
-            said = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-            seconds = time.perf_counter() - started
-            print(f"{kind}: {seconds:.1f} s, {out.stat().st_size / 1e6:.0f} MB", flush=True)
-            print("  " + "\n  ".join(said.stdout.splitlines() + said.stderr.splitlines()[-2:]))
+            seconds, peak, told = curate(home, out)
+            size = out.stat().st_size / 1e6
+            print(
+                f"{kind}: {seconds:.1f} s, {peak} MB at its peak, file of {size:.0f} MB", flush=True
+            )
+            print(f"  {told}")
 
 
 if __name__ == "__main__":

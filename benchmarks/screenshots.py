@@ -38,6 +38,7 @@ PAGES = {
     "robustness": "robustness",
     "compare": "compare",
     "grades": f"grades?{urlencode({'against': 'paper', 'run': LABEL})}",
+    "curate": f"curate?{urlencode({'runs': LABEL, 'gates': 'exact and near duplicates'})}",
 }
 THEMES, WIDTHS = ("light", "dark"), (1440, 800)
 DRAWN = """

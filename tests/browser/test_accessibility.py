@@ -33,6 +33,8 @@ ADDRESSES = {
     "compare": "compare",
     "grades to be made": "grades",
     "grades": "grades?against=paper",
+    "curate": "curate?gates=exact+and+near+duplicates&strategies=low+pre-memorization+accuracy"
+    "&strategies=high+perplexity",
 }
 # axe measures no contrast of what is scrolled out of sight.
 WINDOW = {"width": 1440, "height": 5000}
