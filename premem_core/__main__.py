@@ -7,7 +7,17 @@ import sys
 
 import typer
 
-from premem_core.commands import analyse, baselines, curate, grade, labels, make, robustness, score
+from premem_core.commands import (
+    analyse,
+    baselines,
+    curate,
+    grade,
+    ifd,
+    labels,
+    make,
+    robustness,
+    score,
+)
 from premem_core.commands.options import say
 from premem_core.errors import PrememError, UsageError
 from premem_core.jobs import Cancelled
@@ -20,7 +30,7 @@ app = typer.Typer(
 )
 for command in (
     *(score.score, analyse.fit, analyse.predict, analyse.replay, baselines.baselines),
-    *(robustness.robustness, curate.curate, labels.labels),
+    *(robustness.robustness, curate.curate, labels.labels, ifd.ifd),
     *(grade.grade, grade.regrade, grade.disagreements, grade.override, grade.overrides),
     *(make.finetune, make.demo, make.import_published),
 ):

@@ -36,12 +36,15 @@ class Evidence:
         lost: a run's, by example, read when it is asked for: accuracy as the question is minus
             accuracy under perturbed queries, mean over perturbations, at the last checkpoint that
             was asked them.
+        alone: a run's loss of solutions without their question, read as `lost` is
+            (`Store.alone`).
         log_log_threshold, estimator: of pre-memorization accuracy.
     """
 
     runs: tuple[RunScores, ...]
     examples: pd.DataFrame
     lost: Callable[[RunScores], pd.Series]
+    alone: Callable[[RunScores], pd.DataFrame]
     log_log_threshold: float
     estimator: Estimator
 
@@ -88,6 +91,7 @@ def read_evidence(
         runs=tuple(runs),
         examples=known.join(fields),
         lost=partial(_lost, store),
+        alone=lambda run: store.alone(run.run),
         log_log_threshold=log_log_threshold,
         estimator=estimator,
     )
@@ -158,6 +162,18 @@ def _lost(store: Store, run: RunScores) -> pd.Series:
     return pd.concat(lost, axis=1).mean(axis=1) if lost else pd.Series(dtype=np.float64)
 
 
+def _ifd(run: RunScores, evidence: Evidence) -> Floats:
+    """Loss given the question over loss alone; NaN above 1, where the question only confuses."""
+    alone = evidence.alone(run)
+    if alone.empty:
+        return np.full(len(run.examples), np.nan)
+    step = int(alone["step"].min())
+    [at] = np.flatnonzero(run.steps == step)
+    without = alone[alone["step"] == step].set_index("example")["nll"].reindex(run.examples)
+    ratio = run.nll[at] / without.to_numpy()
+    return np.where(ratio > 1, np.nan, ratio)
+
+
 def _premem(run: RunScores, evidence: Evidence) -> Floats:
     return curves.premem(run, evidence.log_log_threshold, evidence.estimator)[-1].copy()
 
@@ -222,6 +238,13 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
             "loses {:.2f} when perturbed",
             "perturbed scores (score --perturb)",
             lambda run, evidence: evidence.lost(run).reindex(run.examples).to_numpy(),
+        ),
+        "ifd": Strategy(  # Li et al. 2023
+            "instruction-following difficulty",
+            True,
+            "IFD {:.3f}",
+            "the loss of solutions without their questions (the command `ifd`)",
+            _ifd,
         ),
         "lines": Strategy("many solution lines", True, "{:.0f} lines"),
         "words": Strategy("long solutions", True, "{:.0f} words"),

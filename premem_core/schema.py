@@ -73,6 +73,14 @@ def _create_overrides(connection: Connection) -> None:
             undone TIMESTAMP)""")
 
 
+def _create_alone(connection: Connection) -> None:
+    # The loss of a solution without its question in front of it, of which IFD is made.
+    connection.execute("""
+        CREATE TABLE alone (
+            run TEXT NOT NULL, step BIGINT NOT NULL, example BIGINT NOT NULL, nll DOUBLE NOT NULL,
+            PRIMARY KEY (run, step, example))""")
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _create_tables,
     _add_samples_and_grader,
@@ -81,6 +89,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _add_scored_by,
     _create_perturbed,
     _create_overrides,
+    _create_alone,
 )
 
 

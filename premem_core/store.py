@@ -306,6 +306,15 @@ class Store:
                 [run, step, name, value, settings],
             )
 
+    def add_alone(self, run: str, step: int, nll: pd.Series) -> None:
+        """Keep the loss of solutions without their question, nats per token by example number."""
+        rows = pd.DataFrame({"run": run, "step": step, "example": nll.index, "nll": nll.to_numpy()})
+        with self.writing() as connection:
+            connection.register("rows", rows)
+            connection.execute(
+                "INSERT OR REPLACE INTO alone SELECT run, step, example, nll FROM rows"
+            )
+
     def add_perturbed(
         self, perturbation: str, numbers: Sequence[int], examples: Sequence[Example]
     ) -> None:
@@ -601,6 +610,14 @@ class Store:
                 ).fetchnumpy()
                 of_runs.append(pd.Series(rows["tokens"], rows["example"]))
         return of_runs[0] if len(of_runs) == 1 else pd.concat(of_runs, axis=1).max(axis=1)
+
+    def alone(self, run: str) -> pd.DataFrame:
+        """The loss of a run's solutions without their question: step, example, nll."""
+        return self._frame(
+            "SELECT step, example, nll FROM alone WHERE run = ? ORDER BY step, example",
+            ("step", "example", "nll"),
+            [run],
+        )
 
     def example_texts(self, numbers: Sequence[int]) -> pd.DataFrame:
         """EXAMPLE_COLUMNS of these examples, in their order."""

@@ -36,6 +36,7 @@ LAYERS = (
         "gradients",
     },
     {"scoring", "replay", "robustness", "caveats", "weight_pass"},
+    {"question_left_out"},
     {"prediction", "completions", "example_table", "overrides", "labels"},
     {"rankings"},
     {"gates"},

@@ -35,7 +35,14 @@ def evidence(*runs: RunScores) -> Evidence:
         index=[3, 5, 7, 9, 11],
     )  # fmt: skip
     known = sorted({number for each in runs for number in each.examples})
-    return Evidence(runs, sizes.loc[known], lambda _: pd.Series([0.4, -0.2], [5, 9]), T, "plain")
+    return Evidence(
+        runs,
+        sizes.loc[known],
+        lambda _: pd.Series([0.4, -0.2], [5, 9]),
+        lambda _: pd.DataFrame(),
+        T,
+        "plain",
+    )
 
 
 def probability(example: int, step: int) -> float:

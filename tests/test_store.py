@@ -19,6 +19,7 @@ from premem_core.types import Checkpoint, Example, RunRecord
 
 READ_NOW = fcntl.LOCK_SH | fcntl.LOCK_NB
 SCHEMA = {
+    "alone": "run step example nll",
     "baselines": "run step name value settings",
     "checkpoints": "run step epoch learning_rate path state reason samples",
     "examples": "example task split id question solution answer metadata",
@@ -62,7 +63,7 @@ def test_a_new_store_has_the_pinned_schema(tmp_path):
             FROM information_schema.columns WHERE table_schema = 'main' GROUP BY 1"""
         ).fetchall()
     assert dict(rows) == SCHEMA
-    assert len(MIGRATIONS) == 7
+    assert len(MIGRATIONS) == 8
 
 
 def test_a_store_of_a_newer_premem_is_refused(tmp_path):
