@@ -9,6 +9,11 @@ from premem_core.errors import PrememError
 
 SHOWN = 1_000  # rows of the selection's table; the file has them all
 BESIDE = ("premem", "random", "perplexity", "words")  # strategies that a selection is held against
+WEIGHTS: dict[exports.Weights, str] = {
+    "none": "none",
+    "column": "in a column",
+    "repeat": "rows repeated",
+}
 
 curate_form.follow_opened()
 st.header("Curate")
@@ -177,9 +182,13 @@ with ui.controls():
     shape: exports.Shape = st.selectbox(
         "A row's fields", shapes, key="shape", bind="query-params", width=200
     )
+    weights: exports.Weights = st.selectbox(
+        "Weights by score", list(WEIGHTS), format_func=WEIGHTS.__getitem__, key="weights",
+        bind="query-params", width=170,
+    )  # fmt: skip
     st.download_button(
         "Data",
-        lambda: exports.as_bytes(ui.store(), chosen, recipe, f".{kind}", shape),
+        lambda: exports.as_bytes(ui.store(), chosen, recipe, f".{kind}", shape, weights),
         file_name=f"{task}-curated.{kind}",
         type="primary",
         on_click="ignore",

@@ -10,6 +10,7 @@ import typer
 from premem_core.commands import (
     analyse,
     baselines,
+    collect,
     curate,
     grade,
     ifd,
@@ -30,7 +31,8 @@ app = typer.Typer(
 )
 for command in (
     *(score.score, analyse.fit, analyse.predict, analyse.replay, baselines.baselines),
-    *(robustness.robustness, curate.curate, labels.labels, ifd.ifd),
+    *(robustness.robustness, curate.curate, collect.collect),
+    *(labels.labels, ifd.ifd),
     *(grade.grade, grade.regrade, grade.disagreements, grade.override, grade.overrides),
     *(make.finetune, make.demo, make.import_published),
 ):

@@ -21,6 +21,7 @@ from premem_core.store import Store
 
 BATCH = 10_000  # rows in memory
 Shape = Literal["plain", "prompt-completion", "messages", "alpaca"]
+Weights = Literal["none", "column", "repeat"]
 Row = dict[str, Any]
 SHAPES: Mapping[Shape, Callable[[str, str], Row]] = MappingProxyType(
     {
@@ -46,7 +47,12 @@ KINDS = (".jsonl", ".csv", ".parquet")
 
 
 def export(
-    store: Store, chosen: pd.DataFrame, recipe: Recipe, file: Path, shape: Shape = "plain"
+    store: Store,
+    chosen: pd.DataFrame,
+    recipe: Recipe,
+    file: Path,
+    shape: Shape = "plain",
+    weights: Weights = "none",
 ) -> int:
     """Write the chosen examples to a file of the kind that its name ends in; says how many.
 
@@ -56,6 +62,9 @@ def export(
         chosen: `curation.select` by the recipe: indexed by the store's example number.
         file: .jsonl, .csv or .parquet.
         shape: what a row's texts are called; every shape also has id, answer, rank, score, reasons.
+        weights: an example's weight is its score over the mean score. column: it is in the column
+            `weight`; repeat: a row stands there as often as the weight says, rounded, and once at
+            least.
 
     Raises:
         UsageError: no file of that kind can be written there, or there is nothing to write.
@@ -68,27 +77,34 @@ def export(
         raise UsageError("messages are nested and do not go into CSV; choose .jsonl or .parquet")
     if chosen.empty:
         raise UsageError("no example is chosen; widen the bounds")
+    written = 0
     unfinished = file.with_name(file.name + ".tmp")
     writers = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
     try:
         with writers[file.suffix](unfinished) as write:
-            for batch in batches(store, chosen, recipe, shape):
+            for batch in batches(store, chosen, recipe, shape, weights):
                 write(batch)
+                written += len(batch)
         unfinished.replace(file)
     except OSError as error:
         raise UsageError(f"cannot write {file}: {error.strerror}; give another path") from error
     finally:
         unfinished.unlink(missing_ok=True)
-    return len(chosen)
+    return written
 
 
 def as_bytes(
-    store: Store, chosen: pd.DataFrame, recipe: Recipe, kind: str, shape: Shape = "plain"
+    store: Store,
+    chosen: pd.DataFrame,
+    recipe: Recipe,
+    kind: str,
+    shape: Shape = "plain",
+    weights: Weights = "none",
 ) -> bytes:
     """What `export` would write to a file of that ending."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"selection{kind}"
-        export(store, chosen, recipe, file, shape)
+        export(store, chosen, recipe, file, shape, weights)
         return file.read_bytes()
 
 
@@ -99,6 +115,7 @@ def export_folder(
     found: pd.DataFrame,
     folder: Path,
     shape: Shape = "plain",
+    weights: Weights = "none",
 ) -> int:
     """Write the chosen examples as a folder that `datasets.load_dataset` loads; says how many.
 
@@ -116,7 +133,7 @@ def export_folder(
     try:
         shutil.rmtree(unfinished, ignore_errors=True)
         (unfinished / "data").mkdir(parents=True)
-        n = export(store, chosen, recipe, unfinished / "data" / "train.parquet", shape)
+        n = export(store, chosen, recipe, unfinished / "data" / "train.parquet", shape, weights)
         (unfinished / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
         card = data_card.card(chosen, recipe, found)
         (unfinished / "README.md").write_text(card, encoding="utf-8")
@@ -129,30 +146,33 @@ def export_folder(
 
 
 def batches(
-    store: Store, chosen: pd.DataFrame, recipe: Recipe, shape: Shape
+    store: Store, chosen: pd.DataFrame, recipe: Recipe, shape: Shape, weights: Weights
 ) -> Iterator[list[Row]]:
     """The rows of a file, in the order of the selection."""
-    make = SHAPES[shape]
+    make, mean = SHAPES[shape], float(chosen["score"].mean())
     for start in range(0, len(chosen), BATCH):
         part = chosen.iloc[start : start + BATCH]
         texts = store.example_texts(part.index.tolist())
-        yield [
-            {
+        rows = []
+        for text, rank, score, why in zip(
+            texts.to_dict("records"),
+            part["rank"].tolist(),
+            part["score"].tolist(),
+            curation.reasons(part, recipe),
+            strict=True,
+        ):
+            weight = score / mean if mean else 1.0
+            row = {
                 "id": text["id"],
                 **make(text["question"] or "", text["solution"] or ""),
                 "answer": text["answer"] or "",
                 "rank": rank,
                 "score": round(score, 6),
+                **({"weight": round(weight, 6)} if weights == "column" else {}),
                 "reasons": why,
             }
-            for text, rank, score, why in zip(
-                texts.to_dict("records"),
-                part["rank"].tolist(),
-                part["score"].tolist(),
-                curation.reasons(part, recipe),
-                strict=True,
-            )
-        ]
+            rows += [row] * (max(1, round(weight)) if weights == "repeat" else 1)
+        yield rows
 
 
 @contextmanager

@@ -175,6 +175,19 @@ def test_a_file_has_the_texts_in_the_shape_that_was_asked_for(
     assert rows[0]["reasons"].startswith("PM ")
 
 
+def test_weights_are_scores_over_their_mean_in_a_column_or_by_repetition(store, evidence, tmp_path):
+    chosen = curation.select(evidence, recipe(LOW))
+    weight = (chosen["score"] / chosen["score"].mean()).to_numpy()
+    column, repeat = tmp_path / "column.jsonl", tmp_path / "repeat.jsonl"
+    n = exports.export(store, chosen, recipe(LOW), column, weights="column")
+    assert (n, len(read(column))) == (len(chosen), len(chosen))
+    np.testing.assert_allclose(read(column)["weight"], weight, atol=1e-6)
+    n = exports.export(store, chosen, recipe(LOW), repeat, weights="repeat")
+    often = read(repeat)["id"].value_counts()
+    assert n == often.sum() > len(chosen)
+    assert often[chosen["id"]].tolist() == np.maximum(1, np.round(weight)).tolist()
+
+
 def read(file: Path) -> pd.DataFrame:
     if file.suffix == ".jsonl":
         return pd.read_json(file, lines=True, dtype={"id": str})

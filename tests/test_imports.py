@@ -43,6 +43,7 @@ LAYERS = (
     {"curation"},
     {"data_card"},
     {"exports"},
+    {"collection"},
     {"figures"},
     {"analysis"},
     {"report"},

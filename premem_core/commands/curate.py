@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from premem_core import curation, curves, exports, rankings
+from premem_core import curation, curves, exports, gates, rankings
 from premem_core.commands.options import (
     EstimatorOption,
     JsonOption,
@@ -19,7 +19,7 @@ from premem_core.commands.options import (
 )
 from premem_core.curation import Combine, Criterion, Recipe, Unit
 from premem_core.errors import UsageError
-from premem_core.exports import Shape
+from premem_core.exports import Shape, Weights
 
 
 def curate(
@@ -64,6 +64,9 @@ def curate(
     estimator: EstimatorOption = "plain",
     seed: Annotated[int, typer.Option(help="Of what is random.")] = 0,
     shape: Annotated[Shape, typer.Option(help="What a row's texts are called.")] = "plain",
+    weights: Annotated[
+        Weights, typer.Option(help="By score: none, a column of weights, or rows repeated.")
+    ] = "none",
     recipe: Annotated[
         Path | None, typer.Option(help="Write down here what the selection follows from.")
     ] = None,
@@ -81,7 +84,7 @@ def curate(
     if from_recipe is not None:
         if run or strategy:
             raise UsageError("--from-recipe names runs and strategies itself; leave those out")
-        asked = Recipe.from_yaml(_read(from_recipe), str(from_recipe))
+        asked = read_recipe(from_recipe)
         runs = curves.read_task(home, asked.task)
     else:
         if not run:
@@ -113,9 +116,9 @@ def curate(
     found = curation.removed(home, evidence, asked)
     chosen = curation.select(evidence, asked, found.index)
     if out.suffix:
-        exports.export(home, chosen, asked, out, shape)
+        exports.export(home, chosen, asked, out, shape, weights)
     else:
-        exports.export_folder(home, chosen, asked, found, out, shape)
+        exports.export_folder(home, chosen, asked, found, out, shape, weights)
     if recipe is not None:
         write_text(recipe, asked.to_yaml())
     means = {each.strategy: float(chosen[each.strategy].mean()) for each in asked.criteria}
@@ -140,16 +143,18 @@ def curate(
 
 def _gate(given: str) -> tuple[str, float | None]:
     name, equals, value = given.partition("=")
-    if not equals:
-        return name, None
+    if not equals:  # written down: a later Premem may have another default
+        return name, gates.GATES[name].default if name in gates.GATES else None
     try:
         return name, float(value)
     except ValueError as error:
         raise UsageError(f"--gate takes NAME or NAME=VALUE, not '{given}'") from error
 
 
-def _read(file: Path) -> str:
+def read_recipe(file: Path) -> Recipe:
+    """The recipe in a file. UsageError: there is none."""
     try:
-        return file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {file}: {error}; give a recipe's path") from error
+    return Recipe.from_yaml(text, str(file))

@@ -66,7 +66,7 @@ def fill(page: Page, role: str, name: str, text: str) -> None:
     box.press("Enter")
 
 
-def number(page: Page, title: str) -> str:
+def large_number(page: Page, title: str) -> str:
     return page.locator(f'.premem-numbers div:has(dt:text-is("{title}")) dd').first.inner_text()
 
 
@@ -148,13 +148,13 @@ def test_the_uploaded_demo_run_becomes_a_curve_and_a_fit(page, url, store, shots
     expect(
         page.get_by_text("With 5 checkpoints of 1 run there is too little to say")
     ).to_be_visible()
-    before = number(page, "Identity R²")
+    before = large_number(page, "Identity R²")
     slider = page.get_by_role("slider")
     slider.focus()
     slider.press("PageUp")
     expect(page).to_have_url(re.compile(r"t=-?[0-9]"))
     expect(page.locator(".premem-numbers dd").first).not_to_have_text(before, timeout=15_000)
-    after, address = number(page, "Identity R²"), page.url
+    after, address = large_number(page, "Identity R²"), page.url
     shots("fit")
 
     page.goto("about:blank")

@@ -1,0 +1,151 @@
+"""A selection → a plan of new problems to collect: which seeds, how many of each, how to ask.
+
+The seeds are the examples that were chosen (METHOD, section 6: new problems like those that were
+not learned before they were memorized). A person fills in the worksheet; a stronger model answers
+the prompts.
+"""
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from premem_core.errors import UsageError
+from premem_core.exports import BATCH
+from premem_core.store import Store
+
+Row = dict[Any, Any]
+ASK = (
+    "Write one new problem that takes the same reasoning as the problem below, with another story "
+    "and other numbers, and solve it step by step in the manner of its solution. The new problem "
+    "must have one right answer. Give the new problem after 'Problem:' and its solution after "
+    "'Solution:'.\n\nProblem: {question}\n\nSolution: {solution}"
+)
+TO_FILL = ("new_question", "new_solution", "note")
+
+
+def plan(chosen: pd.DataFrame, new: int, group: str | None = None) -> pd.DataFrame:
+    """How many new problems to write of each seed.
+
+    In proportion to the scores of the seeds, the remainders to the largest (Hamilton's method).
+    With a group, each of its values has as many new problems as its seeds' mean score asks for,
+    however few seeds it has: rare weak groups are covered.
+
+    Args:
+        chosen: `curation.select`.
+        new: in all.
+        group: a metadata field.
+
+    Returns:
+        id, group, weight (share of all new problems) and new, by example number, those without a
+        new problem left out, in the order of the selection.
+
+    Raises:
+        UsageError: there is nothing to plan, or the data has no such field.
+    """
+    if new < 1:
+        raise UsageError(f"plan for at least 1 new problem, not {new}")
+    if chosen.empty:
+        raise UsageError("no example is chosen to be a seed; widen the bounds")
+    score = chosen["score"].clip(lower=0)
+    score = score if score.sum() > 0 else score + 1
+    if group is not None:
+        if group not in chosen:
+            raise UsageError(f"the data has no field '{group}' to cover the groups of")
+        groups = chosen[group].astype(str)
+        within = score / score.groupby(groups).transform("sum").replace(0, 1)
+        weight = within * score.groupby(groups).transform("mean")
+        if not weight.sum() > 0:
+            weight = score
+    else:
+        groups, weight = pd.Series("", chosen.index), score
+    weight = weight / weight.sum()
+    planned = pd.DataFrame(
+        {"id": chosen["id"], "group": groups, "weight": weight, "new": _shared(weight, new)}
+    )
+    return planned[planned["new"] > 0]
+
+
+def _shared(weight: pd.Series, new: int) -> NDArray[np.int64]:
+    """Whole numbers in proportion to weights that sum to 1; they sum to `new`."""
+    exact = weight.to_numpy() * new
+    whole = np.floor(exact).astype(np.int64)
+    left = new - int(whole.sum())
+    whole[np.argsort(whole - exact, kind="stable")[:left]] += 1
+    return whole
+
+
+def worksheet(store: Store, planned: pd.DataFrame, file: Path) -> int:
+    """Write a row per new problem, its seed beside what a person fills in; says how many. CSV.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+
+    def write(unfinished: Path) -> int:
+        n = 0
+        with unfinished.open("w", encoding="utf-8", newline="") as out:
+            names = ("id", "seed", "seed_question", "seed_solution", *TO_FILL)
+            writer = csv.DictWriter(out, names, restval="")
+            writer.writeheader()
+            for number, seed, text in _new_problems(store, planned):
+                told = {"seed_question": text["question"], "seed_solution": text["solution"]}
+                writer.writerow({"id": number, "seed": seed, **told})
+                n += 1
+        return n
+
+    return _whole(file, write)
+
+
+def prompts(store: Store, planned: pd.DataFrame, file: Path) -> int:
+    """Write a line per new problem, with the messages that ask for it; says how many. JSONL.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+
+    def write(unfinished: Path) -> int:
+        n = 0
+        with unfinished.open("w", encoding="utf-8", newline="\n") as out:
+            for number, seed, text in _new_problems(store, planned):
+                asked = [{"role": "user", "content": ask(text["question"], text["solution"])}]
+                line = {"id": number, "seed": seed, "messages": asked}
+                out.write(json.dumps(line, ensure_ascii=False) + "\n")
+                n += 1
+        return n
+
+    return _whole(file, write)
+
+
+def ask(question: str, solution: str) -> str:
+    """What a model is told to write a problem like this one."""
+    head, tail = ASK.split("{question}")
+    return head + question + tail.replace("{solution}", solution)
+
+
+def _new_problems(store: Store, planned: pd.DataFrame) -> Iterator[tuple[str, str, Row]]:
+    """Of each new problem: its id, its seed's id, and its seed's texts."""
+    for start in range(0, len(planned), BATCH):
+        part = planned.iloc[start : start + BATCH]
+        texts = store.example_texts(part.index.tolist()).to_dict("records")
+        for text, new in zip(texts, part["new"].tolist(), strict=True):
+            for which in range(1, new + 1):
+                yield f"{text['id']}-new-{which}", text["id"], text
+
+
+def _whole(file: Path, write: Callable[[Path], int]) -> int:
+    """Let `write` fill a file, which appears when it is whole."""
+    unfinished = file.with_name(file.name + ".tmp")
+    try:
+        n = write(unfinished)
+        unfinished.replace(file)
+    except OSError as error:
+        raise UsageError(f"cannot write {file}: {error.strerror}; give another path") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return n
