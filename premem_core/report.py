@@ -3,7 +3,7 @@
 from html import escape
 
 import pandas as pd
-import plotly.graph_objects as go
+import plotly.io
 
 from premem_core import baselines, curves, figures
 from premem_core.analysis import Analysis, threshold_table
@@ -29,7 +29,7 @@ def report(task: str, done: Analysis) -> str:
     if done.caveats:
         notes = "".join(f"<li>{escape(sentence)}</li>" for sentence in done.caveats)
         parts += ["<h2>What these runs cannot show</h2>", f"<ul>{notes}</ul>"]
-    charts: list[tuple[str, go.Figure]] = []
+    charts: list[tuple[str, figures.Chart]] = []
     for predictor, title in (
         ("premem", "Pre-memorization accuracy"),
         ("train_accuracy", "Plain train accuracy"),
@@ -48,7 +48,9 @@ def report(task: str, done: Analysis) -> str:
     )
     for number, (title, figure) in enumerate(charts):
         # The library stands in the file once, before the first chart.
-        drawn = figure.to_html(full_html=False, include_plotlyjs=number == 0)
+        drawn = plotly.io.to_html(
+            figure.to_dict(), full_html=False, include_plotlyjs=number == 0, validate=False
+        )
         parts += [f"<h2>{escape(title)}</h2>", drawn]
     if study.off_by_run is not None:
         parts += [

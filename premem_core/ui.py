@@ -585,7 +585,7 @@ def selected(key: str) -> Any:
 
 
 def chart(
-    figure: object, name: str, table: pd.DataFrame | None, alt: str, select: bool = False
+    figure: figures.Chart, name: str, table: pd.DataFrame | None, alt: str, select: bool = False
 ) -> None:
     """A chart with its picture in the tool bar and its numbers as CSV below it.
 

@@ -1,6 +1,5 @@
 """Two checkpoints on the same questions, held against loops and formulas written out by hand."""
 
-import json
 import math
 
 import numpy as np
@@ -217,13 +216,13 @@ def test_the_chart_labels_its_quarters_with_the_numbers_of_flips():
     compared = comparison.compare(a, b)
     for palette in (figures.LIGHT, figures.DARK):
         figure = figures.flips_figure(comparison.cross(a, b), "step 1", "step 2", palette)
-        labels = [annotation.text for annotation in figure.layout.annotations]
+        labels = [annotation["text"] for annotation in figure.to_dict()["layout"]["annotations"]]
         assert labels == [
             f"wrong → right: {compared.wrong_to_right}",
             f"right at both: {compared.right_at_both}",
             f"wrong at both: {compared.wrong_at_both}",
             f"right → wrong: {compared.right_to_wrong}",
         ]
-        drawn = json.loads(figure.to_json())["data"][0]
+        drawn = figure.to_dict()["data"][0]
         assert drawn["text"][5][0] == str(((a == 0) & (b == 1)).sum())  # up the left side
         assert [str(n) for n in drawn["customdata"][5][0]][1] == "wrong → right"

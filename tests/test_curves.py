@@ -91,9 +91,9 @@ def test_the_table_names_the_estimator_in_force(studies):
 def test_charts_are_drawn_with_gaps_where_something_is_not_known(studies, plan, t):
     lines = [curves.curve(run, t) for run in studies[plan]]
     figure = figures.curves_figure(lines, ["a", "b"], figures.LIGHT, by_epoch=False)
-    for trace in figure.data:
-        if trace.fill == "toself":  # a band is a closed shape per stretch, never across a gap
-            gaps = np.isnan(np.array(trace.y, dtype=float))
+    for trace in figure.to_dict()["data"]:
+        if trace.get("fill") == "toself":  # a closed shape per stretch, never across a gap
+            gaps = np.isnan(np.array(trace["y"], dtype=float))
             assert not gaps[:1].any()
             assert not gaps[-1:].any()
     points = curves.points(lines)

@@ -10,11 +10,13 @@ from premem_core.figures.perplexities import perplexity_figure
 from premem_core.figures.predictions import prediction_figure
 from premem_core.figures.robustness import auroc_figure, robustness_figure
 from premem_core.figures.selections import selection_figure, selection_table
+from premem_core.figures.style import Chart
 from premem_core.figures.thresholds import threshold_figure
 
 __all__ = [
     "DARK",
     "LIGHT",
+    "Chart",
     "Palette",
     "auroc_figure",
     "curves_figure",

@@ -2,18 +2,17 @@
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from premem_core import comparison
 from premem_core.figures.palette import Palette
-from premem_core.figures.style import Attributes, across, figure, upright
+from premem_core.figures.style import Attributes, Chart, across, figure, upright
 from premem_core.metrics import Floats
 
 BARE = {"showgrid": False, "showline": False, "ticks": ""}
 
 
-def grades_figure(cross: pd.DataFrame, one: str, other: str, palette: Palette) -> go.Figure:
+def grades_figure(cross: pd.DataFrame, one: str, other: str, palette: Palette) -> Chart:
     """Two graders' grades of the same completions: counts, shaded where the two differ.
 
     Args:
@@ -47,7 +46,7 @@ def grades_figure(cross: pd.DataFrame, one: str, other: str, palette: Palette) -
     )
 
 
-def flips_figure(counts: NDArray[np.int64], a: str, b: str, palette: Palette) -> go.Figure:
+def flips_figure(counts: NDArray[np.int64], a: str, b: str, palette: Palette) -> Chart:
     """Questions by their accuracy at A (across) and at B (up); two of the quarters are the flips.
 
     Args:

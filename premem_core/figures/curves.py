@@ -8,12 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from premem_core.curves import Curve
 from premem_core.figures.palette import Palette
-from premem_core.figures.style import Attributes, band, figure
+from premem_core.figures.style import Attributes, Chart, band, figure
 from premem_core.metrics import Floats
 
 COLUMNS = 3
@@ -28,7 +27,7 @@ DASH = 0.012  # half of what stands for a checkpoint without a line, of the whol
 
 def curves_figure(
     curves: Sequence[Curve], titles: Sequence[str], palette: Palette, by_epoch: bool
-) -> go.Figure:
+) -> Chart:
     """Small multiples, one panel per run on one accuracy axis: train, masked, PM, test, memorized.
 
     The memorized share is the warm area; bands are 90 % intervals over questions.

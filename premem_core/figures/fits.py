@@ -2,12 +2,11 @@
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.colors import sample_colorscale
 
 from premem_core.figures.palette import Palette
-from premem_core.figures.style import SYMBOLS, Attributes, figure
+from premem_core.figures.style import SYMBOLS, Attributes, Chart, figure
 
 
 def run_symbols(groups: dict[str, tuple[float, int]]) -> dict[str, str]:
@@ -24,7 +23,7 @@ def fit_figure(
     predictor_name: str,
     palette: Palette,
     legend: bool,
-) -> go.Figure:
+) -> Chart:
     """Every checkpoint: a predictor against test accuracy, with the identity line.
 
     Args:

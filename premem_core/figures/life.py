@@ -2,13 +2,12 @@
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from premem_core.figures.palette import Palette
-from premem_core.figures.style import across, around, figure
+from premem_core.figures.style import Chart, across, around, figure
 
 
-def life_figure(life: pd.DataFrame, log_log_threshold: float, palette: Palette) -> go.Figure:
+def life_figure(life: pd.DataFrame, log_log_threshold: float, palette: Palette) -> Chart:
     """One example's accuracy and perplexity by checkpoint.
 
     Args:

@@ -3,19 +3,18 @@
 from collections.abc import Sequence
 
 import numpy as np
-import plotly.graph_objects as go
 from plotly.colors import hex_to_rgb, label_rgb
 
 from premem_core.example_table import Cells
 from premem_core.figures.palette import Palette
-from premem_core.figures.style import figure
+from premem_core.figures.style import Chart, figure
 from premem_core.metrics import Floats
 
 LEVELS = 6  # of either dimension of the map's colours
 REACH = 1.0  # in t = log log PPL, to either side of the threshold, that the map tells apart
 
 
-def map_figure(of: Cells, log_log_threshold: float, palette: Palette) -> go.Figure:
+def map_figure(of: Cells, log_log_threshold: float, palette: Palette) -> Chart:
     """Examples across, checkpoints up; colour is accuracy and, towards orange, memorization.
 
     A heat map reports no clicks: invisible squares over its cells do. The place of a point in its
@@ -78,7 +77,7 @@ def map_figure(of: Cells, log_log_threshold: float, palette: Palette) -> go.Figu
     )
 
 
-def map_legend(palette: Palette) -> go.Figure:
+def map_legend(palette: Palette) -> Chart:
     """What `map_figure`'s colours mean."""
     colors = {
         "type": "heatmap",

@@ -1,15 +1,14 @@
 """A run's perplexities → how they are spread."""
 
 import numpy as np
-import plotly.graph_objects as go
 from plotly.colors import hex_to_rgb
 
 from premem_core.curves import RunScores
 from premem_core.figures.palette import Palette
-from premem_core.figures.style import across, figure
+from premem_core.figures.style import Chart, across, figure
 
 
-def perplexity_figure(run: RunScores, log_log_threshold: float, palette: Palette) -> go.Figure:
+def perplexity_figure(run: RunScores, log_log_threshold: float, palette: Palette) -> Chart:
     """How the perplexities of a run's training solutions are spread, at each checkpoint."""
     with np.errstate(divide="ignore"):
         depth = np.log(run.nll)

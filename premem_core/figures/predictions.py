@@ -2,13 +2,12 @@
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from premem_core.figures.palette import Palette
-from premem_core.figures.style import around, band, figure
+from premem_core.figures.style import Chart, around, band, figure
 
 
-def prediction_figure(rows: pd.DataFrame, palette: Palette) -> go.Figure:
+def prediction_figure(rows: pd.DataFrame, palette: Palette) -> Chart:
     """A run's predicted test accuracy per checkpoint with its interval, and what was measured.
 
     Args:

@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 
 import pandas as pd
-import plotly.graph_objects as go
 
 from premem_core.figures.palette import Palette
-from premem_core.figures.style import SYMBOLS, figure, upright
+from premem_core.figures.style import SYMBOLS, Chart, figure, upright
 from premem_core.perturbations import label
 from premem_core.robustness import SIGNALS, Robustness
 
 
-def robustness_figure(found: Sequence[Robustness], palette: Palette) -> go.Figure:
+def robustness_figure(found: Sequence[Robustness], palette: Palette) -> Chart:
     """Accuracy under each perturbation by pre-memorization accuracy, and as the questions are.
 
     Args:
@@ -63,7 +62,7 @@ def robustness_figure(found: Sequence[Robustness], palette: Palette) -> go.Figur
     )
 
 
-def auroc_figure(areas: pd.DataFrame, palette: Palette) -> go.Figure:
+def auroc_figure(areas: pd.DataFrame, palette: Palette) -> Chart:
     """Each signal's area under the ROC curve with its interval; the line is that of no signal.
 
     Args:

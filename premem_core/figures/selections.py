@@ -2,10 +2,9 @@
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from premem_core.figures.palette import Palette
-from premem_core.figures.style import figure
+from premem_core.figures.style import Chart, figure
 
 BINS = 40
 
@@ -28,7 +27,7 @@ def selection_table(values: pd.Series, chosen: pd.Index) -> pd.DataFrame:
     )
 
 
-def selection_figure(table: pd.DataFrame, title: str, palette: Palette) -> go.Figure:
+def selection_figure(table: pd.DataFrame, title: str, palette: Palette) -> Chart:
     """Bars of all examples by a strategy's value, and of the chosen ones in front of them.
 
     Args:

@@ -1,7 +1,6 @@
-"""What all charts share: traces and layout as plain dicts in, one dressed figure out.
+"""What all charts share: traces and layout as plain dicts in, one dressed chart out.
 
-plotly checks each property as it is set; adding traces and updating axes one by one checks most of
-them again and again, and takes several times as long.
+plotly's own figures check and copy each property; that takes longer than all else on a page.
 
 plotly.js compares a chart with what it drew before, and draws all of it again where it finds an
 array, or a template, that is another object. Streamlit hands it every chart twice: so there is no
@@ -12,7 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
+from plotly.basedatatypes import BaseFigure
 
 from premem_core.figures.palette import Palette
 from premem_core.metrics import Floats
@@ -20,9 +21,22 @@ from premem_core.metrics import Floats
 Attributes = dict[str, Any]  # of a trace, an axis, a shape: plotly's reference names them
 
 FONT = '"Source Sans", sans-serif'  # the dashboard's
-# Whether plotly checks every property. It takes longer than all else on a page: tests do it.
-CHECKED = False
+CHECKED = False  # whether plotly checks every property; tests do it
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "x")
+
+
+class Chart(BaseFigure):
+    """Traces and layout as plotly.js takes them; for Streamlit, a plotly figure."""
+
+    def __init__(self, data: list[Attributes], layout: Attributes) -> None:
+        # Not BaseFigure's: it copies everything, and again when it is asked for it.
+        self._content = {"data": data, "layout": layout}
+        if CHECKED:
+            go.Figure(self._content)
+
+    def to_dict(self) -> Attributes:
+        """`data` and `layout`."""
+        return self._content
 
 
 def figure(
@@ -35,7 +49,7 @@ def figure(
     bottom: int | None = None,
     legend: Attributes | None = None,
     **layout: Any,
-) -> go.Figure:
+) -> Chart:
     """A chart of these traces in the dashboard's looks.
 
     Args:
@@ -64,8 +78,7 @@ def figure(
             assert "range" in given, f"{name} has no range"
             layout[name] = {**axis, **given, "title": {"font": font, **given.get("title", {})}}
     above = {"orientation": "h", "x": 0, "y": 1, "yref": "container", "yanchor": "top"}
-    made = go.Figure(
-        _validate=CHECKED,
+    return Chart(
         data=_lists(data),
         layout={
             "height": height,
@@ -81,8 +94,6 @@ def figure(
             **_lists(layout),
         },
     )
-    made.layout.template = None
-    return made
 
 
 def around(values: Floats) -> list[float]:
@@ -138,4 +149,4 @@ def _lists(given: Any) -> Any:
         return {name: _lists(value) for name, value in given.items()}
     if isinstance(given, list):
         return [_lists(value) for value in given]
-    return given.tolist() if isinstance(given, np.ndarray) else given
+    return given.tolist() if isinstance(given, np.ndarray | pd.Series) else given

@@ -2,15 +2,14 @@
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from premem_core.figures.palette import Palette
-from premem_core.figures.style import figure, upright
+from premem_core.figures.style import Chart, figure, upright
 
 
 def threshold_figure(
     table: pd.DataFrame, plateau: tuple[float, float], in_force: float, palette: Palette
-) -> go.Figure:
+) -> Chart:
     """R² as a function of the threshold, the plateau around its optimum and the one in force.
 
     Args:
