@@ -12,6 +12,7 @@ from premem_core.commands import (
     baselines,
     collect,
     curate,
+    generate,
     grade,
     ifd,
     labels,
@@ -31,7 +32,7 @@ app = typer.Typer(
 )
 for command in (
     *(score.score, analyse.fit, analyse.predict, analyse.replay, baselines.baselines),
-    *(robustness.robustness, curate.curate, collect.collect),
+    *(robustness.robustness, curate.curate, collect.collect, generate.generate),
     *(labels.labels, ifd.ifd),
     *(grade.grade, grade.regrade, grade.disagreements, grade.override, grade.overrides),
     *(make.finetune, make.demo, make.import_published),
@@ -51,7 +52,7 @@ def main() -> None:
         say(f"error: {error}")
         sys.exit(1)
     except (Cancelled, KeyboardInterrupt):
-        say("stopped; continue with --resume")
+        say("stopped; what was done is kept: score goes on with --resume, generate by itself")
         sys.exit(1)
 
 

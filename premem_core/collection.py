@@ -7,9 +7,9 @@ the prompts.
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from premem_core.errors import UsageError
 from premem_core.exports import BATCH
 from premem_core.store import Store
+from premem_core.whole_file import whole
 
-Row = dict[Any, Any]
 ASK = (
     "Write one new problem that takes the same reasoning as the problem below, with another story "
     "and other numbers, and solve it step by step in the manner of its solution. The new problem "
@@ -27,6 +27,16 @@ ASK = (
     "'Solution:'.\n\nProblem: {question}\n\nSolution: {solution}"
 )
 TO_FILL = ("new_question", "new_solution", "note")
+
+
+@dataclass(frozen=True, slots=True)
+class NewProblem:
+    """One problem to write: its id, and its seed's id and texts."""
+
+    id: str
+    seed: str
+    question: str
+    solution: str
 
 
 def plan(chosen: pd.DataFrame, new: int, group: str | None = None) -> pd.DataFrame:
@@ -80,46 +90,32 @@ def _shared(weight: pd.Series, new: int) -> NDArray[np.int64]:
     return whole
 
 
-def worksheet(store: Store, planned: pd.DataFrame, file: Path) -> int:
-    """Write a row per new problem, its seed beside what a person fills in; says how many. CSV.
+def worksheet(store: Store, planned: pd.DataFrame, file: Path) -> None:
+    """Write a row per new problem, its seed beside what a person fills in. CSV.
 
     Raises:
         UsageError: the file cannot be written.
     """
-
-    def write(unfinished: Path) -> int:
-        n = 0
-        with unfinished.open("w", encoding="utf-8", newline="") as out:
-            names = ("id", "seed", "seed_question", "seed_solution", *TO_FILL)
-            writer = csv.DictWriter(out, names, restval="")
-            writer.writeheader()
-            for number, seed, text in _new_problems(store, planned):
-                told = {"seed_question": text["question"], "seed_solution": text["solution"]}
-                writer.writerow({"id": number, "seed": seed, **told})
-                n += 1
-        return n
-
-    return _whole(file, write)
+    with whole(file) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as out:
+        names = ("id", "seed", "seed_question", "seed_solution", *TO_FILL)
+        writer = csv.DictWriter(out, names, restval="")
+        writer.writeheader()
+        for new in new_problems(store, planned):
+            told = {"seed_question": new.question, "seed_solution": new.solution}
+            writer.writerow({"id": new.id, "seed": new.seed, **told})
 
 
-def prompts(store: Store, planned: pd.DataFrame, file: Path) -> int:
-    """Write a line per new problem, with the messages that ask for it; says how many. JSONL.
+def prompts(store: Store, planned: pd.DataFrame, file: Path) -> None:
+    """Write a line per new problem, with the messages that ask for it. JSONL.
 
     Raises:
         UsageError: the file cannot be written.
     """
-
-    def write(unfinished: Path) -> int:
-        n = 0
-        with unfinished.open("w", encoding="utf-8", newline="\n") as out:
-            for number, seed, text in _new_problems(store, planned):
-                asked = [{"role": "user", "content": ask(text["question"], text["solution"])}]
-                line = {"id": number, "seed": seed, "messages": asked}
-                out.write(json.dumps(line, ensure_ascii=False) + "\n")
-                n += 1
-        return n
-
-    return _whole(file, write)
+    with whole(file) as unfinished, unfinished.open("w", encoding="utf-8", newline="\n") as out:
+        for new in new_problems(store, planned):
+            asked = [{"role": "user", "content": ask(new.question, new.solution)}]
+            line = {"id": new.id, "seed": new.seed, "messages": asked}
+            out.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def ask(question: str, solution: str) -> str:
@@ -128,24 +124,16 @@ def ask(question: str, solution: str) -> str:
     return head + question + tail.replace("{solution}", solution)
 
 
-def _new_problems(store: Store, planned: pd.DataFrame) -> Iterator[tuple[str, str, Row]]:
-    """Of each new problem: its id, its seed's id, and its seed's texts."""
+def new_problems(store: Store, planned: pd.DataFrame) -> Iterator[NewProblem]:
+    """Each new problem of `plan`."""
     for start in range(0, len(planned), BATCH):
         part = planned.iloc[start : start + BATCH]
         texts = store.example_texts(part.index.tolist()).to_dict("records")
         for text, new in zip(texts, part["new"].tolist(), strict=True):
             for which in range(1, new + 1):
-                yield f"{text['id']}-new-{which}", text["id"], text
-
-
-def _whole(file: Path, write: Callable[[Path], int]) -> int:
-    """Let `write` fill a file, which appears when it is whole."""
-    unfinished = file.with_name(file.name + ".tmp")
-    try:
-        n = write(unfinished)
-        unfinished.replace(file)
-    except OSError as error:
-        raise UsageError(f"cannot write {file}: {error.strerror}; give another path") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return n
+                yield NewProblem(
+                    f"{text['id']}-new-{which}",
+                    text["id"],
+                    text["question"] or "",
+                    text["solution"] or "",
+                )

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from premem_core import gates, rankings
+from premem_core import curves, gates, rankings
 from premem_core.errors import UsageError
 from premem_core.estimators import ESTIMATORS, Estimator
 from premem_core.rankings import Evidence
@@ -134,6 +134,23 @@ class Recipe:
             return cls(criteria=criteria, **content)
         except TypeError as error:
             raise UsageError(f"{source} is not a whole recipe: {error}") from error
+
+
+def build(store: Store, recipe: Recipe) -> tuple[Evidence, pd.DataFrame, pd.DataFrame]:
+    """What a recipe comes to in a store: the evidence, `removed` and `select`.
+
+    Raises:
+        UsageError: the store has not what the recipe names.
+    """
+    runs = curves.read_task(store, recipe.task)
+    if missing := set(recipe.runs) - {run.run for run in runs}:
+        raise UsageError(f"task '{recipe.task}' has no scored run '{min(missing)}' in {store.path}")
+    judges = [run for run in runs if run.run in recipe.runs]
+    evidence = rankings.read_evidence(
+        store, recipe.task, judges, recipe.log_log_threshold, recipe.estimator
+    )
+    found = removed(store, evidence, recipe)
+    return evidence, found, select(evidence, recipe, found.index)
 
 
 def removed(store: Store, evidence: Evidence, recipe: Recipe) -> pd.DataFrame:

@@ -8,7 +8,7 @@ do: the same problem with other numbers is another problem. Candidates come from
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -21,10 +21,56 @@ MARGIN = 0.15
 COLUMNS = ("example", "other", "similarity", "exact")
 
 Shingles = frozenset[str]
+Sets = tuple[Shingles, Shingles]
 WORD = re.compile(r"\w+(?:[.,]\d+)*")
 NAME = re.compile(r"[^\W\d_]+")
 # Of a text in which more words than these are written so, capitals tell no name.
 MOST_NAMES = 0.4
+
+
+class Seen:
+    """Questions to hold others against.
+
+    Args:
+        similarity: at least this Jaccard index, from 0 to 1, makes two questions alike.
+    """
+
+    def __init__(self, similarity: float = SIMILARITY) -> None:
+        from datasketch import MinHashLSH  # loads scipy: only where it is needed
+
+        self._similarity = similarity
+        self._views = [
+            MinHashLSH(threshold=max(similarity - MARGIN, 0.05), num_perm=PERMUTATIONS)
+            for _ in range(2)
+        ]
+        self._known: dict[int, Sets] = {}
+
+    def add(self, number: int, question: str) -> None:
+        """Remember a question by a number; one without a word is like no other."""
+        if sets := _sets(question):
+            self._known[number] = sets
+            for view, one in zip(self._views, sets, strict=True):
+                view.insert(number, _signature(one))
+
+    def like(self, question: str) -> tuple[int, float, bool] | None:
+        """The question most like this one: number, similarity, whether the same; None: none is.
+
+        The same: they differ in nothing but case, spaces and punctuation. Of equally similar ones
+        it is the one with the lowest number.
+        """
+        sets = _sets(question)
+        if sets is None:
+            return None
+        near = {
+            other
+            for view, one in zip(self._views, sets, strict=True)
+            for other in view.query(_signature(one))
+        }
+        alike = [(_jaccard(sets, self._known[other]), -other) for other in near]
+        best, other = max(alike, default=(0.0, 0))
+        if best < self._similarity:
+            return None
+        return -other, best, sets[0] == self._known[-other][0]
 
 
 def duplicates(questions: pd.Series, similarity: float = SIMILARITY) -> pd.DataFrame:
@@ -32,14 +78,20 @@ def duplicates(questions: pd.Series, similarity: float = SIMILARITY) -> pd.DataF
 
     Args:
         questions: texts by example number, in the order in which the first of several is kept.
-        similarity: at least this Jaccard index, from 0 to 1.
+        similarity: as of `Seen`.
 
     Returns:
         COLUMNS, one row per question that is like an earlier one: `other` is the most similar of
         the earlier ones that are not themselves like one before; exact: they differ in nothing but
         case, spaces and punctuation.
     """
-    return _pairs(questions, questions, similarity, among_themselves=True)
+    seen, rows = Seen(similarity), []
+    for number, question in questions.items():
+        if found := seen.like(question):
+            rows.append((number, *found))
+        else:
+            seen.add(int(str(number)), question)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def leaks(questions: pd.Series, against: pd.Series, similarity: float = SIMILARITY) -> pd.DataFrame:
@@ -47,55 +99,22 @@ def leaks(questions: pd.Series, against: pd.Series, similarity: float = SIMILARI
 
     Args:
         questions, against: texts by example number.
-        similarity: at least this Jaccard index, from 0 to 1.
+        similarity: as of `Seen`.
 
     Returns:
         COLUMNS, as `duplicates`; `other` is the number in `against` of the most similar.
     """
-    return _pairs(questions, against, similarity, among_themselves=False)
-
-
-def _pairs(
-    questions: pd.Series, against: pd.Series, similarity: float, among_themselves: bool
-) -> pd.DataFrame:
-    from datasketch import MinHashLSH  # loads scipy: only where it is needed
-
-    views = [
-        MinHashLSH(threshold=max(similarity - MARGIN, 0.05), num_perm=PERMUTATIONS)
-        for _ in range(2)
-    ]
-    known: dict[int, tuple[Shingles, Shingles]] = {}
-
-    def remember(number: int, sets: tuple[Shingles, Shingles]) -> None:
-        known[number] = sets
-        for view, one in zip(views, sets, strict=True):
-            view.insert(number, _signature(one))
-
-    if not among_themselves:
-        for number, sets in _shingled(against):
-            remember(number, sets)
-    rows = []
-    for number, sets in _shingled(questions):
-        near = {
-            other
-            for view, one in zip(views, sets, strict=True)
-            for other in view.query(_signature(one))
-        }
-        alike = [(_jaccard(sets, known[other]), -other) for other in near]
-        best, other = max(alike, default=(0.0, 0))
-        if best >= similarity:
-            rows.append((number, -other, best, sets[0] == known[-other][0]))
-        elif among_themselves:
-            remember(number, sets)
+    seen = Seen(similarity)
+    for number, question in against.items():
+        seen.add(int(str(number)), question)
+    rows = [(number, *found) for number, q in questions.items() if (found := seen.like(q))]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _shingled(texts: pd.Series) -> Iterator[tuple[int, tuple[Shingles, Shingles]]]:
-    """Each question's pairs of words, as they are and without names; not those without a word."""
-    for number, text in texts.items():
-        words = WORD.findall(unicodedata.normalize("NFKC", text))
-        if words:
-            yield int(str(number)), (_shingles(words), _shingles(_nameless(text, words)))
+def _sets(text: str) -> Sets | None:
+    """A question's pairs of words, as they are and without names; None: it has no word."""
+    words = WORD.findall(unicodedata.normalize("NFKC", text))
+    return (_shingles(words), _shingles(_nameless(text, words))) if words else None
 
 
 def _shingles(words: Sequence[str]) -> Shingles:

@@ -5,6 +5,7 @@
     ├── CheckpointError    a run's folder or one of its checkpoints cannot be used
     ├── StoreError         the store refuses: another schema, a conflict with what it holds
     ├── JobError           a scoring job cannot start, or cannot resume with this specification
+    ├── EndpointError      a model's endpoint does not answer, or refuses
     └── UsageError         an argument is unknown or out of range
 
 A message is one sentence for a person: what was given, what was expected, what to do.
@@ -29,6 +30,10 @@ class StoreError(PrememError):
 
 class JobError(PrememError):
     """A scoring job cannot start or resume."""
+
+
+class EndpointError(PrememError):
+    """A model's endpoint does not answer, or refuses; what it answered before is kept."""
 
 
 class UsageError(PrememError):

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from premem_core import curation, data_card
 from premem_core.curation import Recipe
 from premem_core.errors import UsageError
 from premem_core.store import Store
+from premem_core.whole_file import whole
 
 BATCH = 10_000  # rows in memory
 Shape = Literal["plain", "prompt-completion", "messages", "alpaca"]
@@ -78,18 +78,11 @@ def export(
     if chosen.empty:
         raise UsageError("no example is chosen; widen the bounds")
     written = 0
-    unfinished = file.with_name(file.name + ".tmp")
     writers = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
-    try:
-        with writers[file.suffix](unfinished) as write:
-            for batch in batches(store, chosen, recipe, shape, weights):
-                write(batch)
-                written += len(batch)
-        unfinished.replace(file)
-    except OSError as error:
-        raise UsageError(f"cannot write {file}: {error.strerror}; give another path") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole(file) as unfinished, writers[file.suffix](unfinished) as write:
+        for batch in batches(store, chosen, recipe, shape, weights):
+            write(batch)
+            written += len(batch)
     return written
 
 
@@ -129,19 +122,12 @@ def export_folder(
     """
     if folder.exists():
         raise UsageError(f"{folder} is there; give a folder that is not")
-    unfinished = folder.with_name(folder.name + ".tmp")
-    try:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    with whole(folder) as unfinished:
         (unfinished / "data").mkdir(parents=True)
         n = export(store, chosen, recipe, unfinished / "data" / "train.parquet", shape, weights)
         (unfinished / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
         card = data_card.card(chosen, recipe, found)
         (unfinished / "README.md").write_text(card, encoding="utf-8")
-        unfinished.replace(folder)
-    except OSError as error:
-        raise UsageError(f"cannot write {folder}: {error.strerror}; give another path") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return n
 
 

@@ -3,7 +3,7 @@
 A gate removes; a person who reads its evidence can let an example back in (`Recipe.excused`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +11,7 @@ from types import MappingProxyType
 import pandas as pd
 
 from premem_core import datasets, duplicates, grading, labels
+from premem_core.curves import RunScores
 from premem_core.errors import UsageError
 from premem_core.rankings import Evidence
 from premem_core.store import Store
@@ -102,27 +103,45 @@ def _duplicates(asked: Asked) -> pd.DataFrame:
     return _like(found, asked.evidence.examples["id"], "")
 
 
+def test_questions(store: Store, task: str, against: Path | None) -> pd.DataFrame:
+    """id and question of the test problems that nothing may leak from.
+
+    Args:
+        against: a file of them; None: those of the store.
+
+    Raises:
+        UsageError: there is none.
+        DataError: the file cannot be read.
+    """
+    if against is not None:
+        problems = datasets.read_examples(against).examples
+        rows = [(each.id, each.question) for each in problems]
+        return pd.DataFrame(rows, columns=["id", "question"])
+    test = store.examples(task, "test").set_index("example")[["id", "question"]]
+    if not test["question"].any():
+        raise UsageError(
+            f"the store has no test questions of '{task}' to look for leaks from; give a file of "
+            "them"
+        )
+    return test
+
+
 def _leaks(asked: Asked) -> pd.DataFrame:
-    if asked.against is None:
-        test = asked.store.examples(asked.task, "test").set_index("example")
-        if test.empty or not test["question"].any():
-            raise UsageError(
-                f"the store has no test questions of '{asked.task}' to look for leaks from; give "
-                "a file of them"
-            )
-        texts, ids = test["question"], test["id"]
-    else:
-        problems = datasets.read_examples(asked.against).examples
-        texts = pd.Series([each.question for each in problems])
-        ids = pd.Series([each.id for each in problems])
-    return _like(duplicates.leaks(_questions(asked), texts, asked.at), ids, "test problem ")
+    test = test_questions(asked.store, asked.task, asked.against)
+    found = duplicates.leaks(_questions(asked), test["question"], asked.at)
+    return _like(found, test["id"], "test problem ")
+
+
+def grader_of(runs: Sequence[RunScores], solutions: Sequence[str]) -> str:
+    """The grader of the runs; of imported runs, that of the form of their solutions."""
+    graders = [run.grader for run in runs if run.grader in grading.GRADERS]
+    in_gsm8k = any("####" in each for each in solutions)
+    return graders[0] if graders else "gsm8k" if in_gsm8k else "math"
 
 
 def _unparsed(asked: Asked) -> pd.DataFrame:
     texts = _texts(asked)
-    graders = [run.grader for run in asked.evidence.runs if run.grader in grading.GRADERS]
-    in_gsm8k = texts["solution"].str.contains("####", regex=False).any()
-    name = graders[0] if graders else "gsm8k" if in_gsm8k else "math"
+    name = grader_of(asked.evidence.runs, texts["solution"].tolist())
     with grading.make_grader(name) as grader:
         references = texts[grader.grades_against].tolist()
         grades = [each.grade for each in grader.grade(texts["solution"].tolist(), references)]

@@ -43,8 +43,8 @@ def leave_question_out(
     step, path = min(scored_folders(store, run).items())
     task = store.runs().set_index("run")["task"][run]
     numbers = store.examples(task, "train").set_index("id")["example"]
-    known = store.alone(run).query("step == @step")["example"]
-    missing = [each for each in examples if numbers[each.id] not in set(known)]
+    known = set(store.alone(run).query("step == @step")["example"])
+    missing = [each for each in examples if numbers[each.id] not in known]
     if missing:
         say(f"checkpoint {step}: {len(missing):,} solutions without their question")
         [checkpoint] = checkpoints.read_run(store.path / path, check=False).checkpoints

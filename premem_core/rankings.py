@@ -6,7 +6,6 @@ is averaged over them, for a single run's values are noisy (METHOD, section 6).
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from types import MappingProxyType
 
 import numpy as np
@@ -90,7 +89,7 @@ def read_evidence(
     return Evidence(
         runs=tuple(runs),
         examples=known.join(fields),
-        lost=partial(_lost, store),
+        lost=lambda run: _lost(store, run),
         alone=lambda run: store.alone(run.run),
         log_log_threshold=log_log_threshold,
         estimator=estimator,

@@ -20,7 +20,7 @@ STREAMLIT = {
 
 # What each layer may import of premem_core, lowest first; a module may use any layer below its own.
 LAYERS = (
-    {"errors", "types", "locks", "shards", "schema", "page_html"},
+    {"errors", "types", "locks", "shards", "schema", "page_html", "whole_file"},
     {"redrawing", "rewording"},
     {"perturbations", "metrics", "sampling_plan", "estimators", "fits", "thresholds", "baselines"},
     {"checkpoints", "store", "causal_lm", "grading", "uploads", "wordproblems", "duplicates"},
@@ -43,7 +43,8 @@ LAYERS = (
     {"curation"},
     {"data_card"},
     {"exports"},
-    {"collection"},
+    {"collection", "endpoint"},
+    {"generation"},
     {"figures"},
     {"analysis"},
     {"report"},

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from premem_core import collection, curation, curves, rankings
+from premem_core import collection, curation
 from premem_core.commands.curate import read_recipe
 from premem_core.commands.options import JsonOption, StoreOption, existing_store, print_json
 from premem_core.errors import UsageError
@@ -34,13 +34,8 @@ def collect(
     home = existing_store(store)
     if worksheet is None and prompts is None and not as_json:
         raise UsageError("nothing is asked for; give --worksheet, --prompts or --json")
-    recipe = read_recipe(from_recipe)
-    judges = [run for run in curves.read_task(home, recipe.task) if run.run in recipe.runs]
-    evidence = rankings.read_evidence(
-        home, recipe.task, judges, recipe.log_log_threshold, recipe.estimator
-    )
-    found = curation.removed(home, evidence, recipe)
-    planned = collection.plan(curation.select(evidence, recipe, found.index), new, cover)
+    *_, chosen = curation.build(home, read_recipe(from_recipe))
+    planned = collection.plan(chosen, new, cover)
     if worksheet is not None:
         collection.worksheet(home, planned, worksheet)
     if prompts is not None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from premem_core import curation, curves, exports, gates, rankings
+from premem_core import curation, curves, exports, gates
 from premem_core.commands.options import (
     EstimatorOption,
     JsonOption,
@@ -85,13 +85,11 @@ def curate(
         if run or strategy:
             raise UsageError("--from-recipe names runs and strategies itself; leave those out")
         asked = read_recipe(from_recipe)
-        runs = curves.read_task(home, asked.task)
     else:
         if not run:
             raise UsageError("no run is chosen to judge the examples by; give --run")
         task = task_of(home, run[0])
-        runs = curves.read_task(home, task)
-        t = threshold_of(runs, log_log_threshold, estimator)
+        t = threshold_of(curves.read_task(home, task), log_log_threshold, estimator)
         first, *others = strategy or ["premem"]
         asked = Recipe(
             task=task,
@@ -107,14 +105,7 @@ def curate(
             seed=seed,
             store_version=home.version(),
         )
-    judges = [each for each in runs if each.run in asked.runs]
-    if missing := set(asked.runs) - {each.run for each in judges}:
-        raise UsageError(f"task '{asked.task}' has no scored run '{min(missing)}' in {home.path}")
-    evidence = rankings.read_evidence(
-        home, asked.task, judges, asked.log_log_threshold, asked.estimator
-    )
-    found = curation.removed(home, evidence, asked)
-    chosen = curation.select(evidence, asked, found.index)
+    evidence, found, chosen = curation.build(home, asked)
     if out.suffix:
         exports.export(home, chosen, asked, out, shape, weights)
     else:

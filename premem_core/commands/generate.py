@@ -1,0 +1,119 @@
+"""generate: from a recipe's selection to new problems that a model wrote and that were checked."""
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from premem_core import collection, curation, gates, generation, grading
+from premem_core.commands.curate import read_recipe
+from premem_core.commands.options import JsonOption, StoreOption, existing_store, print_json, say
+from premem_core.duplicates import SIMILARITY, Seen
+from premem_core.endpoint import Endpoint
+from premem_core.errors import UsageError
+
+
+def generate(
+    from_recipe: Annotated[Path, typer.Option(help="The recipe of the seeds (curate --recipe).")],
+    new: Annotated[int, typer.Option(min=1, help="So many new problems.")],
+    endpoint: Annotated[
+        str, typer.Option(help="An OpenAI-compatible endpoint, such as http://localhost:8000/v1.")
+    ],
+    model: Annotated[str, typer.Option(help="What the endpoint calls the model.")],
+    out: Annotated[Path, typer.Option(help="The new problems, JSONL; beside it FILE.replies.")],
+    store: StoreOption = Path("store"),
+    cover: Annotated[
+        str | None, typer.Option(help="A metadata field whose weak groups are to be covered.")
+    ] = None,
+    key_variable: Annotated[
+        str | None,
+        typer.Option(help="The environment variable that holds the endpoint's key; never stored."),
+    ] = None,
+    solutions: Annotated[int, typer.Option(min=1, help="Independent solutions of each.")] = 5,
+    agreement: Annotated[
+        float, typer.Option(help="More than this share of them must come to the same answer.")
+    ] = 0.5,
+    attempts: Annotated[int, typer.Option(min=1, help="Until one of a seed passes.")] = 3,
+    similarity: Annotated[
+        float, typer.Option(min=0.05, max=1, help="From here on two problems are alike.")
+    ] = SIMILARITY,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="The test problems that nothing may be like; default: the store's."),
+    ] = None,
+    grader: Annotated[
+        str | None, typer.Option(help="Compares answers; default: that of the recipe's runs.")
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(help="Default: the endpoint's.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Of a reply. Default: no limit.")] = None,
+    at_once: Annotated[int, typer.Option(min=1, help="Requests under way at a time.")] = 8,
+    prices: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Of a million tokens read, and of a million written, to tell the cost."),
+    ] = None,
+    rejected: Annotated[
+        Path | None, typer.Option(help="Write here what is not kept, with the reason. JSONL.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Have a model write new problems like the chosen ones, and keep those that pass the checks.
+
+    Stopped, it goes on where it was when the same command is given again: no request is paid twice.
+
+    Example: python -m premem_core generate --store store --from-recipe hard.yaml --new 500
+    --endpoint http://localhost:8000/v1 --model qwen --out new.jsonl
+    """
+    home = existing_store(store)
+    checks = generation.Checks(solutions, agreement, attempts)
+    key = None if key_variable is None else os.environ.get(key_variable)
+    if key_variable is not None and not key:
+        raise UsageError(
+            f"the environment variable {key_variable} is not set; export the key in it"
+        )
+    recipe = read_recipe(from_recipe)
+    evidence, _, chosen = curation.build(home, recipe)
+    planned = list(collection.new_problems(home, collection.plan(chosen, new, cover)))
+    test = gates.test_questions(home, recipe.task, against)
+    train = home.examples(recipe.task, "train")
+    known = [
+        *(
+            (f"test problem {name}", text)
+            for name, text in zip(test["id"], test["question"], strict=True)
+        ),
+        *zip(train["id"], train["question"], strict=True),
+    ]
+    name = grader or gates.grader_of(evidence.runs, [each.solution for each in planned])
+    with (
+        Endpoint(
+            endpoint, model, out.with_name(out.name + ".replies"), key=key,
+            temperature=temperature, max_tokens=max_tokens, at_once=at_once,
+        ) as asked,
+        grading.make_grader(name) as compared_by,
+    ):  # fmt: skip
+        problems = generation.generate(
+            planned, asked, compared_by, known, checks, Seen(similarity), say
+        )
+        kept = [each for each in problems if not each.why_not]
+        generation.write_rows(kept, asked, checks, out)
+        if rejected is not None:
+            others = [each for each in problems if each.why_not]
+            generation.write_rows(others, asked, checks, rejected)
+    cost = {
+        "prompt_tokens": sum(each.prompt_tokens for each in problems),
+        "completion_tokens": sum(each.completion_tokens for each in problems),
+    }
+    paid = None
+    if prices is not None:
+        paid = sum(n * price for n, price in zip(cost.values(), prices, strict=True)) / 1e6
+    reasons = Counter(each.why_not.partition(":")[0] for each in problems if each.why_not)
+    if as_json:
+        told = {"kept": len(kept), "of": len(problems), "not_kept": dict(reasons), **cost}
+        print_json({**told, "cost": paid, "file": out})
+        return
+    for reason, n in reasons.most_common():
+        typer.echo(f"not kept, {reason}: {n:,}")
+    read, written = cost.values()
+    typer.echo(f"{read:,} tokens read and {written:,} written" + (f", {paid:.2f}" if paid else ""))
+    typer.echo(f"{len(kept):,} of {len(problems):,} new problems; {out}")

@@ -1,0 +1,243 @@
+r"""Seeds → new problems that a model wrote, each with what was checked of it.
+
+A model writes a problem like its seed, with a solution. It is kept when it is unlike every training
+and test problem and every other new one, and when most of several solutions that the model gives
+without seeing the first come to the same answer. What is not kept is written anew, so many times.
+
+All of it follows from the replies, and those are kept (`endpoint`): the same command goes on where
+it was stopped, and in the end gives the same problems.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from premem_core import collection
+from premem_core.collection import NewProblem
+from premem_core.duplicates import Seen
+from premem_core.endpoint import Endpoint, Reply, Request
+from premem_core.errors import UsageError
+from premem_core.grading import Grader
+from premem_core.types import Grade
+from premem_core.whole_file import whole
+
+SOLVE = "Solve this problem step by step. {form}\n\nProblem: {question}"
+BOXED = r"Put the final answer in \boxed{}."
+HASHES = "End with a line that holds '####' and the final answer."
+# Each word stands first on its line, in whatever Markdown.
+PARTS = re.compile(
+    r"^[#*_>\s]*problem[*_ ]*:[*_ ]*(?P<question>.+?)"
+    r"^[#*_>\s]*solution[*_ ]*:[*_ ]*(?P<solution>.+)",
+    re.DOTALL | re.IGNORECASE | re.MULTILINE,
+)
+THOUGHTS = "</think>"  # ends what a reasoning model says to itself
+
+Tell = Callable[[str], None]
+Told = Callable[[int], None]  # so many are answered
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """What a new problem must pass.
+
+    Attributes:
+        solutions: so many independent ones are asked for.
+        agreement: more than this share of them must come to the written solution's answer.
+        attempts: a problem is written so often at most, until one passes.
+    """
+
+    solutions: int = 5
+    agreement: float = 0.5
+    attempts: int = 3
+
+    def __post_init__(self) -> None:
+        if self.solutions < 1 or self.attempts < 1:
+            raise UsageError("at least 1 independent solution and 1 attempt are needed")
+        if not 0 <= self.agreement < 1:
+            raise UsageError(f"the agreement is a share, from 0 to below 1, not {self.agreement}")
+
+
+@dataclass(slots=True)
+class Written:
+    """A new problem as its last attempt left it.
+
+    Attributes:
+        of: what was to be written.
+        why_not: why it is not kept; empty: it is.
+        attempt: which one this is, from 1.
+        agree: so many of the independent solutions come to its answer.
+        prompt_tokens, completion_tokens: of all that was asked for it, earlier attempts included.
+    """
+
+    of: NewProblem
+    why_not: str = "not written"
+    attempt: int = 0
+    question: str = ""
+    solution: str = ""
+    answer: str = ""
+    agree: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def pay(self, replies: Iterable[Reply]) -> None:
+        """Count what these replies cost."""
+        for each in replies:
+            self.prompt_tokens += each.prompt_tokens
+            self.completion_tokens += each.completion_tokens
+
+
+def generate(
+    planned: Sequence[NewProblem],
+    endpoint: Endpoint,
+    grader: Grader,
+    known: Sequence[tuple[str, str]],
+    checks: Checks,
+    seen: Seen,
+    tell: Tell,
+) -> list[Written]:
+    """Have new problems written and checked.
+
+    Args:
+        planned: `collection.new_problems`.
+        grader: finds the answers of solutions, and says whether two are the same.
+        known: what each question that a new one must be unlike is called, and its text.
+        seen: empty; what is alike.
+        tell: told, in words, how far it is.
+
+    Raises:
+        EndpointError: the endpoint does not answer. Called again, this goes on there.
+        UsageError: a seed has no text.
+    """
+    if lacking := [each.seed for each in planned if not (each.question and each.solution)]:
+        raise UsageError(
+            f"the store has no text of '{lacking[0]}' to write a problem like; attach the problems "
+            "with `import-published --train FILE`"
+        )
+    names = [name for name, _ in known]
+    for number, (_, question) in enumerate(known):
+        seen.add(number, question)
+    problems = [Written(each) for each in planned]
+    for attempt in range(1, checks.attempts + 1):
+        waiting = [each for each in problems if each.why_not]
+        if not waiting:
+            break
+        told = f"attempt {attempt} of {checks.attempts}"
+        _write(waiting, attempt, endpoint, _progress(tell, f"{told}: written", len(waiting)))
+        _find_answers(waiting, grader)
+        for each in waiting:
+            _compare(each, seen, names)
+        new = [each for each in waiting if not each.why_not]
+        asked = len(new) * checks.solutions
+        _solve(new, checks, endpoint, grader, _progress(tell, f"{told}: solutions", asked))
+        for each in new:
+            _compare(each, seen, names)  # with those of this attempt, too
+            if not each.why_not:
+                seen.add(len(names), each.question)
+                names.append(f"new problem {each.of.id}")
+        kept = sum(not each.why_not for each in problems)
+        tell(f"{told}: {kept:,} of {len(problems):,} new problems are kept")
+    return problems
+
+
+def write_rows(problems: Sequence[Written], endpoint: Endpoint, checks: Checks, file: Path) -> None:
+    """Write problems with where they come from. JSONL.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    with whole(file) as unfinished, unfinished.open("w", encoding="utf-8", newline="\n") as out:
+        for each in problems:
+            row = {
+                "id": each.of.id,
+                "question": each.question,
+                "solution": each.solution,
+                "answer": each.answer,
+                "seed": each.of.seed,
+                "model": endpoint.model,
+                "endpoint": endpoint.url,
+                "attempt": each.attempt,
+                "agree": each.agree,
+                "solutions": checks.solutions,
+                "prompt_tokens": each.prompt_tokens,
+                "completion_tokens": each.completion_tokens,
+                **({"why_not": each.why_not} if each.why_not else {}),
+            }
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _write(problems: Sequence[Written], attempt: int, endpoint: Endpoint, told: Told) -> None:
+    """A question and a solution of each, or why there is none."""
+    requests = [
+        Request(collection.ask(each.of.question, each.of.solution), f"{each.of.id} {attempt}")
+        for each in problems
+    ]
+    for each, reply in zip(problems, endpoint.ask(requests, told), strict=True):
+        each.pay([reply])
+        each.attempt, each.agree, each.answer = attempt, 0, ""
+        parts = PARTS.search(reply.content.rpartition(THOUGHTS)[-1])
+        each.question, each.solution = (
+            (part.strip() for part in parts.groups()) if parts else ("", "")
+        )
+        each.why_not = "" if each.question and each.solution else "not in the form asked for"
+
+
+def _find_answers(problems: Sequence[Written], grader: Grader) -> None:
+    """The answer that each written solution comes to."""
+    readable = [each for each in problems if not each.why_not]
+    solutions = [each.solution for each in readable]
+    for each, found in zip(readable, grader.grade(solutions, solutions), strict=True):
+        each.answer = found.extracted or ""
+    own = grader.grade(solutions, [_reference(each, grader) for each in readable])
+    for each, found in zip(readable, own, strict=True):
+        if found.grade is not Grade.CORRECT:
+            each.why_not = "its solution has no answer"
+
+
+def _compare(problem: Written, seen: Seen, names: Sequence[str]) -> None:
+    """Whether it says what a known question says."""
+    if not problem.why_not and (found := seen.like(problem.question)):
+        other, similarity, _ = found
+        problem.why_not = f"like another: {names[other]} (similarity {similarity:.2f})"
+
+
+def _solve(
+    problems: Sequence[Written], checks: Checks, endpoint: Endpoint, grader: Grader, told: Told
+) -> None:
+    """How many independent solutions come to the written one's answer."""
+    requests = [
+        Request(_to_solve(each), f"solution {which}")
+        for each in problems
+        for which in range(checks.solutions)
+    ]
+    replies = endpoint.ask(requests, told)
+    references = [_reference(each, grader) for each in problems for _ in range(checks.solutions)]
+    solved = [each.content.rpartition(THOUGHTS)[-1] for each in replies]
+    grades = grader.grade(solved, references)
+    for number, each in enumerate(problems):
+        own = slice(number * checks.solutions, (number + 1) * checks.solutions)
+        each.pay(replies[own])
+        each.agree = sum(found.grade is Grade.CORRECT for found in grades[own])
+        if each.agree <= checks.agreement * checks.solutions:
+            each.why_not = "disputed"
+
+
+def _to_solve(problem: Written) -> str:
+    form = BOXED if r"\boxed" in problem.of.solution else HASHES
+    return SOLVE.replace("{form}", form).replace("{question}", problem.question)
+
+
+def _reference(problem: Written, grader: Grader) -> str:
+    return problem.answer if grader.grades_against == "answer" else problem.solution
+
+
+def _progress(tell: Tell, what: str, of: int) -> Told:
+    """Says each tenth."""
+    tenth = max(1, of // 10)
+
+    def told(n: int) -> None:
+        if n % tenth == 0 or n == of:
+            tell(f"{what}: {n:,} of {of:,}")
+
+    return told

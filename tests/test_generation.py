@@ -1,0 +1,230 @@
+"""New problems from replies that a test writes: what is kept, why not, how it goes on."""
+
+import json
+import re
+from itertools import count
+
+import planned
+import pytest
+from endpoints import served
+from typer.testing import CliRunner
+
+from premem_core import generation
+from premem_core.__main__ import app
+from premem_core.collection import NewProblem
+from premem_core.duplicates import Seen
+from premem_core.endpoint import Endpoint
+from premem_core.errors import EndpointError, UsageError
+from premem_core.generation import Checks
+from premem_core.grading import make_grader
+
+SEED = "Ann has 3 red hats and buys 4 blue ones. How many hats has she?"
+SOLUTION = "3 + 4 = 7\n#### 7"
+KNOWN = [("seed", SEED), ("test problem t", "A farmer sells nine cows to his old neighbour, why?")]
+
+
+def planned_of(n: int) -> list[NewProblem]:
+    return [NewProblem(f"seed-new-{i}", "seed", SEED, SOLUTION) for i in range(1, n + 1)]
+
+
+def written(problem: str, answer: int = 12) -> str:
+    return f"Problem: {problem}\n\nSolution: It is so.\n#### {answer}"
+
+
+def is_to_solve(text: str) -> bool:
+    return text.startswith("Solve")
+
+
+def generate(there, folder, n=1, checks=Checks(), solution=SOLUTION):
+    problems = [NewProblem(p.id, p.seed, p.question, solution) for p in planned_of(n)]
+    with Endpoint(there.url, "m", folder / "replies", at_once=2) as asked:
+        grader = make_grader("gsm8k")
+        return generation.generate(problems, asked, grader, KNOWN, checks, Seen(), print)
+
+
+def test_a_problem_on_whose_answer_most_agree_is_kept_with_its_cost(tmp_path):
+    votes = iter([12, 11, 12, 12, 9])
+    story = "Twelve pupils paint one wall each on Monday; what did they paint?"
+
+    def reply(text):
+        return f"#### {next(votes)}" if is_to_solve(text) else written(story)
+
+    with served(reply) as there:
+        [found] = generate(there, tmp_path)
+    assert (found.why_not, found.question, found.answer, found.agree) == ("", story, "12", 3)
+    assert found.solution == "It is so.\n#### 12"
+    assert (found.attempt, found.prompt_tokens, found.completion_tokens) == (1, 600, 60)
+    asked = [each["messages"][0]["content"] for each in there.asked]
+    assert asked[0].endswith(f"Problem: {SEED}\n\nSolution: {SOLUTION}")
+    assert all(each.endswith(f"Problem: {story}") for each in asked[1:])
+    assert "It is so" not in "".join(asked[1:])  # independent: none sees the written solution
+
+
+def test_one_vote_too_few_is_a_dispute(tmp_path):
+    votes = iter([12, 12, 11, 11] * 2)
+
+    def reply(text):
+        return f"#### {next(votes)}" if is_to_solve(text) else written("Why do two cats run?")
+
+    with served(reply) as there:
+        [found] = generate(there, tmp_path, checks=Checks(solutions=4, attempts=1))
+        assert (found.why_not, found.agree) == ("disputed", 2)
+        [found] = generate(there, tmp_path, checks=Checks(4, agreement=0.49, attempts=1))
+        assert found.why_not == ""
+    assert len(there.asked) == 5
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        ("I would rather not.", "not in the form asked for"),
+        ("Problem: What?\n\nSolution:", "not in the form asked for"),
+        ("Problem: What is there?\n\nSolution: I do not know.", "its solution has no answer"),
+        (written(SEED.upper()), "like another: seed (similarity 1.00)"),
+        (written(KNOWN[1][1]), "like another: test problem t (similarity 1.00)"),
+    ],
+)
+def test_what_is_not_kept_costs_no_solutions_and_is_written_anew(tmp_path, reply, why):
+    with served(lambda text: reply) as there:
+        [found] = generate(there, tmp_path)
+    assert (found.why_not, found.attempt) == (why, 3)
+    assert len(there.asked) == 3
+
+
+def test_a_second_attempt_may_be_kept(tmp_path):
+    tries = iter(["no", written("Do nine small foxes sleep in here?")])
+
+    with served(lambda t: "#### 12" if is_to_solve(t) else next(tries)) as there:
+        [found] = generate(there, tmp_path)
+    assert (found.why_not, found.attempt) == ("", 2)
+    assert found.prompt_tokens == 700  # the first attempt is paid for, too
+
+
+def test_the_same_problem_is_kept_once(tmp_path):
+    with served(lambda t: "#### 12" if is_to_solve(t) else written("Is this new here?")) as there:
+        first, *others = generate(there, tmp_path, n=3, checks=Checks(attempts=1))
+    assert first.why_not == ""
+    assert {each.why_not for each in others} == {
+        "like another: new problem seed-new-1 (similarity 1.00)"
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Here is a new problem:\n\n**Problem:** Why?\nSo.\n\n**Solution:** Because.\n#### 3",
+        "## Problem:\nWhy?\nSo.\n## Solution:\nBecause.\n#### 3\n",
+        "<think>Problem: no\nSolution: no</think>problem: Why?\nSo.\nSOLUTION: Because.\n#### 3",
+    ],
+)
+def test_a_reply_is_read_in_whatever_markdown(tmp_path, text):
+    with served(lambda t: "#### 3" if is_to_solve(t) else text) as there:
+        [found] = generate(there, tmp_path)
+    assert (found.question, found.solution) == ("Why?\nSo.", "Because.\n#### 3")
+
+
+def test_solvers_are_asked_for_the_form_of_the_seed(tmp_path):
+    with served(lambda t: "#### 12" if is_to_solve(t) else written("Ah?")) as there:
+        generate(there, tmp_path / "..", solution=r"So \boxed{7}", checks=Checks(1, attempts=1))
+    assert r"\boxed{}" in there.asked[-1]["messages"][0]["content"]
+    assert "####" not in there.asked[-1]["messages"][0]["content"]
+
+
+def test_stopped_at_any_request_it_goes_on_there_and_ends_the_same(tmp_path):
+    numbers = count()
+
+    def reply(text):
+        if there.stop is not None and len(there.asked) > there.stop:
+            return (400, "gone")
+        n = next(numbers)
+        if is_to_solve(text):
+            return f"#### {12 if n % 4 else 11}"
+        return written(" ".join(f"w{n}x{i}" for i in range(9))) if n % 3 else "no"
+
+    with served(reply) as there:
+        there.stop = None
+        whole = generate(there, tmp_path, n=12)
+        asked = len(there.asked)
+        assert generate(there, tmp_path, n=12) == whole
+        assert len(there.asked) == asked
+        answered = 0
+        (tmp_path / "replies").unlink()
+        for there.stop in (0, 3, 11, 20, 30):
+            there.asked.clear()
+            with pytest.raises(EndpointError, match="gone"):
+                generate(there, tmp_path, n=12)
+            answered += there.stop
+        there.asked.clear()
+        there.stop = None
+        found = generate(there, tmp_path, n=12)
+        total = sum(each.prompt_tokens for each in found) // 100
+        assert answered + len(there.asked) == total
+        assert {each.of.id for each in found} == {each.of.id for each in whole}
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"solutions": 0}, "at least 1"),
+        ({"attempts": 0}, "at least 1"),
+        ({"agreement": 1.0}, "from 0 to below 1"),
+    ],
+)
+def test_checks_that_cannot_be_passed_are_refused(given, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        Checks(**given)
+
+
+def test_a_seed_without_a_text_is_one_sentence(tmp_path):
+    with served(lambda t: "") as there, pytest.raises(UsageError, match="no text of 'seed'"):
+        generate(there, tmp_path, solution="")
+
+
+def test_the_command_writes_problems_that_a_trainer_loads(tmp_path, monkeypatch):
+    from datasets import load_dataset
+
+    home = planned.store(tmp_path / "store", "full")
+    recipe, out, others = (tmp_path / name for name in ("r.yaml", "new.jsonl", "not.jsonl"))
+    common = ["--store", str(home.path)]
+    made = ["curate", *common, "--run", "slow", "--below", "0.5", "--log-log-threshold", "-2.3"]
+    made += ["--recipe", str(recipe), "--out", str(tmp_path / "hard.jsonl")]
+    assert CliRunner().invoke(app, made).exit_code == 0
+    numbers = count()
+
+    def reply(text):
+        n = next(numbers)
+        if is_to_solve(text):
+            return "#### 12"
+        return "no" if n == 0 else written(" ".join(f"w{n}x{i}" for i in range(9)))
+
+    monkeypatch.setenv("SOME_KEY", "sk-very-secret")
+    with served(reply) as there:
+        command = ["generate", *common, "--from-recipe", str(recipe), "--new", "6", "--model", "m"]
+        command += ["--endpoint", there.url, "--out", str(out), "--rejected", str(others)]
+        command += ["--attempts", "1", "--key-variable", "SOME_KEY", "--prices", "1", "100"]
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.output
+        assert set(there.keys) == {"Bearer sk-very-secret"}
+        asked = len(there.asked)
+        again = CliRunner().invoke(app, [*command, "--json"])
+        assert len(there.asked) == asked == 6 + 5 * 5
+    lines = result.stdout.splitlines()
+    assert lines == [
+        "not kept, not in the form asked for: 1",
+        f"{asked * 100:,} tokens read and {asked * 10:,} written, {asked * 1100 / 1e6:.2f}",
+        f"5 of 6 new problems; {out}",
+    ]
+    told = json.loads(again.stdout)
+    assert (told["kept"], told["of"], told["cost"]) == (5, 6, asked * 1100 / 1e6)
+    rows = load_dataset("json", data_files=str(out), split="train", cache_dir=str(tmp_path / "c"))
+    assert len(rows) == 5
+    assert re.fullmatch(r".+-new-\d", rows[0]["id"])
+    assert (rows[0]["model"], rows[0]["endpoint"], rows[0]["answer"]) == ("m", there.url, "12")
+    assert "why_not" not in rows.column_names
+    [rejected] = map(json.loads, others.read_text().splitlines())
+    assert rejected["why_not"] == "not in the form asked for"
+    assert not [f for f in tmp_path.rglob("*") if f.is_file() and b"very-secret" in f.read_bytes()]
+
+    monkeypatch.delenv("SOME_KEY")
+    result = CliRunner().invoke(app, command)
+    assert "SOME_KEY is not set" in str(result.exception)
