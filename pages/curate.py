@@ -2,7 +2,17 @@
 
 import streamlit as st
 
-from premem_core import curate_form, curation, curves, data_card, exports, figures, gates, ui
+from premem_core import (
+    collection,
+    curate_form,
+    curation,
+    curves,
+    data_card,
+    exports,
+    figures,
+    gates,
+    ui,
+)
 from premem_core import rankings as by
 from premem_core.curation import Recipe
 from premem_core.errors import PrememError
@@ -31,6 +41,7 @@ known = curate_form.evidence(task, judges, threshold, estimator)
 criteria, combine = curate_form.pick_criteria(known)
 with ui.controls():
     budget, unit = curate_form.pick_budget()
+    quota_field, quotas = curate_form.pick_quotas(known)
     seed = st.number_input("Seed", 0, key="seed", bind="query-params", width=90)
     chosen_gates, against = curate_form.pick_gates()
 recipe = Recipe(
@@ -42,6 +53,8 @@ recipe = Recipe(
     combine=combine,
     budget=budget,
     budget_in=unit,
+    quota_field=quota_field,
+    quotas=quotas,
     gates=chosen_gates,
     against=against,
     seed=seed,
@@ -57,7 +70,6 @@ except PrememError as error:
     st.error(ui.plain(error))
     st.stop()
 every, first = len(known.examples), criteria[0].strategy
-label = by.named(first).label
 of = f"run {ui.plain(curves.labels(everything)[recipe.runs[0]])}" if len(judges) == 1 else (
     f"the mean of {ui.count(len(judges), 'run')}"
 )  # fmt: skip
@@ -79,10 +91,10 @@ with left:
     st.subheader("What is chosen")
     bins = figures.selection_table(by.values(known, first, seed), chosen.index)
     ui.chart(
-        figures.selection_figure(bins, label, ui.palette()),
+        figures.selection_figure(bins, by.named(first).quantity, ui.palette()),
         "selection",
         bins,
-        alt=f"Examples by {label}, all and the chosen ones",
+        alt=f"Examples by {by.named(first).quantity}, all and the chosen ones",
     )
 with right:
     st.subheader("What others would choose")
@@ -188,7 +200,10 @@ with ui.controls():
     )  # fmt: skip
     st.download_button(
         "Data",
-        lambda: exports.as_bytes(ui.store(), chosen, recipe, f".{kind}", shape, weights),
+        lambda: ui.written(
+            f"selection.{kind}",
+            lambda file: exports.export(ui.store(), chosen, recipe, file, shape, weights),
+        ),
         file_name=f"{task}-curated.{kind}",
         type="primary",
         on_click="ignore",
@@ -204,4 +219,44 @@ with ui.controls():
 st.caption(
     "The recipe builds the same file again, here or by `python -m premem_core curate "
     "--from-recipe`. " + ui.threshold_note(task, everything, estimator)
+)
+
+st.subheader("Collect more")
+with ui.controls():
+    new = st.number_input(
+        "New problems", 1, value=200, step=50, key="new", bind="query-params", width=150
+    )
+    cover = None
+    if fields := by.fields(known):
+        cover = st.selectbox(
+            "Cover all groups of", fields, index=None, placeholder="none", key="cover",
+            bind="query-params", width=170,
+            help="Each of its values has as many new problems as its chosen examples ask for on "
+            "average, however few they are.",
+        )  # fmt: skip
+    planned = collection.plan(chosen, new, cover)
+    st.download_button(
+        "Worksheet",
+        lambda: ui.written("new", lambda file: collection.worksheet(ui.store(), planned, file)),
+        file_name=f"{task}-worksheet.csv",
+        on_click="ignore",
+    )
+    st.download_button(
+        "Prompts",
+        lambda: ui.written("new", lambda file: collection.prompts(ui.store(), planned, file)),
+        file_name=f"{task}-prompts.jsonl",
+        on_click="ignore",
+    )
+if cover:
+    groups = planned.groupby("group")["new"].agg(["size", "sum"]).reset_index()
+    ui.small_table(
+        groups,
+        {"group": cover, "size": ("Seeds", str), "sum": ("New problems", str)},
+        alt=f"New problems by {cover}",
+    )
+st.caption(
+    f"{ui.count(len(planned), 'chosen example')} as seeds, the most new problems of those that are "
+    "wanted most. The worksheet is for a person to fill in, the prompts are for a stronger model; "
+    "`python -m premem_core generate --from-recipe` has a model write, checks what it wrote, and "
+    "goes on where it was stopped."
 )

@@ -12,6 +12,7 @@ from premem_core.commands import (
     baselines,
     collect,
     curate,
+    experiment,
     generate,
     grade,
     ifd,
@@ -35,7 +36,7 @@ for command in (
     *(robustness.robustness, curate.curate, collect.collect, generate.generate),
     *(labels.labels, ifd.ifd),
     *(grade.grade, grade.regrade, grade.disagreements, grade.override, grade.overrides),
-    *(make.finetune, make.demo, make.import_published),
+    *(make.finetune, make.demo, make.import_published, experiment.experiment),
 ):
     app.command()(command)
 app.add_typer(score.jobs_app, name="jobs")

@@ -201,7 +201,8 @@ def encode_pair(tokenizer: Any, prompt: str, target: str) -> tuple[list[int], in
 
     Prompt and target are tokenized once, together; a token belongs to the target when its last
     character does. So tokenizers with and without BOS agree, and a special token that a tokenizer
-    appends never counts (METHOD, section 8).
+    appends never counts (METHOD, section 8). Of a target without a prompt, under a tokenizer
+    without BOS, the first token is what the others follow: the target's begin with the second.
 
     Raises:
         DataError: the target has no token, or none before it.
@@ -209,6 +210,8 @@ def encode_pair(tokenizer: Any, prompt: str, target: str) -> tuple[list[int], in
     encoded = tokenizer(prompt + target, return_offsets_mapping=True)
     ends = [end for _, end in encoded["offset_mapping"]]
     inside = [i for i, end in enumerate(ends) if end > len(prompt)]
+    if not prompt and inside[:1] == [0]:
+        inside = inside[1:]
     if not inside or inside[0] == 0:
         raise DataError(
             f"the target {target[:60]!r} has no token that follows a prompt token; the prompt "

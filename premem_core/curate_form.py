@@ -10,8 +10,9 @@ from premem_core.curation import Combine, Criterion, Recipe, Unit
 from premem_core.curves import RunScores
 from premem_core.errors import PrememError, UsageError
 from premem_core.estimators import Estimator
-from premem_core.rankings import METADATA, Evidence
+from premem_core.rankings import Evidence
 
+MOST_GROUPS = 12  # of a field that quotas are offered for
 COMBINED: dict[Combine, str] = {"all": "all bounds", "any": "any bound"}
 PAPER_BOUND = 0.75  # arXiv 2411.07681, section 6: problems with PM up to this are collected for
 
@@ -74,11 +75,9 @@ def removed(known: Evidence, recipe: Recipe) -> pd.DataFrame:
 
 def pick_criteria(known: Evidence) -> tuple[tuple[Criterion, ...], Combine]:
     """The strategies in force, each with its bound and its weight."""
-    fields = [name for name in known.examples if name not in rankings.OF_SIZES]
-    names = [*rankings.STRATEGIES, *(METADATA + str(name) for name in fields)]
     chosen = st.multiselect(
-        "Choose by", names, default=["premem"], format_func=lambda name: rankings.named(name).label,
-        key="strategies", bind="query-params",
+        "Choose by", rankings.strategies(known), default=["premem"], key="strategies",
+        format_func=lambda name: rankings.named(name).label, bind="query-params",
     )  # fmt: skip
     if not chosen:
         st.info("Choose a strategy to rank the examples by.")
@@ -87,10 +86,11 @@ def pick_criteria(known: Evidence) -> tuple[tuple[Criterion, ...], Combine]:
     with ui.controls():
         for name in chosen:
             strategy = rankings.named(name)
-            side = "At least" if strategy.highest_first else "At most"
+            side = "at least" if strategy.highest_first else "at most"
+            quantity = strategy.quantity[0].upper() + strategy.quantity[1:]
             default = PAPER_BOUND if name == "premem" else None
             bound = st.number_input(
-                f"{side}: {strategy.label}", value=default, step=0.05, format="%.4g",
+                f"{quantity}, {side}", value=default, step=0.05, format="%.4g",
                 key=f"bound-{name}", bind="query-params", width=260, placeholder="no bound",
             )  # fmt: skip
             weight = 1.0
@@ -121,6 +121,29 @@ def pick_budget() -> tuple[int | None, Unit]:
         bind="query-params", help="Tokens of the solutions.",
     )  # fmt: skip
     return budget, unit
+
+
+def pick_quotas(known: Evidence) -> tuple[str | None, dict[str, float]]:
+    """A field of the metadata, and the largest share of the budget of each of its values."""
+    groups = {
+        name: sorted(known.examples[name].astype(str).unique()) for name in rankings.fields(known)
+    }
+    few = [name for name, values in groups.items() if 1 < len(values) <= MOST_GROUPS]
+    if not few:
+        return None, {}
+    name = st.selectbox(
+        "Quotas by", few, index=None, placeholder="none", key="quota-by", bind="query-params",
+        width=150,
+    )  # fmt: skip
+    quotas = {}
+    for value in groups[name] if name else []:
+        share = st.number_input(
+            f"{name} {value}, at most", 0.0, 1.0, value=None, step=0.05, placeholder="any share",
+            key=f"quota-{name}-{value}", bind="query-params", width=170,
+        )  # fmt: skip
+        if share is not None:
+            quotas[value] = share
+    return (name, quotas) if quotas else (None, {})
 
 
 def pick_gates() -> tuple[dict[str, float | None], str | None]:
@@ -211,6 +234,10 @@ def follow_opened() -> None:
     st.query_params.clear()
     for name, value in values.items():
         st.session_state[name] = value
+    if recipe.quota_field is not None:
+        values["quota-by"] = recipe.quota_field
+        for group, share in recipe.quotas.items():
+            values[f"quota-{recipe.quota_field}-{group}"] = share
     for name in curation.BY_HAND:
         if ids := getattr(recipe, name):
             st.query_params[name] = list(ids)
@@ -228,8 +255,3 @@ def _check(recipe: Recipe) -> None:
         rankings.named(each.strategy)
     if unknown := set(recipe.gates) - set(gates.GATES):
         raise UsageError(f"the recipe has a gate '{min(unknown)}' that there is not")
-    if recipe.quota_field is not None:
-        raise UsageError(
-            "the recipe has quotas, which this page does not show; build it with "
-            "`python -m premem_core curate --from-recipe`"
-        )

@@ -104,9 +104,9 @@ def rebuild(store: Store, progress: Progress = print) -> None:
     for size in sorted({setting.problems for setting in SETTINGS}):
         write_jsonl(work / f"train_{size}.jsonl", train[:size])
     write_jsonl(work / "test.jsonl", test)
-    _made_once(work / "base", lambda out: pretrain(out, progress=progress))
+    made_once(work / "base", lambda out: pretrain(out, progress=progress))
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(os.cpu_count(), context, _one_thread) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), context, one_thread) as pool:
         for made in [pool.submit(_finetune_and_score, store.path, setting) for setting in SETTINGS]:
             progress(made.result())
 
@@ -129,7 +129,7 @@ def ship(store: Store, folder: Path) -> None:
         shutil.copy(work / name, folder)
 
 
-def _one_thread() -> None:
+def one_thread() -> None:
     """Small models gain nothing from two threads; two processes are twice as fast."""
     import torch
 
@@ -141,7 +141,7 @@ def _finetune_and_score(path: Path, setting: Setting) -> str:
     """In a process of its own: one run's checkpoints, then their scores; what was done."""
     store, (train, test) = Store(path), problems()
     work, started = path / "demo", time.monotonic()
-    folder = _made_once(work / "runs" / setting.name, _finetuning(work / "base", train, setting))
+    folder = made_once(work / "runs" / setting.name, _finetuning(work / "base", train, setting))
     made = time.monotonic() - started
     spec = ScoringSpec(
         run=setting.name,
@@ -186,7 +186,7 @@ def _finetuning(base: Path, train: Sequence[Example], setting: Setting) -> Calla
     )
 
 
-def _made_once(folder: Path, make: Callable[[Path], Path]) -> Path:
+def made_once(folder: Path, make: Callable[[Path], Path]) -> Path:
     """`folder`, made under another name and renamed at the end: it is there whole or not at all."""
     if not folder.exists():
         unfinished = folder.with_name(f"{folder.name}.unfinished")

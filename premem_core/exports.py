@@ -2,7 +2,6 @@
 
 import csv
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,21 +83,6 @@ def export(
             write(batch)
             written += len(batch)
     return written
-
-
-def as_bytes(
-    store: Store,
-    chosen: pd.DataFrame,
-    recipe: Recipe,
-    kind: str,
-    shape: Shape = "plain",
-    weights: Weights = "none",
-) -> bytes:
-    """What `export` would write to a file of that ending."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"selection{kind}"
-        export(store, chosen, recipe, file, shape, weights)
-        return file.read_bytes()
 
 
 def export_folder(

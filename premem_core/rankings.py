@@ -54,6 +54,7 @@ class Strategy:
 
     Attributes:
         label: in words.
+        quantity: what its values are.
         highest_first: which end of its values is wanted.
         reason: how one example's value is said.
         needs: what it takes, where not every store has it.
@@ -61,6 +62,7 @@ class Strategy:
     """
 
     label: str
+    quantity: str
     highest_first: bool
     reason: str
     needs: str = ""
@@ -134,13 +136,25 @@ def named(strategy: str) -> Strategy:
     """
     if strategy.startswith(METADATA):
         field = strategy.removeprefix(METADATA)
-        return Strategy(field, True, f"{field} {{:g}}", f"a metadata field '{field}' of numbers")
+        needs = f"a metadata field '{field}' of numbers"
+        return Strategy(field, field, True, f"{field} {{:g}}", needs)
     if strategy not in STRATEGIES:
         known = ", ".join(f"'{name}'" for name in STRATEGIES)
         raise UsageError(
             f"there is no strategy '{strategy}'; there are {known}, and '{METADATA}FIELD'"
         )
     return STRATEGIES[strategy]
+
+
+def fields(evidence: Evidence) -> list[str]:
+    """The metadata's fields."""
+    return [str(name) for name in evidence.examples if name not in OF_SIZES]
+
+
+def strategies(evidence: Evidence) -> list[str]:
+    """What examples can be ranked by: STRATEGIES, and the metadata's fields that hold numbers."""
+    numbers = [f for f in fields(evidence) if _field(evidence.examples, f).notna().any()]
+    return [*STRATEGIES, *(METADATA + name for name in numbers)]
 
 
 def _field(examples: pd.DataFrame, field: str) -> pd.Series:
@@ -191,10 +205,18 @@ def _probability(run: RunScores) -> Floats:
 
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {
-        "premem": Strategy("low pre-memorization accuracy", False, "PM {:.2f}", "samples", _premem),
-        "random": Strategy("random (i.i.d.)", False, "drawn at random"),
+        "premem": Strategy(
+            "low pre-memorization accuracy",
+            "pre-memorization accuracy",
+            False,
+            "PM {:.2f}",
+            "samples",
+            _premem,
+        ),
+        "random": Strategy("random (i.i.d.)", "place in a random order", False, "drawn at random"),
         "accuracy": Strategy(
             "low train accuracy",
+            "train accuracy",
             False,
             "train accuracy {:.2f}",
             "samples of the last checkpoint",
@@ -202,30 +224,35 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
         ),
         "perplexity": Strategy(
             "high perplexity",
+            "perplexity",
             True,
             "perplexity {:.4f}",
             of_run=lambda run, _: np.exp(run.nll[-1]),
         ),
         "hard": Strategy(  # Swayamdipta et al. 2020, as are the next two
             "hard to learn (low confidence)",
+            "confidence",
             False,
             "confidence {:.3f}",
             of_run=lambda run, _: _probability(run).mean(axis=0),
         ),
         "easy": Strategy(
             "easy to learn (high confidence)",
+            "confidence",
             True,
             "confidence {:.3f}",
             of_run=lambda run, _: _probability(run).mean(axis=0),
         ),
         "ambiguous": Strategy(
             "ambiguous (high variability)",
+            "variability",
             True,
             "variability {:.3f}",
             of_run=lambda run, _: _probability(run).std(axis=0),
         ),
         "forgetting": Strategy(  # Toneva et al. 2019
             "often forgotten",
+            "times forgotten",
             True,
             "forgotten {:.1f} times",
             "samples of every checkpoint",
@@ -233,6 +260,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
         ),
         "brittle": Strategy(
             "brittle under perturbed queries",
+            "accuracy lost under perturbed queries",
             True,
             "loses {:.2f} when perturbed",
             "perturbed scores (score --perturb)",
@@ -240,12 +268,13 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
         ),
         "ifd": Strategy(  # Li et al. 2023
             "instruction-following difficulty",
+            "instruction-following difficulty",
             True,
             "IFD {:.3f}",
             "the loss of solutions without their questions (the command `ifd`)",
             _ifd,
         ),
-        "lines": Strategy("many solution lines", True, "{:.0f} lines"),
-        "words": Strategy("long solutions", True, "{:.0f} words"),
+        "lines": Strategy("many solution lines", "lines of the solution", True, "{:.0f} lines"),
+        "words": Strategy("long solutions", "words of the solution", True, "{:.0f} words"),
     }
 )

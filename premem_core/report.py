@@ -1,5 +1,6 @@
-"""A whole analysis as one HTML file that opens without a server, and asks nothing of a network."""
+"""Findings as one HTML file that opens without a server, and asks nothing of a network."""
 
+from collections.abc import Sequence
 from html import escape
 
 import pandas as pd
@@ -24,8 +25,7 @@ def report(task: str, done: Analysis) -> str:
     study, palette = done.study, figures.LIGHT
     labels = curves.labels(study.runs)
     symbols = figures.run_symbols({run.run: (run.epochs, run.trained_on) for run in study.runs})
-    parts = [f"<h1>Premem: {escape(task)}</h1>"]
-    parts += [f"<p>{escape(sentence)}</p>" for sentence in done.in_words()]
+    parts = [f"<p>{escape(sentence)}</p>" for sentence in done.in_words()]
     if done.caveats:
         notes = "".join(f"<li>{escape(sentence)}</li>" for sentence in done.caveats)
         parts += ["<h2>What these runs cannot show</h2>", f"<ul>{notes}</ul>"]
@@ -39,40 +39,50 @@ def report(task: str, done: Analysis) -> str:
         )
         charts.append((f"{title} against test accuracy", figure))
     if study.fit:
-        table = threshold_table(study)
-        figure = figures.threshold_figure(table, study.fit.plateau, done.log_log_threshold, palette)
+        every = threshold_table(study)
+        figure = figures.threshold_figure(every, study.fit.plateau, done.log_log_threshold, palette)
         charts.append((f"{study.objective.capitalize()} R² at every threshold", figure))
     names = [labels[line.scores.run] for line in done.lines]
     charts.append(
         ("Memorization curves", figures.curves_figure(done.lines, names, palette, by_epoch=False))
     )
     for number, (title, figure) in enumerate(charts):
-        # The library stands in the file once, before the first chart.
-        drawn = plotly.io.to_html(
-            figure.to_dict(), full_html=False, include_plotlyjs=number == 0, validate=False
-        )
-        parts += [f"<h2>{escape(title)}</h2>", drawn]
+        parts += [f"<h2>{escape(title)}</h2>", chart(figure, first=number == 0)]
     if study.off_by_run is not None:
         parts += [
             "<h2>Runs left out, predicted with the threshold of the others</h2>",
-            _table(study.off_by_run),
+            table(study.off_by_run),
         ]
     simpler = done.baselines.assign(
         predictor=[baselines.PREDICTORS[name].label for name in done.baselines["predictor"]]
     )
     parts += [
         "<h2>Simpler predictors</h2>",
-        _table(simpler),
+        table(simpler),
         "<h2>Every checkpoint</h2>",
-        _table(done.points.drop(columns=["log_log_threshold", "estimator"])),
+        table(done.points.drop(columns=["log_log_threshold", "estimator"])),
     ]
+    return document(f"Premem: {task}", parts)
+
+
+def document(title: str, parts: Sequence[str]) -> str:
+    """An HTML document of these parts."""
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f"<title>Premem: {escape(task)}</title><style>{STYLE}</style></head>"
-        f"<body>{''.join(parts)}</body></html>"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>"
+        f"<body><h1>{escape(title)}</h1>{''.join(parts)}</body></html>"
     )
 
 
-def _table(rows: pd.DataFrame) -> str:
+def chart(figure: figures.Chart, first: bool) -> str:
+    """A chart; the first of a document brings plotly.js along."""
+    html: str = plotly.io.to_html(
+        figure.to_dict(), full_html=False, include_plotlyjs=first, validate=False
+    )
+    return html
+
+
+def table(rows: pd.DataFrame) -> str:
+    """A table, numbers to the third digit."""
     html: str = rows.to_html(index=False, border=0, na_rep="–", float_format="{:.3f}".format)
     return html

@@ -5,6 +5,7 @@ Of the core modules only this one, the forms, the jobs' panel and `folder_upload
 
 import os
 import re
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from html import escape
@@ -573,6 +574,14 @@ def pick_picture_format() -> None:
         format_func=str.upper,
         help="By the camera in a chart's corner.",
     )
+
+
+def written(name: str, write: Callable[[Path], object]) -> bytes:
+    """What a function writes to a file of this name, for a download button."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / name
+        write(file)
+        return file.read_bytes()
 
 
 def selected(key: str) -> Any:

@@ -62,6 +62,16 @@ def test_target_nll_equals_a_plain_reference_batched_and_one_by_one(backend):
         assert score.tokens == len(target.encode())
 
 
+def test_without_a_prompt_the_first_token_follows_the_bos_or_is_given(backend):
+    for target, score in zip(TARGETS, backend.target_nll(["", "", ""], TARGETS), strict=True):
+        ids = backend.tokenizer(target, return_tensors="pt")["input_ids"]
+        with torch.no_grad():
+            log_probabilities = backend.model(ids).logits[0].log_softmax(-1)
+        chosen = [log_probabilities[i - 1, ids[0, i]] for i in range(1, ids.shape[1])]
+        assert score.tokens == len(chosen)
+        assert score.nll == pytest.approx(-float(torch.stack(chosen).double().mean()), rel=1e-5)
+
+
 def test_running_out_of_memory_halves_the_batch_and_loses_nothing(trained, monkeypatch):
     sampling = Sampling(samples=3, max_new_tokens=20)
     prompts = sum_prompts(8)
@@ -229,7 +239,7 @@ def test_the_measured_frequency_of_a_token_is_its_probability(trained):
     assert share == pytest.approx(p, abs=4 * np.sqrt(p * (1 - p) / 600) + 0.01)
 
 
-def test_a_target_without_a_prompt_is_refused(backend):
+def test_a_prompt_without_a_target_is_refused(backend):
     with pytest.raises(DataError, match="no token"):
         backend.target_nll(["2+2?\nAnswer:"], [""])
 

@@ -54,6 +54,7 @@ LAYERS = (
     {"jobs"},
     {"job_estimate"},
     {"ui", "folder_upload", "demo"},
+    {"experiment"},
     {"score_form", "grade_form", "curate_form"},
     {"jobs_panel"},
     {"commands"},
@@ -89,7 +90,15 @@ MAY_ALSO_USE = {
     "robustness.py": {"completions", "perturbations", "robustness"},
     "grades.py": {"completions", "grade_form", "regrading"},
     "compare.py": {"comparison", "completions"},
-    "curate.py": {"curate_form", "curation", "data_card", "exports", "gates", "rankings"},
+    "curate.py": {
+        "collection",
+        "curate_form",
+        "curation",
+        "data_card",
+        "exports",
+        "gates",
+        "rankings",
+    },
 }
 
 

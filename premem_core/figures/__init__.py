@@ -2,6 +2,7 @@
 
 from premem_core.figures.counts import flips_figure, grades_figure
 from premem_core.figures.curves import curves_figure
+from premem_core.figures.experiments import experiment_figure
 from premem_core.figures.fits import fit_figure, run_symbols
 from premem_core.figures.life import life_figure
 from premem_core.figures.memorization_map import map_figure, map_legend
@@ -20,6 +21,7 @@ __all__ = [
     "Palette",
     "auroc_figure",
     "curves_figure",
+    "experiment_figure",
     "fit_figure",
     "flips_figure",
     "grades_figure",

@@ -68,7 +68,7 @@ def test_two_rows_are_dropped_by_hand_and_the_recipe_builds_the_same_again(
     drawn(page)
     headline = page.get_by_text(re.compile(r"^\d[\d,]* examples of 500, judged by run"))
     expect(headline).to_be_visible()
-    bound = page.get_by_role("spinbutton", name="At most: low pre-memorization accuracy")
+    bound = page.get_by_role("spinbutton", name="Pre-memorization accuracy, at most")
     bound.fill("0.5")
     bound.press("Enter")
     drawn(page)
