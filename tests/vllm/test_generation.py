@@ -115,6 +115,7 @@ def is_right(row: dict) -> bool:
     return str(total) == row["answer"]
 
 
+@pytest.mark.timeout(900)
 def test_from_seeds_to_checked_problems_though_the_server_is_killed(model, tmp_path):
     store, recipe, out = (tmp_path / name for name in ("store", "hard.yaml", "new.jsonl"))
     rejected, replies = tmp_path / "rejected.jsonl", tmp_path / "new.jsonl.replies"
