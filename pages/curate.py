@@ -237,13 +237,17 @@ with ui.controls():
     planned = collection.plan(chosen, new, cover)
     st.download_button(
         "Worksheet",
-        lambda: ui.written("new", lambda file: collection.worksheet(ui.store(), planned, file)),
+        lambda: ui.written(
+            "new", lambda file: collection.worksheet(ui.store(), recipe.task, planned, file)
+        ),
         file_name=f"{task}-worksheet.csv",
         on_click="ignore",
     )
     st.download_button(
         "Prompts",
-        lambda: ui.written("new", lambda file: collection.prompts(ui.store(), planned, file)),
+        lambda: ui.written(
+            "new", lambda file: collection.prompts(ui.store(), recipe.task, planned, file)
+        ),
         file_name=f"{task}-prompts.jsonl",
         on_click="ignore",
     )

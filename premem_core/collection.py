@@ -9,6 +9,7 @@ import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +91,7 @@ def _shared(weight: pd.Series, new: int) -> NDArray[np.int64]:
     return whole
 
 
-def worksheet(store: Store, planned: pd.DataFrame, file: Path) -> None:
+def worksheet(store: Store, task: str, planned: pd.DataFrame, file: Path) -> None:
     """Write a row per new problem, its seed beside what a person fills in. CSV.
 
     Raises:
@@ -100,19 +101,19 @@ def worksheet(store: Store, planned: pd.DataFrame, file: Path) -> None:
         names = ("id", "seed", "seed_question", "seed_solution", *TO_FILL)
         writer = csv.DictWriter(out, names, restval="")
         writer.writeheader()
-        for new in new_problems(store, planned):
+        for new in new_problems(store, task, planned):
             told = {"seed_question": new.question, "seed_solution": new.solution}
             writer.writerow({"id": new.id, "seed": new.seed, **told})
 
 
-def prompts(store: Store, planned: pd.DataFrame, file: Path) -> None:
+def prompts(store: Store, task: str, planned: pd.DataFrame, file: Path) -> None:
     """Write a line per new problem, with the messages that ask for it. JSONL.
 
     Raises:
         UsageError: the file cannot be written.
     """
     with whole(file) as unfinished, unfinished.open("w", encoding="utf-8", newline="\n") as out:
-        for new in new_problems(store, planned):
+        for new in new_problems(store, task, planned):
             asked = [{"role": "user", "content": ask(new.question, new.solution)}]
             line = {"id": new.id, "seed": new.seed, "messages": asked}
             out.write(json.dumps(line, ensure_ascii=False) + "\n")
@@ -124,16 +125,14 @@ def ask(question: str, solution: str) -> str:
     return head + question + tail.replace("{solution}", solution)
 
 
-def new_problems(store: Store, planned: pd.DataFrame) -> Iterator[NewProblem]:
-    """Each new problem of `plan`."""
+def new_problems(store: Store, task: str, planned: pd.DataFrame) -> Iterator[NewProblem]:
+    """Each new problem of `plan`, under an id that no training example of the task has."""
+    taken = set(store.example_sizes(task, "train")["id"])
     for start in range(0, len(planned), BATCH):
         part = planned.iloc[start : start + BATCH]
         texts = store.example_texts(part.index.tolist()).to_dict("records")
         for text, new in zip(texts, part["new"].tolist(), strict=True):
-            for which in range(1, new + 1):
-                yield NewProblem(
-                    f"{text['id']}-new-{which}",
-                    text["id"],
-                    text["question"] or "",
-                    text["solution"] or "",
-                )
+            ids = (f"{text['id']}-new-{which}" for which in count(1))
+            free = (each for each in ids if each not in taken)
+            for name in islice(free, new):
+                yield NewProblem(name, text["id"], text["question"] or "", text["solution"] or "")

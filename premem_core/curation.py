@@ -129,6 +129,7 @@ class Recipe:
         if unknown := set(content) - {each.name for each in fields(cls)}:
             raise UsageError(f"{source} has a field '{min(unknown)}' that no recipe has")
         try:
+            content = {name: value for name, value in content.items() if value is not None}
             criteria = tuple(Criterion(**each) for each in content.pop("criteria", ()))
             content |= {name: tuple(content.get(name, ())) for name in LISTS}
             return cls(criteria=criteria, **content)

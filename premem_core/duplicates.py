@@ -8,6 +8,7 @@ do: the same problem with other numbers is another problem. Candidates come from
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -16,13 +17,17 @@ import pandas as pd
 
 SIMILARITY = 0.5  # Jaccard index of two questions' pairs of words
 PERMUTATIONS = 128
-# Signatures only estimate: candidates are sought below the similarity that is asked for.
-MARGIN = 0.15
+# Signatures only estimate: candidates are sought below the similarity that is asked for, and one
+# that is missed weighs more than one that is looked at in vain.
+MARGIN, WEIGHTS = 0.25, (0.1, 0.9)
 COLUMNS = ("example", "other", "similarity", "exact")
 
 Shingles = frozenset[str]
 Sets = tuple[Shingles, Shingles]
-WORD = re.compile(r"\w+(?:[.,]\d+)*")
+# Scripts that put no spaces between words: each of their characters is one.
+CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+WORD = re.compile(rf"[{CJK}]|[^\W{CJK}]+(?:[.,]\d+)*")
+INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 NAME = re.compile(r"[^\W\d_]+")
 # Of a text in which more words than these are written so, capitals tell no name.
 MOST_NAMES = 0.4
@@ -38,15 +43,14 @@ class Seen:
     def __init__(self, similarity: float = SIMILARITY) -> None:
         from datasketch import MinHashLSH  # loads scipy: only where it is needed
 
-        self._similarity = similarity
+        self.similarity = similarity
         self._views = [
-            MinHashLSH(threshold=max(similarity - MARGIN, 0.05), num_perm=PERMUTATIONS)
-            for _ in range(2)
+            MinHashLSH(max(similarity - MARGIN, 0.05), PERMUTATIONS, WEIGHTS) for _ in range(2)
         ]
         self._known: dict[int, Sets] = {}
 
     def add(self, number: int, question: str) -> None:
-        """Remember a question by a number; one without a word is like no other."""
+        """Remember a question by a number."""
         if sets := _sets(question):
             self._known[number] = sets
             for view, one in zip(self._views, sets, strict=True):
@@ -68,7 +72,7 @@ class Seen:
         }
         alike = [(_jaccard(sets, self._known[other]), -other) for other in near]
         best, other = max(alike, default=(0.0, 0))
-        if best < self._similarity:
+        if best < self.similarity:
             return None
         return -other, best, sets[0] == self._known[-other][0]
 
@@ -113,7 +117,8 @@ def leaks(questions: pd.Series, against: pd.Series, similarity: float = SIMILARI
 
 def _sets(text: str) -> Sets | None:
     """A question's pairs of words, as they are and without names; None: it has no word."""
-    words = WORD.findall(unicodedata.normalize("NFKC", text))
+    text = INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
+    words = WORD.findall(text)
     return (_shingles(words), _shingles(_nameless(text, words))) if words else None
 
 
@@ -129,7 +134,8 @@ def _nameless(text: str, words: Sequence[str]) -> list[str]:
         return list(words)
     opening = set(re.findall(r"(?:^|[.!?:\"“]\s*)([^\W\d_]+)", text))
     inside = {word for word in capital if NAME.fullmatch(word)} - opening
-    again = {word for word in opening if len(re.findall(rf"\b{re.escape(word)}\b", text)) > 1}
+    times = Counter(NAME.findall(text))
+    again = {word for word in opening if times[word] > 1}
     lower = {word for word in words if word[0].islower()}
     names = {word for word in inside | again if word.casefold() not in lower and len(word) > 1}
     return ["\N{BULLET}" if word in names else word for word in words]

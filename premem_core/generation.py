@@ -20,19 +20,20 @@ from premem_core.duplicates import Seen
 from premem_core.endpoint import Endpoint, Reply, Request
 from premem_core.errors import UsageError
 from premem_core.grading import Grader
+from premem_core.grading.final_answer import after_hashes, boxed
 from premem_core.types import Grade
 from premem_core.whole_file import whole
 
 SOLVE = "Solve this problem step by step. {form}\n\nProblem: {question}"
 BOXED = r"Put the final answer in \boxed{}."
 HASHES = "End with a line that holds '####' and the final answer."
-# Each word stands first on its line, in whatever Markdown.
-PARTS = re.compile(
-    r"^[#*_>\s]*problem[*_ ]*:[*_ ]*(?P<question>.+?)"
-    r"^[#*_>\s]*solution[*_ ]*:[*_ ]*(?P<solution>.+)",
-    re.DOTALL | re.IGNORECASE | re.MULTILINE,
+# Each word stands first on its line, in whatever Markdown; possessive, for replies run on and on.
+HEAD = re.compile(
+    r"^[#*_> \t]*+(problem|solution)[*_ \t]*+:[*_ \t]*+", re.IGNORECASE | re.MULTILINE
 )
-THOUGHTS = "</think>"  # ends what a reasoning model says to itself
+STATED = re.compile(r"^[#*_> \t]*+(?:final[ \t]++)?answer[*_ \t]*+:", re.IGNORECASE | re.MULTILINE)
+THOUGHTS = ("<think>", "</think>")  # around what a reasoning model says to itself
+LONGEST = 20_000  # characters of a problem or a solution
 
 Tell = Callable[[str], None]
 Told = Callable[[int], None]  # so many are answered
@@ -69,6 +70,7 @@ class Written:
         attempt: which one this is, from 1.
         agree: so many of the independent solutions come to its answer.
         prompt_tokens, completion_tokens: of all that was asked for it, earlier attempts included.
+        url: of the endpoint that wrote it.
     """
 
     of: NewProblem
@@ -80,6 +82,7 @@ class Written:
     agree: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    url: str = ""
 
     def pay(self, replies: Iterable[Reply]) -> None:
         """Count what these replies cost."""
@@ -126,13 +129,11 @@ def generate(
         told = f"attempt {attempt} of {checks.attempts}"
         _write(waiting, attempt, endpoint, _progress(tell, f"{told}: written", len(waiting)))
         _find_answers(waiting, grader)
-        for each in waiting:
-            _compare(each, seen, names)
+        _compare(waiting, seen, names)
         new = [each for each in waiting if not each.why_not]
         asked = len(new) * checks.solutions
         _solve(new, checks, endpoint, grader, _progress(tell, f"{told}: solutions", asked))
         for each in new:
-            _compare(each, seen, names)  # with those of this attempt, too
             if not each.why_not:
                 seen.add(len(names), each.question)
                 names.append(f"new problem {each.of.id}")
@@ -141,7 +142,7 @@ def generate(
     return problems
 
 
-def write_rows(problems: Sequence[Written], endpoint: Endpoint, checks: Checks, file: Path) -> None:
+def write_rows(problems: Sequence[Written], model: str, checks: Checks, file: Path) -> None:
     """Write problems with where they come from. JSONL.
 
     Raises:
@@ -155,8 +156,8 @@ def write_rows(problems: Sequence[Written], endpoint: Endpoint, checks: Checks, 
                 "solution": each.solution,
                 "answer": each.answer,
                 "seed": each.of.seed,
-                "model": endpoint.model,
-                "endpoint": endpoint.url,
+                "model": model,
+                "endpoint": each.url,
                 "attempt": each.attempt,
                 "agree": each.agree,
                 "solutions": checks.solutions,
@@ -175,12 +176,35 @@ def _write(problems: Sequence[Written], attempt: int, endpoint: Endpoint, told: 
     ]
     for each, reply in zip(problems, endpoint.ask(requests, told), strict=True):
         each.pay([reply])
-        each.attempt, each.agree, each.answer = attempt, 0, ""
-        parts = PARTS.search(reply.content.rpartition(THOUGHTS)[-1])
-        each.question, each.solution = (
-            (part.strip() for part in parts.groups()) if parts else ("", "")
-        )
-        each.why_not = "" if each.question and each.solution else "not in the form asked for"
+        each.attempt, each.agree, each.answer, each.url = attempt, 0, "", reply.url
+        each.question, each.solution = _parts(_said(reply))
+        if not (re.search(r"\w", each.question) and each.solution):
+            each.why_not = "not in the form asked for"
+        elif after_hashes(each.question) or boxed(each.question) or STATED.search(each.question):
+            each.why_not = "its question states an answer"
+        else:
+            each.why_not = ""
+
+
+def _said(reply: Reply) -> str:
+    """A reply without what the model said to itself; empty where it came to no end of that."""
+    opening, closing = THOUGHTS
+    said = reply.content.rpartition(closing)[-1]
+    return "" if opening in said else said
+
+
+def _parts(text: str) -> tuple[str, str]:
+    """The problem and the solution of a reply; empty where there is not one of each."""
+    heads = list(HEAD.finditer(text))
+    if [head[1].lower() for head in heads] != ["problem", "solution"]:
+        return "", ""
+    problem, solution = heads
+    question, told = text[problem.end() : solution.start()].strip(), text[solution.end() :].strip()
+    if len(question) > LONGEST or len(told) > LONGEST:
+        return "", ""
+    lines = told.splitlines()
+    last = next((n for n, line in enumerate(lines) if after_hashes(line)), len(lines))
+    return question, "\n".join(lines[: last + 1])  # what is said after the answer is not of it
 
 
 def _find_answers(problems: Sequence[Written], grader: Grader) -> None:
@@ -195,11 +219,19 @@ def _find_answers(problems: Sequence[Written], grader: Grader) -> None:
             each.why_not = "its solution has no answer"
 
 
-def _compare(problem: Written, seen: Seen, names: Sequence[str]) -> None:
-    """Whether it says what a known question says."""
-    if not problem.why_not and (found := seen.like(problem.question)):
-        other, similarity, _ = found
-        problem.why_not = f"like another: {names[other]} (similarity {similarity:.2f})"
+def _compare(problems: Sequence[Written], seen: Seen, names: Sequence[str]) -> None:
+    """Which of them say what a known question says, or another of them."""
+    together = Seen(seen.similarity)
+    for number, each in enumerate(problems):
+        if each.why_not:
+            continue
+        if found := seen.like(each.question):
+            each.why_not = f"like another: {names[found[0]]} (similarity {found[1]:.2f})"
+        elif found := together.like(each.question):
+            other = problems[found[0]].of.id
+            each.why_not = f"like another: new problem {other} (similarity {found[1]:.2f})"
+        else:
+            together.add(number, each.question)
 
 
 def _solve(
@@ -207,14 +239,13 @@ def _solve(
 ) -> None:
     """How many independent solutions come to the written one's answer."""
     requests = [
-        Request(_to_solve(each), f"solution {which}")
+        Request(_to_solve(each), f"{each.of.id} {each.attempt} solution {which}")
         for each in problems
         for which in range(checks.solutions)
     ]
     replies = endpoint.ask(requests, told)
     references = [_reference(each, grader) for each in problems for _ in range(checks.solutions)]
-    solved = [each.content.rpartition(THOUGHTS)[-1] for each in replies]
-    grades = grader.grade(solved, references)
+    grades = grader.grade([_said(each) for each in replies], references)
     for number, each in enumerate(problems):
         own = slice(number * checks.solutions, (number + 1) * checks.solutions)
         each.pay(replies[own])

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from premem_core.errors import UsageError
@@ -16,14 +16,15 @@ def whole(path: Path) -> Iterator[Path]:
         UsageError: it cannot be written.
     """
     unfinished = path.with_name(path.name + ".tmp")
-    _remove(unfinished)
     try:
+        _remove(unfinished)
         yield unfinished
         unfinished.replace(path)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}; give another path") from error
     finally:
-        _remove(unfinished)
+        with suppress(OSError):
+            _remove(unfinished)
 
 
 def _remove(path: Path) -> None:

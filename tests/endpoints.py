@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-Answer = str | tuple[int, str]  # a reply, or a status and why
+Answer = str | tuple[int, str] | bytes  # a reply, or a status and why, or a whole body
 
 
 class Served:
@@ -15,11 +15,11 @@ class Served:
     def __init__(self, url: str) -> None:
         self.url = url
         self.asked: list[dict] = []
-        self.keys: list[str | None] = []
+        self.headers: list[dict[str, str]] = []
 
 
 @contextmanager
-def served(reply: Callable[[str], Answer], usage: dict | None = None) -> Iterator[Served]:
+def served(reply: Callable[[str], Answer]) -> Iterator[Served]:
     """Answers /v1/chat/completions by what `reply` says to a message."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -27,18 +27,16 @@ def served(reply: Callable[[str], Answer], usage: dict | None = None) -> Iterato
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             with lock:
                 known.asked.append(body)
-                known.keys.append(self.headers["Authorization"])
-                said = reply(body["messages"][0]["content"])
-            status, text = (200, said) if isinstance(said, str) else said
+                known.headers.append({k.lower(): v for k, v in self.headers.items()})
+            said = reply(body["messages"][0]["content"])
+            status, text = said if isinstance(said, tuple) else (200, said)
             content = {
                 "id": "1", "object": "chat.completion", "created": 0, "model": body["model"],
                 "choices": [{"index": 0, "message": {"role": "assistant", "content": text},
                              "finish_reason": "stop"}],
-                "usage": usage or {
-                    "prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110,
-                },
-            } if status == 200 else {"error": {"message": text}}  # fmt: skip
-            sent = json.dumps(content).encode()
+                "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
+            } if isinstance(said, str) else {"error": {"message": text}}  # fmt: skip
+            sent = said if isinstance(said, bytes) else json.dumps(content).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(sent)))

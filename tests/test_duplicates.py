@@ -84,3 +84,32 @@ def test_any_texts_are_compared(texts):
         n for n, each in enumerate(texts) if each in texts[:n] and any(c.isalnum() for c in each)
     ]
     assert set(repeated) <= set(found["example"])
+
+
+def test_pairs_just_similar_enough_are_not_missed():
+    """Signatures only propose: what they leave out is never compared."""
+    seen, asked = duplicates.Seen(0.5), []
+    rng = random.Random(3)
+    for number in range(300):
+        words = ["".join(rng.choices("abcdefghij", k=6)) for _ in range(31)]
+        other = [*words[:21], *("".join(rng.choices("klmnop", k=6)) for _ in range(10))]
+        seen.add(number, " ".join(words))
+        asked.append(" ".join(other))  # 20 of 40 pairs of words are the same
+    found = [seen.like(text) for text in asked]
+    assert sum(each is not None and each[0] == n for n, each in enumerate(found)) >= 299
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (
+            "小明有三个苹果他又买了五个苹果请问他现在一共有几个苹果",
+            "小明有三个苹果他后来又买了五个苹果请问他现在一共有几个苹果",
+        ),
+        ("Nine men row a boat", "Ni\u200bne m\u00aden row a\ufeff boat"),
+    ],
+)
+def test_scripts_without_spaces_and_characters_that_are_not_seen(one, other):
+    seen = duplicates.Seen()
+    seen.add(1, one)
+    assert seen.like(other)

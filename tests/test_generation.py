@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from itertools import count
 
 import planned
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 from premem_core import generation
 from premem_core.__main__ import app
 from premem_core.collection import NewProblem
+from premem_core.curation import Criterion, Recipe
 from premem_core.duplicates import Seen
 from premem_core.endpoint import Endpoint
 from premem_core.errors import EndpointError, UsageError
@@ -80,6 +82,15 @@ def test_one_vote_too_few_is_a_dispute(tmp_path):
         ("I would rather not.", "not in the form asked for"),
         ("Problem: What?\n\nSolution:", "not in the form asked for"),
         ("Problem: What is there?\n\nSolution: I do not know.", "its solution has no answer"),
+        (written("???"), "not in the form asked for"),
+        (
+            written("Why?") + "\n\nProblem: Another?\n\nSolution: #### 3",
+            "not in the form asked for",
+        ),
+        ("<think>" + written("Why?"), "not in the form asked for"),
+        (written("Why?\n**Answer:** 12\n"), "its question states an answer"),
+        (written("Why? #### 12"), "its question states an answer"),
+        (written("x " * 20_000), "not in the form asked for"),
         (written(SEED.upper()), "like another: seed (similarity 1.00)"),
         (written(KNOWN[1][1]), "like another: test problem t (similarity 1.00)"),
     ],
@@ -102,8 +113,10 @@ def test_a_second_attempt_may_be_kept(tmp_path):
 
 def test_the_same_problem_is_kept_once(tmp_path):
     with served(lambda t: "#### 12" if is_to_solve(t) else written("Is this new here?")) as there:
-        first, *others = generate(there, tmp_path, n=3, checks=Checks(attempts=1))
+        first, *others = problems = generate(there, tmp_path, n=3, checks=Checks(attempts=1))
     assert first.why_not == ""
+    assert len(there.asked) == 3 + 5  # solutions of the first alone
+    assert sum(each.prompt_tokens for each in problems) == 100 * len(there.asked)
     assert {each.why_not for each in others} == {
         "like another: new problem seed-new-1 (similarity 1.00)"
     }
@@ -115,6 +128,7 @@ def test_the_same_problem_is_kept_once(tmp_path):
         "Here is a new problem:\n\n**Problem:** Why?\nSo.\n\n**Solution:** Because.\n#### 3",
         "## Problem:\nWhy?\nSo.\n## Solution:\nBecause.\n#### 3\n",
         "<think>Problem: no\nSolution: no</think>problem: Why?\nSo.\nSOLUTION: Because.\n#### 3",
+        "Problem: Why?\nSo.\n\nSolution: Because.\n#### 3\n\nI hope that this helps!",
     ],
 )
 def test_a_reply_is_read_in_whatever_markdown(tmp_path, text):
@@ -123,9 +137,20 @@ def test_a_reply_is_read_in_whatever_markdown(tmp_path, text):
     assert (found.question, found.solution) == ("Why?\nSo.", "Because.\n#### 3")
 
 
+@pytest.mark.parametrize(
+    "reply", ["problem: x\n" * 20_000 + "\n" * 20_000, "problem:" + "_" * 200_000, "> " * 100_000]
+)
+def test_a_reply_that_runs_on_and_on_is_read_in_no_time(tmp_path, reply):
+    with served(lambda text: reply) as there:
+        started = time.process_time()
+        [found] = generate(there, tmp_path, checks=Checks(attempts=1))
+    assert found.why_not == "not in the form asked for"
+    assert time.process_time() - started < 5  # quadratic: minutes
+
+
 def test_solvers_are_asked_for_the_form_of_the_seed(tmp_path):
     with served(lambda t: "#### 12" if is_to_solve(t) else written("Ah?")) as there:
-        generate(there, tmp_path / "..", solution=r"So \boxed{7}", checks=Checks(1, attempts=1))
+        generate(there, tmp_path, solution=r"So \boxed{7}", checks=Checks(1, attempts=1))
     assert r"\boxed{}" in there.asked[-1]["messages"][0]["content"]
     assert "####" not in there.asked[-1]["messages"][0]["content"]
 
@@ -135,7 +160,7 @@ def test_stopped_at_any_request_it_goes_on_there_and_ends_the_same(tmp_path):
 
     def reply(text):
         if there.stop is not None and len(there.asked) > there.stop:
-            return (400, "gone")
+            return (401, "gone")
         n = next(numbers)
         if is_to_solve(text):
             return f"#### {12 if n % 4 else 11}"
@@ -204,14 +229,14 @@ def test_the_command_writes_problems_that_a_trainer_loads(tmp_path, monkeypatch)
         command += ["--attempts", "1", "--key-variable", "SOME_KEY", "--prices", "1", "100"]
         result = CliRunner().invoke(app, command)
         assert result.exit_code == 0, result.output
-        assert set(there.keys) == {"Bearer sk-very-secret"}
+        assert {each["authorization"] for each in there.headers} == {"Bearer sk-very-secret"}
         asked = len(there.asked)
         again = CliRunner().invoke(app, [*command, "--json"])
         assert len(there.asked) == asked == 6 + 5 * 5
     lines = result.stdout.splitlines()
     assert lines == [
         "not kept, not in the form asked for: 1",
-        f"{asked * 100:,} tokens read and {asked * 10:,} written, {asked * 1100 / 1e6:.2f}",
+        f"{asked * 100:,} tokens read and {asked * 10:,} written, {asked * 1100 / 1e6:.4f}",
         f"5 of 6 new problems; {out}",
     ]
     told = json.loads(again.stdout)
@@ -228,3 +253,57 @@ def test_the_command_writes_problems_that_a_trainer_loads(tmp_path, monkeypatch)
     monkeypatch.delenv("SOME_KEY")
     result = CliRunner().invoke(app, command)
     assert "SOME_KEY is not set" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        (["--out", "{folder}"], "is no file in a folder that is there"),
+        (["--out", "{folder}/none/new.jsonl"], "is no file in a folder that is there"),
+        (["--rejected", "{folder}/none/x"], "is no file in a folder that is there"),
+        (["--rejected", "{folder}/new.jsonl.replies"], "is given twice"),
+        (["--rejected", "{folder}/new.jsonl"], "is given twice"),
+        (["--out", "{folder}/r.yaml"], "is read as well"),
+        (["--out", "."], "is no file in a folder that is there"),
+        (["--temperature", "0"], "no solution is independent"),
+        (["--grader", "paper"], "takes any end of a text"),
+        (["--grader", "none"], "There is no grader"),
+        (["--endpoint", "http://me:secret@host/v1"], "must be a URL such as"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_paid(tmp_path, changed, sentence):
+    home = planned.store(tmp_path / "store", "full")
+    recipe = tmp_path / "r.yaml"
+    text = Recipe("toy", ("slow",), planned.T, (Criterion("premem"),)).to_yaml()
+    recipe.write_text(text)
+    with served(lambda text: "no") as there:
+        command = ["generate", "--store", str(home.path), "--from-recipe", str(recipe)]
+        command += ["--new", "2", "--endpoint", there.url, "--model", "m"]
+        command += ["--out", str(tmp_path / "new.jsonl")]
+        command += [each.replace("{folder}", str(tmp_path)) for each in changed]
+        result = CliRunner().invoke(app, command)
+        assert isinstance(result.exception, UsageError)
+        assert sentence in str(result.exception)
+        assert not there.asked
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["r.yaml", "store"]
+    assert recipe.read_text() == text
+
+
+def test_a_recipe_s_own_test_problems_are_kept_away_from(tmp_path):
+    home = planned.store(tmp_path / "store", "full")
+    problem = "Nine old men row a small boat over the lake. How many are there?"
+    held_out = tmp_path / "held-out.jsonl"
+    row = {"id": "far", "question": problem, "answer": "Nine.\n#### 9"}
+    held_out.write_text(json.dumps(row))
+    recipe = tmp_path / "r.yaml"
+    asked = Recipe(
+        "toy", ("slow",), planned.T, (Criterion("premem"),),
+        gates={"leaks": None}, against=str(held_out),
+    )  # fmt: skip
+    recipe.write_text(asked.to_yaml())
+    with served(lambda t: "#### 9" if is_to_solve(t) else written(problem, 9)) as there:
+        command = ["generate", "--store", str(home.path), "--from-recipe", str(recipe)]
+        command += ["--new", "1", "--endpoint", there.url, "--model", "m"]
+        command += ["--out", str(tmp_path / "new.jsonl"), "--json"]
+        told = json.loads(CliRunner().invoke(app, command).stdout)
+    assert told["not_kept"] == {"like another": 1}

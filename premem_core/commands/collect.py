@@ -34,12 +34,13 @@ def collect(
     home = existing_store(store)
     if worksheet is None and prompts is None and not as_json:
         raise UsageError("nothing is asked for; give --worksheet, --prompts or --json")
-    *_, chosen = curation.build(home, read_recipe(from_recipe))
+    recipe = read_recipe(from_recipe)
+    *_, chosen = curation.build(home, recipe)
     planned = collection.plan(chosen, new, cover)
     if worksheet is not None:
-        collection.worksheet(home, planned, worksheet)
+        collection.worksheet(home, recipe.task, planned, worksheet)
     if prompts is not None:
-        collection.prompts(home, planned, prompts)
+        collection.prompts(home, recipe.task, planned, prompts)
     by_group = planned.groupby("group")["new"].agg(["size", "sum"]) if cover else None
     if as_json:
         seeds = planned[["id", "group", "weight", "new"]].to_dict("records")

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -41,7 +42,9 @@ def generate(
     ] = SIMILARITY,
     against: Annotated[
         Path | None,
-        typer.Option(help="The test problems that nothing may be like; default: the store's."),
+        typer.Option(
+            help="The test problems that nothing may be like; default: the recipe's or the store's."
+        ),
     ] = None,
     grader: Annotated[
         str | None, typer.Option(help="Compares answers; default: that of the recipe's runs.")
@@ -60,46 +63,50 @@ def generate(
 ) -> None:
     """Have a model write new problems like the chosen ones, and keep those that pass the checks.
 
-    Stopped, it goes on where it was when the same command is given again: no request is paid twice.
+    Stopped, it goes on where it was when the same command is given again: no reply that is kept is
+    paid for twice.
 
     Example: python -m premem_core generate --store store --from-recipe hard.yaml --new 500
     --endpoint http://localhost:8000/v1 --model qwen --out new.jsonl
     """
     home = existing_store(store)
     checks = generation.Checks(solutions, agreement, attempts)
-    key = None if key_variable is None else os.environ.get(key_variable)
-    if key_variable is not None and not key:
+    if temperature == 0 and max(solutions, attempts) > 1:
         raise UsageError(
-            f"the environment variable {key_variable} is not set; export the key in it"
+            "at temperature 0 every reply is the same, and no solution is independent; give "
+            "--temperature 0.7, say"
         )
+    replies = out.with_name(out.name + ".replies") if out.name else out
+    _check_paths([from_recipe, against], [out, replies, rejected])
     recipe = read_recipe(from_recipe)
+    against = against or (Path(recipe.against) if recipe.against else None)
     evidence, _, chosen = curation.build(home, recipe)
-    planned = list(collection.new_problems(home, collection.plan(chosen, new, cover)))
+    planned = list(collection.new_problems(home, recipe.task, collection.plan(chosen, new, cover)))
     test = gates.test_questions(home, recipe.task, against)
     train = home.examples(recipe.task, "train")
     known = [
-        *(
-            (f"test problem {name}", text)
-            for name, text in zip(test["id"], test["question"], strict=True)
-        ),
-        *zip(train["id"], train["question"], strict=True),
+        *zip("test problem " + test["id"], test["question"].fillna(""), strict=True),
+        *zip(train["id"], train["question"].fillna(""), strict=True),
     ]
     name = grader or gates.grader_of(evidence.runs, [each.solution for each in planned])
+    if name == "paper":
+        raise UsageError("the grader 'paper' takes any end of a text for an answer; give --grader")
+    key = _key(key_variable)
     with (
-        Endpoint(
-            endpoint, model, out.with_name(out.name + ".replies"), key=key,
-            temperature=temperature, max_tokens=max_tokens, at_once=at_once,
-        ) as asked,
         grading.make_grader(name) as compared_by,
+        Endpoint(
+            endpoint, model, replies, key=key, temperature=temperature, max_tokens=max_tokens,
+            at_once=at_once, say=say,
+        ) as asked,
     ):  # fmt: skip
         problems = generation.generate(
             planned, asked, compared_by, known, checks, Seen(similarity), say
         )
-        kept = [each for each in problems if not each.why_not]
-        generation.write_rows(kept, asked, checks, out)
-        if rejected is not None:
-            others = [each for each in problems if each.why_not]
-            generation.write_rows(others, asked, checks, rejected)
+    kept = [each for each in problems if not each.why_not]
+    generation.write_rows(kept, model, checks, out)
+    if rejected is not None:
+        others = [each for each in problems if each.why_not]
+        generation.write_rows(others, model, checks, rejected)
     cost = {
         "prompt_tokens": sum(each.prompt_tokens for each in problems),
         "completion_tokens": sum(each.completion_tokens for each in problems),
@@ -115,5 +122,28 @@ def generate(
     for reason, n in reasons.most_common():
         typer.echo(f"not kept, {reason}: {n:,}")
     read, written = cost.values()
-    typer.echo(f"{read:,} tokens read and {written:,} written" + (f", {paid:.2f}" if paid else ""))
+    typer.echo(
+        f"{read:,} tokens read and {written:,} written"
+        + (f", {paid:,.4f}" if paid is not None else "")
+    )
     typer.echo(f"{len(kept):,} of {len(problems):,} new problems; {out}")
+
+
+def _check_paths(read: Sequence[Path | None], written: Sequence[Path | None]) -> None:
+    """UsageError: a file cannot be written where it should, or one would replace another."""
+    seen = {each.resolve() for each in read if each is not None}
+    for each in written:
+        if each is None:
+            continue
+        if not each.name or each.is_dir() or not each.resolve().parent.is_dir():
+            raise UsageError(f"{each} is no file in a folder that is there; give another path")
+        if each.resolve() in seen:
+            raise UsageError(f"{each} is given twice, or is read as well; give another path")
+        seen.add(each.resolve())
+
+
+def _key(variable: str | None) -> str | None:
+    key = None if variable is None else os.environ.get(variable)
+    if variable is not None and not key:
+        raise UsageError(f"the environment variable {variable} is not set; put the key in it")
+    return key
