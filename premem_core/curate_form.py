@@ -231,16 +231,17 @@ def follow_opened() -> None:
     for name, at in recipe.gates.items():
         if gates.GATES[name].default is not None:
             values[f"gate-{name}"] = gates.GATES[name].default if at is None else at
-    st.query_params.clear()
+    values |= dict.fromkeys(name for name in st.session_state if name.startswith("quota-"))
+    values["quota-by"] = recipe.quota_field
+    for group, share in recipe.quotas.items():
+        values[f"quota-{recipe.quota_field}-{group}"] = share
     for name, value in values.items():
         st.session_state[name] = value
-    if recipe.quota_field is not None:
-        values["quota-by"] = recipe.quota_field
-        for group, share in recipe.quotas.items():
-            values[f"quota-{recipe.quota_field}-{group}"] = share
     for name in curation.BY_HAND:
         if ids := getattr(recipe, name):
             st.query_params[name] = list(ids)
+        elif name in st.query_params:
+            del st.query_params[name]
 
 
 def _check(recipe: Recipe) -> None:

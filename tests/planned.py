@@ -15,11 +15,26 @@ T = -2.3
 STEPS = (10, 20, 30)
 
 
-def store(folder: Path, plan: str, n: int = 60) -> Store:
-    """Two runs of three checkpoints; the same outcomes whatever the plan."""
+def store(folder: Path, plan: str, n: int = 60, levels: int = 0) -> Store:
+    """Two runs of three checkpoints; the same outcomes whatever the plan.
+
+    With `levels`, each problem has a level of so many.
+    """
     home = Store(folder)
     examples = [
-        (split, [Example(str(i), f"{split} {i}?", f"#### {i}", str(i)) for i in range(n)])
+        (
+            split,
+            [
+                Example(
+                    str(i),
+                    f"{split} {i}?",
+                    f"#### {i}",
+                    str(i),
+                    {"level": f"Level {i % levels + 1}"} if levels else {},
+                )
+                for i in range(n)
+            ],
+        )
         for split in ("train", "test")
     ]
     rng = np.random.default_rng(7)

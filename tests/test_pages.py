@@ -10,7 +10,8 @@ import streamlit as st
 from shown import numbers, tables, titles, verbatim
 from streamlit.testing.v1 import AppTest
 
-from premem_core import curves, demo
+from premem_core import curation, curves, demo
+from premem_core.curation import Criterion, Recipe
 from premem_core.store import Store
 from premem_core.types import Checkpoint, Example, Grade, RunRecord
 
@@ -298,3 +299,28 @@ def test_robustness_is_shown_for_every_perturbation_of_the_demo(demo_store, monk
         assert before - after == pytest.approx(lost, abs=0.11)
     assert "a change of" in text(app)
     assert "broke" in text(app)
+
+
+def test_the_curate_page_takes_quotas_and_plans_new_problems_by_group(tmp_path, monkeypatch):
+    home = planned.store(tmp_path / "store", "full", levels=3)
+    query = {"t": "-2.3", "quota-by": "level", "quota-level-Level 1": "0.1", "budget": "20"}
+    app = show("curate.py", home.path, monkeypatch, **query, cover="level", new="30")
+    assert "**20 examples** of 60" in app.markdown[0].value
+    [shown] = [each for each in tables(app) if each[0][0] == "level"]
+    assert shown[1][:2] == ["Level 1", "2"]  # a tenth of the budget
+    assert [row[0] for row in shown[1:]] == ["Level 1", "Level 2", "Level 3"]
+    assert sum(int(row[2]) for row in shown[1:]) == 30
+
+    runs = tuple(home.runs()["run"])
+    criteria = (Criterion("premem", below=0.75), Criterion("metadata:level", weight=0.01))
+    recipe = Recipe(
+        "toy", runs, -2.3, criteria, budget=20, quota_field="level", quotas={"Level 1": 0.1}
+    )
+    chosen = curation.build(home, recipe)[2]
+    assert (chosen["level"] == "Level 1").sum() == 2
+    app.session_state["recipe_to_open"] = recipe
+    app.run()
+    assert not app.exception
+    asked = {each.key: each.value for each in [*app.number_input, *app.selectbox]}
+    assert (asked["quota-by"], asked["quota-level-Level 1"], asked["budget"]) == ("level", 0.1, 20)
+    assert app.dataframe[0].value["id"].tolist() == chosen["id"].tolist()
