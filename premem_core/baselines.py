@@ -160,18 +160,8 @@ def evaluate(points: pd.DataFrame) -> pd.DataFrame:
                 "points": int(np.sum(~np.isnan(x) & ~np.isnan(test))),
                 "identity_r2": fits.identity_r2(x, test) if predictor.is_accuracy else np.nan,
                 "linear_r2": fits.linear_r2(x, test),
-                "gap_pearson": _pearson(expected_gap, train - test),
+                "gap_pearson": fits.pearson(expected_gap, train - test),
                 "gap_r2": fits.linear_r2(expected_gap, train - test),
             }
         )
     return pd.DataFrame(rows)
-
-
-def _pearson(x: Floats, y: Floats) -> float:
-    """Pearson's correlation where `fits.linear_r2`, its square, is defined; else NaN."""
-    from scipy import stats  # a second to load: only where it is needed
-
-    if np.isnan(fits.linear_r2(x, y)):
-        return float("nan")
-    known = ~np.isnan(x) & ~np.isnan(y)
-    return float(stats.pearsonr(x[known], y[known]).statistic)

@@ -5,6 +5,7 @@ Axes: C checkpoints in training order, N training examples, M test problems.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -24,7 +25,7 @@ from premem_core.thresholds import Objective, Steps, ThresholdFit
 Rows = Mapping[str, NDArray[Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RunScores:
     """What was measured of one run. `test_accuracy` is (C, M); M = 0 without a test set."""
 
@@ -45,6 +46,17 @@ class RunScores:
     def accuracy(self) -> Floats:
         """(C, N): train accuracy; NaN where the sampling plan did not need every sample."""
         return self.counts.accuracy
+
+    # Kept: a page asks for these two at every move of the threshold, which they know nothing of.
+    @cached_property
+    def train_interval(self) -> tuple[Floats, Floats]:
+        """(C,) each: mean train accuracy and half its interval; NaN as in `accuracy`."""
+        return metrics.whole_mean_interval(self.accuracy)
+
+    @cached_property
+    def test_interval(self) -> tuple[Floats, Floats]:
+        """(C,) each: mean test accuracy and half its interval."""
+        return metrics.mean_interval(self.test_accuracy)
 
     @property
     def tested(self) -> bool:
@@ -122,17 +134,16 @@ def curve(scores: RunScores, log_log_threshold: float, estimator: Estimator = "p
     """
     of_examples = premem(scores, log_log_threshold, estimator)
     masked = metrics.masked_accuracy(scores.accuracy, scores.nll, log_log_threshold)
-    train_mean, train_half = metrics.whole_mean_interval(scores.accuracy)
+    train_mean, train_half = scores.train_interval
     premem_mean, premem_half = metrics.whole_mean_interval(of_examples)
-    masked_mean, _ = metrics.whole_mean_interval(masked)
-    test, test_half = metrics.mean_interval(scores.test_accuracy)
+    test, test_half = scores.test_interval
     return Curve(
         scores=scores,
         log_log_threshold=log_log_threshold,
         estimator=estimator,
         train=train_mean,
         train_half=train_half,
-        masked=masked_mean,
+        masked=masked.mean(axis=1),
         premem=premem_mean,
         premem_half=premem_half,
         test=test,
@@ -155,7 +166,8 @@ def _missing(scores: RunScores, log_log_threshold: float) -> Remaining:
 
 def points(curves: Sequence[Curve]) -> pd.DataFrame:
     """`table`, only the checkpoints that have a test accuracy."""
-    return table(curves).dropna(subset=["test_accuracy"])
+    rows = table(curves)
+    return rows[rows["test_accuracy"].notna()]
 
 
 def labels(runs: Sequence[RunScores]) -> dict[str, str]:

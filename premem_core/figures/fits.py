@@ -1,5 +1,7 @@
 """Checkpoints of many runs → how well a predictor foretells test accuracy."""
 
+from functools import lru_cache
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -52,9 +54,7 @@ def fit_figure(
         "hoverinfo": "skip",
         "showlegend": False,
     }
-    scale, start, end = palette.runs
-    places = np.linspace(start, end, max(2, len(labels)))
-    colors = dict(zip(labels, sample_colorscale(scale, list(places)), strict=False))
+    colors = dict(zip(labels, _colors(palette.runs, max(2, len(labels))), strict=False))
 
     def checkpoints(at: NDArray[np.bool_], name: str | None, bar: str) -> Attributes:
         bars = {"array": half[at], "color": bar, "width": 0, "thickness": 1}
@@ -97,3 +97,10 @@ def fit_figure(
         xaxis={"title": {"text": predictor_name}, "domain": [0, width], **ticks},
         yaxis={"title": {"text": "test accuracy"}, **ticks},
     )
+
+
+@lru_cache
+def _colors(runs: tuple[str, float, float], n: int) -> list[str]:
+    scale, start, end = runs
+    colors: list[str] = sample_colorscale(scale, list(np.linspace(start, end, n)))
+    return colors
