@@ -103,7 +103,7 @@ def threshold_section(done: Analysis) -> None:
         if fit is None:
             st.caption("No threshold can be fitted to these runs.")
         else:
-            table = analysis.threshold_table(study)
+            table = study.by_threshold
             ui.chart(
                 figures.threshold_figure(table, fit.plateau, done.log_log_threshold, ui.palette()),
                 "threshold",

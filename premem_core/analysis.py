@@ -53,6 +53,17 @@ class Study:
         """`prediction.errors_by_run` of `left_out`."""
         return None if self.left_out is None else prediction.errors_by_run(self.left_out)
 
+    @cached_property
+    def by_threshold(self) -> pd.DataFrame:
+        """R² by the objective at each of THRESHOLDS, a hundredth of t apart.
+
+        log_log_threshold, perplexity, r2 (NaN where samples are missing).
+        """
+        low, high = THRESHOLDS
+        t = np.linspace(low, high, round((high - low) * 100) + 1)
+        r2 = self.of_runs.r2(self.objective)[np.searchsorted(self.of_runs.at, np.exp(t))]
+        return pd.DataFrame({"log_log_threshold": t, "perplexity": np.exp(np.exp(t)), "r2": r2})
+
 
 @dataclass(frozen=True)
 class Analysis:
@@ -193,18 +204,6 @@ def analyse(of: Study, log_log_threshold: float | None = None, fitted: bool = Fa
         log_log_threshold, fitted = best.log_log_threshold, True
     lines = tuple(curves.curve(run, log_log_threshold, of.estimator) for run in of.runs)
     return Analysis(of, log_log_threshold, fitted, lines, curves.points(lines))
-
-
-def threshold_table(of: Study) -> pd.DataFrame:
-    """R² by the study's objective at each of THRESHOLDS, a hundredth of t apart.
-
-    Returns:
-        log_log_threshold, perplexity, r2 (NaN where samples are missing).
-    """
-    low, high = THRESHOLDS
-    t = np.linspace(low, high, round((high - low) * 100) + 1)
-    r2 = of.of_runs.r2(of.objective)[np.searchsorted(of.of_runs.at, np.exp(t))]
-    return pd.DataFrame({"log_log_threshold": t, "perplexity": np.exp(np.exp(t)), "r2": r2})
 
 
 def read_baselines(store: Store, runs: Sequence[RunScores]) -> pd.DataFrame:

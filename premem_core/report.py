@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.io
 
 from premem_core import baselines, curves, figures
-from premem_core.analysis import Analysis, threshold_table
+from premem_core.analysis import Analysis
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #16181D; max-width: 1100px; margin: 40px auto;
@@ -39,7 +39,7 @@ def report(task: str, done: Analysis) -> str:
         )
         charts.append((f"{title} against test accuracy", figure))
     if study.fit:
-        every = threshold_table(study)
+        every = study.by_threshold
         figure = figures.threshold_figure(every, study.fit.plateau, done.log_log_threshold, palette)
         charts.append((f"{study.objective.capitalize()} R² at every threshold", figure))
     names = [labels[line.scores.run] for line in done.lines]

@@ -13,7 +13,7 @@ def threshold_figure(
     """R² as a function of the threshold, the plateau around its optimum and the one in force.
 
     Args:
-        table: `analysis.threshold_table`.
+        table: `Study.by_threshold`.
         plateau: between which thresholds R² is about as good; infinite where open.
         in_force: t.
         palette: the colours in force.
