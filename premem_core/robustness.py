@@ -5,6 +5,7 @@ Axes: N training examples of one checkpoint to which a perturbation applies.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ SIGNALS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Robustness:
     """One checkpoint's training examples under one perturbation.
 
@@ -50,7 +51,7 @@ class Robustness:
     not_asked: int
     unknown: int
 
-    @property
+    @cached_property
     def by_premem(self) -> pd.DataFrame:
         """premem (the bin, to the nearest fifth), examples, and the mean accuracies with the half-
 
@@ -75,7 +76,7 @@ class Robustness:
         columns = ["premem", "examples", "original", "original_half", "perturbed", "perturbed_half"]
         return pd.DataFrame(rows, columns=columns)
 
-    @property
+    @cached_property
     def brittle(self) -> pd.Series:
         """True where an answer that was right, in most samples, is not under the perturbation.
 
@@ -84,7 +85,7 @@ class Robustness:
         right = self.examples[self.examples["train_accuracy"] > 0.5]
         return right["perturbed_accuracy"] <= 0.5
 
-    @property
+    @cached_property
     def auroc(self) -> pd.DataFrame:
         """signal, auroc, low, high: how well each tells robust from brittle right answers."""
         brittle = self.brittle
