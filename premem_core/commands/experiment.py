@@ -47,7 +47,9 @@ def experiment(
         report.chart(drawn, first=True),
         "<h2>Against i.i.d. collection</h2>",
         f"<p>{RATIO_EXPLAINED}</p>",
-        *map(report.table, named),
+        report.table(named[0]),
+        "<h2>Test accuracy by data size</h2>",
+        report.table(named[1]),
     ]
     write_text(out / "experiment.html", report.document("Premem: the closed loop", parts))
     write_text(out / "outcome.csv", outcome.to_csv(index=False))

@@ -154,7 +154,7 @@ def test_from_seeds_to_checked_problems_though_the_server_is_killed(model, tmp_p
     rows, others = ([json.loads(r) for r in f.read_text().splitlines()] for f in (out, rejected))
     assert (result["kept"], result["of"]) == (len(rows), NEW)
     assert len(rows) + len(others) == NEW
-    assert len(rows) > NEW / 4
+    assert len(rows) > NEW / 10  # the seeds are those that the model finds hard
     assert len({row["question"] for row in rows}) == len(rows)
     seeds = {json.loads(r)["id"] for r in (tmp_path / "hard.jsonl").read_text().splitlines()}
     assert {row["seed"] for row in rows} <= seeds
