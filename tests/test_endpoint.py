@@ -240,6 +240,7 @@ def reply(text):
     time.sleep(0.05 if len(there.asked) < 4 else 1)
     return "yes"
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 with served(reply) as there, Endpoint(there.url, "m", sys.argv[2], at_once=2) as asked:
     try:
         asked.ask([Request("q", str(n)) for n in range(30)])

@@ -190,7 +190,7 @@ def test_the_dashboards_job_outlives_its_parent_and_logs(run_dir, data, tmp_path
     create(store, run_dir, data)
     jobs.start(store, "sums")
     wait_for(lambda: jobs.progress(store, "sums").state == "done")
-    assert "done" in jobs.log_tail(store, "sums")
+    wait_for(lambda: "done" in jobs.log_tail(store, "sums"))  # said after it is so
     assert [p.run for p in jobs.all_progress(store)] == ["sums"]
 
 
