@@ -198,6 +198,7 @@ def shards(store: Store) -> list[Path]:
     return [*(store.path / "inbox").glob("*.parquet"), *store.path.glob("completions/*/*.parquet")]
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_and_resumed_a_job_ends_as_if_nothing_had_happened(
     run_dir, data, tmp_path
 ):
