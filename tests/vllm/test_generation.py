@@ -164,7 +164,7 @@ def test_from_seeds_to_checked_problems_though_the_server_is_killed(model, tmp_p
     right_anyway = sum(map(is_right, disputed))
     print(f"right: {right} of {len(rows)} kept, {right_anyway} of {len(disputed)} disputed")
     # A model of this size also errs with itself: most of what all agree on is right, not all.
-    assert right / len(rows) > 0.6 > 0.3 > right_anyway / len(disputed)
+    assert right / len(rows) > 0.45 > 0.3 > right_anyway / len(disputed)
 
     written = out.read_bytes()
     out.unlink()
