@@ -68,11 +68,12 @@ def test_what_cannot_be_tried_is_one_sentence(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_small_loop_from_first_problems_to_the_document(tmp_path):
     folder = tmp_path / "loop"
     shutil.copytree(demo.SHIPPED / "runs" / "lr3e-3_ep15_n1000" / "checkpoint-189", folder / "base")
     command = ["experiment", str(folder), "--seeds", "2", "--rounds", "2"]
-    command += ["--first", "60", "--new", "20"]
+    command += ["--first", "60", "--new", "20", "--test", "40"]
     result = CliRunner().invoke(app, [*command, "--json"])
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
