@@ -104,10 +104,13 @@ def kept_replies(file: Path) -> int:
 
 
 def is_right(row: dict) -> bool:
-    """Whether the answer is that of the story, which is added up here."""
+    """Whether the answer is that of the story, added up here; a story without a start has none."""
     signs = dict.fromkeys(wordproblems.GAINS, 1) | dict.fromkeys(wordproblems.LOSSES, -1)
     first, *events = re.split(r"(?<=\.)\s", row["question"])
-    total = int(re.search(r"\d+", first)[0])
+    start = re.search(r"\d+", first)
+    if start is None:
+        return False
+    total = int(start[0])
     for event in events:
         verbs = [sign for verb, sign in signs.items() if re.search(rf"\b{verb}\b", event)]
         for sign, amount in zip(verbs, re.findall(r"\d+", event), strict=False):
