@@ -154,14 +154,15 @@ def evaluate(points: pd.DataFrame) -> pd.DataFrame:
     for name, predictor in PREDICTORS.items():
         x = points[name].to_numpy(float) if name in points else np.full(len(points), np.nan)
         expected_gap = train - x if predictor.is_accuracy else x
+        gap_pearson = fits.pearson(expected_gap, train - test)
         rows.append(
             {
                 "predictor": name,
                 "points": int(np.sum(~np.isnan(x) & ~np.isnan(test))),
                 "identity_r2": fits.identity_r2(x, test) if predictor.is_accuracy else np.nan,
                 "linear_r2": fits.linear_r2(x, test),
-                "gap_pearson": fits.pearson(expected_gap, train - test),
-                "gap_r2": fits.linear_r2(expected_gap, train - test),
+                "gap_pearson": gap_pearson,
+                "gap_r2": gap_pearson**2,
             }
         )
     return pd.DataFrame(rows)

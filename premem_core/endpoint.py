@@ -133,7 +133,6 @@ class Endpoint:
                 told(n)
         except KeyboardInterrupt as error:
             self._say("waiting for the replies under way, which are paid for")
-            pool.shutdown(cancel_futures=True)
             raise EndpointError(
                 "stopped; what was answered is kept: the same command goes on there"
             ) from error
