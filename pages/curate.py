@@ -227,9 +227,9 @@ with ui.controls():
         "New problems", 1, value=200, step=50, key="new", bind="query-params", width=150
     )
     cover = None
-    if fields := by.fields(known):
+    if known.fields:
         cover = st.selectbox(
-            "Cover all groups of", fields, index=None, placeholder="none", key="cover",
+            "Cover all groups of", list(known.fields), index=None, placeholder="none", key="cover",
             bind="query-params", width=170,
             help="Each of its values has as many new problems as its chosen examples ask for on "
             "average, however few they are.",

@@ -14,7 +14,6 @@ from premem_core.rankings import Evidence
 
 MOST_GROUPS = 12  # of a field that quotas are offered for
 COMBINED: dict[Combine, str] = {"all": "all bounds", "any": "any bound"}
-PAPER_BOUND = 0.75  # arXiv 2411.07681, section 6: problems with PM up to this are collected for
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading what is known of each example…")
@@ -76,7 +75,7 @@ def removed(known: Evidence, recipe: Recipe) -> pd.DataFrame:
 def pick_criteria(known: Evidence) -> tuple[tuple[Criterion, ...], Combine]:
     """The strategies in force, each with its bound and its weight."""
     chosen = st.multiselect(
-        "Choose by", rankings.strategies(known), default=["premem"], key="strategies",
+        "Choose by", known.strategies, default=["premem"], key="strategies",
         format_func=lambda name: rankings.named(name).label, bind="query-params",
     )  # fmt: skip
     if not chosen:
@@ -88,7 +87,7 @@ def pick_criteria(known: Evidence) -> tuple[tuple[Criterion, ...], Combine]:
             strategy = rankings.named(name)
             side = "at least" if strategy.highest_first else "at most"
             quantity = strategy.quantity[0].upper() + strategy.quantity[1:]
-            default = PAPER_BOUND if name == "premem" else None
+            default = rankings.PAPER_BOUND if name == "premem" else None
             bound = st.number_input(
                 f"{quantity}, {side}", value=default, step=0.05, format="%.4g",
                 key=f"bound-{name}", bind="query-params", width=260, placeholder="no bound",
@@ -125,10 +124,7 @@ def pick_budget() -> tuple[int | None, Unit]:
 
 def pick_quotas(known: Evidence) -> tuple[str | None, dict[str, float]]:
     """A field of the metadata, and the largest share of the budget of each of its values."""
-    groups = {
-        name: sorted(known.examples[name].astype(str).unique()) for name in rankings.fields(known)
-    }
-    few = [name for name, values in groups.items() if 1 < len(values) <= MOST_GROUPS]
+    few = [name for name, values in known.fields.items() if 1 < len(values) <= MOST_GROUPS]
     if not few:
         return None, {}
     name = st.selectbox(
@@ -136,7 +132,7 @@ def pick_quotas(known: Evidence) -> tuple[str | None, dict[str, float]]:
         width=150,
     )  # fmt: skip
     quotas = {}
-    for value in groups[name] if name else []:
+    for value in known.fields[name] if name else []:
         share = st.number_input(
             f"{name} {value}, at most", 0.0, 1.0, value=None, step=0.05, placeholder="any share",
             key=f"quota-{name}-{value}", bind="query-params", width=170,

@@ -150,22 +150,50 @@ def _finetune_and_score(path: Path, setting: Setting) -> str:
         chunk_examples=SCORED_PROBLEMS,
         perturbations=PERTURBATIONS,
     )
-    jobs.create(
+    score(
         store,
         spec,
-        checkpoints.read_run(folder),
+        folder,
         TASK,
         train[:SCORED_PROBLEMS],
         test,
         trained_on=setting.problems,
-        resume=(path / "jobs" / setting.name).exists(),
         execution=jobs.Execution(weights=True, base=str(path / "demo" / "base")),
     )
-    end = jobs.execute(store, setting.name, queue=False)  # as many at once as there are cores
-    if end.state != "done":
-        raise JobError(f"{setting.name} could not be scored: {end.message}")
     scored = time.monotonic() - started - made
     return f"{setting.name}: fine-tuned in {made:.0f} s, scored in {scored:.0f} s"
+
+
+def score(
+    store: Store,
+    spec: ScoringSpec,
+    folder: Path,
+    task: str,
+    train: Sequence[Example],
+    test: Sequence[Example],
+    *,
+    trained_on: int | None = None,
+    execution: jobs.Execution = jobs.Execution(),
+) -> None:
+    """Score the run in a folder, or go on with it, in this process and beside others.
+
+    Raises:
+        JobError: it does not come to its end.
+    """
+    jobs.create(
+        store,
+        spec,
+        checkpoints.read_run(folder),
+        task,
+        train,
+        test,
+        trained_on=trained_on,
+        resume=(store.job_folder(spec.run) / "job.json").exists(),
+        execution=execution,
+    )
+    end = jobs.execute(store, spec.run, queue=False)  # as many at once as there are cores
+    if end.state != "done":
+        raise JobError(f"{spec.run} could not be scored: {end.message}")
 
 
 def write_jsonl(path: Path, examples: Iterable[Example]) -> None:

@@ -43,7 +43,7 @@ class Seen:
     def __init__(self, similarity: float = SIMILARITY) -> None:
         from datasketch import MinHashLSH  # loads scipy: only where it is needed
 
-        self.similarity = similarity
+        self._similarity = similarity
         self._views = [
             MinHashLSH(max(similarity - MARGIN, 0.05), PERMUTATIONS, WEIGHTS) for _ in range(2)
         ]
@@ -72,7 +72,7 @@ class Seen:
         }
         alike = [(_jaccard(sets, self._known[other]), -other) for other in near]
         best, other = max(alike, default=(0.0, 0))
-        if best < self.similarity:
+        if best < self._similarity:
             return None
         return -other, best, sets[0] == self._known[-other][0]
 

@@ -27,7 +27,6 @@ from premem_core import (
     curves,
     demo,
     grading,
-    jobs,
     question_left_out,
     rankings,
     scoring,
@@ -35,7 +34,7 @@ from premem_core import (
 )
 from premem_core.backends import Request
 from premem_core.curation import Criterion, Recipe
-from premem_core.errors import JobError, UsageError
+from premem_core.errors import UsageError
 from premem_core.metrics import Floats
 from premem_core.sampling_plan import Plan
 from premem_core.scoring import ScoringSpec
@@ -47,7 +46,6 @@ from premem_core.whole_file import whole
 FIRST = "first"  # what the fine-tuning on the first problems alone is called
 IID = "random"
 STRATEGIES = ("premem", IID, "ifd", "words")
-PAPER_BOUND = 0.75  # of pre-memorization accuracy: seeds are at most that
 TEMPLATE = PromptTemplate()
 TEST_SEED = 303
 PLANS: dict[str, Plan] = {"premem": "lazy", "ifd": "final"}  # of those that judge by runs
@@ -225,7 +223,7 @@ def _chosen(store: Store, setting: Setting, strategy: str, seed: int, scored: st
     runs = [run for run in curves.read_task(store, task) if run.run == scored]
     t = setting.log_log_threshold
     evidence = rankings.read_evidence(store, task, runs, t)
-    bound = PAPER_BOUND if strategy == "premem" else None
+    bound = rankings.PAPER_BOUND if strategy == "premem" else None
     budget = None if strategy in ("premem", IID) else round(setting.share * setting.first)
     criterion = Criterion(strategy, below=bound)
     recipe = Recipe(task, (scored,), t, (criterion,), budget=budget)
@@ -276,7 +274,7 @@ def _train_and_test(
 
 
 def _test_accuracy(checkpoint: Checkpoint, test: Sequence[Example]) -> float:
-    sampling, correct = demo.SAMPLING, 0
+    sampling = demo.SAMPLING
     ordered = sorted(test, key=lambda each: len(each.question))  # little padding
     batches = [
         [
@@ -313,18 +311,8 @@ def _score(folder: Path, setting: Setting, seed: int, name: str, plan: Plan) -> 
         plan=plan,
         log_log_threshold=setting.log_log_threshold,
     )
-    jobs.create(
-        store,
-        spec,
-        checkpoints.read_run(folder / "runs" / name),
-        _task(seed),
-        _first(setting, seed),
-        [],
-        resume=(store.job_folder(name) / "job.json").exists(),
-    )
-    end = jobs.execute(store, name, queue=False)  # as many at once as there are cores
-    if end.state != "done":
-        raise JobError(f"{name} could not be scored: {end.message}")
+    run = folder / "runs" / name
+    demo.score(store, spec, run, _task(seed), _first(setting, seed), [])
 
 
 def _first(setting: Setting, seed: int) -> list[Example]:

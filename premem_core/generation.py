@@ -16,7 +16,7 @@ from pathlib import Path
 
 from premem_core import collection
 from premem_core.collection import NewProblem
-from premem_core.duplicates import Seen
+from premem_core.duplicates import SIMILARITY, Seen
 from premem_core.endpoint import Endpoint, Reply, Request
 from premem_core.errors import UsageError
 from premem_core.grading import Grader
@@ -47,11 +47,13 @@ class Checks:
         solutions: so many independent ones are asked for.
         agreement: more than this share of them must come to the written solution's answer.
         attempts: a problem is written so often at most, until one passes.
+        similarity: from here on two questions are alike (`Seen`).
     """
 
     solutions: int = 5
     agreement: float = 0.5
     attempts: int = 3
+    similarity: float = SIMILARITY
 
     def __post_init__(self) -> None:
         if self.solutions < 1 or self.attempts < 1:
@@ -97,7 +99,6 @@ def generate(
     grader: Grader,
     known: Sequence[tuple[str, str]],
     checks: Checks,
-    seen: Seen,
     tell: Tell,
 ) -> list[Written]:
     """Have new problems written and checked.
@@ -106,7 +107,6 @@ def generate(
         planned: `collection.new_problems`.
         grader: finds the answers of solutions, and says whether two are the same.
         known: what each question that a new one must be unlike is called, and its text.
-        seen: empty; what is alike.
         tell: told, in words, how far it is.
 
     Raises:
@@ -118,7 +118,7 @@ def generate(
             f"the store has no text of '{lacking[0]}' to write a problem like; attach the problems "
             "with `import-published --train FILE`"
         )
-    names = [name for name, _ in known]
+    names, seen = [name for name, _ in known], Seen(checks.similarity)
     for number, (_, question) in enumerate(known):
         seen.add(number, question)
     problems = [Written(each) for each in planned]
@@ -129,7 +129,7 @@ def generate(
         told = f"attempt {attempt} of {checks.attempts}"
         _write(waiting, attempt, endpoint, _progress(tell, f"{told}: written", len(waiting)))
         _find_answers(waiting, grader)
-        _compare(waiting, seen, names)
+        _compare(waiting, seen, names, Seen(checks.similarity))
         new = [each for each in waiting if not each.why_not]
         asked = len(new) * checks.solutions
         _solve(new, checks, endpoint, grader, _progress(tell, f"{told}: solutions", asked))
@@ -219,9 +219,8 @@ def _find_answers(problems: Sequence[Written], grader: Grader) -> None:
             each.why_not = "its solution has no answer"
 
 
-def _compare(problems: Sequence[Written], seen: Seen, names: Sequence[str]) -> None:
-    """Which of them say what a known question says, or another of them."""
-    together = Seen(seen.similarity)
+def _compare(problems: Sequence[Written], seen: Seen, names: Sequence[str], together: Seen) -> None:
+    """Which of them say what a known question says, or another of them, kept in `together`."""
     for number, each in enumerate(problems):
         if each.why_not:
             continue

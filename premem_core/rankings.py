@@ -6,6 +6,7 @@ is averaged over them, for a single run's values are noisy (METHOD, section 6).
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
@@ -20,10 +21,11 @@ from premem_core.metrics import Floats
 from premem_core.store import Store
 
 OF_SIZES = ("id", "lines", "words", "tokens")
+PAPER_BOUND = 0.75  # arXiv 2411.07681, section 6: problems with PM up to this are collected for
 METADATA = "metadata:"  # what a strategy by a field of the data is named by
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Evidence:
     """What is known of a task's training examples.
 
@@ -46,6 +48,18 @@ class Evidence:
     alone: Callable[[RunScores], pd.DataFrame]
     log_log_threshold: float
     estimator: Estimator
+
+    @cached_property
+    def fields(self) -> dict[str, list[str]]:
+        """The metadata's fields, and the values of each, as text."""
+        names = [str(name) for name in self.examples if name not in OF_SIZES]
+        return {name: sorted(self.examples[name].astype(str).unique()) for name in names}
+
+    @cached_property
+    def strategies(self) -> list[str]:
+        """What examples can be ranked by: STRATEGIES, and the fields that hold numbers."""
+        numbers = [name for name in self.fields if _field(self.examples, name).notna().any()]
+        return [*STRATEGIES, *(METADATA + name for name in numbers)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,17 +158,6 @@ def named(strategy: str) -> Strategy:
             f"there is no strategy '{strategy}'; there are {known}, and '{METADATA}FIELD'"
         )
     return STRATEGIES[strategy]
-
-
-def fields(evidence: Evidence) -> list[str]:
-    """The metadata's fields."""
-    return [str(name) for name in evidence.examples if name not in OF_SIZES]
-
-
-def strategies(evidence: Evidence) -> list[str]:
-    """What examples can be ranked by: STRATEGIES, and the metadata's fields that hold numbers."""
-    numbers = [f for f in fields(evidence) if _field(evidence.examples, f).notna().any()]
-    return [*STRATEGIES, *(METADATA + name for name in numbers)]
 
 
 def _field(examples: pd.DataFrame, field: str) -> pd.Series:

@@ -14,7 +14,6 @@ from premem_core import generation
 from premem_core.__main__ import app
 from premem_core.collection import NewProblem
 from premem_core.curation import Criterion, Recipe
-from premem_core.duplicates import Seen
 from premem_core.endpoint import Endpoint
 from premem_core.errors import EndpointError, UsageError
 from premem_core.generation import Checks
@@ -41,7 +40,7 @@ def generate(there, folder, n=1, checks=Checks(), solution=SOLUTION):
     problems = [NewProblem(p.id, p.seed, p.question, solution) for p in planned_of(n)]
     with Endpoint(there.url, "m", folder / "replies", at_once=2) as asked:
         grader = make_grader("gsm8k")
-        return generation.generate(problems, asked, grader, KNOWN, checks, Seen(), print)
+        return generation.generate(problems, asked, grader, KNOWN, checks, print)
 
 
 def test_a_problem_on_whose_answer_most_agree_is_kept_with_its_cost(tmp_path):

@@ -6,8 +6,13 @@ from typing import Annotated
 import typer
 
 from premem_core import collection, curation
-from premem_core.commands.curate import read_recipe
-from premem_core.commands.options import JsonOption, StoreOption, existing_store, print_json
+from premem_core.commands.options import (
+    JsonOption,
+    StoreOption,
+    existing_store,
+    print_json,
+    read_recipe,
+)
 from premem_core.errors import UsageError
 
 

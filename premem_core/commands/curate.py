@@ -13,6 +13,7 @@ from premem_core.commands.options import (
     ThresholdOption,
     existing_store,
     print_json,
+    read_recipe,
     task_of,
     threshold_of,
     write_text,
@@ -140,12 +141,3 @@ def _gate(given: str) -> tuple[str, float | None]:
         return name, float(value)
     except ValueError as error:
         raise UsageError(f"--gate takes NAME or NAME=VALUE, not '{given}'") from error
-
-
-def read_recipe(file: Path) -> Recipe:
-    """The recipe in a file. UsageError: there is none."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {file}: {error}; give a recipe's path") from error
-    return Recipe.from_yaml(text, str(file))

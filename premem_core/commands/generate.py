@@ -9,9 +9,15 @@ from typing import Annotated
 import typer
 
 from premem_core import collection, curation, gates, generation, grading
-from premem_core.commands.curate import read_recipe
-from premem_core.commands.options import JsonOption, StoreOption, existing_store, print_json, say
-from premem_core.duplicates import SIMILARITY, Seen
+from premem_core.commands.options import (
+    JsonOption,
+    StoreOption,
+    existing_store,
+    print_json,
+    read_recipe,
+    say,
+)
+from premem_core.duplicates import SIMILARITY
 from premem_core.endpoint import Endpoint
 from premem_core.errors import UsageError
 
@@ -70,7 +76,7 @@ def generate(
     --endpoint http://localhost:8000/v1 --model qwen --out new.jsonl
     """
     home = existing_store(store)
-    checks = generation.Checks(solutions, agreement, attempts)
+    checks = generation.Checks(solutions, agreement, attempts, similarity)
     if temperature == 0 and max(solutions, attempts) > 1:
         raise UsageError(
             "at temperature 0 every reply is the same, and no solution is independent; give "
@@ -99,9 +105,7 @@ def generate(
             at_once=at_once, say=say,
         ) as asked,
     ):  # fmt: skip
-        problems = generation.generate(
-            planned, asked, compared_by, known, checks, Seen(similarity), say
-        )
+        problems = generation.generate(planned, asked, compared_by, known, checks, say)
     kept = [each for each in problems if not each.why_not]
     generation.write_rows(kept, model, checks, out)
     if rejected is not None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from premem_core import curves
+from premem_core.curation import Recipe
 from premem_core.curves import RunScores
 from premem_core.errors import UsageError
 from premem_core.estimators import Estimator
@@ -61,6 +62,15 @@ def threshold_of(
     if asked is not None:
         return asked
     return curves.best_threshold(runs, estimator).log_log_threshold
+
+
+def read_recipe(file: Path) -> Recipe:
+    """The recipe in a file. UsageError: there is none."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {file}: {error}; give a recipe's path") from error
+    return Recipe.from_yaml(text, str(file))
 
 
 def write_text(file: Path, text: str) -> None:
