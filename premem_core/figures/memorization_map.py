@@ -50,7 +50,7 @@ def map_figure(of: Cells, log_log_threshold: float, palette: Palette) -> Chart:
             ]
         ),
         "mode": "markers",
-        "marker": {"symbol": "square", "size": 10, "opacity": 0},
+        "marker": {"symbol": "square", "size": 10, "opacity": 0, "maxdisplayed": 1},
         "showlegend": False,
         "hovertemplate": "step %{customdata[0]}, %{customdata[1]} examples<br>accuracy "
         "%{customdata[2]:.0%}, perplexity %{customdata[3]:.3f}<br>%{customdata[4]:.0%} "
