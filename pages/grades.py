@@ -46,7 +46,7 @@ def grade(name: str) -> None:
 
 try:
     for name in (one, other):
-        missing = regrading.ungraded(home, run, name)
+        missing = regrading.ungraded(home, graders, name)
         if missing:
             headline.markdown(
                 f"**{name}** has not graded {ui.count(missing, 'completion')} of this run yet."

@@ -9,6 +9,7 @@ from streamlit.delta_generator import DeltaGenerator
 from premem_core import overrides, ui
 from premem_core.completions import in_words
 from premem_core.errors import PrememError
+from premem_core.store import Store
 from premem_core.types import SampleKey
 
 LONGEST_REASON = 500  # characters
@@ -65,7 +66,7 @@ def told(answer: Answer) -> str:
 
 def hand_grades(run: str) -> None:
     """The grades of a run that were set by hand, each with its undoing; nothing where none was."""
-    rows = ui.store().overrides(run)
+    rows = ui.read(Store.overrides, run)
     if rows.empty:
         return
     st.subheader("Set by hand")

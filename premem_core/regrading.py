@@ -176,14 +176,9 @@ def shards_in_force(store: Store, about: RunGraders) -> list[Path]:
     return _shards(store, about, about.in_force)
 
 
-def ungraded(store: Store, run: str, grader: str) -> int:
-    """How many of the run's completions `grader` has not graded yet.
-
-    Raises:
-        UsageError, StoreError: as `read_graders` does; UsageError: the grader is unknown.
-    """
-    about = _checked(store, run, grader)
-    return 0 if grader == about.original else sum(map(_rows, _missing(store, run, grader)))
+def ungraded(store: Store, about: RunGraders, grader: str) -> int:
+    """How many of a run's completions `grader` has not graded yet."""
+    return 0 if grader == about.original else sum(map(_rows, _missing(store, about.run, grader)))
 
 
 def grade(
@@ -195,7 +190,7 @@ def grade(
     the completions nor the run's counts change.
 
     Raises:
-        UsageError, StoreError: as `ungraded` does.
+        UsageError, StoreError: as `read_graders` does; UsageError: the grader is unknown.
     """
     about = _checked(store, run, grader)
     if grader == about.original:
@@ -222,7 +217,7 @@ def use(store: Store, run: str, grader: str) -> None:
     """Make the run's counts those of `grader`; undone by using the former one.
 
     Raises:
-        UsageError, StoreError: as `ungraded` does; StoreError: `grader` has not graded all.
+        UsageError, StoreError: as `grade` does; StoreError: `grader` has not graded all.
         JobError: the run is being scored.
     """
     about = _checked(store, run, grader)
@@ -251,7 +246,7 @@ def compare(store: Store, run: str, one: str, other: str) -> Comparison:
     """How two graders grade the completions that both of them have graded.
 
     Raises:
-        UsageError, StoreError: as `ungraded` does; StoreError: one has not graded any.
+        UsageError, StoreError: as `grade` does; StoreError: one has not graded any.
     """
     about = _checked(store, run, one, other)
     counts = store.grade_counts(_shards(store, about, one), _shards(store, about, other))
@@ -294,7 +289,7 @@ def grade_in_process(store: Store, run: str, grader: str, progress: Progress) ->
     Raises:
         StoreError: it failed, with its reason.
     """
-    total = ungraded(store, run, grader)
+    total = ungraded(store, _checked(store, run, grader), grader)
     command = [sys.executable, "-m", "premem_core", "regrade", "--keep-scores"]
     command += ["--store", str(store.path), "--run", run, "--grader", grader]
     with tempfile.TemporaryFile() as errors:

@@ -131,7 +131,7 @@ def test_a_killed_regrading_goes_on_where_it_stopped(store, tmp_path, monkeypatc
     with pytest.raises(Killed):
         regrading.regrade(store, RUN, "paper")
     pd.testing.assert_frame_equal(counts(store), before)
-    left = regrading.ungraded(store, RUN, "paper")
+    left = regrading.ungraded(store, regrading.read_graders(store, RUN), "paper")
     assert 0 < left < COMPLETIONS
     with pytest.raises(StoreError, match="run regrade again"):
         regrading.use(store, RUN, "paper")
