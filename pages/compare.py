@@ -7,6 +7,7 @@ from premem_core.store import Store
 
 SAME = "the same run"
 ALL = "all"
+SHOWN = 1_000  # questions in the table; the numbers have them all
 TEXTS = ["question", "solution", "answer"]
 QUESTION = {"train": "training question", "test": "test question"}
 
@@ -132,6 +133,7 @@ shown = rows[rows["outcome"].isin(comparison.FLIPS if kind == ALL else [kind])]
 if shown.empty:
     st.info("No question flipped." if kind == ALL else f"No question went {kind}.")
     st.stop()
+flips, shown = len(shown), shown.head(SHOWN)
 percent, text = st.column_config.NumberColumn, st.column_config.TextColumn
 chosen = ui.pick_question(
     shown.assign(**100 * shown[["accuracy_a", "accuracy_b", "change"]]),
@@ -145,6 +147,8 @@ chosen = ui.pick_question(
     },
     key=f"flips-{run_a}-{step_a}-{run_b}-{step_b}-{split}-{kind}",
 )
+if flips > SHOWN:
+    st.caption(f"The first {SHOWN:,} of {flips:,}; all are in the numbers.")
 row = shown.iloc[chosen]
 
 if row["question"]:
