@@ -109,7 +109,7 @@ def test_two_rows_are_dropped_by_hand_and_the_recipe_builds_the_same_again(
     page.keyboard.press("Enter")
     drawn(page)
     sheet, prompts = download(page, "Worksheet", tmp_path), download(page, "Prompts", tmp_path)
-    assert len(list(csv.DictReader(sheet.open(encoding="utf-8")))) == 30
+    assert len(list(csv.DictReader(sheet.read_text(encoding="utf-8").splitlines()))) == 30
     assert len(set(ids(prompts))) == 30
 
 

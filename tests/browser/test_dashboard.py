@@ -14,7 +14,7 @@ from premem_core import demo
 from premem_core.store import Store
 
 ROOT = Path(__file__).parents[2]
-SCORED = {"train.jsonl": 120, "test.jsonl": 60}  # problems of the demo task, at 5 checkpoints
+SCORED = {"train.jsonl": 60, "test.jsonl": 30}  # problems of the demo task, at 5 checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -112,26 +112,26 @@ def test_the_uploaded_demo_run_becomes_a_curve_and_a_fit(page, url, store, shots
     for number, name in enumerate(SCORED):
         uploader = page.get_by_test_id("stFileUploader").nth(number)
         uploader.locator("input[type=file]").set_input_files(tmp_path / name)
-    expect(page.get_by_text("60 test", exact=False)).to_be_visible()
+    expect(page.get_by_text("30 test", exact=False)).to_be_visible()
     question = demo.problems()[0][0].question
     assert page.locator(".premem-text").first.inner_text().startswith(question)
     fill(page, "textbox", "Task", "demo")
     fill(page, "spinbutton", "Samples per problem", "1")
     page.get_by_text("Prompt template, sampling, engine").click()
     fill(page, "spinbutton", "Longest completion, tokens", "128")
-    expect(page.get_by_text("900 completions", exact=False)).to_be_visible()
+    expect(page.get_by_text("450 completions", exact=False)).to_be_visible()
     shots("score")
     page.get_by_role("button", name="Start scoring").click()
 
     job = page.locator(".st-key-job-" + run.name)
     expect(job.get_by_text(f"{run.name}: running")).to_be_visible(timeout=60_000)
-    expect(job.get_by_text(re.compile("[1-9][0-9,]* of 900 completions"))).to_be_visible(
+    expect(job.get_by_text(re.compile("[1-9][0-9,]* of 450 completions"))).to_be_visible(
         timeout=120_000
     )
     shots("job")
     page.reload()
     expect(job.get_by_text(f"{run.name}: done")).to_be_visible(timeout=300_000)
-    expect(job.get_by_text("900 of 900 completions")).to_be_visible()
+    expect(job.get_by_text("450 of 450 completions")).to_be_visible()
 
     page.goto(f"{url}/curves")
     expect(page.get_by_text("on new problems")).to_be_visible()
