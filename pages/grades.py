@@ -119,7 +119,7 @@ columns = [
     *("extracted_one", "grade_one", "extracted_other", "grade_other"),
 ]
 event = st.dataframe(
-    rows[columns],
+    ui.table_of(rows, columns),
     hide_index=True,
     height="auto",
     column_config={

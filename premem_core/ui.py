@@ -39,7 +39,7 @@ SLIDER = analysis.THRESHOLDS
 SLIDER_STEP = 0.01
 PICTURES = ("svg", "png")
 PNG_SCALE = 3  # sharp in print
-BEGINNING = 100  # characters of a question that a table has
+BEGINNING = 100  # characters of a text that a table has
 PAPER_GSM8K = -2.3  # the paper's threshold for GSM8K
 
 
@@ -400,12 +400,12 @@ def plain(text: object) -> str:
 
 
 def table_of(rows: pd.DataFrame, columns: list[str], beginning: int = BEGINNING) -> pd.DataFrame:
-    """The columns that a table shows, questions by their beginning: all of it is sent."""
+    """The columns that a table shows, long texts by their beginning: all of it is sent."""
     table = rows[columns]
-    if "question" in columns:
-        whole = rows["question"]
+    for name in {"question", "completion"}.intersection(columns):
+        whole = rows[name]
         begun = whole.str.slice(0, beginning - 1) + "…"
-        table = table.assign(question=whole.where(whole.str.len() <= beginning, begun))
+        table = table.assign(**{name: whole.where(whole.str.len() <= beginning, begun)})
     return table
 
 
