@@ -95,13 +95,14 @@ accuracies = rows["accuracy_a"].to_numpy(), rows["accuracy_b"].to_numpy()
 compared = comparison.compare(*accuracies)
 asked_both = ui.count(len(rows), QUESTION[split])
 headline.markdown(compared.in_words(name_a, name_b, asked_both))
-rows = rows.join(ui.read(Store.examples, task, split).set_index("example")[["id", *TEXTS]])
+about = ui.read(Store.examples, task, split).set_index("example")
+rows = rows.join(about["id"])
 left, right = st.columns([1.55, 1], gap="large")
 with left:
     ui.chart(
         figures.flips_figure(comparison.cross(*accuracies), side_a, side_b, ui.palette()),
         "compare",
-        rows.drop(columns=TEXTS).assign(run_a=run_a, step_a=step_a, run_b=run_b, step_b=step_b),
+        rows.assign(run_a=run_a, step_a=step_a, run_b=run_b, step_b=step_b),
         alt=f"Questions by accuracy at {side_a}, and at {side_b}",
     )
 with right:
@@ -133,7 +134,7 @@ shown = rows[rows["outcome"].isin(comparison.FLIPS if kind == ALL else [kind])]
 if shown.empty:
     st.info("No question flipped." if kind == ALL else f"No question went {kind}.")
     st.stop()
-flips, shown = len(shown), shown.head(SHOWN)
+flips, shown = len(shown), shown.head(SHOWN).join(about[TEXTS])
 percent, text = st.column_config.NumberColumn, st.column_config.TextColumn
 chosen = ui.pick_question(
     shown.assign(**100 * shown[["accuracy_a", "accuracy_b", "change"]]),
@@ -154,10 +155,11 @@ row = shown.iloc[chosen]
 if row["question"]:
     left, right = st.columns(2, gap="large")
     with left:
-        ui.verbatim("Question", row["question"])
+        ui.verbatim(("Question", row["question"]))
     with right:
-        ui.verbatim("Reference: its solution", row["solution"])
-        ui.verbatim("Reference: its answer", row["answer"])
+        ui.verbatim(
+            ("Reference: its solution", row["solution"]), ("Reference: its answer", row["answer"])
+        )
 else:
     st.caption(
         "The store has no texts of this task's questions: their scores were imported without. "

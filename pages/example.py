@@ -59,8 +59,8 @@ st.markdown(
 )
 left, right = st.columns(2, gap="large")
 with left:
-    ui.verbatim("Question", row["question"] or "The store has no text of it.")
-    ui.verbatim("Its solution", row["solution"] or "The store has no text of it.")
+    none = "The store has no text of it."
+    ui.verbatim(("Question", row["question"] or none), ("Its solution", row["solution"] or none))
 with right:
     ui.chart(
         figures.life_figure(life, threshold, ui.palette()),

@@ -3,7 +3,6 @@
 import streamlit as st
 
 from premem_core import (
-    analysis,
     baselines,
     curves,
     figures,
@@ -256,8 +255,7 @@ def report_section(task: str, done: Analysis) -> None:
 
 
 if threshold is not None:
-    study = ui.study(task, counted, estimator, objective)
-    found = analysis.analyse(study, threshold, ui.is_best(threshold, study.fit))
+    found = ui.analysed(task, counted, estimator, objective, threshold)
     fit_section(task, found)
     threshold_section(found)
 else:

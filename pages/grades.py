@@ -153,15 +153,21 @@ drawn = ui.drawn(run, row["split"], example, row["perturbation"], step)
 [answer] = drawn[drawn["sample"] == sample].to_dict("records")
 left, right = st.columns(2, gap="large")
 with left:
-    ui.verbatim("Question", row["question"])
-    ui.verbatim("Reference: its solution", row["solution"])
-    ui.verbatim("Reference: its answer", row["answer"])
+    ui.verbatim(
+        ("Question", row["question"]),
+        ("Reference: its solution", row["solution"]),
+        ("Reference: its answer", row["answer"]),
+    )
 with right:
     counts = f"{completions.graded(answer)} counts"
-    ui.verbatim(f"Completion {sample + 1} of checkpoint {step}: {counts}", row["completion"])
+    ui.verbatim((f"Completion {sample + 1} of checkpoint {step}: {counts}", row["completion"]))
     grade_form.grade_form(run, step, row["split"], row["perturbation"], example, [answer])
-    for name, column in ((one, "one"), (other, "other")):
-        ui.verbatim(
-            f"{name} says {row[f'grade_{column}'].lower()}; the answer that it found",
-            row[f"extracted_{column}"],
+    ui.verbatim(
+        *(
+            (
+                f"{name} says {row[f'grade_{column}'].lower()}; the answer that it found",
+                row[f"extracted_{column}"],
+            )
+            for name, column in ((one, "one"), (other, "other"))
         )
+    )

@@ -93,9 +93,9 @@ if folder and train_file:
     a, b = st.columns(2, gap="large")
     first_prompt, first_target = template.fill(train.examples[0])
     with a:
-        ui.verbatim("The first prompt, as the model sees it", first_prompt)
+        ui.verbatim(("The first prompt, as the model sees it", first_prompt))
     with b:
-        ui.verbatim("Its target: the perplexity is that of this text", first_target)
+        ui.verbatim(("Its target: the perplexity is that of this text", first_target))
     steps = [checkpoint.step for checkpoint in run.checkpoints]
     total = scoring.at_most(spec, steps, train.examples, test)
     st.markdown(

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -36,7 +36,7 @@ Progress = Callable[[int, int], None]  # completions graded so far, of how many
 Kind = tuple[Grade, Grade]  # what the one grader says, and the other
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Comparison:
     """How two graders grade the same completions; `counts` has a row for each pair of grades.
 
@@ -47,29 +47,29 @@ class Comparison:
     other: str
     counts: pd.DataFrame
 
-    @property
+    @cached_property
     def completions(self) -> int:
         """How many completions both have graded."""
         return int(self.counts["completions"].sum())
 
-    @property
+    @cached_property
     def disagreements(self) -> int:
         """How many of them got two different grades."""
-        return int(self._differing()["completions"].sum())
+        return int(self._differing["completions"].sum())
 
-    @property
+    @cached_property
     def about_correctness(self) -> int:
         """How many of them only one of the two calls correct: what accuracies can see."""
-        differing = self._differing()
+        differing = self._differing
         correct = (differing[["grade_one", "grade_other"]] == Grade.CORRECT.name).any(axis=1)
         return int(differing["completions"][correct].sum())
 
-    @property
+    @cached_property
     def share(self) -> float:
         """Disagreements per completion."""
         return self.disagreements / self.completions if self.completions else float("nan")
 
-    @property
+    @cached_property
     def cross(self) -> pd.DataFrame:
         """Completions by the one's grade (rows) and the other's (columns), of grades that occur."""
         table = self.counts.pivot_table(
@@ -82,18 +82,15 @@ class Comparison:
         names = [g.name for g in Grade if g.name in {*table.index, *table.columns}]
         return table.reindex(index=names, columns=names, fill_value=0)
 
-    @property
+    @cached_property
     def kinds(self) -> dict[str, Kind]:
         """The kinds of disagreement that occur, named: "correct, incorrect"."""
         pairs = sorted(
-            {
-                (Grade[a], Grade[b])
-                for a, b in self._differing()[["grade_one", "grade_other"]].values
-            }
+            {(Grade[a], Grade[b]) for a, b in self._differing[["grade_one", "grade_other"]].values}
         )
         return {f"{a.name}, {b.name}".lower(): (a, b) for a, b in pairs}
 
-    @property
+    @cached_property
     def accuracies(self) -> pd.DataFrame:
         """split, perturbation, one, other: the share of correct completions by either grader."""
         counts = self.counts
@@ -107,6 +104,7 @@ class Comparison:
         sums = summed.sum()
         return sums[["one", "other"]].div(sums["completions"], axis=0).reset_index()
 
+    @cached_property
     def _differing(self) -> pd.DataFrame:
         return self.counts[self.counts["grade_one"] != self.counts["grade_other"]]
 

@@ -12,7 +12,7 @@ inbox, and whoever next writes commits what waits there, exactly once.
 
 import fcntl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -745,8 +745,7 @@ class Store:
     def samples_shards(self, run: str) -> list[Path]:
         """The committed shards of a run's completions."""
         files = completions_folder(self.path, run).glob("*.parquet")
-        named = {file.name: file for file in files if file.name.split(".")[3] == "samples"}
-        return [named[name] for name in sorted(named)]  # paths themselves take longer to compare
+        return _by_name(file for file in files if file.name.split(".")[3] == "samples")
 
     def grades_folder(self, run: str, grader: str) -> Path:
         """Where another grader's grades of a run's completions lie; made by who writes them."""
@@ -760,7 +759,7 @@ class Store:
 
     def grade_shards(self, run: str, grader: str) -> list[Path]:
         """What is there of them: shards named as those of the completions."""
-        return sorted(self.grades_folder(run, grader).glob("*.parquet"))
+        return _by_name(self.grades_folder(run, grader).glob("*.parquet"))
 
     def grade_counts(self, one: Sequence[Path], other: Sequence[Path]) -> pd.DataFrame:
         """split, perturbation, grade_one, grade_other, completions: pairs of grades, counted.
@@ -828,6 +827,11 @@ class Store:
     ) -> pd.DataFrame:
         with self.reading() as connection:
             return connection.execute(query, parameters).df()[list(columns)]
+
+
+def _by_name(files: Iterable[Path]) -> list[Path]:
+    """Those of one folder in order; paths themselves take longer to compare."""
+    return sorted(files, key=lambda file: file.name)
 
 
 def _connection(database: str = ":memory:", **options: Any) -> Connection:

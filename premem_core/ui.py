@@ -20,7 +20,7 @@ from streamlit.errors import StreamlitAPIException
 
 from premem_core import analysis, completions, curves, figures, fits, prediction
 from premem_core import example_table as et
-from premem_core.analysis import Study
+from premem_core.analysis import Analysis, Study
 from premem_core.completions import Passage
 from premem_core.curves import Curve, RunScores
 from premem_core.errors import DataError
@@ -85,6 +85,20 @@ def _study(
 ) -> Study:
     runs = _chosen(path, version, task, names)
     return analysis.study(runs, analysis.read_baselines(store(), runs), estimator, objective)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _analysis(
+    path: str,
+    version: int,
+    task: str,
+    names: tuple[str, ...],
+    estimator: Estimator,
+    objective: Objective,
+    threshold: float,
+) -> Analysis:
+    of = _study(path, version, task, names, estimator, objective)
+    return analysis.analyse(of, threshold, is_best(threshold, of.fit))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -348,12 +362,17 @@ def best_threshold(
     return _best_threshold(*key(), task, tuple(run.run for run in runs), estimator, objective)
 
 
-def study(
-    task: str, runs: Sequence[RunScores], estimator: Estimator, objective: Objective
-) -> Study:
-    """The study of these runs; where the estimator is not defined, a sentence and no page."""
+def analysed(
+    task: str,
+    runs: Sequence[RunScores],
+    estimator: Estimator,
+    objective: Objective,
+    threshold: float,
+) -> Analysis:
+    """The analysis of these runs; where the estimator is not defined, a sentence and no page."""
+    names = tuple(run.run for run in runs)
     try:
-        return _study(*key(), task, tuple(run.run for run in runs), estimator, objective)
+        return _analysis(*key(), task, names, estimator, objective, threshold)
     except DataError as error:
         st.error(str(error))
         st.stop()
@@ -481,9 +500,9 @@ def pick_question(
     return chosen
 
 
-def verbatim(title: str, text: str) -> None:
-    """A text as it is, never as Markdown, under its title."""
-    passages([(title, [Passage(text, marked=False)])])
+def verbatim(*texts: tuple[str, str]) -> None:
+    """Texts as they are, never as Markdown, each under its title."""
+    passages([(title, [Passage(text, marked=False)]) for title, text in texts])
 
 
 def passages(
