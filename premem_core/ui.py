@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from html import escape
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
 import numpy as np
@@ -58,47 +58,36 @@ def _chosen(path: str, version: int, task: str, names: tuple[str, ...]) -> list[
     return [run for run in _runs(path, version, task) if run.run in names]
 
 
+class Asked(NamedTuple):
+    """What a fit is of: runs of one task in a store at one version, and how it is made."""
+
+    path: str
+    version: int
+    task: str
+    names: tuple[str, ...]
+    estimator: Estimator
+    objective: Objective
+
+
 @st.cache_data(max_entries=64, show_spinner=False)
-def _best_threshold(
-    path: str,
-    version: int,
-    task: str,
-    names: tuple[str, ...],
-    estimator: Estimator,
-    objective: Objective,
-) -> ThresholdFit | None:
-    runs = _chosen(path, version, task, names)
+def _best_threshold(of: Asked) -> ThresholdFit | None:
+    runs = _chosen(of.path, of.version, of.task, of.names)
     try:
-        return curves.best_threshold(runs, estimator, objective)
+        return curves.best_threshold(runs, of.estimator, of.objective)
     except DataError:
         return None
 
 
 @st.cache_resource(max_entries=16, show_spinner="Leaving runs out in turn…")
-def _study(
-    path: str,
-    version: int,
-    task: str,
-    names: tuple[str, ...],
-    estimator: Estimator,
-    objective: Objective,
-) -> Study:
-    runs = _chosen(path, version, task, names)
-    return analysis.study(runs, analysis.read_baselines(store(), runs), estimator, objective)
+def _study(of: Asked) -> Study:
+    runs = _chosen(of.path, of.version, of.task, of.names)
+    return analysis.study(runs, analysis.read_baselines(store(), runs), of.estimator, of.objective)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _analysis(
-    path: str,
-    version: int,
-    task: str,
-    names: tuple[str, ...],
-    estimator: Estimator,
-    objective: Objective,
-    threshold: float,
-) -> Analysis:
-    of = _study(path, version, task, names, estimator, objective)
-    return analysis.analyse(of, threshold, is_best(threshold, of.fit))
+def _analysis(of: Asked, threshold: float) -> Analysis:
+    study = _study(of)
+    return analysis.analyse(study, threshold, is_best(threshold, study.fit))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -359,7 +348,8 @@ def best_threshold(
     objective: Objective = "identity",
 ) -> ThresholdFit | None:
     """The exact optimum of R² over these runs; None where none can be fitted."""
-    return _best_threshold(*key(), task, tuple(run.run for run in runs), estimator, objective)
+    names = tuple(run.run for run in runs)
+    return _best_threshold(Asked(*key(), task, names, estimator, objective))
 
 
 def analysed(
@@ -372,7 +362,7 @@ def analysed(
     """The analysis of these runs; where the estimator is not defined, a sentence and no page."""
     names = tuple(run.run for run in runs)
     try:
-        return _analysis(*key(), task, names, estimator, objective, threshold)
+        return _analysis(Asked(*key(), task, names, estimator, objective), threshold)
     except DataError as error:
         st.error(str(error))
         st.stop()
