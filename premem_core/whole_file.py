@@ -1,8 +1,8 @@
 """A file, or a folder, that is there whole or not at all."""
 
-import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from premem_core.errors import UsageError
@@ -15,20 +15,14 @@ def whole(path: Path) -> Iterator[Path]:
     Raises:
         UsageError: it cannot be written.
     """
-    unfinished = path.with_name(path.name + ".tmp")
+    target = path.resolve()  # what a link points to, not the link
     try:
-        _remove(unfinished)
-        yield unfinished
-        unfinished.replace(path)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{target.name}.", suffix=".tmp", dir=target.parent, ignore_cleanup_errors=True
+        ) as folder:
+            unfinished = Path(folder) / target.name
+            yield unfinished
+            unfinished.replace(target)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}; give another path") from error
-    finally:
-        with suppress(OSError):
-            _remove(unfinished)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+        why = error.strerror or error
+        raise UsageError(f"cannot write {path}: {why}; give another path") from error
