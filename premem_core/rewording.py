@@ -208,11 +208,13 @@ def _stands_alone(sentence: str) -> bool:
 def _replaced(text: str, others: Mapping[str, str]) -> str:
     """Whole words and signs put in the place of others at once, with their case and article."""
 
+    in_any_case = {word.lower(): new for word, new in others.items()}
+
     def other(match: re.Match[str]) -> str:
         word = match[0]
         if word in others:
             return others[word]
-        new = others[word.lower()]
+        new = in_any_case[word.lower()]
         return new.upper() if word.isupper() else new.capitalize()
 
     wanted = "|".join(

@@ -40,6 +40,14 @@ def test_names_that_the_data_set_uses_are_preferred_unless_they_are_words_too():
     assert rename("Mary sings.", familiar, rng()) == "Anna sings."
 
 
+def test_a_name_in_capitals_is_another_name_in_capitals():
+    text = "Anna has 3 hats. ANNA buys 2 more. How many has she?"
+    new = rewording.rename(text, set(), random.Random(0))
+    [name] = rewording.people(new)
+    assert name != "Anna"
+    assert new == text.replace("Anna", name).replace("ANNA", name.upper())
+
+
 def test_without_people_there_is_nothing_to_rename():
     assert rename("A train has 3 cars. It is June.", NONE, rng()) is None
 
