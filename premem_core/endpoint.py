@@ -93,9 +93,19 @@ class Endpoint:
         self.url, self.model = url, model
         self._temperature, self._max_tokens = temperature, max_tokens
         self._at_once, self._say = at_once, say
-        self._client = openai.OpenAI(
-            base_url=url, api_key=self._key or "none", max_retries=RETRIES, timeout=PATIENCE
-        )
+        if not (model and model.isprintable()):
+            raise UsageError("the model's name holds characters that no name has; check it")
+        try:
+            self._client = openai.OpenAI(
+                base_url=url,
+                api_key=self._key or "none",
+                max_retries=RETRIES,
+                timeout=PATIENCE,
+                # What is asked goes where the person said, and nowhere else.
+                http_client=openai.DefaultHttpxClient(follow_redirects=False),
+            )
+        except Exception as error:  # whatever its HTTP library makes of a URL
+            raise UsageError(f"the endpoint's URL cannot be used ({error}); check it") from error
         # Whose account it is, the environment tells for OpenAI's own endpoint only.
         self._client.organization = self._client.project = None
         self._lock = threading.Lock()
@@ -150,7 +160,7 @@ class Endpoint:
                 temperature=openai.omit if self._temperature is None else self._temperature,
                 max_tokens=openai.omit if self._max_tokens is None else self._max_tokens,
             )
-            body = said.http_response.content.decode(errors="replace")
+            body = self._without_key(said.http_response.content.decode(errors="replace"))
         except openai.APIConnectionError as error:
             raise EndpointError(
                 f"{self.url} does not answer ({error}); what was answered is kept: see that it "
@@ -159,10 +169,14 @@ class Endpoint:
         except openai.APIStatusError as error:
             if error.status_code in REFUSED and self._has_replies():
                 return Reply("", 0, 0, self.url)
-            hint = {
-                401: "; --key-variable names the environment variable that holds its key",
-                404: f"; is its model called '{self.model}', and does its URL end in /v1?",
-            }.get(error.status_code, "")
+            hint = (
+                "; it sends elsewhere: give that URL"
+                if 300 <= error.status_code < 400
+                else {
+                    401: "; --key-variable names the environment variable that holds its key",
+                    404: f"; is its model called '{self.model}', and does its URL end in /v1?",
+                }.get(error.status_code, "")
+            )
             raise EndpointError(
                 f"{self.url} refuses: {self._quoted(error.message)}{hint}"
             ) from error
@@ -199,9 +213,12 @@ class Endpoint:
 
     def _quoted(self, text: str) -> str:
         """The beginning of what an endpoint says, on one line, without what steers a terminal."""
-        plain = "".join(c if c.isprintable() else " " for c in text[: 10 * LONGEST_ERROR])
-        short = " ".join(plain.split())[:LONGEST_ERROR]
-        return short.replace(self._key, "…") if self._key else short
+        beginning = self._without_key(text)[: 10 * LONGEST_ERROR]
+        plain = "".join(c if c.isprintable() else " " for c in beginning)
+        return " ".join(plain.split())[:LONGEST_ERROR]
+
+    def _without_key(self, text: str) -> str:
+        return text.replace(self._key, "…") if self._key else text
 
     def close(self) -> None:
         """Let the file and the connections go."""

@@ -19,8 +19,8 @@ class Served:
 
 
 @contextmanager
-def served(reply: Callable[[str], Answer]) -> Iterator[Served]:
-    """Answers /v1/chat/completions by what `reply` says to a message."""
+def served(reply: Callable[[str], Answer], **headers: str) -> Iterator[Served]:
+    """Answers /v1/chat/completions by what `reply` says to a message, with these headers."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -40,6 +40,8 @@ def served(reply: Callable[[str], Answer]) -> Iterator[Served]:
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(sent)))
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(sent)
 

@@ -84,6 +84,45 @@ def test_the_key_is_shown_to_the_endpoint_and_written_nowhere(tmp_path):
         assert b"very-secret" not in file.read_bytes()
 
 
+def test_a_key_that_the_endpoint_says_again_is_neither_kept_nor_told(tmp_path):
+    key = "sk-very-secret"
+    with served(lambda text: f"You are {key}.") as there:
+        with Endpoint(there.url, "m", tmp_path / "replies", key=key) as asked:
+            assert asked.ask(SOME[:1])[0].content == "You are …."
+        assert b"very-secret" not in (tmp_path / "replies").read_bytes()
+    with (
+        served(lambda text: (401, 265 * "x" + key)) as there,
+        Endpoint(there.url, "m", tmp_path / "r", key=key) as asked,
+    ):
+        with pytest.raises(EndpointError) as caught:
+            asked.ask(SOME)
+        assert "sk-" not in str(caught.value)
+
+
+def test_what_is_asked_goes_nowhere_else(tmp_path):
+    with served(lambda text: "yes") as elsewhere:
+        with (
+            served(lambda text: (307, "over there"), Location=elsewhere.url) as there,
+            Endpoint(there.url, "m", tmp_path / "r") as asked,
+            pytest.raises(EndpointError, match="it sends elsewhere: give that URL"),
+        ):
+            asked.ask(SOME[:1])
+        assert elsewhere.asked == []
+
+
+@pytest.mark.parametrize(
+    ("url", "model", "sentence"),
+    [
+        ("http://localhost/v1", "\udcff", "the model's name holds characters"),
+        ("http://localhost/v1", "", "the model's name holds characters"),
+        ("http://é..x/v1", "m", "URL cannot be used"),
+    ],
+)
+def test_a_model_or_a_url_that_cannot_be_is_one_sentence(tmp_path, url, model, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        Endpoint(url, model, tmp_path / "r")
+
+
 def test_what_the_environment_says_of_an_openai_account_is_not_sent(tmp_path, monkeypatch):
     for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
         monkeypatch.setenv(name, "very-secret")
