@@ -12,6 +12,7 @@ import pandas as pd
 from premem_core import metrics, regrading
 from premem_core.curves import RunScores
 from premem_core.errors import UsageError
+from premem_core.grading.gsm8k import number
 from premem_core.store import Store
 
 COLUMNS = (
@@ -30,10 +31,10 @@ def suspects(store: Store, runs: Sequence[RunScores], log_log_threshold: float) 
 
     Returns:
         COLUMNS, indexed by the store's example number. reference: the solution's answer.
-        suggested: of the answers that are graded wrong, the one that most samples gave; None:
-        there is none. agree, with_reference, samples: how many gave it, how many were right, of
-        how many. suspicion: (agree - with_reference) / samples, from -1 to 1. runs: that know of
-        it.
+        suggested: of the answers that are graded wrong, the one that most samples gave, all
+        spellings of a number together, as most of them wrote it; None: there is none. agree,
+        with_reference, samples: how many gave it, how many were right, of how many. suspicion:
+        (agree - with_reference) / samples, from -1 to 1. runs: that know of it.
 
     Raises:
         UsageError: no run has completions from before memorization.
@@ -50,7 +51,14 @@ def suspects(store: Store, runs: Sequence[RunScores], log_log_threshold: float) 
         with_reference=("correct", "sum"), samples=("votes", "sum"), runs=("run", "nunique")
     )
     answered = pooled.dropna(subset=["answer"])
-    others = answered.groupby(["example", "answer"], as_index=False)[["votes", "correct"]].sum()
+    written = answered.groupby(["example", "answer"], as_index=False)[["votes", "correct"]].sum()
+    written["means"] = written["answer"].map(
+        {each: _means(each) for each in set(written["answer"])}
+    )
+    written = written.sort_values(["example", "votes", "answer"], ascending=[True, False, True])
+    others = written.groupby(["example", "means"], as_index=False, sort=False).agg(
+        answer=("answer", "first"), votes=("votes", "sum"), correct=("correct", "sum")
+    )
     others = others[others["correct"] == 0].sort_values(
         ["example", "votes", "answer"], ascending=[True, False, True]
     )
@@ -61,6 +69,12 @@ def suspects(store: Store, runs: Sequence[RunScores], log_log_threshold: float) 
     texts = store.example_texts(found.index.tolist()).rename(columns={"answer": "reference"})
     found = found.join(texts.set_index(found.index))
     return found.sort_values(["suspicion", "id"], ascending=[False, True])[list(COLUMNS)]
+
+
+def _means(answer: str) -> str:
+    """The same for all spellings of a number; of what is none, the text without its spaces."""
+    value = number(answer)
+    return "".join(answer.split()) if value is None else str(value)
 
 
 def _answers(store: Store, run: str) -> pd.DataFrame:

@@ -3,8 +3,10 @@
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -109,3 +111,15 @@ def test_the_command_prints_the_same(store):
     assert [each["id"] for each in report["suspects"]] == found["id"].head(7).tolist()
     everything = CliRunner().invoke(app, ["labels", "--store", str(store.path)])
     assert "500 examples were asked before they were memorized" in everything.stdout
+
+
+def test_spellings_of_a_number_are_one_answer(store, monkeypatch):
+    [run] = read(store, RUNS[:1])
+    [example, *_] = labels.suspects(store, [run], T).index
+    rows = [("1/2", 2, 0), ("0.5", 3, 0), (r"\frac{1}{2}", 1, 0), ("7", 4, 0), ("8", 9, 9)]
+    rows += [("(1, 2)", 1, 0), ("(1,2)", 1, 0)]
+    told = pd.DataFrame(rows, columns=["answer", "votes", "correct"])
+    told = told.assign(step=run.steps[0], example=example)
+    monkeypatch.setattr(labels, "_answers", lambda store, run: told)
+    [row] = labels.suspects(store, [replace(run, nll=run.nll + 9)], T).to_dict("records")
+    assert (row["suggested"], row["agree"], row["with_reference"]) == ("0.5", 6, 9)
