@@ -2,28 +2,14 @@
 
 import streamlit as st
 
-from premem_core import (
-    collection,
-    curate_form,
-    curation,
-    curves,
-    data_card,
-    exports,
-    figures,
-    gates,
-    ui,
-)
+from premem_core import collection, curate_form, curation, curves, exports, figures, gates, ui
 from premem_core import rankings as by
 from premem_core.curation import Recipe
 from premem_core.errors import PrememError
 
 SHOWN = 1_000  # rows of the selection's table; the file has them all
-BESIDE = ("premem", "random", "perplexity", "words")  # strategies that a selection is held against
-WEIGHTS: dict[exports.Weights, str] = {
-    "none": "none",
-    "column": "in a column",
-    "repeat": "rows repeated",
-}
+TOLD = 3  # rows that a gate found whose texts are shown at once
+BESIDE = ["random", "perplexity", "words"]  # strategies that a selection is held against
 
 curate_form.follow_opened()
 st.header("Curate")
@@ -43,33 +29,34 @@ with ui.controls():
     budget, unit = curate_form.pick_budget()
     quota_field, quotas = curate_form.pick_quotas(known)
     seed = st.number_input("Seed", 0, key="seed", bind="query-params", width=90)
-    chosen_gates, against = curate_form.pick_gates()
-recipe = Recipe(
-    task=task,
-    runs=tuple(run.run for run in judges),
-    log_log_threshold=threshold,
-    criteria=criteria,
-    estimator=estimator,
-    combine=combine,
-    budget=budget,
-    budget_in=unit,
-    quota_field=quota_field,
-    quotas=quotas,
-    gates=chosen_gates,
-    against=against,
-    seed=seed,
-    kept=tuple(curate_form.by_hand("kept")),
-    dropped=tuple(curate_form.by_hand("dropped")),
-    excused=tuple(curate_form.by_hand("excused")),
-    store_version=ui.store().version(),
-)
-found = curate_form.removed(known, recipe)
+    chosen_gates, against, finders = curate_form.pick_gates(task, known)
+    by_hand = curate_form.pick_by_hand()
 try:
+    recipe = Recipe(
+        task=task,
+        runs=tuple(run.run for run in judges),
+        log_log_threshold=threshold,
+        criteria=criteria,
+        estimator=estimator,
+        combine=combine,
+        budget=budget,
+        budget_in=unit,
+        quota_field=quota_field,
+        quotas=quotas,
+        gates=chosen_gates,
+        against=None if against is None else str(against),
+        seed=seed,
+        kept=by_hand["kept"],
+        dropped=by_hand["dropped"],
+        excused=by_hand["excused"],
+        store_version=ui.store().version(),
+    )
+    found = curation.removed(known, recipe, finders)
     chosen = curation.select(known, recipe, found.index)
 except PrememError as error:
     st.error(ui.plain(error))
     st.stop()
-every, first = len(known.examples), criteria[0].strategy
+every, left_out = len(known.examples), len(set(found["id"]) - set(recipe.excused))
 of = f"run {ui.plain(curves.labels(everything)[recipe.runs[0]])}" if len(judges) == 1 else (
     f"the mean of {ui.count(len(judges), 'run')}"
 )  # fmt: skip
@@ -80,65 +67,64 @@ headline.markdown(
         for each in criteria
         if len(chosen) and each.strategy != "random"
     )
-    + (f"; {len(found):,} found by quality gates." if chosen_gates else ".")
+    + (f"; {left_out:,} left out by quality gates." if chosen_gates else ".")
 )
-if chosen.empty:
-    st.info("No example is as asked for; widen the bounds.")
-    st.stop()
 
-left, right = st.columns([1.55, 1], gap="large")
+left, right = st.columns([1.3, 1], gap="large")
 with left:
     st.subheader("What is chosen")
-    bins = figures.selection_table(by.values(known, first, seed), chosen.index)
+    shown = criteria[0].strategy
+    if len(criteria) > 1:
+        shown = st.segmented_control(
+            "By", [each.strategy for each in criteria], default=shown, required=True,
+            format_func=lambda name: by.named(name).quantity, key="by", bind="query-params",
+        )  # fmt: skip
+    bins = figures.selection_table(by.values(known, shown, seed), chosen.index)
     ui.chart(
-        figures.selection_figure(bins, by.named(first).quantity, ui.palette()),
+        figures.selection_figure(bins, by.named(shown).quantity, ui.palette()),
         "selection",
         bins,
-        alt=f"Examples by {by.named(first).quantity}, all and the chosen ones",
+        alt=f"Examples by {by.named(shown).quantity}, all and the chosen ones",
     )
 with right:
     st.subheader("What others would choose")
+    others = st.multiselect(
+        "Held against", known.strategies, default=BESIDE, key="others", bind="query-params",
+        format_func=lambda name: by.named(name).label, label_visibility="collapsed",
+    )  # fmt: skip
     alone = {"this selection": chosen.index}
-    for name in dict.fromkeys([*(each.strategy for each in criteria), *BESIDE]):
+    for name in dict.fromkeys([*(each.strategy for each in criteria), *others]):
         alone[by.named(name).label] = curation.alone(known, recipe, name, len(chosen))
     shared = curation.overlap(alone).rename_axis("strategy").reset_index()
     ui.small_table(
         shared.drop(index=0),
-        {
-            "strategy": "Alone, as many examples",
-            "this selection": ("Of them here", lambda share: f"{share:.0%}"),
-            by.named("random").label: ("Of them at random", lambda share: f"{share:.0%}"),
-        },
-        alt="Of what each strategy alone would choose, the share that is chosen here",
+        {"strategy": "Of what this alone would choose"}
+        | {name: (f"{name} has", lambda share: f"{share:.0%}") for name in alone},
+        alt="Of what each strategy alone would choose, the share that the others choose too",
     )
 
 number, text = st.column_config.NumberColumn, st.column_config.TextColumn
 if chosen_gates:
     st.subheader("Left out by quality gates")
     if found.empty:
-        st.caption("The gates found nothing.")
+        st.caption("Of those that qualify, the gates found none.")
     else:
-        st.caption("Select rows to let them through: what a gate says may be wrong.")
         rows = found.assign(
             gate=[gates.GATES[name].label for name in found["gate"]],
             through=found["id"].isin(recipe.excused),
         )
-        picked = st.dataframe(
-            rows[["id", "gate", "value", "why", "through"]],
-            hide_index=True,
-            height=min(280, 38 + 35 * len(rows)),
-            column_config={
+        ids = curate_form.pick_rows(
+            rows,
+            {
                 "id": text("Example", width=95),
                 "gate": text("Gate", width=190),
                 "value": number("Value", format="%.2f", width=60),
                 "why": text("Why", width="large"),
                 "through": st.column_config.CheckboxColumn("Let through", width=95),
             },
-            on_select="rerun",
-            selection_mode="multi-row",
-            key=f"found-{len(recipe.excused)}",
+            "found",
+            min(280, 38 + 35 * len(rows)),
         )
-        ids = rows["id"].iloc[picked.selection.rows].tolist()
         with ui.controls():
             st.button(
                 "Let through", on_click=curate_form.add_by_hand, args=["excused", ids],
@@ -148,29 +134,30 @@ if chosen_gates:
                 "Leave out again", on_click=curate_form.undo_by_hand, args=["excused", ids],
                 disabled=not set(ids) & set(recipe.excused),
             )  # fmt: skip
+            st.caption("Select rows to read them, and to let them through.")
+        for row in curate_form.with_texts(rows[rows["id"].isin(ids)].head(TOLD)):
+            ui.verbatim(*row)
 
 st.subheader("The selection")
+if chosen.empty:
+    st.info("No example is as asked for; widen the bounds.")
+    st.stop()
 head = chosen.head(SHOWN)
 texts = ui.store().example_texts(head.index.tolist()).set_index("example")
-rows = head.assign(question=texts["question"], reasons=curation.reasons(head, recipe))
-picked = st.dataframe(
-    ui.table_of(rows, ["rank", "id", "question", "reasons", "lines", "words", "tokens"]),
-    hide_index=True,
-    height=420,
-    column_config={
-        "rank": number("Rank", width=55),
-        "id": text("Example", width=95),
-        "question": text("Question", width=390) if rows["question"].any() else None,
-        "reasons": text("Why", width=250),
-        "lines": number("Lines", width=60, help="of the solution"),
-        "words": number("Words", width=65, help="of the solution"),
-        "tokens": number("Tokens", width=70) if rows["tokens"].notna().any() else None,
-    },
-    on_select="rerun",
-    selection_mode="multi-row",
-    key=f"selection-{len(recipe.dropped)}",
-)
-ids = rows["id"].iloc[[at for at in picked.selection.rows if at < len(rows)]].tolist()
+rows = head.assign(question=texts["question"])
+columns = {"rank": number("Rank", width=55), "id": text("Example", width=95)}
+if rows["question"].any():
+    columns["question"] = text("Question", width=390)
+for each in criteria:
+    quantity = by.named(each.strategy).quantity
+    columns[each.strategy] = number(quantity[0].upper() + quantity[1:], format="%.4g", width=180)
+columns |= {
+    "lines": number("Lines", width=60, help="of the solution"),
+    "words": number("Words", width=65, help="of the solution"),
+}
+if rows["tokens"].notna().any():
+    columns["tokens"] = number("Tokens", width=70)
+ids = curate_form.pick_rows(rows, columns, "selection", 420)
 with ui.controls():
     st.button(
         "Drop the selected rows", on_click=curate_form.add_by_hand, args=["dropped", ids],
@@ -186,25 +173,19 @@ if len(chosen) > SHOWN:
 
 st.subheader("Take it with you")
 with ui.controls():
-    kind = st.segmented_control(
-        "File", [each.removeprefix(".") for each in exports.KINDS], default="jsonl", required=True,
-        key="kind", bind="query-params",
-    )  # fmt: skip
-    shapes = [each for each in exports.SHAPES if (kind, each) != ("csv", "messages")]
-    shape: exports.Shape = st.selectbox(
-        "A row's fields", shapes, key="shape", bind="query-params", width=200
-    )
-    weights: exports.Weights = st.selectbox(
-        "Weights by score", list(WEIGHTS), format_func=WEIGHTS.__getitem__, key="weights",
-        bind="query-params", width=170,
-    )  # fmt: skip
+    kind, recipe = curate_form.pick_file(recipe)
+    ending = "zip" if kind == "folder" else kind
     st.download_button(
         "Data",
         lambda: ui.written(
-            f"selection.{kind}",
-            lambda file: exports.export(ui.store(), chosen, recipe, file, shape, weights),
+            f"{task}-curated.{ending}",
+            lambda file: (
+                exports.export_zip(ui.store(), chosen, recipe, found, every, file)
+                if kind == "folder"
+                else exports.export(ui.store(), chosen, recipe, file)
+            ),
         ),
-        file_name=f"{task}-curated.{kind}",
+        file_name=f"{task}-curated.{ending}",
         type="primary",
         on_click="ignore",
     )
@@ -212,13 +193,10 @@ with ui.controls():
         "Recipe", recipe.to_yaml(), file_name=f"{task}-recipe.yaml", mime="text/yaml",
         on_click="ignore",
     )  # fmt: skip
-    st.download_button(
-        "Data card", data_card.card(chosen, recipe, found), file_name="README.md",
-        mime="text/markdown", on_click="ignore",
-    )  # fmt: skip
 st.caption(
-    "The recipe builds the same file again, here or by `python -m premem_core curate "
-    "--from-recipe`. " + ui.threshold_note(task, everything, estimator)
+    "The folder has a data card and the recipe in it. The recipe builds the same file again, here "
+    "or by `python -m premem_core curate --from-recipe`. "
+    + ui.threshold_note(task, everything, estimator)
 )
 
 st.subheader("Collect more")

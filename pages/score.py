@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from premem_core import backends, checkpoints, datasets, jobs, score_form, scoring, ui
+from premem_core import backends, checkpoints, data_file, datasets, jobs, score_form, scoring, ui
 from premem_core.errors import PrememError
 from premem_core.grading import GRADERS
 from premem_core.jobs_panel import jobs_panel
@@ -22,8 +22,8 @@ with left:
     folder = score_form.pick_run_folder()
 with right:
     st.subheader("Problems")
-    train_file = score_form.pick_data_file("Training problems", "train")
-    test_file = score_form.pick_data_file("Test problems (optional)", "test")
+    train_file = data_file.pick_data_file("Training problems", "train")
+    test_file = data_file.pick_data_file("Test problems (optional)", "test")
 
 if folder and train_file:
     try:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from premem_core.errors import UsageError
 from premem_core.exports import BATCH
+from premem_core.grading.final_answer import after_answer_is, after_hashes, boxed
 from premem_core.store import Store
 from premem_core.whole_file import whole
 
@@ -27,6 +28,8 @@ ASK = (
     "must have one right answer. Give the new problem after 'Problem:' and its solution after "
     "'Solution:'.\n\nProblem: {question}\n\nSolution: {solution}"
 )
+# Where the seed's own solution does not show how an answer is stated.
+HASHES = "End with a line that holds '####' and the final answer."
 TO_FILL = ("new_question", "new_solution", "note")
 
 
@@ -122,6 +125,9 @@ def prompts(store: Store, task: str, planned: pd.DataFrame, file: Path) -> None:
 def ask(question: str, solution: str) -> str:
     """What a model is told to write a problem like this one."""
     head, tail = ASK.split("{question}")
+    shown = boxed(solution) or after_hashes(solution) or after_answer_is(solution)
+    if not shown:
+        head = head.replace("'Solution:'.", f"'Solution:'. {HASHES}")
     return head + question + tail.replace("{solution}", solution)
 
 

@@ -1,18 +1,31 @@
 """The curate page's form: controls → recipe, recipe file → controls, what was done by hand."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 import streamlit as st
+from streamlit.elements.lib.column_types import ColumnConfig
 
-from premem_core import curation, gates, rankings, ui
-from premem_core.curation import Combine, Criterion, Recipe, Unit
+from premem_core import curation, exports, gates, rankings, ui
+from premem_core.curation import Combine, Criterion, Recipe, Shape, Unit, Weights
 from premem_core.curves import RunScores
+from premem_core.data_file import pick_data_file
 from premem_core.errors import PrememError, UsageError
 from premem_core.estimators import Estimator
+from premem_core.gates import Finder
 from premem_core.rankings import Evidence
 
 MOST_GROUPS = 12  # of a field that quotas are offered for
+LEAST_WEIGHT = 0.01
+WEIGHTS: dict[Weights, str] = {
+    "none": "none",
+    "column": "in a column",
+    "repeat": "rows repeated",
+}
 COMBINED: dict[Combine, str] = {"all": "all bounds", "any": "any bound"}
 
 
@@ -30,21 +43,19 @@ def _evidence(
 
 
 @st.cache_resource(max_entries=16, show_spinner="Looking for what should be left out…")
-def _gate(
+def _finder(
     path: str,
     version: int,
     task: str,
     names: tuple[str, ...],
-    threshold: float,
+    threshold: float | None,
     gate: str,
     at: float | None,
-    against: str | None,
+    against: Path | None,
+    changed: int,
     _evidence: Evidence,
-) -> pd.DataFrame:
-    asked = Recipe(
-        task, names, threshold, (Criterion("random"),), gates={gate: at}, against=against
-    )
-    return curation.removed(ui.store(), _evidence, asked)
+) -> Finder:
+    return gates.finders(ui.store(), task, _evidence, {gate: at}, against)[gate]
 
 
 def evidence(
@@ -53,23 +64,6 @@ def evidence(
     """`rankings.read_evidence`, kept until the store changes."""
     names = tuple(run.run for run in runs)
     return _evidence(*ui.key(), task, names, threshold, estimator)
-
-
-def removed(known: Evidence, recipe: Recipe) -> pd.DataFrame:
-    """`curation.removed`; a gate that cannot look is told of on the page, and finds nothing."""
-    found = []
-    for name, at in recipe.gates.items():
-        against = recipe.against if name == "leaks" else None
-        try:
-            found.append(
-                _gate(
-                    *ui.key(), recipe.task, recipe.runs, recipe.log_log_threshold, name, at,
-                    against, known,
-                )
-            )  # fmt: skip
-        except PrememError as error:
-            st.warning(f"{gates.GATES[name].label.capitalize()}: {ui.plain(error)}")
-    return pd.concat(found) if found else pd.DataFrame(columns=list(gates.COLUMNS))
 
 
 def pick_criteria(known: Evidence) -> tuple[tuple[Criterion, ...], Combine]:
@@ -85,20 +79,23 @@ def pick_criteria(known: Evidence) -> tuple[tuple[Criterion, ...], Combine]:
     with ui.controls():
         for name in chosen:
             strategy = rankings.named(name)
-            side = "at least" if strategy.highest_first else "at most"
             quantity = strategy.quantity[0].upper() + strategy.quantity[1:]
-            default = rankings.PAPER_BOUND if name == "premem" else None
-            bound = st.number_input(
-                f"{quantity}, {side}", value=default, step=0.05, format="%.4g",
-                key=f"bound-{name}", bind="query-params", width=260, placeholder="no bound",
+            above, below = (
+                st.number_input(
+                    f"{quantity}, {side}", value=value, step=0.05, format="%.4g",
+                    key=f"{key}-{name}", bind="query-params", width=250, placeholder="no bound",
+                )
+                for side, key, value in (
+                    ("at least", "above", None),
+                    ("at most", "below", rankings.PAPER_BOUND if name == "premem" else None),
+                )
             )  # fmt: skip
             weight = 1.0
             if len(chosen) > 1:
                 weight = st.number_input(
-                    f"Weight: {strategy.label}", 0.01, value=1.0, step=0.5, key=f"weight-{name}",
-                    bind="query-params", width=230,
+                    f"Weight: {strategy.label}", LEAST_WEIGHT, value=1.0, step=0.5,
+                    key=f"weight-{name}", bind="query-params", width=230,
                 )  # fmt: skip
-            above, below = (bound, None) if strategy.highest_first else (None, bound)
             criteria.append(Criterion(name, below, above, weight))
         combine: Combine = "all"
         if len(chosen) > 1:
@@ -124,7 +121,7 @@ def pick_budget() -> tuple[int | None, Unit]:
 
 def pick_quotas(known: Evidence) -> tuple[str | None, dict[str, float]]:
     """A field of the metadata, and the largest share of the budget of each of its values."""
-    few = [name for name, values in known.fields.items() if 1 < len(values) <= MOST_GROUPS]
+    few = _few(known)
     if not few:
         return None, {}
     name = st.selectbox(
@@ -142,8 +139,14 @@ def pick_quotas(known: Evidence) -> tuple[str | None, dict[str, float]]:
     return (name, quotas) if quotas else (None, {})
 
 
-def pick_gates() -> tuple[dict[str, float | None], str | None]:
-    """The quality gates in force, from which value on each removes, and a file of test problems."""
+def pick_gates(
+    task: str, known: Evidence
+) -> tuple[dict[str, float | None], Path | None, dict[str, Finder]]:
+    """The quality gates in force, from which value on each finds, and what looks.
+
+    A gate that cannot look is told of on the page, and is not in force. With them a file of
+    problems to look for leaks from.
+    """
     chosen = st.multiselect(
         "Leave out", list(gates.GATES), format_func=lambda name: gates.GATES[name].label,
         key="gates", bind="query-params", width=420,
@@ -151,38 +154,112 @@ def pick_gates() -> tuple[dict[str, float | None], str | None]:
     asked: dict[str, float | None] = {}
     for name in chosen:
         gate = gates.GATES[name]
-        asked[name] = gate.default
+        asked[name] = None
         if gate.default is not None:
             asked[name] = st.number_input(
-                f"{gate.label.capitalize()}, from", 0.05, 1.0, gate.default, 0.05,
+                f"{gate.label.capitalize()}, from", gates.LOWEST, 1.0, gate.default, 0.05,
                 key=f"gate-{name}", bind="query-params", width=250,
             )  # fmt: skip
     against = None
     if "leaks" in chosen:
-        against = st.text_input(
-            "Test problems", key="against", bind="query-params", width=260,
-            placeholder="those of the store, or a file's path",
-        )  # fmt: skip
-    return asked, against or None
+        with st.popover("Further test problems", width=200):
+            against = pick_data_file("Problems that nothing may leak from", "against")
+    finders: dict[str, Finder] = {}
+    for name, at in asked.items():
+        try:
+            finders |= {name: _find(task, known, name, at, against if name == "leaks" else None)}
+        except PrememError as error:
+            st.warning(f"{gates.GATES[name].label.capitalize()}: {ui.plain(error)}")
+    in_force = {name: at for name, at in asked.items() if name in finders}
+    return in_force, against if "leaks" in in_force else None, finders
 
 
-def by_hand(name: str) -> list[str]:
-    """The ids that a person dropped, or excused; the address keeps them."""
-    return st.query_params.get_all(name)
+def _find(task: str, known: Evidence, gate: str, at: float | None, against: Path | None) -> Finder:
+    names = tuple(run.run for run in known.runs)
+    threshold = known.log_log_threshold if gate == "labels" else None  # others look at texts only
+    changed = against.stat().st_mtime_ns if against is not None and against.exists() else 0
+    return _finder(*ui.key(), task, names, threshold, gate, at, against, changed, known)
+
+
+def pick_by_hand() -> dict[str, tuple[str, ...]]:
+    """The ids that a person put in, took out, or let through the gates."""
+    told = {"kept": "Put in", "dropped": "Taken out", "excused": "Let through the gates"}
+    known = {
+        name: list(dict.fromkeys([*st.query_params.get_all(name), *st.session_state.get(name, [])]))
+        for name in told
+    }
+    n = sum(map(len, known.values()))
+    with st.popover(f"By hand: {n:,}" if n else "By hand", width=150):
+        return {
+            name: tuple(
+                st.multiselect(
+                    label, known[name], key=name, bind="query-params", accept_new_options=True,
+                    placeholder="an example's id",
+                )
+            )
+            for name, label in told.items()
+        }  # fmt: skip
 
 
 def add_by_hand(name: str, ids: Sequence[str]) -> None:
-    """Drop, or excuse, these too."""
-    st.query_params[name] = list(dict.fromkeys([*by_hand(name), *ids]))
+    """Take out, or let through, these too."""
+    st.session_state[name] = list(dict.fromkeys([*st.session_state[name], *ids]))
 
 
 def undo_by_hand(name: str, ids: Sequence[str]) -> None:
-    """Neither drop nor excuse these any more."""
-    rest = [each for each in by_hand(name) if each not in ids]
-    if rest:
-        st.query_params[name] = rest
-    elif name in st.query_params:
-        del st.query_params[name]
+    """Neither take out nor let through these any more."""
+    st.session_state[name] = [each for each in st.session_state[name] if each not in ids]
+
+
+def pick_rows(
+    rows: pd.DataFrame,
+    columns: Mapping[str, ColumnConfig],
+    name: str,
+    height: int | Literal["auto"],
+) -> list[str]:
+    """The ids of the rows that a person ticks in a table."""
+    ids = rows["id"].tolist()
+    # Of other rows it is another table: what was ticked is not carried over to them.
+    told = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:12]
+    picked = st.dataframe(
+        ui.table_of(rows, list(columns)),
+        hide_index=True,
+        height=height,
+        column_config=dict(columns),
+        on_select="rerun",
+        selection_mode="multi-row",
+        key=f"{name}-{told}",
+    )
+    return [ids[at] for at in picked.selection.rows]
+
+
+def with_texts(found: pd.DataFrame) -> list[list[tuple[str, str]]]:
+    """Of each row that a gate found its texts, and the one that it is held against; titled."""
+    told = []
+    for number, row in zip(found.index.tolist(), found.to_dict("records"), strict=True):
+        [texts] = ui.store().example_texts([number]).to_dict("records")
+        beside = [(row["why"], row["beside"])] if row["beside"] else []
+        question, solution = texts["question"] or "", texts["solution"] or ""
+        told.append([(row["id"], question), ("Its solution", solution), *beside])
+    return told
+
+
+def pick_file(recipe: Recipe) -> tuple[str, Recipe]:
+    """The kind of file to write, and the recipe with its shape and weights."""
+    kinds = {"folder": "folder for datasets"} | {each[1:]: each[1:] for each in exports.KINDS}
+    kind = st.segmented_control(
+        "File", list(kinds), default="jsonl", required=True, format_func=kinds.__getitem__,
+        key="kind", bind="query-params",
+    )  # fmt: skip
+    shapes = [each for each in exports.SHAPES if (kind, each) != ("csv", "messages")]
+    shape: Shape = st.selectbox(
+        "A row's fields", shapes, key="shape", bind="query-params", width=200
+    )
+    weights: Weights = st.selectbox(
+        "Weights by score", list(WEIGHTS), format_func=WEIGHTS.__getitem__, key="weights",
+        bind="query-params", width=170,
+    )  # fmt: skip
+    return kind, replace(recipe, shape=shape, weights=weights)
 
 
 def open_recipe() -> None:
@@ -220,9 +297,14 @@ def follow_opened() -> None:
         "gates": list(recipe.gates),
         "against": recipe.against or "",
         "seed": recipe.seed,
+        "shape": recipe.shape,
+        "weights": recipe.weights,
     }
+    if recipe.shape == "messages" and st.session_state.get("kind") == "csv":
+        values["kind"] = "jsonl"
     for each in recipe.criteria:
-        values[f"bound-{each.strategy}"] = each.below if each.above is None else each.above
+        values[f"below-{each.strategy}"] = each.below
+        values[f"above-{each.strategy}"] = each.above
         values[f"weight-{each.strategy}"] = each.weight
     for name, at in recipe.gates.items():
         if gates.GATES[name].default is not None:
@@ -231,24 +313,42 @@ def follow_opened() -> None:
     values["quota-by"] = recipe.quota_field
     for group, share in recipe.quotas.items():
         values[f"quota-{recipe.quota_field}-{group}"] = share
+    values |= {name: list(getattr(recipe, name)) for name in curation.BY_HAND}
     for name, value in values.items():
         st.session_state[name] = value
-    for name in curation.BY_HAND:
-        if ids := getattr(recipe, name):
-            st.query_params[name] = list(ids)
-        elif name in st.query_params:
-            del st.query_params[name]
 
 
 def _check(recipe: Recipe) -> None:
-    """UsageError: the store has not what the recipe names."""
+    """UsageError: the store has not what the recipe names, or the controls cannot hold it."""
     store = ui.store()
     if recipe.task not in store.tasks():
         raise UsageError(f"the recipe is of the task '{recipe.task}', which this store has not")
-    missing = set(recipe.runs) - {run.run for run in ui.task_runs(recipe.task)}
-    if missing:
+    judges = [run for run in ui.task_runs(recipe.task) if run.run in recipe.runs]
+    if missing := set(recipe.runs) - {run.run for run in judges}:
         raise UsageError(f"the recipe judges by a run '{min(missing)}', which this store has not")
+    known = evidence(recipe.task, judges, recipe.log_log_threshold, recipe.estimator)
     for each in recipe.criteria:
-        rankings.named(each.strategy)
-    if unknown := set(recipe.gates) - set(gates.GATES):
-        raise UsageError(f"the recipe has a gate '{min(unknown)}' that there is not")
+        if each.strategy not in known.strategies:
+            raise UsageError(f"the recipe chooses by '{each.strategy}', which is not known here")
+    gates.check(recipe.gates)
+    low, high = ui.SLIDER
+    quotas_of = recipe.quota_field
+    for cannot, what in (
+        (not low <= recipe.log_log_threshold <= high, f"a threshold outside {low} to {high}"),
+        (min(each.weight for each in recipe.criteria) < LEAST_WEIGHT, "so small a weight"),
+        (quotas_of is not None and quotas_of not in _few(known), f"quotas of '{quotas_of}'"),
+        (
+            not set(recipe.quotas) <= set(known.fields.get(quotas_of or "", [])),
+            f"a quota of a value of '{quotas_of}' that no example has",
+        ),
+    ):
+        if cannot:
+            raise UsageError(
+                f"this page has no control for {what}; build the recipe with `python -m "
+                "premem_core curate --from-recipe`"
+            )
+
+
+def _few(known: Evidence) -> list[str]:
+    """The fields that quotas are offered for."""
+    return [name for name, values in known.fields.items() if 1 < len(values) <= MOST_GROUPS]

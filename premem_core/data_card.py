@@ -1,5 +1,8 @@
 """A selection → its data card: what is in it and why, and how it was made; Markdown."""
 
+import json
+import re
+
 import numpy as np
 import pandas as pd
 
@@ -17,43 +20,65 @@ CITE = """@article{kang2024learning,
 }"""
 
 
-def card(chosen: pd.DataFrame, recipe: Recipe, found: pd.DataFrame) -> str:
+def card(chosen: pd.DataFrame, recipe: Recipe, found: pd.DataFrame, of: int, rows: int) -> str:
     """The data card of a selection.
 
     Args:
-        chosen: `curation.select`; found: `curation.removed`.
+        chosen: `curation.select`.
+        found: `curation.removed`.
+        of: so many examples were there to choose from.
+        rows: so many the file has, more than examples where some are repeated.
     """
     wanted = [f"- {_in_words(each)}" for each in recipe.criteria]
-    by_gate = found[~found["id"].isin(recipe.excused)]["gate"].value_counts()
-    stopped = [f"- {gates.GATES[str(name)].label}: {n:,}" for name, n in by_gate.items()]
+    stopped = found[~found["id"].isin(recipe.excused)]["gate"].value_counts()
     tokens = chosen["tokens"].sum()
+    task = _plain(recipe.task)
     parts = [
         "---",
-        f"pretty_name: {recipe.task}, {len(chosen):,} curated examples",
+        f"pretty_name: {json.dumps(f'{task}, {len(chosen):,} curated examples')}",
         "configs:",
         "- config_name: default",
         "  data_files: data/train.parquet",
         "---",
         "",
-        f"# {len(chosen):,} training examples of {recipe.task}",
+        f"# {len(chosen):,} training examples of {task}",
         "",
-        "Chosen by Premem from a training set, by what runs on it had learned before they began to "
-        f"copy it{f'; their solutions have {tokens:,.0f} tokens' if tokens else ''}. `reasons` "
-        "says of each row why it is here; `recipe.yaml` rebuilds the selection.",
+        f"Chosen by Premem from {of:,} training examples, by what runs on them had learned before "
+        "they began to copy them"
+        + (f"; their solutions have {tokens:,.0f} tokens" if tokens else "")
+        + ". `reasons` says of each row why it is here, a column per strategy holds its value, and "
+        "`recipe.yaml` rebuilds all of it.",
         "",
+        *_weighted(recipe, rows),
         f"Chosen by {'all' if recipe.combine == 'all' else 'any'} of:",
         "",
         *wanted,
         "",
-        "Judged by the runs: " + ", ".join(f"`{run}`" for run in recipe.runs) + ". Memorized: "
-        f"log log perplexity of the solution below {recipe.log_log_threshold:.3f}; "
-        f"{recipe.estimator} estimator.",
+        "Judged by the runs: "
+        + ", ".join(f"`{_plain(run)}`" for run in recipe.runs)
+        + f". Memorized: log log perplexity of the solution below {recipe.log_log_threshold:.3f}; "
+        f"{recipe.estimator} estimator. Seed {recipe.seed}; version {recipe.store_version} of the "
+        "store.",
         "",
     ]
     if recipe.budget is not None:
         parts += [f"At most {recipe.budget:,} {recipe.budget_in}.", ""]
+    if recipe.quota_field is not None:
+        shares = [f"{_plain(value)} {share:.0%}" for value, share in recipe.quotas.items()]
+        parts += [f"Of {_plain(recipe.quota_field)} at most: {', '.join(shares)}.", ""]
+        counts = chosen[recipe.quota_field].astype(str).value_counts().sort_index()
+        parts += [f"| {_plain(recipe.quota_field)} | examples |", "|---|---|"]
+        parts += [f"| {_plain(value)} | {n:,} |" for value, n in counts.items()]
+        parts.append("")
     if recipe.gates:
-        parts += ["Left out by quality gates:", "", *(stopped or ["- nothing"]), ""]
+        left_out = [
+            f"- {gates.GATES[name].label}{'' if at is None else f', from {at:g}'}: "
+            f"{stopped.get(name, 0):,}"
+            for name, at in recipe.gates.items()
+        ]
+        parts += ["Of those that qualify, left out by quality gates:", "", *left_out, ""]
+        if recipe.against is not None:
+            parts += ["Looked for as leaks: the test set, and a file of further problems.", ""]
     by_hand = {
         "put in": recipe.kept, "taken out": recipe.dropped, "let through a gate": recipe.excused,
     }  # fmt: skip
@@ -61,9 +86,28 @@ def card(chosen: pd.DataFrame, recipe: Recipe, found: pd.DataFrame) -> str:
         parts += [f"By hand: {', '.join(told)}.", ""]
     for criterion in recipe.criteria:
         label = rankings.named(criterion.strategy).label
-        parts += [f"## {label.capitalize()}", "", _histogram(chosen[criterion.strategy]), ""]
+        parts += [
+            f"## {_plain(label).capitalize()}",
+            "",
+            _histogram(chosen[criterion.strategy]),
+            "",
+        ]
     parts += ["## How to cite", "", "```bibtex", CITE, "```", ""]
     return "\n".join(parts)
+
+
+def _weighted(recipe: Recipe, rows: int) -> list[str]:
+    told = {
+        "none": "",
+        "column": "`weight` is an example's score over the mean score.",
+        "repeat": f"Examples of a higher score are repeated: {rows:,} rows.",
+    }[recipe.weights]
+    return [told, ""] if told else []
+
+
+def _plain(text: object) -> str:
+    """On one line, without what Markdown or HTML would read in it."""
+    return re.sub(r"[`<>|\[\]\s]+", " ", str(text)).strip()
 
 
 def _in_words(criterion: Criterion) -> str:
@@ -74,7 +118,7 @@ def _in_words(criterion: Criterion) -> str:
     ]
     weight = "" if criterion.weight == 1 else f", weight {criterion.weight:g}"
     strategy = rankings.named(criterion.strategy)
-    return f"{strategy.label} (`{criterion.strategy}`{''.join(bounds)}{weight})"
+    return f"{_plain(strategy.label)} (`{_plain(criterion.strategy)}`{''.join(bounds)}{weight})"
 
 
 def _histogram(values: pd.Series) -> str:

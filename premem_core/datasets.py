@@ -172,6 +172,28 @@ def read_examples(path: Path, fields: Fields | None = None, *, skip_bad: bool = 
     return Dataset(path, fields, tuple(examples.values()), tuple(bad))
 
 
+def read_questions(path: Path) -> list[tuple[str, str]]:
+    """id (the row's number where there is none) and question of a file's rows; it needs no more.
+
+    DataError: the file cannot be read, or has no column of questions.
+    """
+    path = Path(path)
+    rows = [row for row in _rows(path) if isinstance(row, _Row)]
+    columns = list(dict.fromkeys(column for row in rows for column in row.values))
+    name = _first_named(_QUESTION_NAMES, columns)
+    if name is None:
+        raise DataError(
+            f"{path} has {', '.join(columns) or 'no row'}, and no column that is called as "
+            f"questions are: {', '.join(_QUESTION_NAMES)}; rename it."
+        )
+    id_name = _first_named(_ID_NAMES, columns)
+    return [
+        ((_as_name(row.values.get(id_name)) if id_name else None) or f"row {row.line}", question)
+        for row in rows
+        if isinstance(question := row.values.get(name), str) and question.strip()
+    ]
+
+
 def read_perturbed(path: Path, examples: Sequence[Example]) -> list[Example]:
     """Examples as a file of perturbed queries asks them.
 

@@ -8,8 +8,8 @@ do: the same problem with other numbers is another problem. Candidates come from
 
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -62,19 +62,73 @@ class Seen:
         The same: they differ in nothing but case, spaces and punctuation. Of equally similar ones
         it is the one with the lowest number.
         """
+        alike = self.all_like(question)
+        if not alike:
+            return None
+        best, other = max((similarity, -other) for other, similarity in alike.items())
+        sets = _sets(question)
+        return -other, best, sets is not None and sets[0] == self._known[-other][0]
+
+    def all_like(self, question: str) -> dict[int, float]:
+        """Every question like this one: its similarity by its number."""
         sets = _sets(question)
         if sets is None:
-            return None
+            return {}
         near = {
             other
             for view, one in zip(self._views, sets, strict=True)
             for other in view.query(_signature(one))
         }
-        alike = [(_jaccard(sets, self._known[other]), -other) for other in near]
-        best, other = max(alike, default=(0.0, 0))
-        if best < self._similarity:
-            return None
-        return -other, best, sets[0] == self._known[-other][0]
+        alike = {other: _jaccard(sets, self._known[other]) for other in near}
+        return {other: index for other, index in alike.items() if index >= self._similarity}
+
+
+class Twins:
+    """Which of many questions are alike: looked for once, then told for any order of them.
+
+    Args:
+        questions: texts by example number.
+        similarity: as of `Seen`.
+    """
+
+    def __init__(self, questions: pd.Series, similarity: float = SIMILARITY) -> None:
+        seen, firsts = Seen(similarity), dict[Shingles, int]()
+        self._text: dict[int, int] = {}  # of each example the first that asks the same
+        self._alike: dict[int, dict[int, float]] = defaultdict(dict)  # between such first ones
+        for each, question in questions.items():
+            number = int(str(each))
+            if (sets := _sets(question)) is None:
+                continue
+            self._text[number] = firsts.setdefault(sets[0], number)
+            if self._text[number] == number:
+                for other, index in seen.all_like(question).items():
+                    self._alike[number][other] = self._alike[other][number] = index
+                seen.add(number, question)
+
+    def among(self, order: Iterable[int], through: Collection[int] = frozenset()) -> pd.DataFrame:
+        """Every example that is like an earlier one of an order.
+
+        Args:
+            through: examples that stay nevertheless.
+
+        Returns:
+            COLUMNS, one row per example that is like an earlier one: `other` is the most similar
+            of the earlier ones that stay; exact: they differ in nothing but case, spaces and
+            punctuation.
+        """
+        stay: dict[int, tuple[int, int]] = {}  # by text: its first example that stays, and where
+        rows = []
+        for at, number in enumerate(order):
+            if (text := self._text.get(number)) is None:
+                continue
+            alike = {**self._alike.get(text, {}), text: 1.0}
+            near = [(alike[each], -stay[each][1], each) for each in alike if each in stay]
+            if near:
+                index, _, twin = max(near)
+                rows.append((number, stay[twin][0], index, twin == text))
+            if not near or number in through:
+                stay.setdefault(text, (number, at))
+        return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def duplicates(questions: pd.Series, similarity: float = SIMILARITY) -> pd.DataFrame:
@@ -89,13 +143,7 @@ def duplicates(questions: pd.Series, similarity: float = SIMILARITY) -> pd.DataF
         the earlier ones that are not themselves like one before; exact: they differ in nothing but
         case, spaces and punctuation.
     """
-    seen, rows = Seen(similarity), []
-    for number, question in questions.items():
-        if found := seen.like(question):
-            rows.append((number, *found))
-        else:
-            seen.add(int(str(number)), question)
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return Twins(questions, similarity).among(questions.index)
 
 
 def leaks(questions: pd.Series, against: pd.Series, similarity: float = SIMILARITY) -> pd.DataFrame:

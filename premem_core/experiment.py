@@ -102,9 +102,12 @@ def run(folder: Path, setting: Setting, progress: demo.Progress = print) -> pd.D
     Raises:
         UsageError: the folder holds an experiment with another setting.
     """
-    if min(setting.seeds, setting.rounds, setting.first, setting.new) < 1:
-        raise UsageError("an experiment needs at least 1 seed, round, first and new problem")
-    folder.mkdir(parents=True, exist_ok=True)
+    if min(setting.seeds, setting.rounds, setting.first, setting.new, setting.test) < 1:
+        raise UsageError("an experiment needs at least 1 seed, round, first, new and test problem")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder} is no folder to write to; give another path") from error
     noted, content = folder / "setting.json", json.dumps(asdict(setting), indent=1)
     if noted.exists() and noted.read_text() != content:
         raise UsageError(f"{folder} holds an experiment with another setting; give a new folder")

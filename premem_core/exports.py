@@ -2,25 +2,25 @@
 
 import csv
 import json
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from premem_core import curation, data_card
-from premem_core.curation import Recipe
+from premem_core.curation import Recipe, Shape
 from premem_core.errors import UsageError
 from premem_core.store import Store
 from premem_core.whole_file import whole
 
 BATCH = 10_000  # rows in memory
-Shape = Literal["plain", "prompt-completion", "messages", "alpaca"]
-Weights = Literal["none", "column", "repeat"]
 Row = dict[str, Any]
 SHAPES: Mapping[Shape, Callable[[str, str], Row]] = MappingProxyType(
     {
@@ -45,41 +45,32 @@ SHAPES: Mapping[Shape, Callable[[str, str], Row]] = MappingProxyType(
 KINDS = (".jsonl", ".csv", ".parquet")
 
 
-def export(
-    store: Store,
-    chosen: pd.DataFrame,
-    recipe: Recipe,
-    file: Path,
-    shape: Shape = "plain",
-    weights: Weights = "none",
-) -> int:
-    """Write the chosen examples to a file of the kind that its name ends in; says how many.
+def export(store: Store, chosen: pd.DataFrame, recipe: Recipe, file: Path) -> int:
+    """Write the chosen examples to a file of the kind that its name ends in; says how many rows.
 
-    It appears when it is whole.
+    It appears when it is whole. What a row's texts are called is the recipe's shape; every shape
+    also has id, answer, rank, score, a column per strategy with its value, and reasons, the same in
+    words. An example's weight is its score over the mean score. Weights "column": it is in the
+    column `weight`; "repeat": a row stands there as often as the weight says, rounded, and once at
+    least.
 
     Args:
         chosen: `curation.select` by the recipe: indexed by the store's example number.
         file: .jsonl, .csv or .parquet.
-        shape: what a row's texts are called; every shape also has id, answer, rank, score, reasons.
-        weights: an example's weight is its score over the mean score. column: it is in the column
-            `weight`; repeat: a row stands there as often as the weight says, rounded, and once at
-            least.
 
     Raises:
         UsageError: no file of that kind can be written there, or there is nothing to write.
     """
     if file.suffix not in KINDS:
         raise UsageError(f"'{file.name}' must end in one of {', '.join(KINDS)}")
-    if shape not in SHAPES:
-        raise UsageError(f"there is no shape '{shape}'; there are {', '.join(SHAPES)}")
-    if file.suffix == ".csv" and shape == "messages":
+    if file.suffix == ".csv" and recipe.shape == "messages":
         raise UsageError("messages are nested and do not go into CSV; choose .jsonl or .parquet")
     if chosen.empty:
         raise UsageError("no example is chosen; widen the bounds")
     written = 0
     writers = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
     with whole(file) as unfinished, writers[file.suffix](unfinished) as write:
-        for batch in batches(store, chosen, recipe, shape, weights):
+        for batch in batches(store, chosen, recipe):
             write(batch)
             written += len(batch)
     return written
@@ -90,58 +81,76 @@ def export_folder(
     chosen: pd.DataFrame,
     recipe: Recipe,
     found: pd.DataFrame,
+    of: int,
     folder: Path,
-    shape: Shape = "plain",
-    weights: Weights = "none",
 ) -> int:
-    """Write the chosen examples as a folder that `datasets.load_dataset` loads; says how many.
+    """Write the chosen examples as a folder that `datasets.load_dataset` loads; says how many rows.
 
     data/train.parquet, recipe.yaml, and README.md, the data card. It appears when it is whole.
 
     Args:
         found: `curation.removed` by the recipe.
+        of: so many were there to choose from.
 
     Raises:
-        UsageError: as `export` does, or the folder is there.
+        UsageError: as `export` does, or the folder is there, or the one that it is to be in is not.
     """
     if folder.exists():
         raise UsageError(f"{folder} is there; give a folder that is not")
+    if not folder.resolve().parent.is_dir():
+        raise UsageError(f"{folder} is to be in a folder that is not there; make that first")
     with whole(folder) as unfinished:
         (unfinished / "data").mkdir(parents=True)
-        n = export(store, chosen, recipe, unfinished / "data" / "train.parquet", shape, weights)
+        n = export(store, chosen, recipe, unfinished / "data" / "train.parquet")
         (unfinished / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-        card = data_card.card(chosen, recipe, found)
+        card = data_card.card(chosen, recipe, found, of, n)
         (unfinished / "README.md").write_text(card, encoding="utf-8")
     return n
 
 
-def batches(
-    store: Store, chosen: pd.DataFrame, recipe: Recipe, shape: Shape, weights: Weights
-) -> Iterator[list[Row]]:
+def export_zip(
+    store: Store,
+    chosen: pd.DataFrame,
+    recipe: Recipe,
+    found: pd.DataFrame,
+    of: int,
+    file: Path,
+) -> None:
+    """`export_folder`, packed in a .zip file: what a browser can download."""
+    with tempfile.TemporaryDirectory() as parent:
+        export_folder(store, chosen, recipe, found, of, Path(parent) / file.stem)
+        shutil.make_archive(str(file.with_suffix("")), "zip", parent, file.stem)
+
+
+def batches(store: Store, chosen: pd.DataFrame, recipe: Recipe) -> Iterator[list[Row]]:
     """The rows of a file, in the order of the selection."""
-    make, mean = SHAPES[shape], float(chosen["score"].mean())
+    make, mean = SHAPES[recipe.shape], float(chosen["score"].mean())
+    strategies = [each.strategy for each in recipe.criteria]
     for start in range(0, len(chosen), BATCH):
         part = chosen.iloc[start : start + BATCH]
         texts = store.example_texts(part.index.tolist())
         rows = []
-        for text, rank, score, why in zip(
+        values = part[strategies].astype(object).where(part[strategies].notna(), None)
+        for text, rank, score, known, why in zip(
             texts.to_dict("records"),
             part["rank"].tolist(),
             part["score"].tolist(),
+            values.to_dict("records"),
             curation.reasons(part, recipe),
             strict=True,
         ):
             weight = score / mean if mean else 1.0
-            row = {
+            row: Row = {
                 "id": text["id"],
                 **make(text["question"] or "", text["solution"] or ""),
                 "answer": text["answer"] or "",
                 "rank": rank,
                 "score": round(score, 6),
-                **({"weight": round(weight, 6)} if weights == "column" else {}),
+                **({"weight": round(weight, 6)} if recipe.weights == "column" else {}),
+                **{str(name): value for name, value in known.items()},
                 "reasons": why,
             }
-            rows += [row] * (max(1, round(weight)) if weights == "repeat" else 1)
+            rows += [row] * (max(1, round(weight)) if recipe.weights == "repeat" else 1)
         yield rows
 
 
@@ -174,9 +183,13 @@ def _parquet(file: Path) -> Iterator[Callable[[list[Row]], None]]:
 
     def write(rows: list[Row]) -> None:
         nonlocal writer
-        table = pa.Table.from_pylist(rows)
-        writer = writer or pq.ParquetWriter(file, table.schema)
-        writer.write_table(table)
+        if writer is None:  # a value that none of the first rows has is a number like the others
+            schema = pa.schema(
+                each.with_type(pa.float64()) if pa.types.is_null(each.type) else each
+                for each in pa.Table.from_pylist(rows).schema
+            )
+            writer = pq.ParquetWriter(file, schema)
+        writer.write_table(pa.Table.from_pylist(rows, writer.schema))
 
     try:
         yield write

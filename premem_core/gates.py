@@ -3,7 +3,8 @@
 A gate removes; a person who reads its evidence can let an example back in (`Recipe.excused`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +18,12 @@ from premem_core.rankings import Evidence
 from premem_core.store import Store
 from premem_core.types import Grade
 
-COLUMNS = ("id", "gate", "value", "why")
+COLUMNS = ("id", "gate", "value", "why", "beside")
+LOWEST = 0.05  # value that a gate can be asked to find from
+
+# Candidates, the most wanted first, and those of them that stay whatever is found → COLUMNS but the
+# first two, by example number, the highest value first. beside: the text that one is held against.
+Finder = Callable[[pd.Index, Collection[int]], pd.DataFrame]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +32,13 @@ class Gate:
 
     Attributes:
         label: in words.
-        default: from which value on it removes; None: it has no such value.
-        find: COLUMNS but the first two, by example number, from a value on.
+        default: from which value on it finds; None: it has no such value.
+        look: at all training examples, once, whatever the candidates will be.
     """
 
     label: str
     default: float | None
-    find: Callable[["Asked"], pd.DataFrame]
+    look: Callable[["Asked"], Finder]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +46,9 @@ class Asked:
     """What a gate looks at.
 
     Attributes:
-        at: from which value on it removes.
-        against: a file of the test problems that nothing may leak from; None: those of the store.
+        at: from which value on it finds.
+        against: a file of problems that nothing may leak from, beside the test problems of the
+            store.
     """
 
     store: Store
@@ -51,42 +58,49 @@ class Asked:
     against: Path | None
 
 
-def find(
+def finders(
     store: Store,
     task: str,
     evidence: Evidence,
     gates: Mapping[str, float | None],
     against: Path | None = None,
-) -> pd.DataFrame:
-    """What these gates remove of a task's training examples.
+) -> dict[str, Finder]:
+    """What looks for the examples to leave out, by gate, in the order in which they are asked.
 
     Args:
-        gates: from GATES; from which value on each removes, None for its default.
+        gates: from GATES; from which value on each finds, None for its default.
         against: as in `Asked`.
 
-    Returns:
-        COLUMNS, indexed by the store's example number, one row per gate and example: why in words;
-        the highest value first.
-
     Raises:
-        UsageError: there is no such gate, or not what it needs.
+        UsageError: there is no such gate, no such value, or not what it needs.
+        DataError: the file cannot be read.
     """
-    found = []
+    check(gates)
+    return {
+        name: gate.look(Asked(store, task, evidence, gates[name] or gate.default or 1.0, against))
+        for name, gate in GATES.items()
+        if name in gates
+    }
+
+
+def check(gates: Mapping[str, float | None]) -> None:
+    """UsageError: there is no such gate, or no such value."""
     for name, at in gates.items():
         if name not in GATES:
             raise UsageError(f"there is no gate '{name}'; there are {', '.join(GATES)}")
-        gate = GATES[name]
-        least = gate.default if at is None else at
-        rows = gate.find(Asked(store, task, evidence, least or 0.0, against))
-        found.append(rows.assign(gate=name).sort_values("value", ascending=False, kind="stable"))
-    if not found:
-        return pd.DataFrame(columns=list(COLUMNS))
-    rows = pd.concat(found)
-    rows = rows[rows.index.isin(evidence.examples.index)]
-    return rows.assign(id=evidence.examples["id"].reindex(rows.index))[list(COLUMNS)]
+        if at is not None and GATES[name].default is None:
+            raise UsageError(f"the gate '{name}' takes no value; leave it out")
+        if at is not None and not (math.isfinite(at) and LOWEST <= at <= 1):
+            raise UsageError(f"the gate '{name}' takes a value from {LOWEST} to 1, not {at}")
 
 
-def _suspect_labels(asked: Asked) -> pd.DataFrame:
+def _same_for_all(table: pd.DataFrame) -> Finder:
+    """Finds what is in a table of all examples, whoever the other candidates are."""
+    table = table.sort_values("value", ascending=False, kind="stable")
+    return lambda candidates, stay: table[table.index.isin(candidates)]
+
+
+def _suspect_labels(asked: Asked) -> Finder:
     suspects = labels.suspects(
         asked.store, asked.evidence.runs, asked.evidence.log_log_threshold
     ).query("suspicion >= @asked.at")
@@ -95,41 +109,48 @@ def _suspect_labels(asked: Asked) -> pd.DataFrame:
         f"{row.with_reference} its solution's {row.reference}"
         for row in suspects.itertuples()
     ]
-    return pd.DataFrame({"value": suspects["suspicion"], "why": why}, suspects.index)
+    found = {"value": suspects["suspicion"], "why": why, "beside": ""}
+    return _same_for_all(pd.DataFrame(found, suspects.index))
 
 
-def _duplicates(asked: Asked) -> pd.DataFrame:
-    found = duplicates.duplicates(_questions(asked), asked.at)
-    return _like(found, asked.evidence.examples["id"], "")
+def _duplicates(asked: Asked) -> Finder:
+    questions, ids = _questions(asked), asked.evidence.examples["id"]
+    twins = duplicates.Twins(questions, asked.at)
+
+    def find(candidates: pd.Index, stay: Collection[int]) -> pd.DataFrame:
+        found = _like(twins.among(candidates, stay), ids, questions, "")
+        return found.sort_values("value", ascending=False, kind="stable")
+
+    return find
 
 
 def test_questions(store: Store, task: str, against: Path | None) -> pd.DataFrame:
-    """id and question of the test problems that nothing may leak from.
+    """id and question of the problems that nothing may leak from: the test problems of the store.
 
     Args:
-        against: a file of them; None: those of the store.
+        against: a file of further ones.
 
     Raises:
         UsageError: there is none.
         DataError: the file cannot be read.
     """
+    test = store.examples(task, "test")[["id", "question"]]
+    test = test[test["question"].fillna("") != ""]
     if against is not None:
-        problems = datasets.read_examples(against).examples
-        rows = [(each.id, each.question) for each in problems]
-        return pd.DataFrame(rows, columns=["id", "question"])
-    test = store.examples(task, "test").set_index("example")[["id", "question"]]
-    if not test["question"].any():
+        more = pd.DataFrame(datasets.read_questions(against), columns=["id", "question"])
+        test = pd.concat([test, more])
+    if test.empty:
         raise UsageError(
             f"the store has no test questions of '{task}' to look for leaks from; give a file of "
             "them"
         )
-    return test
+    return test.reset_index(drop=True)
 
 
-def _leaks(asked: Asked) -> pd.DataFrame:
+def _leaks(asked: Asked) -> Finder:
     test = test_questions(asked.store, asked.task, asked.against)
     found = duplicates.leaks(_questions(asked), test["question"], asked.at)
-    return _like(found, test["id"], "test problem ")
+    return _same_for_all(_like(found, test["id"], test["question"], "test problem "))
 
 
 def grader_of(runs: Sequence[RunScores], solutions: Sequence[str]) -> str:
@@ -139,15 +160,25 @@ def grader_of(runs: Sequence[RunScores], solutions: Sequence[str]) -> str:
     return graders[0] if graders else "gsm8k" if in_gsm8k else "math"
 
 
-def _unparsed(asked: Asked) -> pd.DataFrame:
+def _unparsed(asked: Asked) -> Finder:
+    """References that no completion could match, and solutions that come to another answer."""
     texts = _texts(asked)
     name = grader_of(asked.evidence.runs, texts["solution"].tolist())
+    references = texts["answer"].fillna("").tolist()
     with grading.make_grader(name) as grader:
-        references = texts[grader.grades_against].tolist()
-        grades = [each.grade for each in grader.grade(texts["solution"].tolist(), references)]
-    why = [f"its own solution is graded {grade.name.lower()} by {name}" for grade in grades]
-    found = pd.DataFrame({"value": 1.0, "why": why}, texts["example"])
-    return found[[grade is not Grade.CORRECT for grade in grades]]
+        said = [f"\\boxed{{{each}}}" for each in references]
+        readable = [each.grade is Grade.CORRECT for each in grader.grade(said, references)]
+        own = grader.grade(texts["solution"].tolist(), references)
+    why = [
+        f"its answer {reference!r} is none that {name} can read"
+        if not read
+        else f"its solution comes to {found.extracted}, its answer is {reference}"
+        if found.grade is Grade.INCORRECT
+        else ""
+        for reference, read, found in zip(references, readable, own, strict=True)
+    ]
+    found = pd.DataFrame({"value": 1.0, "why": why, "beside": ""}, texts["example"])
+    return _same_for_all(found[found["why"] != ""])
 
 
 def _questions(asked: Asked) -> pd.Series:
@@ -164,7 +195,7 @@ def _texts(asked: Asked) -> pd.DataFrame:
     return texts
 
 
-def _like(found: pd.DataFrame, ids: pd.Series, what: str) -> pd.DataFrame:
+def _like(found: pd.DataFrame, ids: pd.Series, texts: pd.Series, what: str) -> pd.DataFrame:
     """Rows of `duplicates.COLUMNS`, told in words."""
     why = [
         f"the same as {what}{other}"
@@ -174,14 +205,17 @@ def _like(found: pd.DataFrame, ids: pd.Series, what: str) -> pd.DataFrame:
             ids.reindex(found["other"]), found["similarity"], found["exact"], strict=True
         )
     ]
-    return found.assign(value=found["similarity"], why=why).set_index("example")[["value", "why"]]
+    beside = texts.reindex(found["other"]).to_numpy()
+    told = found.assign(value=found["similarity"], why=why, beside=beside)
+    return told.set_index("example")[["value", "why", "beside"]]
 
 
+# Duplicates last: an example that another gate takes out is no reason to leave its twin out.
 GATES: Mapping[str, Gate] = MappingProxyType(
     {
         "labels": Gate("suspected wrong labels", 0.5, _suspect_labels),
-        "duplicates": Gate("exact and near duplicates", duplicates.SIMILARITY, _duplicates),
         "leaks": Gate("leaks from the test set", duplicates.SIMILARITY, _leaks),
         "unparsed": Gate("solutions without a right answer", None, _unparsed),
+        "duplicates": Gate("exact and near duplicates", duplicates.SIMILARITY, _duplicates),
     }
 )

@@ -26,7 +26,6 @@ from premem_core.whole_file import whole
 
 SOLVE = "Solve this problem step by step. {form}\n\nProblem: {question}"
 BOXED = r"Put the final answer in \boxed{}."
-HASHES = "End with a line that holds '####' and the final answer."
 # Each word stands first on its line, in whatever Markdown; possessive, for replies run on and on.
 HEAD = re.compile(
     r"^[#*_> \t]*+(problem|solution)[*_ \t]*+:[*_ \t]*+", re.IGNORECASE | re.MULTILINE
@@ -254,7 +253,7 @@ def _solve(
 
 
 def _to_solve(problem: Written) -> str:
-    form = BOXED if r"\boxed" in problem.of.solution else HASHES
+    form = BOXED if r"\boxed" in problem.of.solution else collection.HASHES
     return SOLVE.replace("{form}", form).replace("{question}", problem.question)
 
 

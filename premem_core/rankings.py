@@ -21,8 +21,11 @@ from premem_core.metrics import Floats
 from premem_core.store import Store
 
 OF_SIZES = ("id", "lines", "words", "tokens")
+OF_SELECTION = ("rank", "score")  # columns that a selection adds (`curation.select`)
 PAPER_BOUND = 0.75  # arXiv 2411.07681, section 6: problems with PM up to this are collected for
+NO_VALUE = "none"  # of a metadata field that other examples have
 METADATA = "metadata:"  # what a strategy by a field of the data is named by
+NUMBER = r"((?:(?<!\w)-)?\d+(?:,\d{3})*(?:\.\d+)?)"  # in a text; the dash of "level-5" is no sign
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Evidence:
         runs: those that examples are judged by.
         examples: one row per example that any of them was trained on, indexed by the store's
             example number: id, lines, words and tokens (NaN where not known) of its solution, and
-            the metadata's fields.
+            the metadata's fields, NO_VALUE where an example has none.
         lost: a run's, by example, read when it is asked for: accuracy as the question is minus
             accuracy under perturbed queries, mean over perturbations, at the last checkpoint that
             was asked them.
@@ -73,6 +76,7 @@ class Strategy:
         reason: how one example's value is said.
         needs: what it takes, where not every store has it.
         of_run: one run's values, (N,), NaN where not known; None: it is not of runs.
+        most: above this, a value says nothing, and counts as not known.
     """
 
     label: str
@@ -81,6 +85,7 @@ class Strategy:
     reason: str
     needs: str = ""
     of_run: Callable[[RunScores, Evidence], Floats] | None = None
+    most: float = np.inf
 
 
 def read_evidence(
@@ -101,7 +106,8 @@ def read_evidence(
     trained_on = np.unique(np.concatenate([run.examples for run in runs]))
     known = sizes.reindex(trained_on)
     known["tokens"] = store.target_tokens([run.run for run in runs]).reindex(trained_on)
-    fields = unpacked(known.pop("metadata"), OF_SIZES)
+    fields = unpacked(known.pop("metadata"), (*OF_SIZES, *OF_SELECTION, *STRATEGIES))
+    fields = fields.astype(object).where(fields.notna(), NO_VALUE)
     return Evidence(
         runs=tuple(runs),
         examples=known.join(fields),
@@ -129,7 +135,8 @@ def values(evidence: Evidence, strategy: str, seed: int = 0) -> pd.Series:
             pd.Series(of_run(run, evidence), run.examples).reindex(examples.index)
             for run in evidence.runs
         ]
-        found = pd.concat(columns, axis=1).mean(axis=1)
+        mean = pd.concat(columns, axis=1).mean(axis=1)
+        found = mean.where(mean <= named(strategy).most)
     elif strategy == "random":
         found = pd.Series(np.random.default_rng(seed).random(len(examples)), examples.index)
     elif strategy in ("lines", "words"):
@@ -151,7 +158,8 @@ def named(strategy: str) -> Strategy:
     if strategy.startswith(METADATA):
         field = strategy.removeprefix(METADATA)
         needs = f"a metadata field '{field}' of numbers"
-        return Strategy(field, field, True, f"{field} {{:g}}", needs)
+        told = field.replace("{", "{{").replace("}", "}}")
+        return Strategy(field, field, True, f"{told} {{:g}}", needs)
     if strategy not in STRATEGIES:
         known = ", ".join(f"'{name}'" for name in STRATEGIES)
         raise UsageError(
@@ -165,8 +173,10 @@ def _field(examples: pd.DataFrame, field: str) -> pd.Series:
     if field not in examples:
         known = ", ".join(f"'{name}'" for name in examples if name not in OF_SIZES) or "none"
         raise UsageError(f"the data has no field '{field}'; it has: {known}")
-    texts = examples[field].astype(str).str.extract(r"(-?\d+(?:\.\d+)?)", expand=False)
-    return pd.to_numeric(texts, errors="coerce")
+    texts = examples[field].astype(str)
+    found = texts.str.extract(NUMBER, expand=False).str.replace(",", "")
+    numbers = pd.to_numeric(texts, errors="coerce").fillna(pd.to_numeric(found, errors="coerce"))
+    return numbers.where(np.isfinite(numbers))
 
 
 def _lost(store: Store, run: RunScores) -> pd.Series:
@@ -179,15 +189,14 @@ def _lost(store: Store, run: RunScores) -> pd.Series:
 
 
 def _ifd(run: RunScores, evidence: Evidence) -> Floats:
-    """Loss given the question over loss alone; NaN above 1, where the question only confuses."""
+    """Loss given the question over loss alone."""
     alone = evidence.alone(run)
     if alone.empty:
         return np.full(len(run.examples), np.nan)
     step = int(alone["step"].min())
     [at] = np.flatnonzero(run.steps == step)
     without = alone[alone["step"] == step].set_index("example")["nll"].reindex(run.examples)
-    ratio = run.nll[at] / without.to_numpy()
-    return np.where(ratio > 1, np.nan, ratio)
+    return run.nll[at] / without.to_numpy()
 
 
 def _premem(run: RunScores, evidence: Evidence) -> Floats:
@@ -276,6 +285,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
             "IFD {:.3f}",
             "the loss of solutions without their questions (the command `ifd`)",
             _ifd,
+            most=1.0,  # there the question only confuses
         ),
         "lines": Strategy("many solution lines", "lines of the solution", True, "{:.0f} lines"),
         "words": Strategy("long solutions", "words of the solution", True, "{:.0f} words"),

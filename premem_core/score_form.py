@@ -6,7 +6,6 @@ What a person typed or uploaded is named by paths in the page's URL, so a reload
 import itertools
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from premem_core import job_estimate
+from premem_core.data_file import expanded, pick_data_file
 from premem_core.datasets import AnswerRule, Fields, detect_fields, read_perturbed
 from premem_core.errors import PrememError, StoreError
 from premem_core.folder_upload import folder_upload, forget_ticket, session_ticket
@@ -23,7 +23,7 @@ from premem_core.sampling_plan import PLANS, Plan
 from premem_core.scoring import ScoringSpec
 from premem_core.types import Example, Run
 from premem_core.ui import PAPER_GSM8K, perplexity, store, task_threshold
-from premem_core.uploads import Ticket, finish, keep_file
+from premem_core.uploads import Ticket, finish
 
 PLAN_NAMES = {"full": "All", "lazy": "As far as needed", "final": "Last checkpoint only"}
 
@@ -47,15 +47,7 @@ def pick_run_folder() -> Path | None:
         bind="query-params",
         placeholder="runs/lr2e-5 (it holds checkpoint-<step> folders)",
     )
-    return _path(text)
-
-
-def _path(text: str) -> Path | None:
-    if not text:
-        return None
-    with suppress(RuntimeError):  # "~nobody": the path is then what it says
-        return Path(text).expanduser()
-    return Path(text)
+    return expanded(text)
 
 
 def _finish_upload(ticket: Ticket, name: str) -> Path:
@@ -64,27 +56,6 @@ def _finish_upload(ticket: Ticket, name: str) -> Path:
     home = store().path / "checkpoints"
     names = (name if n == 1 else f"{name}-{n}" for n in itertools.count(1))
     return finish(ticket, next(free for free in names if not (home / free).exists()))
-
-
-def pick_data_file(label: str, key: str) -> Path | None:
-    """A data file: uploaded (and kept in the store), or named where it lies on this machine."""
-    uploaded = st.file_uploader(label, type=["jsonl", "csv", "parquet"], key=f"{key}_upload")
-    if uploaded:
-        try:
-            file = keep_file(store().path, uploaded.name, uploaded.getvalue())
-        except StoreError as error:
-            st.error(str(error))
-        else:
-            # At every run: a browser that has not yet seen the path sends its old, empty one back.
-            st.session_state[key] = str(file)
-    text = st.text_input(
-        f"{label}: path on this machine",
-        key=key,
-        bind="query-params",
-        placeholder=f"or the path of a file: {key}.jsonl",
-        label_visibility="collapsed",
-    )
-    return _path(text)
 
 
 def pick_fields(file: Path) -> Fields:

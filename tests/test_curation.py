@@ -1,5 +1,6 @@
 """Selections: who is chosen, in what order, why; and the recipe that rebuilds them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,20 +67,79 @@ def test_a_heavier_strategy_has_more_of_the_order(evidence):
     assert like("perplexity", order(0.05)) > 0.99
 
 
-def test_the_budget_takes_the_first_and_quotas_bound_a_group(evidence):
-    from dataclasses import replace
-
+def grouped(evidence) -> rankings.Evidence:
     level = np.where(np.arange(60) % 3 == 0, "easy", "hard")
-    grouped = replace(evidence, examples=evidence.examples.assign(level=level))
+    return replace(evidence, examples=evidence.examples.assign(level=level))
+
+
+def test_the_budget_takes_the_first_and_quotas_bound_a_group(evidence):
+    known = grouped(evidence)
     asked = recipe(LOW, budget=10, quota_field="level", quotas={"hard": 0.4})
-    chosen = curation.select(grouped, asked)
-    free = curation.select(grouped, recipe(LOW))
-    assert len(curation.select(grouped, recipe(LOW, budget=10))) == 10
+    chosen = curation.select(known, asked)
+    free = curation.select(known, recipe(LOW))
+    assert len(curation.select(known, recipe(LOW, budget=10))) == 10
     assert (chosen["level"] == "hard").sum() == 4
     for value in ("easy", "hard"):  # of each group the first ones
         own = free[free["level"] == value].index
         taken = chosen[chosen["level"] == value].index
         assert taken.tolist() == own[: len(taken)].tolist()
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"quota_field": "colour"}, "no field 'colour'"),
+        (
+            {"quota_field": "level", "quotas": {"odd": 0.5}},
+            "no example has level 'odd', which has a quota; there are 'easy', 'hard'",
+        ),
+        (
+            {"quota_field": "level", "quotas": {"easy": 0, "hard": 0}},
+            "have room for no example; give more",
+        ),
+    ],
+)
+def test_quotas_that_cannot_be_kept_are_one_sentence(evidence, asked, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        curation.select(grouped(evidence), recipe(LOW, **asked))
+
+
+def test_a_budget_in_tokens_counts_them_and_passes_over_what_is_too_large(evidence):
+    def chosen(tokens, budget):
+        known = replace(evidence, examples=evidence.examples.assign(tokens=tokens))
+        return curation.select(known, recipe(LOW, budget=budget, budget_in="tokens"))
+
+    order = curation.select(evidence, recipe(LOW)).index
+    costs = pd.Series(50.0, evidence.examples.index)
+    costs[order[0]] = 900
+    assert chosen(costs, 500).index.tolist() == order[1:11].tolist()
+    assert chosen(costs, 1000).index.tolist() == order[:3].tolist()
+    with pytest.raises(UsageError, match=r"budget of 40 tokens .* room for no example"):
+        chosen(costs, 40)
+    with pytest.raises(UsageError, match="number of tokens of some solutions is not known"):
+        chosen(costs.where(costs != 900), 500)
+
+
+def test_any_bound_asks_for_one_of_those_that_there_are(evidence):
+    unbounded = Criterion("words")
+    asked = recipe(LOW, unbounded, combine="any")
+    assert set(curation.select(evidence, asked).index) == set(
+        curation.select(evidence, recipe(LOW)).index
+    )
+    every = recipe(Criterion("premem"), unbounded, combine="any")
+    assert len(curation.select(evidence, every)) == len(evidence.examples)
+
+
+def test_the_seed_says_who_comes_first_among_equals(evidence):
+    orders = [curation.select(evidence, recipe(LOW, seed=seed)) for seed in (0, 0, 1)]
+    first, again, other = (each.index.tolist() for each in orders)
+    assert first == again != other
+    assert set(first) == set(other)
+    # Only among equals: the values come in the same order.
+    assert orders[0]["premem"].tolist() == orders[2]["premem"].tolist()
+    ties = orders[0][orders[0]["premem"] == orders[0]["premem"].iloc[0]]
+    assert len(ties) > 3
+    assert not ties.index.is_monotonic_increasing  # not as they stand in the store
 
 
 def test_what_a_person_put_in_comes_first_and_what_they_took_out_is_gone(evidence):
@@ -92,6 +152,8 @@ def test_what_a_person_put_in_comes_first_and_what_they_took_out_is_gone(evidenc
     assert chosen["id"].iloc[0] == kept
     assert out not in set(chosen["id"])
     assert len(chosen) == len(free)
+    few = curation.select(evidence, recipe(LOW, kept=(kept,), budget=1))
+    assert few["id"].tolist() == [kept]
     with pytest.raises(UsageError, match="names an example 'nobody'"):
         curation.select(evidence, recipe(LOW, dropped=("nobody",)))
 
@@ -121,14 +183,44 @@ def test_a_recipe_comes_back_as_it_was_written(t, below, weight, budget, names, 
     assert Recipe.from_yaml(written.to_yaml()) == written
 
 
+WHOLE = """premem_recipe: 1
+task: toy
+runs: [slow]
+log_log_threshold: -2.0
+criteria: [{strategy: premem}]"""
+
+
+def test_a_recipe_that_a_person_wrote_is_read():
+    found = Recipe.from_yaml(WHOLE.replace("[slow]", "\n- slow\n- fast") + "\ngates: {leaks: }")
+    assert found == Recipe(
+        "toy", ("slow", "fast"), -2.0, (Criterion("premem"),), gates={"leaks": None}
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
         ("a: [", "is not YAML"),
         ("- 1", "is not a recipe of Premem"),
-        ("premem_recipe: 9", "has format 9; this Premem reads 1"),
+        ("premem_recipe: 9", "not of the format that this Premem reads, 'premem_recipe: 1'"),
         ("premem_recipe: 1\ncolour: red", "a field 'colour' that no recipe has"),
-        ("premem_recipe: 1\ntask: toy", "is not a whole recipe"),
+        ("premem_recipe: 1\ntask: toy", "is not a whole recipe: .* missing"),
+        (f"{WHOLE}\ngates: [labels]", "gates: Input should be a valid dictionary"),
+        (f"{WHOLE}\ngates: {{labels: .nan}}", "gates: Input should be a finite number"),
+        (f"{WHOLE}\nkept: train-1", "kept: Input should be a valid list"),
+        (f"{WHOLE}\nbudget: '5'", "budget: Input should be a valid integer"),
+        (f"{WHOLE}\nbudget: 0", "the budget must be at least 1"),
+        (f"{WHOLE}\nseed: -1", "the seed must be at least 0"),
+        (f"{WHOLE}\nquota_field: l\nquotas: {{2: 0.5}}", "quotas: Input should be a valid string"),
+        (f"{WHOLE}\nseed: 2020-13-45", "is not YAML: month must be in 1..12"),
+        (f'{WHOLE}\nkept: ["\\ud800"]', "half a character"),
+        (WHOLE.replace("premem}", "premem, weight: .nan}"), "weight: Input should be a finite"),
+        (
+            WHOLE.replace("premem}", "premem}, {strategy: premem}"),
+            "a strategy is named twice in premem, premem",
+        ),
+        ("premem_recipe: 1\ncriteria: [x]", "criteria: not fields with values"),
+        ("premem_recipe: 1\nseed: " + "[" * 3000, "is not YAML: maximum recursion"),
         ("premem_recipe: 1\ntask: t\nruns: [r]\nlog_log_threshold: 0", "needs a strategy"),
         ("!!python/object/apply:os.system [true]", "is not YAML"),
     ],
@@ -157,10 +249,10 @@ def test_a_file_has_the_texts_in_the_shape_that_was_asked_for(
     file = tmp_path / f"out{kind}"
     if (kind, shape) == (".csv", "messages"):
         with pytest.raises(UsageError, match="do not go into CSV"):
-            exports.export(store, chosen, recipe(LOW), file, shape)
+            exports.export(store, chosen, recipe(LOW, shape=shape), file)
         assert list(tmp_path.iterdir()) == []
         return
-    exports.export(store, chosen, recipe(LOW), file, shape)
+    exports.export(store, chosen, recipe(LOW, shape=shape), file)
     assert [each.name for each in tmp_path.iterdir()] == [file.name]
     rows = read(file).to_dict("records")
     assert [str(row["id"]) for row in rows] == chosen["id"].tolist()
@@ -173,16 +265,17 @@ def test_a_file_has_the_texts_in_the_shape_that_was_asked_for(
         "alpaca": lambda row: (row["instruction"], row["output"]),
     }[shape](rows[0]) == (question, solution)
     assert rows[0]["reasons"].startswith("PM ")
+    assert [row["premem"] for row in rows] == pytest.approx(chosen["premem"].tolist())
 
 
 def test_weights_are_scores_over_their_mean_in_a_column_or_by_repetition(store, evidence, tmp_path):
     chosen = curation.select(evidence, recipe(LOW))
     weight = (chosen["score"] / chosen["score"].mean()).to_numpy()
     column, repeat = tmp_path / "column.jsonl", tmp_path / "repeat.jsonl"
-    n = exports.export(store, chosen, recipe(LOW), column, weights="column")
+    n = exports.export(store, chosen, recipe(LOW, weights="column"), column)
     assert (n, len(read(column))) == (len(chosen), len(chosen))
     np.testing.assert_allclose(read(column)["weight"], weight, atol=1e-6)
-    n = exports.export(store, chosen, recipe(LOW), repeat, weights="repeat")
+    n = exports.export(store, chosen, recipe(LOW, weights="repeat"), repeat)
     often = read(repeat)["id"].value_counts()
     assert n == often.sum() > len(chosen)
     assert often[chosen["id"]].tolist() == np.maximum(1, np.round(weight)).tolist()

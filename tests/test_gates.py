@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import pandas as pd
 import planned
 import pytest
 from typer.testing import CliRunner
@@ -10,9 +11,8 @@ from typer.testing import CliRunner
 from premem_core import curation, curves, demo, gates, labels, rankings
 from premem_core.__main__ import app
 from premem_core.curation import Criterion, Recipe
-from premem_core.errors import UsageError
+from premem_core.errors import DataError, UsageError
 from premem_core.store import Store
-from premem_core.types import Example
 
 RUN = "lr1e-3_ep5_n1000"
 T = -2.13
@@ -39,9 +39,17 @@ def recipe(**others) -> Recipe:
     return Recipe("toy", ("slow", "fast"), planned.T, (Criterion("premem"),), **others)
 
 
+def found_by(store: Store, task: str, evidence, asked, against=None, order=None, stay=()):
+    """What each gate finds of an order of candidates; of all as they stand in the store."""
+    candidates = evidence.examples.index if order is None else order
+    finders = gates.finders(store, task, evidence, asked, against)
+    found = pd.concat([find(candidates, stay) for find in finders.values()])
+    return found.assign(id=evidence.examples["id"].reindex(found.index))
+
+
 def test_suspect_labels_are_those_of_labels_from_a_suspicion_on(shipped):
     evidence = evidence_of(shipped, demo.TASK, [RUN], T)
-    found = gates.find(shipped, demo.TASK, evidence, {"labels": 0.4})
+    found = found_by(shipped, demo.TASK, evidence, {"labels": 0.4})
     suspects = labels.suspects(shipped, evidence.runs, T)
     suspects = suspects[suspects["suspicion"] >= 0.4]
     assert 0 < len(found) == len(suspects)
@@ -51,71 +59,124 @@ def test_suspect_labels_are_those_of_labels_from_a_suspicion_on(shipped):
         f"{first['agree']} of {first['samples']} samples from before memorization answer "
         f"{first['suggested']}, {first['with_reference']} its solution's {first['reference']}"
     )
-    assert len(gates.find(shipped, demo.TASK, evidence, {"labels": None})) < len(found)
+    assert len(found_by(shipped, demo.TASK, evidence, {"labels": None})) < len(found)
 
 
-def test_leaks_are_found_from_the_store_or_from_a_file(toy, tmp_path):
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [
+            {"id": "mine", "question": "TRAIN  5 ?", "answer": "#### 1"},
+            {"id": "x", "question": "?"},
+        ],
+        [{"problem": "what else"}, {"problem": "train 5"}],  # a question is all that is needed
+    ],
+)
+def test_leaks_are_found_from_the_store_and_from_a_file(toy, tmp_path, rows):
     evidence = evidence_of(toy, "toy")
-    assert gates.find(toy, "toy", evidence, {"leaks": None}).empty  # "train 3?" and "test 3?"
+    assert found_by(toy, "toy", evidence, {"leaks": None}).empty  # "train 3?" and "test 3?"
     file = tmp_path / "test.jsonl"
-    rows = [("mine", "TRAIN  5 ?", "#### 1"), ("other", "what else", "#### 2")]
-    file.write_text(
-        "".join(
-            json.dumps(dict(zip(("id", "question", "answer"), row, strict=True))) + "\n"
-            for row in rows
-        )
-    )
-    [row] = gates.find(toy, "toy", evidence, {"leaks": None}, file).to_dict("records")
-    assert row == {"id": "5", "gate": "leaks", "value": 1.0, "why": "the same as test problem mine"}
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    [row] = found_by(toy, "toy", evidence, {"leaks": None}, file).to_dict("records")
+    assert (row["id"], row["value"]) == ("5", 1.0)
+    name = rows[0].get("id", "row 2")
+    assert row["why"] == f"the same as test problem {name}"
+    assert row["beside"].strip(" ?").lower().split() == ["train", "5"]
+    assert len(gates.test_questions(toy, "toy", file)) == len(
+        gates.test_questions(toy, "toy", None)
+    ) + len(rows)
 
 
-def test_a_solution_that_its_grader_does_not_take_for_right_is_found(tmp_path):
+def test_a_file_without_questions_is_one_sentence(toy, tmp_path):
+    file = tmp_path / "test.jsonl"
+    file.write_text('{"text": "what"}\n')
+    with pytest.raises(DataError, match="has text, and no column that is called as questions are"):
+        found_by(toy, "toy", evidence_of(toy, "toy"), {"leaks": None}, file)
+
+
+def test_answers_that_cannot_be_read_or_that_the_solution_contradicts_are_found(tmp_path):
     home = planned.store(tmp_path, "full", 20)
-    odd = {3: "no answer at all", 8: "#### 9"}
+    odd = {3: ("so many", "an unknown number"), 8: ("#### 9", "8"), 9: ("9 in all.", "9")}
     with home.writing() as connection:
-        for n, text in odd.items():
+        for n, texts in odd.items():
             connection.execute(
-                "UPDATE examples SET solution = ? WHERE id = ? AND split = 'train'", [text, str(n)]
+                "UPDATE examples SET solution = ?, answer = ? WHERE id = ? AND split = 'train'",
+                [*texts, str(n)],
             )
-    found = gates.find(home, "toy", evidence_of(home, "toy"), {"unparsed": None})
+    found = found_by(home, "toy", evidence_of(home, "toy"), {"unparsed": None})
     assert dict(zip(found["id"], found["why"], strict=True)) == {
-        "3": "its own solution is graded unparsed by gsm8k",
-        "8": "its own solution is graded incorrect by gsm8k",
+        "3": "its answer 'an unknown number' is none that gsm8k can read",
+        "8": "its solution comes to 9, its answer is 8",
     }
 
 
-def test_a_gate_keeps_examples_out_of_a_selection_until_they_are_excused(tmp_path):
+@pytest.fixture
+def twins(tmp_path) -> Store:
+    """Examples 5 and 9 ask the same."""
     home = planned.store(tmp_path, "full")
-    home.add_examples("toy", "train", [Example("5", "train 5?", "#### 5", "5")])
     with home.writing() as connection:
         connection.execute(
             "UPDATE examples SET question = 'Train 5' WHERE id = '9' AND split = 'train'"
         )
-    evidence = evidence_of(home, "toy")
+    return home
+
+
+def chosen_of(home: Store, asked: Recipe) -> tuple[list[str], list[str]]:
+    _, found, chosen = curation.build(home, asked)
+    return found["id"].tolist(), chosen["id"].tolist()
+
+
+def test_of_twins_the_more_wanted_one_stays_until_the_other_is_let_through(twins):
     asked = recipe(gates={"duplicates": None})
-    found = curation.removed(home, evidence, asked)
-    assert found[["id", "why"]].to_numpy().tolist() == [["9", "the same as 5"]]
-    chosen = curation.select(evidence, asked, found.index)
-    assert set(evidence.examples["id"]) - set(chosen["id"]) == {"9"}
-    for by_hand in ({"excused": ("9",)}, {"kept": ("9",)}):
-        again = curation.select(evidence, replace(asked, **by_hand), found.index)
-        assert len(again) == len(evidence.examples)
+    order = chosen_of(twins, recipe())[1]
+    first, second = sorted(("5", "9"), key=order.index)
+    _, found, chosen = curation.build(twins, asked)
+    [row] = found.to_dict("records")
+    assert (row["id"], row["why"]) == (second, f"the same as {first}")
+    assert row["beside"] == {"5": "train 5?", "9": "Train 5"}[first]
+    assert chosen["id"].tolist() == [each for each in order if each != second]
+    assert chosen_of(twins, replace(asked, excused=(second,))) == ([second], order)
+    found, kept = chosen_of(twins, replace(asked, kept=(second,)))
+    assert (found, kept[0]) == ([first], second)
+
+
+@pytest.mark.parametrize("left", ["5", "9"])
+def test_a_twin_whose_other_is_not_chosen_stays(twins, left):
+    asked = recipe(gates={"duplicates": None}, dropped=(left,))
+    found, chosen = chosen_of(twins, asked)
+    assert found == []
+    assert {"5", "9"} - {left} <= set(chosen)
+
+
+def test_a_twin_whose_other_another_gate_takes_out_stays(twins):
+    with twins.writing() as connection:
+        connection.execute(
+            "UPDATE examples SET solution = '#### 6' WHERE id = '5' AND split = 'train'"
+        )
+    found, chosen = chosen_of(twins, recipe(gates={"duplicates": None, "unparsed": None}))
+    assert found == ["5"]
+    assert "9" in chosen
+
+
+def test_what_does_not_qualify_is_not_counted_as_left_out(twins):
+    asked = recipe(gates={"duplicates": None}, kept=("5",))
+    nothing = replace(asked, criteria=(Criterion("premem", below=-1.0),))
+    assert chosen_of(twins, nothing) == ([], ["5"])
 
 
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
-        ({"colour": None}, "there is no gate 'colour'; there are labels, duplicates, leaks"),
+        ({"colour": None}, "there is no gate 'colour'; there are labels, leaks, unparsed"),
+        ({"duplicates": 0.0}, "'duplicates' takes a value from 0.05 to 1, not 0.0"),
+        ({"leaks": float("nan")}, "'leaks' takes a value from 0.05 to 1, not nan"),
+        ({"unparsed": 0.5}, "'unparsed' takes no value"),
         ({"labels": None}, "no chosen run has completions from before it memorized"),
     ],
 )
 def test_a_gate_that_cannot_look_says_why(toy, asked, sentence):
     with pytest.raises(UsageError, match=sentence):
-        gates.find(toy, "toy", evidence_of(toy, "toy"), asked)
-
-
-def test_no_gate_finds_nothing(toy):
-    assert gates.find(toy, "toy", evidence_of(toy, "toy"), {}).empty
+        gates.finders(toy, "toy", evidence_of(toy, "toy"), asked)
 
 
 def test_curate_tells_what_its_gates_found_and_writes_a_folder_with_a_card(shipped, tmp_path):
@@ -128,7 +189,8 @@ def test_curate_tells_what_its_gates_found_and_writes_a_folder_with_a_card(shipp
     assert told["gates"]["labels"] > 0
     card = (out / "README.md").read_text()
     assert f"# {told['examples']:,} training examples of demo" in card
-    assert "- suspected wrong labels: " in card
+    assert f"- suspected wrong labels, from 0.4: {told['gates']['labels']:,}" in card
+    assert f"from {told['of']:,} training examples" in card
     assert "arXiv:2411.07681" in card
     again = tmp_path / "again"
     rebuilt = ["curate", "--store", str(shipped.path), "--from-recipe", str(out / "recipe.yaml")]

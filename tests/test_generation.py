@@ -1,8 +1,11 @@
 """New problems from replies that a test writes: what is kept, why not, how it goes on."""
 
 import json
+import random
 import re
+import threading
 import time
+from collections import defaultdict
 from itertools import count
 
 import planned
@@ -25,7 +28,7 @@ KNOWN = [("seed", SEED), ("test problem t", "A farmer sells nine cows to his old
 
 
 def planned_of(n: int) -> list[NewProblem]:
-    return [NewProblem(f"seed-new-{i}", "seed", SEED, SOLUTION) for i in range(1, n + 1)]
+    return [NewProblem(f"s{i}-new-1", f"s{i}", f"{SEED} {i}", SOLUTION) for i in range(1, n + 1)]
 
 
 def written(problem: str, answer: int = 12) -> str:
@@ -56,7 +59,7 @@ def test_a_problem_on_whose_answer_most_agree_is_kept_with_its_cost(tmp_path):
     assert found.solution == "It is so.\n#### 12"
     assert (found.attempt, found.prompt_tokens, found.completion_tokens) == (1, 600, 60)
     asked = [each["messages"][0]["content"] for each in there.asked]
-    assert asked[0].endswith(f"Problem: {SEED}\n\nSolution: {SOLUTION}")
+    assert asked[0].endswith(f"Problem: {SEED} 1\n\nSolution: {SOLUTION}")
     assert all(each.endswith(f"Problem: {story}") for each in asked[1:])
     assert "It is so" not in "".join(asked[1:])  # independent: none sees the written solution
 
@@ -117,7 +120,7 @@ def test_the_same_problem_is_kept_once(tmp_path):
     assert len(there.asked) == 3 + 5  # solutions of the first alone
     assert sum(each.prompt_tokens for each in problems) == 100 * len(there.asked)
     assert {each.why_not for each in others} == {
-        "like another: new problem seed-new-1 (similarity 1.00)"
+        "like another: new problem s1-new-1 (similarity 1.00)"
     }
 
 
@@ -155,24 +158,30 @@ def test_solvers_are_asked_for_the_form_of_the_seed(tmp_path):
 
 
 def test_stopped_at_any_request_it_goes_on_there_and_ends_the_same(tmp_path):
-    numbers = count()
+    numbers, lock = defaultdict(count), threading.Lock()
 
     def reply(text):
+        """By the text, and by how often it was answered: as a model's draws would be."""
         if there.stop is not None and len(there.asked) > there.stop:
             return (401, "gone")
-        n = next(numbers)
+        with lock:
+            drawn = random.Random(f"{text} {next(numbers[text])}")
         if is_to_solve(text):
-            return f"#### {12 if n % 4 else 11}"
-        return written(" ".join(f"w{n}x{i}" for i in range(9))) if n % 3 else "no"
+            return f"#### {12 if drawn.random() < 0.7 else 11}"
+        told = " ".join(f"w{drawn.randrange(10**6)}" for _ in range(9))
+        return written(told) if drawn.random() < 0.7 else "no"
 
     with served(reply) as there:
         there.stop = None
         whole = generate(there, tmp_path, n=12)
+        assert {each.why_not for each in whole} > {""}
+        assert len({each.attempt for each in whole}) > 1
         asked = len(there.asked)
         assert generate(there, tmp_path, n=12) == whole
         assert len(there.asked) == asked
         answered = 0
         (tmp_path / "replies").unlink()
+        numbers.clear()
         for there.stop in (0, 3, 11, 20, 30):
             there.asked.clear()
             with pytest.raises(EndpointError, match="gone"):
@@ -183,7 +192,7 @@ def test_stopped_at_any_request_it_goes_on_there_and_ends_the_same(tmp_path):
         found = generate(there, tmp_path, n=12)
         total = sum(each.prompt_tokens for each in found) // 100
         assert answered + len(there.asked) == total
-        assert {each.of.id for each in found} == {each.of.id for each in whole}
+        assert found == whole
 
 
 @pytest.mark.parametrize(
@@ -200,7 +209,7 @@ def test_checks_that_cannot_be_passed_are_refused(given, sentence):
 
 
 def test_a_seed_without_a_text_is_one_sentence(tmp_path):
-    with served(lambda t: "") as there, pytest.raises(UsageError, match="no text of 'seed'"):
+    with served(lambda t: "") as there, pytest.raises(UsageError, match="no text of 's1'"):
         generate(there, tmp_path, solution="")
 
 

@@ -16,6 +16,7 @@ STREAMLIT = {
     "curate_form.py",
     "jobs_panel.py",
     "folder_upload.py",
+    "data_file.py",
 }
 
 # What each layer may import of premem_core, lowest first; a module may use any layer below its own.
@@ -54,7 +55,7 @@ LAYERS = (
     {"jobs"},
     {"job_estimate"},
     {"ui", "folder_upload", "demo"},
-    {"experiment"},
+    {"experiment", "data_file"},
     {"score_form", "grade_form", "curate_form"},
     {"jobs_panel"},
     {"commands"},
@@ -75,6 +76,7 @@ MAY_ALSO_USE = {
     "score.py": {
         "backends",
         "checkpoints",
+        "data_file",
         "datasets",
         "grading",
         "jobs",
@@ -94,7 +96,6 @@ MAY_ALSO_USE = {
         "collection",
         "curate_form",
         "curation",
-        "data_card",
         "exports",
         "gates",
         "rankings",

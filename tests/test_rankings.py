@@ -1,13 +1,16 @@
 """Each strategy's value against a plain computation of it, example by example."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import planned
 import pytest
 
-from premem_core import rankings
+from premem_core import collection, curation, curves, rankings
+from premem_core.curation import Criterion, Recipe
 from premem_core.curves import RunScores
 from premem_core.errors import UsageError
 from premem_core.estimators import SampleCounts
@@ -75,6 +78,78 @@ def test_a_value_is_the_mean_over_the_runs_that_know_it():
     found = rankings.values(evidence(run(), other), "accuracy")
     # run: 3 → 1, 5 → 1, 7 → .2, 9 → 0; other: 5 → 0, 7 → .2, 9 → 1, 11 → 1
     assert found.tolist() == pytest.approx([1, 0.5, 0.2, 0.5, 1])
+
+
+def alone(**nll) -> Callable[[RunScores], pd.DataFrame]:
+    """Losses of the solutions alone at the first checkpoint, by run and example."""
+    return lambda run: pd.DataFrame(
+        [(10, example, value) for example, value in nll[run.run].items()],
+        columns=["step", "example", "nll"],
+    )
+
+
+def test_instruction_following_difficulty_is_a_ratio_of_losses_and_none_above_one():
+    known = replace(evidence(run()), alone=alone(r={3: 1.8, 5: 0.6, 7: 0.1, 9: 0.9}))
+    np.testing.assert_allclose(rankings.values(known, "ifd"), [0.5, np.nan, 0.5, 1.0])
+
+
+def test_the_ratios_of_several_runs_are_averaged_before_those_above_one_are_dropped():
+    two = evidence(run(), run("other"))
+    losses = {"r": {3: 0.3, 5: 0.9}, "other": {3: 0.95, 5: 1.8}}  # of .9 with the question
+    known = replace(two, alone=alone(**losses))
+    found = rankings.values(known, "ifd")
+    assert np.isnan(found.loc[3])  # (3 + .947) / 2
+    assert found.loc[5] == pytest.approx((1 + 0.5) / 2)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "first"),
+    [("premem", 7), ("accuracy", 9), ("perplexity", 5), ("hard", 9), ("easy", 7),
+     ("ambiguous", 3), ("forgetting", 5), ("brittle", 5), ("lines", 7), ("words", 5)],
+)  # fmt: skip
+def test_what_is_wanted_most_is_the_end_of_the_values_that_the_name_says(strategy, first):
+    """By hand from CORRECT, NLL and the sizes: which example each would collect for first."""
+    known = evidence(run())
+    chosen = curation.select(known, Recipe("t", ("r",), T, (Criterion(strategy),)))
+    best = chosen[chosen[strategy] == chosen[strategy].iloc[0]].index
+    assert first in best
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [("Level-5", 5), ("1,250 words", 1250), (1e-05, 1e-05), (1e16, 1e16), ("-3", -3), (7, 7),
+     ("x -2.5", -2.5), (True, np.nan), (float("inf"), np.nan), (None, np.nan), ("Level 4", 4)],
+)  # fmt: skip
+def test_a_field_of_the_metadata_is_read_as_the_number_in_it(value, number):
+    known = evidence(run())
+    known = replace(known, examples=known.examples.assign(field=pd.Series([value, 1], [3, 5])))
+    np.testing.assert_allclose(rankings.values(known, "metadata:field").loc[3], number)
+
+
+def test_an_example_without_a_field_has_a_value_that_says_so(tmp_path):
+    home = planned.store(tmp_path, "full")
+    with home.writing() as connection:
+        connection.execute(
+            'UPDATE examples SET metadata = \'{"level": "hard", "score": 1}\' '
+            "WHERE id IN ('1', '2', '3') AND split = 'train'"
+        )
+    runs = curves.read_task(home, "toy")
+    known = rankings.read_evidence(home, "toy", runs, planned.T)
+    assert known.fields["level"] == ["hard", "none"]
+    assert "score" not in known.fields  # ours; theirs has another name
+    asked = Recipe("toy", ("slow", "fast"), planned.T, (Criterion("premem"),))
+    quota = {"quota_field": "level", "quotas": {"hard": 0.0}}
+    assert len(curation.select(known, replace(asked, **quota))) == 57
+    planned_new = collection.plan(curation.select(known, asked), 20, "level")
+    assert planned_new["new"].sum() == 20
+    assert set(planned_new["group"]) == {"hard", "none"}
+
+
+def test_a_field_of_any_name_is_told_of():
+    known = evidence(run())
+    known = replace(known, examples=known.examples.assign(**{"cost {usd}": [1, 2, 3, 4]}))
+    asked = Recipe("t", ("r",), T, (Criterion("metadata:cost {usd}"),))
+    assert curation.reasons(curation.select(known, asked), asked)[0] == "cost {usd} 4"
 
 
 def test_a_sample_that_a_plan_left_out_leaves_its_value_unknown():

@@ -1,10 +1,12 @@
 """What is exported is what a trainer loads: every kind and shape, one step of TRL's SFTTrainer."""
 
+from dataclasses import replace
+
 import planned
 import pytest
 import tiny
 
-from premem_core import curation, curves, exports, rankings
+from premem_core import curation, exports
 from premem_core.curation import Criterion, Recipe
 
 RECIPE = Recipe("toy", ("slow", "fast"), planned.T, (Criterion("premem", below=0.75),))
@@ -14,8 +16,8 @@ N = 60
 @pytest.fixture(scope="module")
 def selection(tmp_path_factory):
     store = planned.store(tmp_path_factory.mktemp("trainer"), "full", N)
-    evidence = rankings.read_evidence(store, "toy", curves.read_task(store, "toy"), planned.T)
-    return store, curation.select(evidence, RECIPE), curation.removed(store, evidence, RECIPE)
+    _, found, chosen = curation.build(store, RECIPE)
+    return store, chosen, found
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def test_datasets_loads_a_file(kind, selection, load, tmp_path):
 def test_datasets_loads_a_folder(shape, selection, load, tmp_path):
     store, chosen, found = selection
     folder = tmp_path / "chosen"
-    exports.export_folder(store, chosen, RECIPE, found, folder, shape)
+    exports.export_folder(store, chosen, replace(RECIPE, shape=shape), found, N, folder)
     loaded = load(str(folder))
     assert loaded["id"] == chosen["id"].tolist()
     assert loaded["reasons"] == curation.reasons(chosen, RECIPE)
@@ -53,7 +55,7 @@ def test_datasets_loads_a_folder(shape, selection, load, tmp_path):
 def test_a_model_is_trained_one_step_on_it(shape, selection, load, tmp_path):
     store, chosen, _ = selection
     file = tmp_path / "chosen.jsonl"
-    exports.export(store, chosen, RECIPE, file, shape)
+    exports.export(store, chosen, replace(RECIPE, shape=shape), file)
     fields = {"prompt-completion": ["prompt", "completion"], "messages": ["messages"]}[shape]
     rows = load("json", data_files=str(file)).select_columns(fields)
     from transformers import AutoModelForCausalLM

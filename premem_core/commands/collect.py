@@ -9,6 +9,7 @@ from premem_core import collection, curation
 from premem_core.commands.options import (
     JsonOption,
     StoreOption,
+    check_paths,
     existing_store,
     print_json,
     read_recipe,
@@ -39,6 +40,7 @@ def collect(
     home = existing_store(store)
     if worksheet is None and prompts is None and not as_json:
         raise UsageError("nothing is asked for; give --worksheet, --prompts or --json")
+    check_paths([from_recipe], [worksheet, prompts])
     recipe = read_recipe(from_recipe)
     *_, chosen = curation.build(home, recipe)
     planned = collection.plan(chosen, new, cover)

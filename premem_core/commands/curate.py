@@ -1,5 +1,6 @@
 """curate: from what runs learned to the data set to collect and train on next."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,19 +12,23 @@ from premem_core.commands.options import (
     JsonOption,
     StoreOption,
     ThresholdOption,
+    check_paths,
     existing_store,
     print_json,
     read_recipe,
+    say,
     task_of,
     threshold_of,
     write_text,
 )
-from premem_core.curation import Combine, Criterion, Recipe, Unit
+from premem_core.curation import Combine, Criterion, Recipe, Shape, Unit, Weights
 from premem_core.errors import UsageError
-from premem_core.exports import Shape, Weights
+
+BESIDE_A_RECIPE = {"store", "out", "recipe", "from_recipe", "as_json"}  # options
 
 
 def curate(
+    context: typer.Context,
     out: Annotated[
         Path,
         typer.Option(
@@ -40,39 +45,62 @@ def curate(
         typer.Option(help="What to choose by; several: their rankings are combined."),
     ] = None,
     below: Annotated[
-        float | None, typer.Option(help="Only where the first strategy's value is at most this.")
+        list[str] | None,
+        typer.Option(
+            help="Only where the strategy's value is at most this; of several strategies, "
+            "STRATEGY=VALUE."
+        ),
     ] = None,
-    above: Annotated[
-        float | None, typer.Option(help="Only where the first strategy's value is at least this.")
+    above: Annotated[list[str] | None, typer.Option(help="At least this; as --below.")] = None,
+    weight: Annotated[
+        list[str] | None, typer.Option(help="STRATEGY=VALUE: of its ranking; else 1.")
     ] = None,
     budget: Annotated[int | None, typer.Option(help="So many at most.")] = None,
     budget_in: Annotated[
         Unit, typer.Option(help="What the budget counts: examples, or their solutions' tokens.")
     ] = "examples",
+    quota_field: Annotated[
+        str | None, typer.Option(help="A metadata field whose values have quotas.")
+    ] = None,
+    quota: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="VALUE=SHARE: the largest share of the budget of one value of the field."
+        ),
+    ] = None,
     gate: Annotated[
         list[str] | None,
         typer.Option(
-            help="Leave out what a quality gate finds: labels, duplicates, leaks, unparsed; "
+            help="Leave out what a quality gate finds: labels, leaks, unparsed, duplicates; "
             "labels=0.8: from this value on."
         ),
     ] = None,
     against: Annotated[
         Path | None,
-        typer.Option(help="The test problems that nothing may leak from; default: the store's."),
+        typer.Option(help="Problems that nothing may leak from, beside the store's test set."),
+    ] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(help="An example's id: in, whatever else is asked for.")
+    ] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="An example's id: out.")] = None,
+    excuse: Annotated[
+        list[str] | None, typer.Option(help="An example's id: let through the gates.")
     ] = None,
     combine: Annotated[Combine, typer.Option(help="Keep within all bounds, or any.")] = "all",
     log_log_threshold: ThresholdOption = None,
     estimator: EstimatorOption = "plain",
-    seed: Annotated[int, typer.Option(help="Of what is random.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of what is random, and of who comes first among equals.")
+    ] = 0,
     shape: Annotated[Shape, typer.Option(help="What a row's texts are called.")] = "plain",
     weights: Annotated[
         Weights, typer.Option(help="By score: none, a column of weights, or rows repeated.")
     ] = "none",
     recipe: Annotated[
-        Path | None, typer.Option(help="Write down here what the selection follows from.")
+        Path | None, typer.Option(help="Write down here what the file follows from.")
     ] = None,
     from_recipe: Annotated[
-        Path | None, typer.Option(help="Build the selection of this recipe again.")
+        Path | None, typer.Option(help="Build the file of this recipe again.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -82,35 +110,43 @@ def curate(
     --out hard.jsonl --recipe hard.yaml
     """
     home = existing_store(store)
+    check_paths([from_recipe, against], [out if out.suffix else None, recipe])
     if from_recipe is not None:
-        if run or strategy:
-            raise UsageError("--from-recipe names runs and strategies itself; leave those out")
+        _check_alone(context)
         asked = read_recipe(from_recipe)
+        if asked.store_version not in (None, home.version()):
+            say("the store has changed since the recipe was written; what it chooses may have, too")
     else:
         if not run:
             raise UsageError("no run is chosen to judge the examples by; give --run")
         task = task_of(home, run[0])
         t = threshold_of(curves.read_task(home, task), log_log_threshold, estimator)
-        first, *others = strategy or ["premem"]
         asked = Recipe(
             task=task,
             runs=tuple(run),
             log_log_threshold=t,
-            criteria=(Criterion(first, below, above), *map(Criterion, others)),
+            criteria=_criteria(strategy or ["premem"], below or [], above or [], weight or []),
             estimator=estimator,
             combine=combine,
             budget=budget,
             budget_in=budget_in,
+            quota_field=quota_field,
+            quotas=dict(_pair(each, "--quota") for each in quota or []),
             gates=dict(map(_gate, gate or [])),
             against=None if against is None else str(against),
             seed=seed,
+            kept=tuple(keep or []),
+            dropped=tuple(drop or []),
+            excused=tuple(excuse or []),
+            shape=shape,
+            weights=weights,
             store_version=home.version(),
         )
     evidence, found, chosen = curation.build(home, asked)
     if out.suffix:
-        exports.export(home, chosen, asked, out, shape, weights)
+        exports.export(home, chosen, asked, out)
     else:
-        exports.export_folder(home, chosen, asked, found, out, shape, weights)
+        exports.export_folder(home, chosen, asked, found, len(evidence.examples), out)
     if recipe is not None:
         write_text(recipe, asked.to_yaml())
     means = {each.strategy: float(chosen[each.strategy].mean()) for each in asked.criteria}
@@ -133,11 +169,41 @@ def curate(
     typer.echo(f"{len(chosen):,} of {len(evidence.examples):,} examples; mean {told}; {out}")
 
 
+def _check_alone(context: typer.Context) -> None:
+    """UsageError: something is asked for that a recipe says itself."""
+    for name in set(context.params) - BESIDE_A_RECIPE:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = "--" + name.replace("_", "-")
+            raise UsageError(f"--from-recipe says itself what {option} says; leave that out")
+
+
+def _criteria(
+    strategies: Sequence[str], below: Sequence[str], above: Sequence[str], weight: Sequence[str]
+) -> tuple[Criterion, ...]:
+    """UsageError: a value is none, or of a strategy that is not asked for."""
+    given: dict[str, dict[str, float]] = {name: {} for name in strategies}
+    for option, texts in (("below", below), ("above", above), ("weight", weight)):
+        for text in texts:
+            # A bare number is the first strategy's: there is no other, mostly.
+            named = text if "=" in text else f"{strategies[0]}={text}"
+            name, value = _pair(named, f"--{option}")
+            if name not in given:
+                raise UsageError(f"--{option} {text} is of a strategy that is not asked for")
+            given[name][option] = value
+    return tuple(Criterion(name, **given[name]) for name in strategies)
+
+
 def _gate(given: str) -> tuple[str, float | None]:
-    name, equals, value = given.partition("=")
-    if not equals:  # written down: a later Premem may have another default
-        return name, gates.GATES[name].default if name in gates.GATES else None
+    if "=" in given:
+        return _pair(given, "--gate")
+    # Written down: a later Premem may have another default.
+    return given, gates.GATES[given].default if given in gates.GATES else None
+
+
+def _pair(given: str, option: str) -> tuple[str, float]:
+    name, equals, value = given.rpartition("=")
     try:
-        return name, float(value)
+        return name, float(value if equals else "none")
     except ValueError as error:
-        raise UsageError(f"--gate takes NAME or NAME=VALUE, not '{given}'") from error
+        raise UsageError(f"{option} takes NAME=NUMBER, not '{given}'") from error

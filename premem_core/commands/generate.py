@@ -2,7 +2,6 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from premem_core import collection, curation, gates, generation, grading
 from premem_core.commands.options import (
     JsonOption,
     StoreOption,
+    check_paths,
     existing_store,
     print_json,
     read_recipe,
@@ -49,7 +49,8 @@ def generate(
     against: Annotated[
         Path | None,
         typer.Option(
-            help="The test problems that nothing may be like; default: the recipe's or the store's."
+            help="A file of problems that nothing may be like, beside the store's test problems; "
+            "default: the recipe's."
         ),
     ] = None,
     grader: Annotated[
@@ -83,7 +84,7 @@ def generate(
             "--temperature 0.7, say"
         )
     replies = out.with_name(out.name + ".replies") if out.name else out
-    _check_paths([from_recipe, against], [out, replies, rejected])
+    check_paths([from_recipe, against], [out, replies, rejected])
     recipe = read_recipe(from_recipe)
     against = against or (Path(recipe.against) if recipe.against else None)
     evidence, _, chosen = curation.build(home, recipe)
@@ -98,6 +99,8 @@ def generate(
     if name == "paper":
         raise UsageError("the grader 'paper' takes any end of a text for an answer; give --grader")
     key = _key(key_variable)
+    once = (1 + solutions) * len(planned)
+    say(f"{once:,} requests if all pass at once, at most {attempts * once:,}")
     with (
         grading.make_grader(name) as compared_by,
         Endpoint(
@@ -131,19 +134,6 @@ def generate(
         + (f", {paid:,.4f}" if paid is not None else "")
     )
     typer.echo(f"{len(kept):,} of {len(problems):,} new problems; {out}")
-
-
-def _check_paths(read: Sequence[Path | None], written: Sequence[Path | None]) -> None:
-    """UsageError: a file cannot be written where it should, or one would replace another."""
-    seen = {each.resolve() for each in read if each is not None}
-    for each in written:
-        if each is None:
-            continue
-        if not each.name or each.is_dir() or not each.resolve().parent.is_dir():
-            raise UsageError(f"{each} is no file in a folder that is there; give another path")
-        if each.resolve() in seen:
-            raise UsageError(f"{each} is given twice, or is read as well; give another path")
-        seen.add(each.resolve())
 
 
 def _key(variable: str | None) -> str | None:

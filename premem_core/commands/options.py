@@ -14,6 +14,7 @@ from premem_core.curves import RunScores
 from premem_core.errors import UsageError
 from premem_core.estimators import Estimator
 from premem_core.store import Store
+from premem_core.whole_file import whole
 
 StoreOption = Annotated[Path, typer.Option("--store", help="The store's folder.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -58,8 +59,14 @@ def task_of(store: Store, run: str) -> str:
 def threshold_of(
     runs: Sequence[RunScores], asked: float | None, estimator: Estimator = "plain"
 ) -> float:
-    """The threshold that was asked for, t = log log PPL; by default the optimum over the runs."""
+    """The threshold that was asked for, t = log log PPL; by default the optimum over the runs.
+
+    Raises:
+        UsageError: it is no finite number.
+    """
     if asked is not None:
+        if not math.isfinite(asked):
+            raise UsageError(f"the threshold t must be a finite number, not {asked}")
         return asked
     return curves.best_threshold(runs, estimator).log_log_threshold
 
@@ -79,10 +86,25 @@ def write_text(file: Path, text: str) -> None:
     Raises:
         UsageError: it cannot be written.
     """
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {file}: {error.strerror}; give another path") from error
+    with whole(file) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+
+
+def check_paths(read: Sequence[Path | None], written: Sequence[Path | None]) -> None:
+    """Look, before the work is done, where its files go.
+
+    Raises:
+        UsageError: a file cannot be written where it should, or one would replace another.
+    """
+    seen = {each.resolve() for each in read if each is not None}
+    for each in written:
+        if each is None:
+            continue
+        if not each.name or each.is_dir() or not each.resolve().parent.is_dir():
+            raise UsageError(f"{each} is no file in a folder that is there; give another path")
+        if each.resolve() in seen:
+            raise UsageError(f"{each} is given twice, or is read as well; give another path")
+        seen.add(each.resolve())
 
 
 def say(line: str) -> None:
