@@ -27,6 +27,12 @@ FORM = {
     "train": f"data/demo/train_{RUN.problems}.jsonl",
     "test": "data/demo/test.jsonl",
 }
+CHOICE = {
+    "runs": LABEL,
+    "strategies": ["low pre-memorization accuracy", "high perplexity"],
+    "gates": ["suspected wrong labels", "exact and near duplicates"],
+    "gate-labels": "0.3",
+}
 PAGES = {
     "overview": "",
     "score": f"score?{urlencode(FORM)}",
@@ -38,7 +44,7 @@ PAGES = {
     "robustness": "robustness",
     "compare": "compare",
     "grades": f"grades?{urlencode({'against': 'paper', 'run': LABEL})}",
-    "curate": f"curate?{urlencode({'runs': LABEL, 'gates': 'exact and near duplicates'})}",
+    "curate": f"curate?{urlencode(CHOICE, doseq=True)}",
 }
 THEMES, WIDTHS = ("light", "dark"), (1440, 800)
 DRAWN = """

@@ -24,13 +24,14 @@ with ui.controls():
     threshold = ui.pick_threshold(task, everything, estimator)
     curate_form.open_recipe()
 known = curate_form.evidence(task, judges, threshold, estimator)
-criteria, combine = curate_form.pick_criteria(known)
+criteria = curate_form.pick_criteria(known)
 with ui.controls():
+    combine = curate_form.pick_combine(criteria)
     budget, unit = curate_form.pick_budget()
     quota_field, quotas = curate_form.pick_quotas(known)
     seed = st.number_input("Seed", 0, key="seed", bind="query-params", width=90)
-    chosen_gates, against, finders = curate_form.pick_gates(task, known)
     by_hand = curate_form.pick_by_hand()
+    chosen_gates, against, finders = curate_form.pick_gates(task, known)
 try:
     recipe = Recipe(
         task=task,
@@ -92,15 +93,18 @@ with right:
         "Held against", known.strategies, default=BESIDE, key="others", bind="query-params",
         format_func=lambda name: by.named(name).label, label_visibility="collapsed",
     )  # fmt: skip
-    alone = {"this selection": chosen.index}
-    for name in dict.fromkeys([*(each.strategy for each in criteria), *others]):
-        alone[by.named(name).label] = curation.alone(known, recipe, name, len(chosen))
-    shared = curation.overlap(alone).rename_axis("strategy").reset_index()
+    names = list(dict.fromkeys([*(each.strategy for each in criteria), *others]))
+    alone = {"here": chosen.index}
+    for at, name in enumerate(names, 1):
+        alone[str(at)] = curation.alone(known, recipe, name, len(chosen))
+    shared = curation.overlap(alone).drop(index="here")
     ui.small_table(
-        shared.drop(index=0),
-        {"strategy": "Of what this alone would choose"}
-        | {name: (f"{name} has", lambda share: f"{share:.0%}") for name in alone},
-        alt="Of what each strategy alone would choose, the share that the others choose too",
+        shared.assign(
+            strategy=[f"{at} {by.named(name).label}" for at, name in enumerate(names, 1)]
+        ),
+        {"strategy": "Of its first choices, chosen …"}
+        | {name: (name, lambda share: f"{share:.0%}") for name in alone},
+        alt="Of what each strategy alone would choose, the share chosen here and by each other one",
     )
 
 number, text = st.column_config.NumberColumn, st.column_config.TextColumn
@@ -147,10 +151,10 @@ texts = ui.store().example_texts(head.index.tolist()).set_index("example")
 rows = head.assign(question=texts["question"])
 columns = {"rank": number("Rank", width=55), "id": text("Example", width=95)}
 if rows["question"].any():
-    columns["question"] = text("Question", width=390)
+    columns["question"] = text("Question", width=330)
 for each in criteria:
     quantity = by.named(each.strategy).quantity
-    columns[each.strategy] = number(quantity[0].upper() + quantity[1:], format="%.4g", width=180)
+    columns[each.strategy] = number(quantity[0].upper() + quantity[1:], format="%.4g", width=165)
 columns |= {
     "lines": number("Lines", width=60, help="of the solution"),
     "words": number("Words", width=65, help="of the solution"),

@@ -66,8 +66,8 @@ def evidence(
     return _evidence(*ui.key(), task, names, threshold, estimator)
 
 
-def pick_criteria(known: Evidence) -> tuple[tuple[Criterion, ...], Combine]:
-    """The strategies in force, each with its bound and its weight."""
+def pick_criteria(known: Evidence) -> tuple[Criterion, ...]:
+    """The strategies in force, each with its bounds and its weight."""
     chosen = st.multiselect(
         "Choose by", known.strategies, default=["premem"], key="strategies",
         format_func=lambda name: rankings.named(name).label, bind="query-params",
@@ -76,14 +76,14 @@ def pick_criteria(known: Evidence) -> tuple[tuple[Criterion, ...], Combine]:
         st.info("Choose a strategy to rank the examples by.")
         st.stop()
     criteria = []
-    with ui.controls():
-        for name in chosen:
-            strategy = rankings.named(name)
-            quantity = strategy.quantity[0].upper() + strategy.quantity[1:]
+    for name in chosen:
+        strategy = rankings.named(name)
+        quantity = strategy.quantity[0].upper() + strategy.quantity[1:]
+        with ui.controls():
             above, below = (
                 st.number_input(
                     f"{quantity}, {side}", value=value, step=0.05, format="%.4g",
-                    key=f"{key}-{name}", bind="query-params", width=250, placeholder="no bound",
+                    key=f"{key}-{name}", bind="query-params", width=240, placeholder="no bound",
                 )
                 for side, key, value in (
                     ("at least", "above", None),
@@ -93,17 +93,22 @@ def pick_criteria(known: Evidence) -> tuple[tuple[Criterion, ...], Combine]:
             weight = 1.0
             if len(chosen) > 1:
                 weight = st.number_input(
-                    f"Weight: {strategy.label}", LEAST_WEIGHT, value=1.0, step=0.5,
-                    key=f"weight-{name}", bind="query-params", width=230,
+                    "Weight of its ranking", LEAST_WEIGHT, value=1.0, step=0.5,
+                    key=f"weight-{name}", bind="query-params", width=170,
                 )  # fmt: skip
-            criteria.append(Criterion(name, below, above, weight))
-        combine: Combine = "all"
-        if len(chosen) > 1:
-            combine = st.segmented_control(
-                "Keep within", list(COMBINED), default="all", required=True,
-                format_func=COMBINED.__getitem__, key="combine", bind="query-params",
-            )  # fmt: skip
-    return tuple(criteria), combine
+        criteria.append(Criterion(name, below, above, weight))
+    return tuple(criteria)
+
+
+def pick_combine(criteria: Sequence[Criterion]) -> Combine:
+    """Whether all bounds must be kept within, or any."""
+    combine: Combine = "all"
+    if len(criteria) > 1:
+        combine = st.segmented_control(
+            "Keep within", list(COMBINED), default="all", required=True,
+            format_func=COMBINED.__getitem__, key="combine", bind="query-params",
+        )  # fmt: skip
+    return combine
 
 
 def pick_budget() -> tuple[int | None, Unit]:

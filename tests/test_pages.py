@@ -10,8 +10,9 @@ import streamlit as st
 from shown import numbers, tables, titles, verbatim
 from streamlit.testing.v1 import AppTest
 
-from premem_core import curation, curves, demo
+from premem_core import curate_form, curation, curves, demo
 from premem_core.curation import Criterion, Recipe
+from premem_core.errors import UsageError
 from premem_core.store import Store
 from premem_core.types import Checkpoint, Example, Grade, RunRecord
 
@@ -324,3 +325,57 @@ def test_the_curate_page_takes_quotas_and_plans_new_problems_by_group(tmp_path, 
     asked = {each.key: each.value for each in [*app.number_input, *app.selectbox]}
     assert (asked["quota-by"], asked["quota-level-Level 1"], asked["budget"]) == ("level", 0.1, 20)
     assert app.dataframe[0].value["id"].tolist() == chosen["id"].tolist()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"criteria": (Criterion("premem", above=0.5),)},
+        {"criteria": (Criterion("premem", below=0.75, above=0.3),)},
+        {"criteria": (Criterion("perplexity", below=1.2), Criterion("words")), "combine": "any"},
+        {"shape": "alpaca", "weights": "repeat", "seed": 5},
+        {"kept": ("7",), "dropped": ("1", "2"), "budget": 9},
+    ],
+)
+def test_a_recipe_of_the_command_line_is_the_same_on_the_page(tmp_path, monkeypatch, asked):
+    home = planned.store(tmp_path / "store", "full")
+    recipe = Recipe(**{"task": "toy", "runs": ("slow",), "log_log_threshold": -2.3,
+                       "criteria": (Criterion("premem", below=0.75),)} | asked)  # fmt: skip
+    app = show("curate.py", home.path, monkeypatch)
+    app.session_state["recipe_to_open"] = recipe
+    app.run()
+    assert not app.exception
+    wanted = curation.build(home, recipe)[2]
+    assert app.dataframe[-1].value["id"].tolist() == wanted["id"].tolist()
+    assert app.session_state["shape"] == recipe.shape
+    assert app.session_state["weights"] == recipe.weights
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"log_log_threshold": -9.0}, "no control for a threshold outside"),
+        ({"criteria": (Criterion("premem", weight=0.001),)}, "no control for so small a weight"),
+        ({"criteria": (Criterion("metadata:foo"),)}, "chooses by 'metadata:foo'"),
+        ({"quota_field": "foo"}, "no control for quotas of 'foo'"),
+        ({"quota_field": "level", "quotas": {"x": 0.5}}, "a quota of a value of 'level'"),
+        ({"gates": {"duplicates": 0.01}}, "takes a value from 0.05 to 1"),
+        ({"runs": ("other",)}, "judges by a run 'other'"),
+        ({"task": "other"}, "of the task 'other'"),
+    ],
+)
+def test_a_recipe_that_the_page_cannot_show_is_refused(tmp_path, monkeypatch, asked, sentence):
+    home = planned.store(tmp_path / "store", "full", levels=3)
+    monkeypatch.setenv("PREMEM_STORE", str(home.path))
+    st.cache_resource.clear()
+    recipe = Recipe(**{"task": "toy", "runs": ("slow",), "log_log_threshold": -2.3,
+                       "criteria": (Criterion("premem"),)} | asked)  # fmt: skip
+    with pytest.raises(UsageError, match=sentence):
+        curate_form._check(recipe)
+
+
+def test_a_gate_that_cannot_look_is_told_of_and_is_not_in_the_recipe(tmp_path, monkeypatch):
+    home = planned.store(tmp_path / "store", "full")
+    app = show("curate.py", home.path, monkeypatch, t="-2.3", gates=["suspected wrong labels"])
+    assert "no chosen run has completions from before it memorized" in text(app)
+    assert "quality gates" not in app.markdown[0].value

@@ -1,12 +1,15 @@
 """A selection is built, two rows are dropped by hand, and its recipe builds it again."""
 
 import csv
+import io
 import json
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from playwright.sync_api import Page, expect
 from typer.testing import CliRunner
@@ -112,16 +115,61 @@ def test_two_rows_are_dropped_by_hand_and_the_recipe_builds_the_same_again(
     assert len(list(csv.DictReader(sheet.read_text(encoding="utf-8").splitlines()))) == 30
     assert len(set(ids(prompts))) == 30
 
+    page.get_by_role("radio", name="folder for datasets").click()
+    drawn(page)
+    with zipfile.ZipFile(download(page, "Data", tmp_path)) as packed:
+        parts = {Path(name).name: name for name in packed.namelist()}
+        assert {"README.md", "recipe.yaml", "train.parquet"} <= set(parts)
+        assert packed.read(parts["recipe.yaml"]) == recipe.read_bytes()
+        table = pd.read_parquet(io.BytesIO(packed.read(parts["train.parquet"])))
+        assert table["id"].tolist() == ids(data)
+        assert "By hand: 2 taken out." in packed.read(parts["README.md"]).decode()
+
+    page.get_by_role("button", name="Take back the 2 dropped by hand").click()
+    drawn(page)
+    page.get_by_role("radio", name="jsonl").click()
+    drawn(page)
+    assert ids(download(page, "Data", tmp_path)) == before
+
 
 def test_what_a_gate_finds_is_shown_and_let_through(page, url):
     page.goto(
         f"{url}/curate?t=-2.13&runs=lr+0.001+%C2%B7+5+epochs+%C2%B7+1%2C000+examples&gates=suspected+wrong+labels&gate-labels=0.4"
     )
     drawn(page)
-    headline = page.get_by_text(re.compile("found by quality gates"))
+    headline = page.get_by_text(re.compile("left out by quality gates"))
     expect(headline).to_be_visible()
     n = int(re.match(r"([\d,]+) examples", headline.inner_text())[1].replace(",", ""))
     tick(page, 0, 0)
+    expect(page.get_by_text("Its solution", exact=True)).to_be_visible()
     page.get_by_role("button", name="Let through").click()
     expect(page).to_have_url(re.compile("excused=train-"))
     expect(page.get_by_text(re.compile(rf"^{n + 1} examples of"))).to_be_visible()
+
+
+def test_ticked_rows_of_one_selection_are_not_dropped_from_another(page, url):
+    page.goto(f"{url}/curate?t=-2.3")
+    drawn(page)
+    tick(page, 0, 1)
+    drop = page.get_by_role("button", name="Drop the selected rows")
+    expect(drop).to_be_enabled()
+    bound = page.get_by_role("spinbutton", name="Pre-memorization accuracy, at most")
+    bound.fill("0.3")
+    bound.press("Enter")
+    drawn(page)
+    expect(drop).to_be_disabled()
+
+
+def test_an_id_is_put_in_and_taken_back_by_hand(page, url):
+    page.goto(f"{url}/curate?t=-2.3&budget=5&dropped=train-0007")
+    drawn(page)
+    expect(page.get_by_text(re.compile(r"^5 examples of"))).to_be_visible()
+    page.get_by_role("button", name="By hand: 1").click()
+    put_in = page.get_by_role("combobox", name="Put in")
+    put_in.fill("train-0001")
+    put_in.press("Enter")
+    expect(page).to_have_url(re.compile("kept=train-0001"))
+    expect(page.get_by_role("dialog", name="By hand: 2")).to_be_visible()
+    put_in.fill("nobody")
+    put_in.press("Enter")
+    expect(page.get_by_text(re.compile("names an example 'nobody'"))).to_be_visible()
