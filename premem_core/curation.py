@@ -346,6 +346,8 @@ def _up_to(ranked: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
 
     One that is too large is passed over. What a person put in stays, and is counted first.
     """
+    if recipe.budget is None and recipe.quota_field is None:
+        return ranked
     costs = np.ones(len(ranked), dtype=np.int64)
     if recipe.budget_in == "tokens":
         if ranked["tokens"].isna().any():

@@ -1,5 +1,6 @@
 """Selections: who is chosen, in what order, why; and the recipe that rebuilds them."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,10 +8,11 @@ import numpy as np
 import pandas as pd
 import planned
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from premem_core import curation, curves, exports, rankings
+from premem_core import curation, curves, data_card, exports, gates, rankings
 from premem_core.curation import Criterion, Recipe
 from premem_core.errors import UsageError
 from premem_core.store import Store
@@ -279,6 +281,54 @@ def test_weights_are_scores_over_their_mean_in_a_column_or_by_repetition(store, 
     often = read(repeat)["id"].value_counts()
     assert n == often.sum() > len(chosen)
     assert often[chosen["id"]].tolist() == np.maximum(1, np.round(weight)).tolist()
+
+
+def test_a_value_that_the_first_rows_lack_is_written_all_the_same(
+    store, evidence, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(exports, "BATCH", 10)
+    lost = pd.Series(0.5, evidence.examples.index[40:])
+    known = replace(evidence, lost=lambda run: lost)
+    asked = recipe(Criterion("premem", below=0.75), Criterion("brittle"), combine="any")
+    chosen = curation.select(known, asked).sort_values("brittle", na_position="first")
+    for kind in exports.KINDS:
+        exports.export(store, chosen, asked, tmp_path / f"out{kind}")
+        found = read(tmp_path / f"out{kind}")["brittle"]
+        np.testing.assert_array_equal(found, chosen["brittle"])
+        assert found.isna().head(10).all()
+        assert found.notna().any()
+
+
+def test_a_data_card_says_what_was_asked_whatever_things_are_called(evidence):
+    known = grouped(evidence)
+    asked = replace(
+        recipe(LOW, quota_field="level", quotas={"hard": 0.5}, budget=20, weights="repeat",
+               gates={"leaks": 0.7}, against="more.jsonl", excused=("1",), seed=3),
+        task="math: level 5\n# <b>",
+    )  # fmt: skip
+    chosen = curation.select(known, asked)
+    found = pd.DataFrame(
+        [("1", "leaks", 1.0, "", ""), ("2", "leaks", 1.0, "", "")], columns=list(gates.COLUMNS)
+    )
+    card = data_card.card(chosen, asked, found, 60, 31)
+    _, front, text = card.split("---\n", 2)
+    assert yaml.safe_load(front)["pretty_name"] == "math: level 5 # b, 20 curated examples"
+    assert "<b>" not in card
+    for said in (
+        "from 60 training examples",
+        "31 rows",
+        "Of level at most: hard 50%.",
+        "| hard | 10 |",
+        "- leaks from the test set, from 0.7: 1\n",  # the other was let through
+        "a file of further problems",
+        "Seed 3;",
+        "By hand: 1 let through a gate.",
+    ):
+        assert said in text
+    bars = re.findall(r" to \S+ +(█*) ([\d,]+)$", text, re.MULTILINE)
+    counts = [int(n) for _, n in bars]
+    assert sum(counts) == 20
+    assert [len(bar) for bar, _ in bars] == [round(40 * n / max(counts)) for n in counts]
 
 
 def read(file: Path) -> pd.DataFrame:

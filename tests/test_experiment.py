@@ -5,10 +5,11 @@ import shutil
 
 import numpy as np
 import pandas as pd
+import planned
 import pytest
 from typer.testing import CliRunner
 
-from premem_core import demo, experiment
+from premem_core import curves, demo, experiment
 from premem_core.__main__ import app
 from premem_core.errors import UsageError
 from premem_core.experiment import Setting
@@ -61,10 +62,59 @@ def test_efficiency_is_how_much_more_i_i_d_collection_needs(own, at, ratio):
 def test_what_cannot_be_tried_is_one_sentence(tmp_path):
     with pytest.raises(UsageError, match="at least 1 seed"):
         experiment.run(tmp_path / "x", Setting(seeds=0))
+    with pytest.raises(UsageError, match="test problem"):
+        experiment.run(tmp_path / "x", Setting(test=0))
     assert not (tmp_path / "x").exists()
     (tmp_path / "setting.json").write_text("{}")
     with pytest.raises(UsageError, match="another setting"):
         experiment.run(tmp_path, Setting())
+
+
+def test_a_file_is_no_folder_for_an_experiment(tmp_path):
+    (tmp_path / "x").write_text("")
+    with pytest.raises(UsageError, match="no folder to write to"):
+        experiment.run(tmp_path / "x", Setting())
+
+
+@pytest.fixture
+def scored(tmp_path, monkeypatch) -> Store:
+    """A run of 60 problems whose ids end in their places."""
+    home = planned.store(tmp_path / "store", "full")
+    monkeypatch.setattr(experiment, "_task", lambda seed: "toy")
+    return home
+
+
+SIZES = Setting(first=60, log_log_threshold=planned.T, share=0.5)
+
+
+def test_premem_takes_the_problems_up_to_the_paper_s_bound(scored):
+    chosen = experiment._chosen(scored, SIZES, "premem", 0, "slow")
+    [run] = [each for each in curves.read_task(scored, "toy") if each.run == "slow"]
+    value = curves.premem(run, planned.T, "plain")[-1]
+    assert chosen == np.flatnonzero(value <= 0.75 + 1e-9).tolist()
+    assert 0 < len(chosen) < 60
+    of_fast = experiment._chosen(scored, SIZES, "premem", 0, "fast")
+    assert of_fast != chosen  # by the run that it is told
+
+
+def test_other_strategies_take_their_first_half_and_random_all(scored):
+    assert experiment._chosen(scored, SIZES, experiment.IID, 0, "slow") == list(range(60))
+    with scored.writing() as connection:
+        connection.execute(
+            "UPDATE examples SET solution = solution || ' a' WHERE CAST(id AS INT) < 30"
+        )
+    assert experiment._chosen(scored, SIZES, "words", 0, "slow") == list(range(30))
+
+
+def test_variants_are_new_and_of_no_test_problem():
+    setting = Setting(first=8, test=6)
+    seeds = experiment._first(setting, 0)
+    known = [*seeds, *experiment._test(setting)]
+    made = experiment._variants(seeds * 5, setting, 0, 1, seeds)
+    assert len({each.question for each in made}) == len({each.id for each in made}) == 40
+    assert not {each.question for each in made} & {each.question for each in known}
+    assert made == experiment._variants(seeds * 5, setting, 0, 1, seeds)
+    assert made != experiment._variants(seeds * 5, setting, 0, 2, seeds)
 
 
 @pytest.mark.slow
@@ -92,6 +142,9 @@ def test_a_small_loop_from_first_problems_to_the_document(tmp_path):
     assert len(pd.read_csv(folder / "outcome.csv")) == 24
     runs = Store(folder / "store").runs()
     assert set(runs["task"]) == {"seed-0", "seed-1"}
+    # Those that choose by a run choose by that of the round before.
+    rounds = {f"seed-{seed}-{name}" for seed in (0, 1) for name in ("first-0", "premem-1", "ifd-1")}
+    assert set(runs["run"]) == rounds
 
     again = CliRunner().invoke(app, [*command, "--json"])  # all of it is there
     assert json.loads(again.stdout[again.stdout.index("{") :]) == told
