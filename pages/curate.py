@@ -96,7 +96,7 @@ with right:
     names = list(dict.fromkeys([*(each.strategy for each in criteria), *others]))
     alone = {"here": chosen.index}
     for at, name in enumerate(names, 1):
-        alone[str(at)] = curation.alone(known, recipe, name, len(chosen))
+        alone[str(at)] = curation.alone(known, recipe, name, max(1, len(chosen)))
     shared = curation.overlap(alone).drop(index="here")
     ui.small_table(
         shared.assign(

@@ -95,7 +95,7 @@ def export_folder(
     Raises:
         UsageError: as `export` does, or the folder is there, or the one that it is to be in is not.
     """
-    if folder.exists():
+    if folder.resolve().exists():
         raise UsageError(f"{folder} is there; give a folder that is not")
     if not folder.resolve().parent.is_dir():
         raise UsageError(f"{folder} is to be in a folder that is not there; make that first")

@@ -379,3 +379,10 @@ def test_a_gate_that_cannot_look_is_told_of_and_is_not_in_the_recipe(tmp_path, m
     app = show("curate.py", home.path, monkeypatch, t="-2.3", gates=["suspected wrong labels"])
     assert "no chosen run has completions from before it memorized" in text(app)
     assert "quality gates" not in app.markdown[0].value
+
+
+def test_a_selection_of_nothing_says_so(tmp_path, monkeypatch):
+    home = planned.store(tmp_path / "store", "full")
+    app = show("curate.py", home.path, monkeypatch, t="-2.3", **{"below-premem": "-1"})
+    assert app.markdown[0].value.startswith("**0 examples** of 60")
+    assert app.info[0].value == "No example is as asked for; widen the bounds."

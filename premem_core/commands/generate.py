@@ -1,5 +1,6 @@
 """generate: from a recipe's selection to new problems that a model wrote and that were checked."""
 
+import math
 import os
 from collections import Counter
 from pathlib import Path
@@ -57,7 +58,9 @@ def generate(
         str | None, typer.Option(help="Compares answers; default: that of the recipe's runs.")
     ] = None,
     temperature: Annotated[float | None, typer.Option(help="Default: the endpoint's.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Of a reply. Default: no limit.")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Of a reply. Default: no limit.")
+    ] = None,
     at_once: Annotated[int, typer.Option(min=1, help="Requests under way at a time.")] = 8,
     prices: Annotated[
         tuple[float, float] | None,
@@ -83,6 +86,8 @@ def generate(
             "at temperature 0 every reply is the same, and no solution is independent; give "
             "--temperature 0.7, say"
         )
+    if prices is not None and not all(0 <= price < math.inf for price in prices):
+        raise UsageError(f"prices are numbers from 0, not {prices[0]} and {prices[1]}")
     replies = out.with_name(out.name + ".replies") if out.name else out
     check_paths([from_recipe, against], [out, replies, rejected])
     recipe = read_recipe(from_recipe)
