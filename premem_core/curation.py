@@ -212,8 +212,8 @@ def build(store: Store, recipe: Recipe) -> tuple[Evidence, pd.DataFrame, pd.Data
 def removed(evidence: Evidence, recipe: Recipe, finders: Mapping[str, Finder]) -> pd.DataFrame:
     """Of the examples that qualify, those that a gate finds.
 
-    A gate looks at what earlier ones let pass. Those that a person let through are told of too;
-    those that a person put in are not looked at.
+    They are asked in the order of GATES; each looks at what earlier ones let pass. Those that a
+    person let through are told of too; those that a person put in are not looked at.
 
     Args:
         finders: `gates.finders`.
@@ -225,8 +225,8 @@ def removed(evidence: Evidence, recipe: Recipe, finders: Mapping[str, Finder]) -
     by_hand = _by_hand(ranked, recipe)
     put_in, through = (set(ranked.index[by_hand[name]]) for name in ("kept", "excused"))
     waiting, found = ranked.index, []
-    for name, find in finders.items():
-        rows = find(waiting, put_in | through)
+    for name in filter(finders.__contains__, gates.GATES):
+        rows = finders[name](waiting, put_in | through)
         rows = rows[~rows.index.isin(put_in)]
         found.append(rows.assign(gate=name))
         waiting = waiting.difference(rows.index.difference(list(through)), sort=False)

@@ -65,7 +65,7 @@ def finders(
     gates: Mapping[str, float | None],
     against: Path | None = None,
 ) -> dict[str, Finder]:
-    """What looks for the examples to leave out, by gate, in the order in which they are asked.
+    """What looks for the examples to leave out, by gate.
 
     Args:
         gates: from GATES; from which value on each finds, None for its default.

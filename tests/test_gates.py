@@ -153,9 +153,14 @@ def test_a_twin_whose_other_another_gate_takes_out_stays(twins):
         connection.execute(
             "UPDATE examples SET solution = '#### 6' WHERE id = '5' AND split = 'train'"
         )
-    found, chosen = chosen_of(twins, recipe(gates={"duplicates": None, "unparsed": None}))
+    asked = recipe(gates={"duplicates": None, "unparsed": None})
+    found, chosen = chosen_of(twins, asked)
     assert found == ["5"]
     assert "9" in chosen
+    evidence = evidence_of(twins, "toy")
+    finders = gates.finders(twins, "toy", evidence, asked.gates)
+    backwards = {name: finders[name] for name in ("duplicates", "unparsed")}
+    assert curation.removed(evidence, asked, backwards)["id"].tolist() == ["5"]
 
 
 def test_what_does_not_qualify_is_not_counted_as_left_out(twins):

@@ -133,7 +133,7 @@ def curate(
             quota_field=quota_field,
             quotas=dict(_pair(each, "--quota") for each in quota or []),
             gates=dict(map(_gate, gate or [])),
-            against=None if against is None else str(against),
+            against=None if against is None else str(against.resolve()),
             seed=seed,
             kept=tuple(keep or []),
             dropped=tuple(drop or []),
