@@ -221,6 +221,8 @@ def removed(evidence: Evidence, recipe: Recipe, finders: Mapping[str, Finder]) -
     Returns:
         `gates.COLUMNS`, indexed by the store's example number.
     """
+    if not finders:
+        return pd.DataFrame(columns=list(gates.COLUMNS))
     ranked = _ranked(evidence, recipe)
     by_hand = _by_hand(ranked, recipe)
     put_in, through = (set(ranked.index[by_hand[name]]) for name in ("kept", "excused"))
@@ -230,8 +232,6 @@ def removed(evidence: Evidence, recipe: Recipe, finders: Mapping[str, Finder]) -
         rows = rows[~rows.index.isin(put_in)]
         found.append(rows.assign(gate=name))
         waiting = waiting.difference(rows.index.difference(list(through)), sort=False)
-    if not found:
-        return pd.DataFrame(columns=list(gates.COLUMNS))
     every = pd.concat(found)
     return every.assign(id=ranked["id"].reindex(every.index))[list(gates.COLUMNS)]
 
@@ -253,9 +253,11 @@ def select(evidence: Evidence, recipe: Recipe, found: Collection[int] = ()) -> p
     if recipe.quota_field is not None:
         _check_quotas(evidence, recipe.quota_field, recipe.quotas)
     ranked = _ranked(evidence, recipe)
-    by_hand = _by_hand(ranked, recipe)
-    stopped = ranked.index.isin(found) & ~(by_hand["excused"] | by_hand["kept"])
-    chosen = _up_to(ranked[~stopped], recipe)
+    if len(found):
+        by_hand = _by_hand(ranked, recipe)
+        stopped = ranked.index.isin(found) & ~(by_hand["excused"] | by_hand["kept"])
+        ranked = ranked[~stopped]
+    chosen = _up_to(ranked, recipe)
     return chosen.assign(rank=np.arange(1, len(chosen) + 1))
 
 

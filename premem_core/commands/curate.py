@@ -143,10 +143,12 @@ def curate(
             store_version=home.version(),
         )
     evidence, found, chosen = curation.build(home, asked)
+    every = len(evidence.examples)
+    del evidence  # all scores of the runs: not needed while texts are read
     if out.suffix:
         exports.export(home, chosen, asked, out)
     else:
-        exports.export_folder(home, chosen, asked, found, len(evidence.examples), out)
+        exports.export_folder(home, chosen, asked, found, every, out)
     if recipe is not None:
         write_text(recipe, asked.to_yaml())
     means = {each.strategy: float(chosen[each.strategy].mean()) for each in asked.criteria}
@@ -154,7 +156,7 @@ def curate(
         print_json(
             {
                 "examples": len(chosen),
-                "of": len(evidence.examples),
+                "of": every,
                 "runs": asked.runs,
                 "log_log_threshold": asked.log_log_threshold,
                 "means": means,
@@ -166,7 +168,7 @@ def curate(
     told = ", ".join(f"{name} {value:.3f}" for name, value in means.items())
     for name, n in found["gate"].value_counts().items():
         typer.echo(f"gate '{name}': {n:,} found")
-    typer.echo(f"{len(chosen):,} of {len(evidence.examples):,} examples; mean {told}; {out}")
+    typer.echo(f"{len(chosen):,} of {every:,} examples; mean {told}; {out}")
 
 
 def _check_alone(context: typer.Context) -> None:
