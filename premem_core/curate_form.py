@@ -241,8 +241,8 @@ def pick_rows(
 def with_texts(found: pd.DataFrame) -> list[list[tuple[str, str]]]:
     """Of each row that a gate found its texts, and the one that it is held against; titled."""
     told = []
-    for number, row in zip(found.index.tolist(), found.to_dict("records"), strict=True):
-        [texts] = ui.store().example_texts([number]).to_dict("records")
+    known = ui.store().example_texts(found.index.tolist()).to_dict("records")
+    for texts, row in zip(known, found.to_dict("records"), strict=True):
         beside = [(row["why"], row["beside"])] if row["beside"] else []
         question, solution = texts["question"] or "", texts["solution"] or ""
         told.append([(row["id"], question), ("Its solution", solution), *beside])
