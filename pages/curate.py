@@ -153,8 +153,7 @@ columns = {"rank": number("Rank", width=55), "id": text("Example", width=95)}
 if rows["question"].any():
     columns["question"] = text("Question", width=330)
 for each in criteria:
-    quantity = by.named(each.strategy).quantity
-    columns[each.strategy] = number(quantity[0].upper() + quantity[1:], format="%.4g", width=165)
+    columns[each.strategy] = number(by.named(each.strategy).title, format="%.4g", width=165)
 columns |= {
     "lines": number("Lines", width=60, help="of the solution"),
     "words": number("Words", width=65, help="of the solution"),

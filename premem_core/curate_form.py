@@ -77,8 +77,7 @@ def pick_criteria(known: Evidence) -> tuple[Criterion, ...]:
         st.stop()
     criteria = []
     for name in chosen:
-        strategy = rankings.named(name)
-        quantity = strategy.quantity[0].upper() + strategy.quantity[1:]
+        quantity = rankings.named(name).title
         with ui.controls():
             above, below = (
                 st.number_input(

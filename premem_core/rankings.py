@@ -87,6 +87,11 @@ class Strategy:
     of_run: Callable[[RunScores, Evidence], Floats] | None = None
     most: float = np.inf
 
+    @property
+    def title(self) -> str:
+        """The quantity as it stands over a column or a control."""
+        return self.quantity[0].upper() + self.quantity[1:]
+
 
 def read_evidence(
     store: Store,
