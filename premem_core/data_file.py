@@ -5,7 +5,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from premem_core.errors import StoreError
+from premem_core.errors import PrememError
 from premem_core.ui import store
 from premem_core.uploads import keep_file
 
@@ -16,7 +16,7 @@ def pick_data_file(label: str, key: str) -> Path | None:
     if uploaded:
         try:
             file = keep_file(store().path, uploaded.name, uploaded.getvalue())
-        except StoreError as error:
+        except PrememError as error:
             st.error(str(error))
         else:
             # At every run: a browser that has not yet seen the path sends its old, empty one back.

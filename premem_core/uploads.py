@@ -34,6 +34,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from premem_core.errors import StoreError
+from premem_core.whole_file import whole
 
 ROUTE = "/api/uploads"
 TICKET_HEADER = "X-Upload-Ticket"
@@ -162,15 +163,21 @@ def discard(ticket: Ticket) -> None:
 def keep_file(store: Path, name: str, content: bytes) -> Path:
     """A small uploaded data file, kept in `store/data/` under what it contains; its path.
 
-    StoreError: the name is unsafe.
+    Two drawings of a page, of which the first is about to stop, may keep the same file at once.
+
+    Raises:
+        StoreError: the name is unsafe.
+        UsageError: it cannot be written.
     """
     if reason := _why_unsafe(name):
         raise StoreError(f"The file {_shown(name)} cannot be kept: {reason}. Rename it.")
     folder = store / "data" / hashlib.sha256(content).hexdigest()[:12]
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{name}.part"
-    part.write_bytes(content)
-    return part.replace(folder / name)
+    file = folder / name
+    if not file.exists():
+        with whole(file) as unfinished:
+            unfinished.write_bytes(content)
+    return file
 
 
 def upload_routes(base_url_path: str = "") -> list[Route]:

@@ -16,7 +16,15 @@ from starlette.testclient import TestClient
 
 from premem_core import uploads
 from premem_core.errors import StoreError
-from premem_core.uploads import Ticket, discard, finish, open_ticket, renew, upload_routes
+from premem_core.uploads import (
+    Ticket,
+    discard,
+    finish,
+    keep_file,
+    open_ticket,
+    renew,
+    upload_routes,
+)
 
 FOLDER = "0123456789abcdef"
 WEIGHTS = "checkpoint-58/model.safetensors"
@@ -461,3 +469,18 @@ def test_tickets_cannot_be_guessed_and_do_not_repeat(tmp_path: Path) -> None:
     tokens = {open_ticket(tmp_path).token for _ in range(100)}
     assert len(tokens) == 100
     assert min(map(len, tokens)) >= 32
+
+
+def test_a_data_file_kept_by_many_drawings_at_once_is_whole(tmp_path):
+    content = os.urandom(2**22)
+    with ThreadPoolExecutor(8) as pool:
+        kept = set(pool.map(lambda _: keep_file(tmp_path, "train.jsonl", content), range(32)))
+    assert len(kept) == 1
+    assert kept.pop().read_bytes() == content
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["train.jsonl"]
+
+
+def test_a_data_file_with_an_unsafe_name_is_not_kept(tmp_path):
+    with pytest.raises(StoreError, match=r"'\.\./train\.jsonl' cannot be kept: .* Rename it\."):
+        keep_file(tmp_path, "../train.jsonl", b"{}")
+    assert not list(tmp_path.rglob("*"))

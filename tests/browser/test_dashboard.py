@@ -14,6 +14,7 @@ from premem_core import demo
 from premem_core.store import Store
 
 ROOT = Path(__file__).parents[2]
+UPLOADED = {"train.jsonl": "Training problems", "test.jsonl": "Test problems (optional)"}
 SCORED = {"train.jsonl": 60, "test.jsonl": 30}  # problems of the demo task, at 5 checkpoints
 
 
@@ -109,9 +110,14 @@ def test_the_uploaded_demo_run_becomes_a_curve_and_a_fit(page, url, store, shots
     expect(page.get_by_label("or its folder on this machine")).to_have_value(
         str(store.path / "checkpoints" / run.name), timeout=60_000
     )
-    for number, name in enumerate(SCORED):
+    for number, (name, label) in enumerate(UPLOADED.items()):
         uploader = page.get_by_test_id("stFileUploader").nth(number)
         uploader.locator("input[type=file]").set_input_files(tmp_path / name)
+        # One after the other, as a person does: Streamlit 1.67 drops its answer to a file that is
+        # chosen in the milliseconds in which the page begins to be drawn anew.
+        expect(page.get_by_label(f"{label}: path on this machine")).to_have_value(
+            re.compile(f"/{name}$"), timeout=60_000
+        )
     expect(page.get_by_text("30 test", exact=False)).to_be_visible()
     question = demo.problems()[0][0].question
     assert page.locator(".premem-text").first.inner_text().startswith(question)
