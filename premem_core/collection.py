@@ -30,6 +30,7 @@ ASK = (
 )
 # Where the seed's own solution does not show how an answer is stated.
 HASHES = "End with a line that holds '####' and the final answer."
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet computes instead of showing it
 TO_FILL = ("new_question", "new_solution", "note")
 
 
@@ -97,6 +98,8 @@ def _shared(weight: pd.Series, new: int) -> NDArray[np.int64]:
 def worksheet(store: Store, task: str, planned: pd.DataFrame, file: Path) -> None:
     """Write a row per new problem, its seed beside what a person fills in. CSV.
 
+    A text that a spreadsheet would take for a formula begins with an apostrophe.
+
     Raises:
         UsageError: the file cannot be written.
     """
@@ -105,8 +108,13 @@ def worksheet(store: Store, task: str, planned: pd.DataFrame, file: Path) -> Non
         writer = csv.DictWriter(out, names, restval="")
         writer.writeheader()
         for new in new_problems(store, task, planned):
-            told = {"seed_question": new.question, "seed_solution": new.solution}
-            writer.writerow({"id": new.id, "seed": new.seed, **told})
+            texts = map(_shown, (new.id, new.seed, new.question, new.solution))
+            writer.writerow(dict(zip(names, texts, strict=False)))
+
+
+def _shown(text: str) -> str:
+    """A cell that a spreadsheet shows as it is."""
+    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def prompts(store: Store, task: str, planned: pd.DataFrame, file: Path) -> None:

@@ -11,7 +11,9 @@ from typer.testing import CliRunner
 
 from premem_core import collection
 from premem_core.__main__ import app
+from premem_core.collection import NewProblem
 from premem_core.errors import UsageError
+from premem_core.store import Store
 
 
 def chosen(scores, levels=None) -> pd.DataFrame:
@@ -83,3 +85,12 @@ def test_the_command_writes_a_worksheet_and_prompts(tmp_path):
     assert f"Problem: train {seed}?\n\nSolution: #### {seed}" in lines[0]["messages"][0]["content"]
     result = CliRunner().invoke(app, command)
     assert "nothing is asked for" in str(result.exception)
+
+
+def test_a_spreadsheet_computes_nothing_that_a_worksheet_holds(tmp_path, monkeypatch):
+    seed = NewProblem("=1+1-new-1", "=1+1", "=HYPERLINK(A1)", "- first\n= 2")
+    monkeypatch.setattr(collection, "new_problems", lambda *_: [seed])
+    collection.worksheet(Store(tmp_path / "store"), "task", pd.DataFrame(), tmp_path / "new.csv")
+    [row] = pd.read_csv(tmp_path / "new.csv", dtype=str, keep_default_na=False).to_numpy().tolist()
+    texts = ["'=1+1-new-1", "'=1+1", "'=HYPERLINK(A1)", "'- first\n= 2"]
+    assert row == [*texts, "", "", ""]
