@@ -46,8 +46,8 @@ def card(chosen: pd.DataFrame, recipe: Recipe, found: pd.DataFrame, of: int, row
         f"Chosen by Premem from {of:,} training examples, by what runs on them had learned before "
         "they began to copy them"
         + (f"; their solutions have {tokens:,.0f} tokens" if tokens else "")
-        + ". `reasons` says of each row why it is here, a column per strategy holds its value, and "
-        "`recipe.yaml` rebuilds all of it.",
+        + ". `reasons` says of each row why it is here, a column per strategy holds its value, "
+        "the data's own fields follow, and `recipe.yaml` rebuilds all of it.",
         "",
         *_weighted(recipe, rows),
         f"Chosen by {'all' if recipe.combine == 'all' else 'any'} of:",

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from premem_core import curation, data_card
 from premem_core.curation import Recipe, Shape
 from premem_core.errors import UsageError
+from premem_core.rankings import NO_VALUE, OF_SELECTION, OF_SIZES
 from premem_core.store import Store
 from premem_core.whole_file import whole
 
@@ -49,10 +50,10 @@ def export(store: Store, chosen: pd.DataFrame, recipe: Recipe, file: Path) -> in
     """Write the chosen examples to a file of the kind that its name ends in; says how many rows.
 
     It appears when it is whole. What a row's texts are called is the recipe's shape; every shape
-    also has id, answer, rank, score, a column per strategy with its value, and reasons, the same in
-    words. An example's weight is its score over the mean score. Weights "column": it is in the
-    column `weight`; "repeat": a row stands there as often as the weight says, rounded, and once at
-    least.
+    also has id, answer, rank, score, a column per strategy with its value, reasons, the same in
+    words, and the data's own metadata fields. An example's weight is its score over the mean score.
+    Weights "column": it is in the column `weight`; "repeat": a row stands there as often as the
+    weight says, rounded, and once at least.
 
     Args:
         chosen: `curation.select` by the recipe: indexed by the store's example number.
@@ -126,17 +127,19 @@ def batches(store: Store, chosen: pd.DataFrame, recipe: Recipe) -> Iterator[list
     """The rows of a file, in the order of the selection."""
     make, mean = SHAPES[recipe.shape], float(chosen["score"].mean())
     strategies = [each.strategy for each in recipe.criteria]
+    kinds = _metadata_kinds(chosen.drop(columns=strategies))
     for start in range(0, len(chosen), BATCH):
         part = chosen.iloc[start : start + BATCH]
         texts = store.example_texts(part.index.tolist())
         rows = []
         values = part[strategies].astype(object).where(part[strategies].notna(), None)
-        for text, rank, score, known, why in zip(
+        for text, rank, score, known, why, own in zip(
             texts.to_dict("records"),
             part["rank"].tolist(),
             part["score"].tolist(),
             values.to_dict("records"),
             curation.reasons(part, recipe),
+            part[list(kinds)].to_dict("records"),
             strict=True,
         ):
             weight = score / mean if mean else 1.0
@@ -150,8 +153,25 @@ def batches(store: Store, chosen: pd.DataFrame, recipe: Recipe) -> Iterator[list
                 **{str(name): value for name, value in known.items()},
                 "reasons": why,
             }
+            for name, kind in kinds.items():
+                value = None if own[name] == NO_VALUE else own[name]
+                of_row = f"{name} (metadata)" if name in row else name
+                row[of_row] = kind(value) if value is not None else "" if kind is str else None
             rows += [row] * (max(1, round(weight)) if recipe.weights == "repeat" else 1)
         yield rows
+
+
+def _metadata_kinds(examples: pd.DataFrame) -> dict[str, Callable[[Any], int | float | str]]:
+    """The data's own fields, each of one kind in all rows, as Parquet asks for."""
+    kinds: dict[str, Callable[[Any], int | float | str]] = {}
+    for name in (str(each) for each in examples if each not in (*OF_SIZES, *OF_SELECTION)):
+        values = [value for value in examples[name] if value != NO_VALUE]
+        found = {type(value) for value in values}
+        if found <= {int, float} and all(abs(value) < 2**63 for value in values):
+            kinds[name] = float if float in found else int
+        else:
+            kinds[name] = str
+    return kinds
 
 
 @contextmanager

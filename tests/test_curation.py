@@ -337,6 +337,32 @@ def read(file: Path) -> pd.DataFrame:
     return pd.read_csv(file) if file.suffix == ".csv" else pd.read_parquet(file)
 
 
+def test_the_data_s_own_fields_are_in_the_file(store, evidence, tmp_path, monkeypatch):
+    monkeypatch.setattr(exports, "BATCH", 10)
+    n = len(evidence.examples)
+    fields = {
+        "level": [rankings.NO_VALUE] * (n - 20) + ["Level 5", 5] * 10,  # text and numbers: text
+        "points": [rankings.NO_VALUE] * (n - 20) + [2, 2.5] * 10,
+        "year": [2020, 2021] * (n // 2),
+        "hash": [2**70] * n,
+        "answer": ["B"] * n,
+    }
+    own = pd.DataFrame(fields, evidence.examples.index, dtype=object)
+    known = replace(evidence, examples=evidence.examples.assign(**own))
+    asked = recipe(Criterion("random"))
+    chosen = curation.select(known, asked).sort_index()
+    for kind in exports.KINDS:
+        exports.export(store, chosen, asked, tmp_path / f"out{kind}")
+        found = read(tmp_path / f"out{kind}")
+        assert found["level"].fillna("").tolist() == [""] * (n - 20) + ["Level 5", "5"] * 10
+        assert found["points"].isna().head(n - 20).all()
+        assert found["points"].tail(20).tolist() == [2.0, 2.5] * 10
+        assert found["year"].tolist() == fields["year"]
+        assert found["answer (metadata)"].tolist() == ["B"] * n
+        assert found["answer"].astype(str).tolist() == found["id"].astype(str).tolist()
+    assert found["hash"].tolist() == [str(2**70)] * n  # Parquet has no integer as large
+
+
 def test_a_file_of_no_known_kind_or_of_nothing_is_refused(store, evidence, tmp_path):
     chosen = curation.select(evidence, recipe(LOW))
     with pytest.raises(UsageError, match="must end in one of"):
