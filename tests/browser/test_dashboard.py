@@ -113,8 +113,8 @@ def test_the_uploaded_demo_run_becomes_a_curve_and_a_fit(page, url, store, shots
     for number, (name, label) in enumerate(UPLOADED.items()):
         uploader = page.get_by_test_id("stFileUploader").nth(number)
         uploader.locator("input[type=file]").set_input_files(tmp_path / name)
-        # One after the other, as a person does: Streamlit 1.67 drops its answer to a file that is
-        # chosen in the milliseconds in which the page begins to be drawn anew.
+        # One after the other, as a person does: of two files chosen within milliseconds Streamlit
+        # 1.67 may lose the second, for the page is drawn for both at once.
         expect(page.get_by_label(f"{label}: path on this machine")).to_have_value(
             re.compile(f"/{name}$"), timeout=60_000
         )
