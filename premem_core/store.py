@@ -13,7 +13,7 @@ inbox, and whoever next writes commits what waits there, exactly once.
 import fcntl
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ from premem_core.types import Checkpoint, Example, Grade, RunRecord, SampleKey
 
 # What a full disk makes of a statement, a commit, and what is asked of the connection after it.
 WRITE_ERRORS = (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException)
+# What DuckDB makes of whatever a signal raises while a statement runs: Ctrl-C, or a job cancelled.
+INTERRUPTED = "Query interrupted"
 
 
 COARSEST_CLOCK = 2.0  # seconds between two times of a file, on the worst of file systems
@@ -187,16 +189,21 @@ class Store:
         # A file of its own: closing a handle of the database file would drop DuckDB's own lock.
         return flock(self.path / "premem.lock", kind)
 
-    def _connect(self, read_only: bool) -> Connection:
+    @contextmanager
+    def _connect(self, read_only: bool) -> Iterator[Connection]:
         config = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
-        try:
-            return _connection(str(self.database), read_only=read_only, config=dict(config))
-        except duckdb.Error as error:
-            reason = str(error).splitlines()[0]
-            raise StoreError(
-                f"{self.database} cannot be opened ({reason}); close other programs that use it, "
-                "or restore it from a copy"
-            ) from error
+        with ExitStack() as stack:
+            try:
+                opened = stack.enter_context(
+                    _connection(str(self.database), read_only=read_only, config=dict(config))
+                )
+            except duckdb.Error as error:
+                reason = str(error).splitlines()[0]
+                raise StoreError(
+                    f"{self.database} cannot be opened ({reason}); close other programs that use "
+                    "it, or restore it from a copy"
+                ) from error
+            yield opened
 
     def version(self) -> int:
         """A counter that each commit raises: the key of every cache.
@@ -834,11 +841,17 @@ def _by_name(files: Iterable[Path]) -> list[Path]:
     return sorted(files, key=lambda file: file.name)
 
 
-def _connection(database: str = ":memory:", **options: Any) -> Connection:
+@contextmanager
+def _connection(database: str = ":memory:", **options: Any) -> Iterator[Connection]:
     """DuckDB without the progress bar that it would print into a command's output."""
-    connection = duckdb.connect(database, **options)
-    connection.execute("SET enable_progress_bar = false")
-    return connection
+    with duckdb.connect(database, **options) as connection:
+        connection.execute("SET enable_progress_bar = false")
+        try:
+            yield connection
+        except RuntimeError as error:
+            if str(error) != INTERRUPTED:
+                raise
+            raise KeyboardInterrupt from error
 
 
 def _quoted(path: Path) -> str:

@@ -177,7 +177,7 @@ def test_a_running_job_can_be_watched_cancelled_and_resumed(finished, run_dir, d
     jobs.cancel(store, "sums")
     assert process.wait(30) == 1
     state = jobs.progress(store, "sums")
-    assert state.state == "cancelled"
+    assert state.state == "cancelled", state.message
     assert 0 < state.completions_done < state.completions_total
     with pytest.raises(JobError, match="not running"):
         jobs.cancel(store, "sums")

@@ -4,12 +4,14 @@ import os
 import random
 import signal
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pytest
 
+from premem_core import jobs
 from premem_core.errors import StoreError
 from premem_core.locks import flock
 from premem_core.schema import MIGRATIONS
@@ -343,16 +345,38 @@ def test_a_stop_during_the_commit_stays_a_stop(tmp_path, monkeypatch):
         def __getattr__(self, name):
             return getattr(self.real, name)
 
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            self.real.close()
-
     connect = store._connect
-    monkeypatch.setattr(store, "_connect", lambda read_only: Connection(connect(read_only)))
+
+    @contextmanager
+    def connected(read_only):
+        with connect(read_only) as real:
+            yield Connection(real)
+
+    monkeypatch.setattr(store, "_connect", connected)
     with pytest.raises(Stopped):
         store.add_examples("t", "train", [Example("0", "q", "s", "a")])
+
+
+def test_a_stop_in_the_midst_of_a_statement_stays_a_stop(tmp_path):
+    def stop(*_):
+        raise jobs.Cancelled
+
+    def change():
+        with home.writing() as connection:
+            connection.execute("UPDATE meta SET value = 7 WHERE key = 'version'")
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            # A second of work; DuckDB may notice the signal at its end only.
+            connection.execute("SELECT sum(a.range * b.range) FROM range(1000000) a, range(300) b")
+
+    home = Store(tmp_path)
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            change()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert home.version() == 0
 
 
 def test_who_sees_the_version_of_a_commit_sees_its_completions(tmp_path, monkeypatch):
