@@ -104,12 +104,11 @@ def worksheet(store: Store, task: str, planned: pd.DataFrame, file: Path) -> Non
         UsageError: the file cannot be written.
     """
     with whole(file) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as out:
-        names = ("id", "seed", "seed_question", "seed_solution", *TO_FILL)
-        writer = csv.DictWriter(out, names, restval="")
-        writer.writeheader()
+        writer = csv.writer(out)
+        writer.writerow(("id", "seed", "seed_question", "seed_solution", *TO_FILL))
         for new in new_problems(store, task, planned):
             texts = map(_shown, (new.id, new.seed, new.question, new.solution))
-            writer.writerow(dict(zip(names, texts, strict=False)))
+            writer.writerow((*texts, *("" for _ in TO_FILL)))
 
 
 def _shown(text: str) -> str:

@@ -4,7 +4,7 @@ Axes: C checkpoints in training order, N training examples.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -106,11 +106,15 @@ def unpacked(metadata: pd.Series, taken: Sequence[str]) -> pd.DataFrame:
     fields = pd.DataFrame(columns, index=metadata.index)
     for own in taken:
         if own in fields:
-            name = f"{own} (metadata)"
-            while name in fields:
-                name += " (metadata)"
-            fields = fields.rename(columns={own: name})
+            fields = fields.rename(columns={own: free_name(own, fields)})
     return fields
+
+
+def free_name(field: str, taken: Container[Any]) -> str:
+    """What a metadata field is called beside names that are taken."""
+    while field in taken:
+        field += " (metadata)"
+    return field
 
 
 def metadata(table: pd.DataFrame) -> list[str]:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from premem_core import curation, data_card
 from premem_core.curation import Recipe, Shape
 from premem_core.errors import UsageError
+from premem_core.example_table import free_name
 from premem_core.rankings import NO_VALUE, OF_SELECTION, OF_SIZES
 from premem_core.store import Store
 from premem_core.whole_file import whole
@@ -154,9 +155,8 @@ def batches(store: Store, chosen: pd.DataFrame, recipe: Recipe) -> Iterator[list
                 "reasons": why,
             }
             for name, kind in kinds.items():
-                value = None if own[name] == NO_VALUE else own[name]
-                of_row = f"{name} (metadata)" if name in row else name
-                row[of_row] = kind(value) if value is not None else "" if kind is str else None
+                missing = "" if kind is str else None
+                row[free_name(name, row)] = missing if own[name] == NO_VALUE else kind(own[name])
             rows += [row] * (max(1, round(weight)) if recipe.weights == "repeat" else 1)
         yield rows
 
