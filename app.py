@@ -6,12 +6,12 @@ from pathlib import Path
 
 import streamlit as st
 
-from premem_core import ui
+from premem_core.dashboard import cached_reads, elements, streamlit_workarounds
 from premem_core.errors import PrememError
 
 ICON = Path(__file__).parent / "data" / "icon.png"
 PAGES = Path(__file__).parent / "pages"
-STATIC = Path(__file__).parent / "premem_core" / "static"
+STATIC = Path(__file__).parent / "premem_core" / "dashboard" / "static"
 SIDEBAR = 210  # pixels
 WITH_FRAGMENTS = ("score.py",)  # of their own
 
@@ -36,16 +36,16 @@ page = st.navigation(
 st.logo(str(ICON), size="large")
 st.html(STATIC / "page.css")
 try:
-    home = ui.store()
+    home = cached_reads.store()
 except PrememError as error:
     st.error(str(error))
     st.stop()
 st.sidebar.caption("Store")
 st.sidebar.text(home.path)
 with st.sidebar:
-    ui.pick_picture_format()
+    elements.pick_picture_format()
     st.html(STATIC / "history.html", unsafe_allow_javascript=True)
-ui.keep_choices()
+streamlit_workarounds.keep_choices()
 file = PAGES / f"{page.url_path or 'overview'}.py"
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
-from premem_core.page_html import page_routes
-from premem_core.uploads import upload_routes
+from premem_core.dashboard.page_html import page_routes
+from premem_core.dashboard.upload.routes import upload_routes
 
 # st.navigation says so too, but only once app.py has run: until then a link to a page would open
 # the bare file in pages/, without the router around it.

@@ -13,10 +13,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from premem_core import curves, fits, metrics, thresholds
-from premem_core.curves import RunScores
-from premem_core.published import import_published
-from premem_core.store import Store
+from premem_core.analysis import curves, run_scores
+from premem_core.analysis.run_scores import RunScores
+from premem_core.importers.published_arrays import import_published
+from premem_core.metrics import pre_memorization, r2, thresholds
+from premem_core.store.database import Store
 
 GRID = np.linspace(-3.5, -0.8, 28)  # t = log log PPL, a tenth apart
 REPEATS = 5
@@ -32,8 +33,10 @@ def grid(runs: list[RunScores]) -> tuple[float, float]:
     tests = np.concatenate([run.test_accuracy.mean(axis=1) for run in runs])
     r2s = []
     for t in GRID:
-        means = [metrics.premem_accuracy(run.accuracy, run.nll, t).mean(axis=1) for run in runs]
-        r2s.append(fits.identity_r2(np.concatenate(means), tests))
+        means = [
+            pre_memorization.premem_accuracy(run.accuracy, run.nll, t).mean(axis=1) for run in runs
+        ]
+        r2s.append(r2.identity_r2(np.concatenate(means), tests))
     best = int(np.argmax(r2s))
     return float(GRID[best]), r2s[best]
 
@@ -60,7 +63,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         import_published(store, Path(sys.argv[1]))
-        runs = curves.read_task(store, "gsm8k")
+        runs = run_scores.read_task(store, "gsm8k")
     print(f"{len(runs)} runs, {sum(len(run.steps) for run in runs)} checkpoints")
     for what in (exact, grid, resampled):
         timed(what, runs)

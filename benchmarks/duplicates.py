@@ -18,7 +18,8 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from premem_core import datasets, duplicates, rewording
+from premem_core.curation import similar_questions
+from premem_core.problems import examples, rewording
 
 PLANTED = 1000
 OTHERS = [
@@ -63,10 +64,10 @@ def main() -> None:
     parser.add_argument("--read", type=int, default=10, help="so many false positives are printed")
     asked = parser.parse_args()
     train, test = (
-        [each.question for each in datasets.read_examples(asked.gsm8k / f"{split}.jsonl").examples]
+        [each.question for each in examples.read_examples(asked.gsm8k / f"{split}.jsonl").examples]
         for split in ("train", "test")
     )
-    least = duplicates.SIMILARITY
+    least = similar_questions.SIMILARITY
     print(f"similarity at least {least}")
     rng = random.Random(0)
     for what, source in (("leak from test", test), ("duplicate in train", train)):
@@ -76,9 +77,9 @@ def main() -> None:
             planted = [change(each, rng) for each in chosen]
             questions = pd.Series([*train, *planted])
             found = (
-                duplicates.leaks(questions, pd.Series(test), least)
+                similar_questions.find_leaks(questions, pd.Series(test), least)
                 if source is test
-                else duplicates.duplicates(questions, least)
+                else similar_questions.find_duplicates(questions, least)
             )
             again = found[found["example"] >= len(train)]
             right = [
@@ -93,9 +94,9 @@ def main() -> None:
             )
     for what, source in (("test", test), ("an earlier training problem", train)):
         found = (
-            duplicates.leaks(pd.Series(train), pd.Series(test), least)
+            similar_questions.find_leaks(pd.Series(train), pd.Series(test), least)
             if source is test
-            else duplicates.duplicates(pd.Series(train), least)
+            else similar_questions.find_duplicates(pd.Series(train), least)
         )
         print(f"\nof GSM8K train as it is, {len(found)} are like {what}; the most similar:")
         for row in found.nlargest(asked.read, "similarity").itertuples():

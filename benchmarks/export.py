@@ -18,9 +18,9 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from premem_core.exports import KINDS
-from premem_core.store import Store
-from premem_core.types import Checkpoint, Example, RunRecord
+from premem_core.curation.export import KINDS
+from premem_core.records import Checkpoint, Example, RunRecord
+from premem_core.store.database import Store
 
 ROOT = Path(__file__).parents[1]
 STEPS = (100, 200, 300)

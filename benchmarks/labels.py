@@ -21,15 +21,20 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from premem_core import checkpoints, curves, demo, jobs, labels, robustness
-from premem_core.scoring import ScoringSpec
-from premem_core.store import Store
-from premem_core.training import finetune
-from premem_core.types import Example
+from premem_core.analysis import curves, run_scores
+from premem_core.curation import suspect_labels
+from premem_core.demo import demo_study, pretraining
+from premem_core.metrics import auroc
+from premem_core.models import checkpoints
+from premem_core.records import Example
+from premem_core.scoring import job_process, jobs
+from premem_core.scoring.spec import ScoringSpec
+from premem_core.store.database import Store
+from premem_core.training.finetune import finetune_model
 
 PLANTED = 0.03
 RANKED = 1000  # of the problems, that both models are fine-tuned on
-LONG, BROAD = demo.SETTINGS[0], demo.SETTINGS[3]
+LONG, BROAD = demo_study.SETTINGS[0], demo_study.SETTINGS[3]
 
 
 def planted(examples: list[Example], seed: int = 0) -> tuple[list[Example], set[str]]:
@@ -47,8 +52,10 @@ def _changed(example: Example, rng: random.Random) -> Example:
     return replace(example, solution=solution, answer=answer)
 
 
-def score(store: Store, setting: demo.Setting, train: list[Example], test: list[Example]) -> None:
-    run = finetune(
+def score(
+    store: Store, setting: demo_study.Setting, train: list[Example], test: list[Example]
+) -> None:
+    run = finetune_model(
         store.path.parent / "base",
         train[: setting.problems],
         store.path.parent / setting.name,
@@ -57,18 +64,18 @@ def score(store: Store, setting: demo.Setting, train: list[Example], test: list[
         batch_size=setting.batch_size,
         checkpoint_every=setting.checkpoint_every,
     )
-    spec = ScoringSpec(run=setting.name, grader="gsm8k", sampling=demo.SAMPLING)
+    spec = ScoringSpec(run=setting.name, grader="gsm8k", sampling=demo_study.SAMPLING)
     asked = train[:RANKED]
     about = checkpoints.read_run(run)
-    jobs.create(store, spec, about, demo.TASK, asked, test, trained_on=setting.problems)
-    end = jobs.execute(store, setting.name)
+    jobs.create_job(store, spec, about, demo_study.TASK, asked, test, trained_on=setting.problems)
+    end = job_process.run_job(store, setting.name)
     assert end.state == "done", end.message
 
 
 def say(name: str, found: pd.DataFrame, wrong: set[str], right: dict[str, str]) -> None:
     is_wrong = found["id"].isin(wrong).to_numpy()
     first = is_wrong[: is_wrong.sum()]
-    area, half = robustness.auroc(found["suspicion"].to_numpy(), is_wrong)
+    area, half = auroc.auroc(found["suspicion"].to_numpy(), is_wrong)
     planted = found[is_wrong]
     suggested = (planted["suggested"] == planted["id"].map(right)).sum()
     print(
@@ -82,26 +89,26 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--keep", type=Path)
     keep = parser.parse_args().keep
-    problems, test = demo.problems()
+    problems, test = demo_study.problems()
     train, wrong = planted(problems)
     right = {each.id: each.answer for each in problems}
     with ExitStack() as stack:
         folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         store = Store(folder / "store")
         if not (folder / "base").exists():
-            demo.pretrain(folder / "base")
+            pretraining.pretrain(folder / "base")
         for setting in (LONG, BROAD):
             if setting.name not in set(store.runs()["run"]):
                 score(store, setting, train, test)
-        runs = curves.read_task(store, demo.TASK)
+        runs = run_scores.read_task(store, demo_study.TASK)
         t = curves.best_threshold(runs).log_log_threshold
         ranked = {each.id for each in train[:RANKED]}
         print(f"{len(wrong & ranked)} of {RANKED:,} answers changed; t = {t:.3f}")
         for run in runs:
             means = ", ".join(f"{each:.2f}" for each in run.accuracy.mean(axis=1))
             print(f"{run.run}: train accuracy by checkpoint {means}")
-            say(run.run, labels.suspects(store, [run], t), wrong, right)
-        say("both", labels.suspects(store, runs, t), wrong, right)
+            say(run.run, suspect_labels.find_suspect_labels(store, [run], t), wrong, right)
+        say("both", suspect_labels.find_suspect_labels(store, runs, t), wrong, right)
 
 
 if __name__ == "__main__":

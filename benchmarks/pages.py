@@ -31,8 +31,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from dashboard import ROOT, chromium, serve
 from published_store import build
 
-from premem_core import curves
-from premem_core.store import Store
+from premem_core.analysis import run_scores
+from premem_core.store.database import Store
 
 PAGES = {  # path: title in the sidebar, query parameter that names the run
     "": ("Overview", None),
@@ -293,8 +293,8 @@ def main() -> None:
         print(f"store: {time.perf_counter() - started:.0f} s, {run} with completions", flush=True)
         if asked.build_only:
             return
-        runs = curves.read_task(Store(home), "gsm8k")
-        label = curves.labels(runs)[run]
+        runs = run_scores.read_task(Store(home), "gsm8k")
+        label = run_scores.run_labels(runs)[run]
         url = stack.enter_context(serve(str(home)))
         addresses = {
             path: f"{url}/{path}" + (f"?{urlencode({key: label})}" if key else "")

@@ -14,11 +14,18 @@ import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from premem_core import datasets, scoring
-from premem_core.published import Counts, PublishedRun, import_published, read_published
-from premem_core.shards import GRADES, SAMPLES, TARGETS, Shelf, write_shard
-from premem_core.store import Store
-from premem_core.types import Checkpoint, Example, Grade, RunRecord, Sampling
+from premem_core.importers.published_arrays import (
+    Counts,
+    PublishedRun,
+    import_published,
+    read_published,
+)
+from premem_core.problems import examples
+from premem_core.records import Checkpoint, Example, Grade, RunRecord, Sampling
+from premem_core.scoring import work_left
+from premem_core.scoring.spec import Query, ScoringSpec
+from premem_core.store.database import Store
+from premem_core.store.shards import GRADES, SAMPLES, TARGETS, ShardWriter, write_shard
 
 
 def build(home: Path, source: Path, texts: Path, fewest: bool) -> str:
@@ -31,7 +38,7 @@ def build(home: Path, source: Path, texts: Path, fewest: bool) -> str:
     train, test = (
         [
             replace(example, id=str(row))
-            for row, example in enumerate(datasets.read_examples(texts / f"{split}.jsonl").examples)
+            for row, example in enumerate(examples.read_examples(texts / f"{split}.jsonl").examples)
         ]
         for split in ("train", "test")
     )
@@ -57,32 +64,30 @@ def commit(store: Store, run: PublishedRun, train: list[Example], test: list[Exa
     numbers = store.add_run(record, points, trained, test)
     splits = ["train"] * len(trained) + ["test"] * len(test)
     queries = [
-        scoring.Query(number, split, example)  # type: ignore[arg-type]
+        Query(number, split, example)  # type: ignore[arg-type]
         for number, split, example in zip(numbers, splits, [*trained, *test], strict=True)
     ]
     rows = {n: at for own in (numbers[: len(trained)], numbers[len(trained) :])
             for at, n in enumerate(own)}  # fmt: skip
     samples = int(run.checkpoints[-1].train.samples[0])
-    spec = scoring.ScoringSpec(
-        run.name, "gsm8k", sampling=Sampling(samples), perturbations=("first",)
-    )
+    spec = ScoringSpec(run.name, "gsm8k", sampling=Sampling(samples), perturbations=("first",))
     counts = store.counts(run.name)
-    board = scoring.board(spec, [c.step for c in run.checkpoints], queries, counts)
-    shelf = Shelf(str(store.path), run.name)
+    board = work_left.find_work_left(spec, [c.step for c in run.checkpoints], queries, counts)
+    shelf = ShardWriter(str(store.path), run.name)
     grades = store.grades_folder(run.name, "math")
     grades.mkdir(parents=True)
     last = run.checkpoints[-1].train
     first = replace(last, correct=rng.binomial(last.correct, 0.7), unparsed=last.unparsed // 2)
     for point in run.checkpoints:
         asked = {("train", ""): point.train, ("test", ""): point.test, ("train", "first"): first}
-        for chunk in scoring.target_chunks(board, point.step):
+        for chunk in work_left.target_chunks(board, point.step):
             at = [rows[query.number] for query in chunk.queries]
             table = keys(chunk, np.arange(len(at))) | {
                 "nll": point.nll[at],
                 "tokens": [len(query.example.solution) // 4 for query in chunk.queries],
             }
             shelf.write(chunk.shard, pa.table(table, schema=TARGETS))
-        for chunk in scoring.sample_chunks(board, point.step):
+        for chunk in work_left.sample_chunks(board, point.step):
             table = drawn(chunk, asked[chunk.split, chunk.perturbation], rows, trained, rng)
             shelf.write(chunk.shard, table)
             write_shard(grades, chunk.shard, run.name, graded_again(table, rng))
@@ -91,7 +96,7 @@ def commit(store: Store, run: PublishedRun, train: list[Example], test: list[Exa
         store.set_checkpoint_state(run.name, point.step, "scored", samples=samples)
 
 
-def keys(chunk: scoring.Chunk, of: np.ndarray) -> dict[str, object]:
+def keys(chunk: work_left.Chunk, of: np.ndarray) -> dict[str, object]:
     """The columns that every shard begins with; `of`: which query a row is of."""
     names = ("run", "step", "split", "perturbation")
     same = {name: [getattr(chunk, name)] * len(of) for name in names}
@@ -99,7 +104,7 @@ def keys(chunk: scoring.Chunk, of: np.ndarray) -> dict[str, object]:
 
 
 def drawn(
-    chunk: scoring.Chunk,
+    chunk: work_left.Chunk,
     counts: Counts,
     rows: dict[int, int],
     others: list[Example],

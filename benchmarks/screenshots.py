@@ -15,11 +15,12 @@ from playwright.sync_api import Browser
 
 sys.path.insert(0, str(ROOT))
 
-from premem_core import demo, overrides, regrading
-from premem_core.store import Store
-from premem_core.types import Grade, SampleKey
+from premem_core.demo import demo_study
+from premem_core.grading import hand_grades, regrade
+from premem_core.records import Grade, SampleKey
+from premem_core.store.database import Store
 
-RUN = demo.SETTINGS[demo.SHIPPED_RUN]
+RUN = demo_study.SETTINGS[demo_study.SHIPPED_RUN]
 LONGEST = "lr3e-3_ep24_n500"
 LABEL, STEP = "lr 0.003 · 24 epochs · 500 examples", 384
 FORM = {
@@ -56,13 +57,13 @@ DRAWN = """
 
 def prepare(folder: Path) -> None:
     """The demo study as one finds it after some work: graded again, one grade set by hand."""
-    demo.install(folder / "store")
+    demo_study.install(folder / "store")
     home = Store(folder / "store")
-    regrading.grade_in_process(home, LONGEST, "paper", lambda done, total: None)
+    regrade.grade_in_process(home, LONGEST, "paper", lambda done, total: None)
     drawn = home.completions(LONGEST, STEP, "train")
     row = drawn[drawn["grade"] == Grade.INCORRECT].iloc[0]
     key = SampleKey(STEP, "train", "", int(row["example"]), int(row["sample"]))
-    overrides.override(home, LONGEST, key, Grade.CORRECT, "it says so in words", who="kim")
+    hand_grades.set_grade(home, LONGEST, key, Grade.CORRECT, "it says so in words", who="kim")
     problem = home.examples("demo", "train").set_index("example")["id"][row["example"]]
     PAGES["example"] = f"example?{urlencode({'example': problem, 'at': STEP, 'run': LABEL})}"
     for name in (".streamlit", "data"):

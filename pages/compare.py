@@ -2,8 +2,11 @@
 
 import streamlit as st
 
-from premem_core import comparison, completions, curves, figures, ui
-from premem_core.store import Store
+from premem_core.analysis import checkpoint_comparison, copied_text, run_scores
+from premem_core.dashboard import cached_reads, elements, figures, pickers, wording
+from premem_core.dashboard.wording import count
+from premem_core.grading import graded_completions
+from premem_core.store.database import Store
 
 SAME = "the same run"
 ALL = "all"
@@ -13,20 +16,20 @@ QUESTION = {"train": "training question", "test": "test question"}
 
 st.header("Compare")
 headline = st.empty()
-with ui.controls():
-    task = ui.pick_task()
+with elements.controls():
+    task = pickers.pick_task()
     if task is None:
         st.stop()
     split = st.segmented_control(
         "Questions", list(QUESTION), default="train", required=True, key="split",
         bind="query-params",
     )  # fmt: skip
-runs = {run.run: run for run in ui.task_runs(task)}
-labels = curves.labels(list(runs.values()))
+runs = {run.run: run for run in cached_reads.task_runs(task)}
+labels = run_scores.run_labels(list(runs.values()))
 several = [name for name, run in runs.items() if len(run.steps) > 1] or list(runs)
 usual = st.session_state.get("run")  # the run that another page showed
 usual = usual if usual in runs else several[0]
-with ui.controls():
+with elements.controls():
 
     def pick_checkpoint(side: str, run: str, last: bool) -> int:
         """One of the run's steps."""
@@ -70,8 +73,8 @@ name_a, name_b = (
     for run, step in ((run_a, step_a), (run_b, step_b))
 )
 side_a, side_b = f"A, {name_a}", f"B, {name_b}"
-at_a = ui.read(comparison.question_accuracy, run_a, step_a, split)
-at_b = ui.read(comparison.question_accuracy, run_b, step_b, split)
+at_a = cached_reads.read(checkpoint_comparison.question_accuracy, run_a, step_a, split)
+at_b = cached_reads.read(checkpoint_comparison.question_accuracy, run_b, step_b, split)
 for name, asked in ((name_a, at_a), (name_b, at_b)):
     if asked.empty:
         st.info(
@@ -79,7 +82,7 @@ for name, asked in ((name_a, at_a), (name_b, at_b)):
             "a test file on the Score page."
         )
         st.stop()
-common = comparison.by_question(at_a, at_b)
+common = checkpoint_comparison.by_question(at_a, at_b)
 rows = common.dropna(subset=["change"])
 if common.empty:
     st.info(f"A and B have no {QUESTION[split]} in common: choose two runs on the same data.")
@@ -92,24 +95,26 @@ if rows.empty:
     st.stop()
 
 accuracies = rows["accuracy_a"].to_numpy(), rows["accuracy_b"].to_numpy()
-compared = comparison.compare(*accuracies)
-asked_both = ui.count(len(rows), QUESTION[split])
+compared = checkpoint_comparison.compare_checkpoints(*accuracies)
+asked_both = count(len(rows), QUESTION[split])
 headline.markdown(compared.in_words(name_a, name_b, asked_both))
-about = ui.read(Store.examples, task, split).set_index("example")
+about = cached_reads.read(Store.examples, task, split).set_index("example")
 rows = rows.join(about["id"])
 left, right = st.columns([1.55, 1], gap="large")
 with left:
-    ui.chart(
-        figures.flips_figure(comparison.cross(*accuracies), side_a, side_b, ui.palette()),
+    elements.chart(
+        figures.flips_figure(
+            checkpoint_comparison.cross(*accuracies), side_a, side_b, elements.palette()
+        ),
         "compare",
         rows.assign(run_a=run_a, step_a=step_a, run_b=run_b, step_b=step_b),
         alt=f"Questions by accuracy at {side_a}, and at {side_b}",
     )
 with right:
     title = f"{split.capitalize()} accuracy at"
-    ui.numbers(
-        (f"{title} {side_a}", ui.percent(compared.accuracy_a, compared.half_a), ""),
-        (f"{title} {side_b}", ui.percent(compared.accuracy_b, compared.half_b), ""),
+    elements.numbers(
+        (f"{title} {side_a}", wording.percent(compared.accuracy_a, compared.half_a), ""),
+        (f"{title} {side_b}", wording.percent(compared.accuracy_b, compared.half_b), ""),
     )
     left_out = len(common) - len(rows)
     st.caption(
@@ -121,22 +126,22 @@ with right:
     )
     if left_out:
         st.caption(
-            f"{ui.count(left_out, 'question')} of both left out: the sampling plan did not need "
+            f"{count(left_out, 'question')} of both left out: the sampling plan did not need "
             "all of their samples. Those that remain are no random part of the questions."
         )
 
 st.subheader("Flipped questions")
 kind = st.segmented_control(
-    "Which way", [ALL, *comparison.FLIPS], default=ALL, required=True, key="way",
+    "Which way", [ALL, *checkpoint_comparison.FLIPS], default=ALL, required=True, key="way",
     bind="query-params",
 )  # fmt: skip
-shown = rows[rows["outcome"].isin(comparison.FLIPS if kind == ALL else [kind])]
+shown = rows[rows["outcome"].isin(checkpoint_comparison.FLIPS if kind == ALL else [kind])]
 if shown.empty:
     st.info("No question flipped." if kind == ALL else f"No question went {kind}.")
     st.stop()
 flips, shown = len(shown), shown.head(SHOWN).join(about[TEXTS])
 percent, text = st.column_config.NumberColumn, st.column_config.TextColumn
-chosen = ui.pick_question(
+chosen = elements.pick_question(
     shown.assign(**100 * shown[["accuracy_a", "accuracy_b", "change"]]),
     {
         "id": text("Problem"),
@@ -155,9 +160,9 @@ row = shown.iloc[chosen]
 if row["question"]:
     left, right = st.columns(2, gap="large")
     with left:
-        ui.verbatim(("Question", row["question"]))
+        elements.verbatim(("Question", row["question"]))
     with right:
-        ui.verbatim(
+        elements.verbatim(
             ("Reference: its solution", row["solution"]), ("Reference: its answer", row["answer"])
         )
 else:
@@ -172,15 +177,15 @@ for column, run, step, side in (
     (right, run_b, step_b, side_b),
 ):
     number = int(shown.index[chosen])
-    drawn = ui.drawn(run, split, number, "", step)
+    drawn = cached_reads.drawn(run, split, number, "", step)
     texts = [
         (
-            f"{side}: completion {one['sample'] + 1}, {completions.graded(one)}",
-            completions.copied(one["completion"], row["solution"]),
+            f"{side}: completion {one['sample'] + 1}, {graded_completions.graded(one)}",
+            copied_text.copied(one["completion"], row["solution"]),
         )
         for one in drawn.to_dict("records")
     ]
     with column:
-        ui.passages(texts)
+        elements.passages(texts)
         if not texts:
             st.caption(f"{side}: its scores were imported without completions.")

@@ -2,30 +2,39 @@
 
 import streamlit as st
 
-from premem_core import collection, curate_form, curation, curves, exports, figures, gates, ui
-from premem_core import rankings as by
-from premem_core.curation import Recipe
+from premem_core.analysis import run_scores
+from premem_core.curation import collection_plan, export, quality_gates, selection, strategies
+from premem_core.curation.recipe import Recipe
+from premem_core.dashboard import (
+    cached_reads,
+    curate_form,
+    elements,
+    figures,
+    pickers,
+    recipe_file,
+)
+from premem_core.dashboard.wording import count, plain
 from premem_core.errors import PrememError
 
 SHOWN = 1_000  # rows of the selection's table; the file has them all
 TOLD = 3  # rows that a gate found whose texts are shown at once
 BESIDE = ["random", "perplexity", "words"]  # strategies that a selection is held against
 
-curate_form.follow_opened()
+recipe_file.follow_opened()
 st.header("Curate")
 headline = st.empty()
-with ui.controls():
-    task = ui.pick_task()
+with elements.controls():
+    task = pickers.pick_task()
     if task is None:
         st.stop()
-    everything = ui.task_runs(task)
-    judges = ui.pick_runs(everything)
-    estimator = ui.pick_estimator()
-    threshold = ui.pick_threshold(task, everything, estimator)
-    curate_form.open_recipe()
+    everything = cached_reads.task_runs(task)
+    judges = pickers.pick_runs(everything)
+    estimator = pickers.pick_estimator()
+    threshold = pickers.pick_threshold(task, everything, estimator)
+    recipe_file.open_recipe()
 known = curate_form.evidence(task, judges, threshold, estimator)
 criteria = curate_form.pick_criteria(known)
-with ui.controls():
+with elements.controls():
     combine = curate_form.pick_combine(criteria)
     budget, unit = curate_form.pick_budget()
     quota_field, quotas = curate_form.pick_quotas(known)
@@ -50,21 +59,21 @@ try:
         kept=by_hand["kept"],
         dropped=by_hand["dropped"],
         excused=by_hand["excused"],
-        store_version=ui.store().version(),
+        store_version=cached_reads.store().version(),
     )
-    found = curation.removed(known, recipe, finders)
-    chosen = curation.select(known, recipe, found.index)
+    found = selection.removed(known, recipe, finders)
+    chosen = selection.select(known, recipe, found.index)
 except PrememError as error:
-    st.error(ui.plain(error))
+    st.error(plain(error))
     st.stop()
 every, left_out = len(known.examples), len(set(found["id"]) - set(recipe.excused))
-of = f"run {ui.plain(curves.labels(everything)[recipe.runs[0]])}" if len(judges) == 1 else (
-    f"the mean of {ui.count(len(judges), 'run')}"
+of = f"run {plain(run_scores.run_labels(everything)[recipe.runs[0]])}" if len(judges) == 1 else (
+    f"the mean of {count(len(judges), 'run')}"
 )  # fmt: skip
 headline.markdown(
-    f"**{ui.count(len(chosen), 'example')}** of {every:,}, judged by {of}: "
+    f"**{count(len(chosen), 'example')}** of {every:,}, judged by {of}: "
     + "; ".join(
-        f"mean {by.named(each.strategy).reason.format(chosen[each.strategy].mean())}"
+        f"mean {strategies.named(each.strategy).reason.format(chosen[each.strategy].mean())}"
         for each in criteria
         if len(chosen) and each.strategy != "random"
     )
@@ -78,29 +87,29 @@ with left:
     if len(criteria) > 1:
         shown = st.segmented_control(
             "By", [each.strategy for each in criteria], default=shown, required=True,
-            format_func=lambda name: by.named(name).quantity, key="by", bind="query-params",
+            format_func=lambda name: strategies.named(name).quantity, key="by", bind="query-params",
         )  # fmt: skip
-    bins = figures.selection_table(by.values(known, shown, seed), chosen.index)
-    ui.chart(
-        figures.selection_figure(bins, by.named(shown).quantity, ui.palette()),
+    bins = figures.selection_table(strategies.strategy_values(known, shown, seed), chosen.index)
+    elements.chart(
+        figures.selection_figure(bins, strategies.named(shown).quantity, elements.palette()),
         "selection",
         bins,
-        alt=f"Examples by {by.named(shown).quantity}, all and the chosen ones",
+        alt=f"Examples by {strategies.named(shown).quantity}, all and the chosen ones",
     )
 with right:
     st.subheader("What others would choose")
     others = st.multiselect(
         "Held against", known.strategies, default=BESIDE, key="others", bind="query-params",
-        format_func=lambda name: by.named(name).label, label_visibility="collapsed",
+        format_func=lambda name: strategies.named(name).label, label_visibility="collapsed",
     )  # fmt: skip
     names = list(dict.fromkeys([*(each.strategy for each in criteria), *others]))
     alone = {"here": chosen.index}
     for at, name in enumerate(names, 1):
-        alone[str(at)] = curation.alone(known, recipe, name, max(1, len(chosen)))
-    shared = curation.overlap(alone).drop(index="here")
-    ui.small_table(
+        alone[str(at)] = selection.chosen_alone(known, recipe, name, max(1, len(chosen)))
+    shared = selection.overlap(alone).drop(index="here")
+    elements.small_table(
         shared.assign(
-            strategy=[f"{at} {by.named(name).label}" for at, name in enumerate(names, 1)]
+            strategy=[f"{at} {strategies.named(name).label}" for at, name in enumerate(names, 1)]
         ),
         {"strategy": "Of its first choices, chosen …"}
         | {name: (name, lambda share: f"{share:.0%}") for name in alone},
@@ -114,7 +123,7 @@ if chosen_gates:
         st.caption("Of those that qualify, the gates found none.")
     else:
         rows = found.assign(
-            gate=[gates.GATES[name].label for name in found["gate"]],
+            gate=[quality_gates.GATES[name].label for name in found["gate"]],
             through=found["id"].isin(recipe.excused),
         )
         ids = curate_form.pick_rows(
@@ -129,7 +138,7 @@ if chosen_gates:
             "found",
             min(280, 38 + 35 * len(rows)),
         )
-        with ui.controls():
+        with elements.controls():
             st.button(
                 "Let through", on_click=curate_form.add_by_hand, args=["excused", ids],
                 disabled=not ids,
@@ -140,20 +149,20 @@ if chosen_gates:
             )  # fmt: skip
             st.caption("Select rows to read them, and to let them through.")
         for row in curate_form.with_texts(rows[rows["id"].isin(ids)].head(TOLD)):
-            ui.verbatim(*row)
+            elements.verbatim(*row)
 
 st.subheader("The selection")
 if chosen.empty:
     st.info("No example is as asked for; widen the bounds.")
     st.stop()
 head = chosen.head(SHOWN)
-texts = ui.store().example_texts(head.index.tolist()).set_index("example")
+texts = cached_reads.store().example_texts(head.index.tolist()).set_index("example")
 rows = head.assign(question=texts["question"])
 columns = {"rank": number("Rank", width=55), "id": text("Example", width=95)}
 if rows["question"].any():
     columns["question"] = text("Question", width=330)
 for each in criteria:
-    columns[each.strategy] = number(by.named(each.strategy).title, format="%.4g", width=165)
+    columns[each.strategy] = number(strategies.named(each.strategy).title, format="%.4g", width=165)
 columns |= {
     "lines": number("Lines", width=60, help="of the solution"),
     "words": number("Words", width=65, help="of the solution"),
@@ -161,7 +170,7 @@ columns |= {
 if rows["tokens"].notna().any():
     columns["tokens"] = number("Tokens", width=70)
 ids = curate_form.pick_rows(rows, columns, "selection", 420)
-with ui.controls():
+with elements.controls():
     st.button(
         "Drop the selected rows", on_click=curate_form.add_by_hand, args=["dropped", ids],
         disabled=not ids,
@@ -175,17 +184,17 @@ if len(chosen) > SHOWN:
     st.caption(f"The first {SHOWN:,} of {len(chosen):,}; the file has them all.")
 
 st.subheader("Take it with you")
-with ui.controls():
+with elements.controls():
     kind, recipe = curate_form.pick_file(recipe)
     ending = "zip" if kind == "folder" else kind
     st.download_button(
         "Data",
-        lambda: ui.written(
+        lambda: elements.written(
             f"{task}-curated.{ending}",
             lambda file: (
-                exports.export_zip(ui.store(), chosen, recipe, found, every, file)
+                export.export_zip(cached_reads.store(), chosen, recipe, found, every, file)
                 if kind == "folder"
-                else exports.export(ui.store(), chosen, recipe, file)
+                else export.export_file(cached_reads.store(), chosen, recipe, file)
             ),
         ),
         file_name=f"{task}-curated.{ending}",
@@ -199,11 +208,11 @@ with ui.controls():
 st.caption(
     "The folder has a data card and the recipe in it. The recipe builds the same file again, here "
     "or by `python -m premem_core curate --from-recipe`. "
-    + ui.threshold_note(task, everything, estimator)
+    + pickers.threshold_note(task, everything, estimator)
 )
 
 st.subheader("Collect more")
-with ui.controls():
+with elements.controls():
     new = st.number_input(
         "New problems", 1, value=200, step=50, key="new", bind="query-params", width=150
     )
@@ -215,32 +224,36 @@ with ui.controls():
             help="Each of its values has as many new problems as its chosen examples ask for on "
             "average, however few they are.",
         )  # fmt: skip
-    planned = collection.plan(chosen, new, cover)
+    planned = collection_plan.plan_collection(chosen, new, cover)
     st.download_button(
         "Worksheet",
-        lambda: ui.written(
-            "new", lambda file: collection.worksheet(ui.store(), recipe.task, planned, file)
+        lambda: elements.written(
+            "new",
+            lambda file: collection_plan.worksheet(
+                cached_reads.store(), recipe.task, planned, file
+            ),
         ),
         file_name=f"{task}-worksheet.csv",
         on_click="ignore",
     )
     st.download_button(
         "Prompts",
-        lambda: ui.written(
-            "new", lambda file: collection.prompts(ui.store(), recipe.task, planned, file)
+        lambda: elements.written(
+            "new",
+            lambda file: collection_plan.prompts(cached_reads.store(), recipe.task, planned, file),
         ),
         file_name=f"{task}-prompts.jsonl",
         on_click="ignore",
     )
 if cover:
     groups = planned.groupby("group")["new"].agg(["size", "sum"]).reset_index()
-    ui.small_table(
+    elements.small_table(
         groups,
         {"group": cover, "size": ("Seeds", str), "sum": ("New problems", str)},
         alt=f"New problems by {cover}",
     )
 st.caption(
-    f"{ui.count(len(planned), 'chosen example')} as seeds, the most new problems of those that are "
+    f"{count(len(planned), 'chosen example')} as seeds, the most new problems of those that are "
     "wanted most. The worksheet is for a person to fill in, the prompts are for a stronger model; "
     "`python -m premem_core generate --from-recipe` has a model write, checks what it wrote, and "
     "goes on where it was stopped."

@@ -2,29 +2,31 @@
 
 import streamlit as st
 
-from premem_core import completions, example_table, figures, grade_form, ui
-from premem_core.perturbations import label
-from premem_core.robustness import perturbed_steps
-from premem_core.store import Store
+from premem_core.analysis import copied_text, example_table
+from premem_core.analysis.robustness import perturbed_steps
+from premem_core.dashboard import cached_reads, elements, figures, grade_form, pickers
+from premem_core.dashboard.wording import percent, plain, signed
+from premem_core.grading import graded_completions
+from premem_core.problems.perturbations import perturbation_label
+from premem_core.store.database import Store
 
 st.header("One example")
-with ui.controls():
-    task = ui.pick_task()
+with elements.controls():
+    task = pickers.pick_task()
     if task is None:
         st.stop()
-    everything = ui.task_runs(task)
-    run = ui.pick_run(everything)
-    estimator = ui.pick_estimator()
-    threshold = ui.pick_threshold(task, everything, estimator)
-table = ui.example_table(task, run, threshold, estimator)
+    everything = cached_reads.task_runs(task)
+    run = pickers.pick_run(everything)
+    estimator = pickers.pick_estimator()
+    threshold = pickers.pick_threshold(task, everything, estimator)
+table = cached_reads.example_table(task, run, threshold, estimator)
 known = set(table["id"])
 ids = [each for each in st.session_state.get("neighbours", []) if each in known]
 ids = ids or table["id"].tolist()
 wanted = st.query_params.get("example")
 if wanted is not None and wanted not in known:
     st.error(
-        f"This run was not trained on an example '{ui.plain(wanted)}'; choose another run, or "
-        "example."
+        f"This run was not trained on an example '{plain(wanted)}'; choose another run, or example."
     )
     st.stop()
 chosen = wanted or ids[0]
@@ -38,10 +40,10 @@ def go(place: int) -> None:
     st.query_params["example"] = ids[place % len(ids)]
 
 
-with ui.controls():
+with elements.controls():
     st.button("Previous", shortcut="Left", on_click=go, args=[at - 1], disabled=len(ids) < 2)
     st.button("Next", shortcut="Right", on_click=go, args=[at + 1], disabled=len(ids) < 2)
-    st.caption(f"{ui.plain(chosen)}: {at + 1:,} of {len(ids):,}")
+    st.caption(f"{plain(chosen)}: {at + 1:,} of {len(ids):,}")
     if st.button("All examples", type="tertiary"):
         chosen_on_map = st.session_state.get("ids") or []
         st.switch_page("pages/examples.py", query_params={"ids": chosen_on_map})
@@ -54,24 +56,26 @@ memorized, learned = (
     for name, never in (("memorized", "never"), ("learned", "never" if whole else "not known"))
 )
 st.markdown(
-    f"Pre-memorization accuracy **{ui.percent(row['premem'])}** at the last checkpoint; answered "
+    f"Pre-memorization accuracy **{percent(row['premem'])}** at the last checkpoint; answered "
     f"right: {learned}; memorized: {memorized}."
 )
 left, right = st.columns(2, gap="large")
 with left:
     none = "The store has no text of it."
-    ui.verbatim(("Question", row["question"] or none), ("Its solution", row["solution"] or none))
+    elements.verbatim(
+        ("Question", row["question"] or none), ("Its solution", row["solution"] or none)
+    )
 with right:
-    ui.chart(
-        figures.life_figure(life, threshold, ui.palette()),
+    elements.chart(
+        figures.life_figure(life, threshold, elements.palette()),
         "life",
         life,
         alt="Accuracy and perplexity of the example at each checkpoint",
     )
 
 asked = {"": "As it is"}
-asked |= {name: label(name) for name in ui.read(perturbed_steps, run.run)}
-with ui.controls():
+asked |= {name: perturbation_label(name) for name in cached_reads.read(perturbed_steps, run.run)}
+with elements.controls():
     under = ""
     if len(asked) > 1:
         under = st.selectbox(
@@ -79,8 +83,10 @@ with ui.controls():
             bind="query-params", width=300,
         )  # fmt: skip
     steps = []
-    if ui.read(Store.samples_shards, run.run):
-        steps = completions.sampled_steps(ui.read(Store.counts, run.run), number, under)
+    if cached_reads.read(Store.samples_shards, run.run):
+        steps = graded_completions.sampled_steps(
+            cached_reads.read(Store.counts, run.run), number, under
+        )
     if steps:
         step = st.segmented_control(
             "Checkpoint", steps, default=steps[-1], required=True, key="at", bind="query-params"
@@ -92,43 +98,43 @@ if not steps:
     )
 drawn = []
 if steps:
-    every = ui.drawn(run.run, "train", number, under, step)
+    every = cached_reads.drawn(run.run, "train", number, under, step)
     drawn = every.to_dict("records")
 if under and drawn:
-    posed = ui.read(Store.perturbed, task, under).set_index("example")
+    posed = cached_reads.read(Store.perturbed, task, under).set_index("example")
     question = posed["question"].get(number, row["question"])
     answer = posed["answer"].get(number, "")
     said = f"Asked so, what differs is marked{f'; its answer: {answer}' if answer else ''}"
-    ui.passages([(said, completions.matched(question, row["question"]))], mark=False)
+    elements.passages([(said, copied_text.matched(question, row["question"]))], mark=False)
 texts = []
 for answer in drawn:
-    told = completions.copied(answer["completion"], row["solution"])
+    told = copied_text.copied(answer["completion"], row["solution"])
     extracted = answer["extracted"]
     found = f"answer {extracted}" if isinstance(extracted, str) else "no answer found"
     cut = "" if answer["finished"] else ", cut off"
     title = (
-        f"Completion {answer['sample'] + 1}: {completions.graded(answer)}, {found}{cut}; "
-        f"{100 * completions.copied_share(told):.0f} % copied from the solution"
+        f"Completion {answer['sample'] + 1}: {graded_completions.graded(answer)}, {found}{cut}; "
+        f"{100 * copied_text.copied_share(told):.0f} % copied from the solution"
     )
     texts.append((title, told))
-ui.passages(texts, side_by_side=True)
+elements.passages(texts, side_by_side=True)
 if drawn:
     grade_form.grade_form(run.run, step, "train", under, number, drawn)
 
-near = ui.neighbours(task, number)
+near = cached_reads.neighbours(task, number)
 if len(near):
     st.subheader("Similar questions")
-    ui.small_table(
-        ui.table_of(
+    elements.small_table(
+        elements.table_of(
             table.reindex(near.index).assign(similarity=near),
             ["id", "question", "premem", "accuracy", "similarity"],
         ),
         {
             "id": "Example",
             "question": "Question",
-            "premem": ("PM", ui.percent),
-            "accuracy": ("Accuracy", ui.percent),
-            "similarity": ("Similarity", lambda cosine: ui.signed(cosine, 2)),
+            "premem": ("PM", percent),
+            "accuracy": ("Accuracy", percent),
+            "similarity": ("Similarity", lambda cosine: signed(cosine, 2)),
         },
         alt="The training examples with the most similar questions",
         links={"id": "example"},

@@ -2,20 +2,22 @@
 
 import streamlit as st
 
-from premem_core import example_table, ui
-from premem_core.store import GRADE_NAMES, Store
+from premem_core.analysis import example_table
+from premem_core.dashboard import cached_reads, elements, pickers
+from premem_core.dashboard.wording import count, percent, plain
+from premem_core.store.database import GRADE_NAMES, Store
 
 st.header("Examples")
 headline = st.empty()
-with ui.controls():
-    task = ui.pick_task()
+with elements.controls():
+    task = pickers.pick_task()
     if task is None:
         st.stop()
-    everything = ui.task_runs(task)
-    run = ui.pick_run(everything)
-    estimator = ui.pick_estimator()
-    threshold = ui.pick_threshold(task, everything, estimator)
-table = ui.example_table(task, run, threshold, estimator)
+    everything = cached_reads.task_runs(task)
+    run = pickers.pick_run(everything)
+    estimator = pickers.pick_estimator()
+    threshold = pickers.pick_threshold(task, everything, estimator)
+table = cached_reads.example_table(task, run, threshold, estimator)
 ids = st.query_params.get_all("ids")
 shown = table[table["id"].isin(ids)] if ids else table
 
@@ -25,7 +27,7 @@ def show_all() -> None:
     del st.query_params["ids"]
 
 
-with ui.controls():
+with elements.controls():
     words = st.text_input(
         "Search", key="q", bind="query-params", placeholder="words of question or solution",
         width=260,
@@ -55,7 +57,7 @@ with ui.controls():
         with st.popover("Metadata"):
             for name, values in fields.items():
                 wanted[name] = st.multiselect(
-                    ui.plain(name), values, key=f"meta-{name}", bind="query-params"
+                    plain(name), values, key=f"meta-{name}", bind="query-params"
                 )
 shown = example_table.filtered(
     shown,
@@ -65,19 +67,19 @@ shown = example_table.filtered(
     memorized=since,
     flips=flips,
     grades=grades,
-    graded=ui.read(Store.grade_totals, run.run, int(run.steps[-1])) if grades else None,
+    graded=cached_reads.read(Store.grade_totals, run.run, int(run.steps[-1])) if grades else None,
     metadata=wanted,
 )
 st.session_state["neighbours"], st.session_state["ids"] = shown["id"].tolist(), ids
 rows_key = f"examples-{run.run}"
-if (clicked := ui.selected(rows_key)) and clicked.rows and clicked.rows[0] < len(shown):
+if (clicked := elements.selected(rows_key)) and clicked.rows and clicked.rows[0] < len(shown):
     example = shown["id"].iloc[clicked.rows[0]]
     st.switch_page("pages/example.py", query_params={"example": example})
 
 headline.markdown(
-    f"**{ui.count(len(shown), 'example')}** of {len(table):,} scored: pre-memorization accuracy "
-    f"{ui.percent(shown['premem'].mean())} on average, "
-    f"{ui.percent(shown['memorized'].notna().mean())} memorized at some checkpoint."
+    f"**{count(len(shown), 'example')}** of {len(table):,} scored: pre-memorization accuracy "
+    f"{percent(shown['premem'].mean())} on average, "
+    f"{percent(shown['memorized'].notna().mean())} memorized at some checkpoint."
     if len(shown)
     else "No example is as asked for; widen the filters."
 )
@@ -93,7 +95,7 @@ columns = [
     *("memorized", "flips", "words", *fields),
 ]
 st.dataframe(
-    ui.table_of(shown.assign(**100 * shown[["premem", "accuracy"]]), columns),
+    elements.table_of(shown.assign(**100 * shown[["premem", "accuracy"]]), columns),
     hide_index=True,
     height=560,
     column_config={
@@ -118,7 +120,8 @@ st.dataframe(
 )
 st.caption(
     "PM, accuracy and perplexity are those at the last checkpoint. Right: more than half of the "
-    "samples. Select a row to open the example. " + ui.threshold_note(task, everything, estimator)
+    "samples. Select a row to open the example. "
+    + pickers.threshold_note(task, everything, estimator)
 )
 st.download_button(
     "Numbers as CSV",

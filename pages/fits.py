@@ -2,32 +2,27 @@
 
 import streamlit as st
 
-from premem_core import (
-    baselines,
-    curves,
-    figures,
-    fits,
-    prediction,
-    report,
-    thresholds,
-    ui,
-)
-from premem_core.analysis import Analysis
+from premem_core.analysis import baselines, leave_one_out, prediction, run_scores
+from premem_core.analysis.calibration import Calibration
+from premem_core.analysis.study import Analysis
+from premem_core.dashboard import cached_reads, elements, figures, pickers
+from premem_core.dashboard.figures import html_report
+from premem_core.dashboard.wording import count, interval, perplexity, signed, train_r2
 from premem_core.errors import PrememError
-from premem_core.prediction import Calibration
+from premem_core.metrics import r2, thresholds
 
 st.header("R² fits")
 headline = st.empty()
-with ui.controls():
-    task = ui.pick_task()
+with elements.controls():
+    task = pickers.pick_task()
     if task is None:
         st.stop()
-    everything = ui.task_runs(task)
+    everything = cached_reads.task_runs(task)
     tested = [run for run in everything if run.tested]
-    counted = ui.pick_runs(tested) if tested else []
-    estimator = ui.pick_estimator()
-    objective = ui.pick_objective()
-    threshold = ui.pick_threshold(task, counted, estimator, objective) if tested else None
+    counted = pickers.pick_runs(tested) if tested else []
+    estimator = pickers.pick_estimator()
+    objective = pickers.pick_objective()
+    threshold = pickers.pick_threshold(task, counted, estimator, objective) if tested else None
 warnings = st.empty()
 
 
@@ -36,7 +31,7 @@ def fit_section(task: str, done: Analysis) -> None:
 
     The numbers come first: what follows takes time, and a chart keeps the browser busy.
     """
-    of_premem = ui.interval(done.identity_ci90), ui.interval(done.linear_ci90)
+    of_premem = interval(done.identity_ci90), interval(done.linear_ci90)
     panels = (
         ("Pre-memorization accuracy", "premem", "fit", of_premem),
         ("Plain train accuracy", "train_accuracy", "train-fit", ("\N{NO-BREAK SPACE}",) * 2),
@@ -48,37 +43,37 @@ def fit_section(task: str, done: Analysis) -> None:
         x, test = done.points[predictor].to_numpy(), done.points["test_accuracy"].to_numpy()
         with column:
             st.subheader(title)
-            ui.numbers(
-                ("Identity R²", ui.signed(fits.identity_r2(x, test)), of_identity),
-                ("Linear R²", ui.signed(fits.linear_r2(x, test)), of_linear),
+            elements.numbers(
+                ("Identity R²", signed(r2.identity_r2(x, test)), of_identity),
+                ("Linear R²", signed(r2.linear_r2(x, test)), of_linear),
             )
     known = done.points.dropna(subset=["premem"])
     runs = known["run"].nunique()
     if done.identity_ci90:
         headline.markdown(
-            f"Over {ui.count(len(known), 'checkpoint')} of {ui.count(runs, 'run')}, "
+            f"Over {count(len(known), 'checkpoint')} of {count(runs, 'run')}, "
             f"pre-memorization accuracy equals test accuracy with identity R² "
-            f"**{ui.signed(done.identity_r2)}** ({ui.interval(done.identity_ci90)} over resampled "
-            f"runs; {estimator} estimator); {ui.train_r2(known)}."
+            f"**{signed(done.identity_r2)}** ({interval(done.identity_ci90)} over resampled "
+            f"runs; {estimator} estimator); {train_r2(known)}."
         )
     else:
         headline.markdown(
-            f"With {ui.count(len(known), 'checkpoint')} of {ui.count(runs, 'run')} there is too "
+            f"With {count(len(known), 'checkpoint')} of {count(runs, 'run')} there is too "
             "little to say how well pre-memorization accuracy predicts test accuracy."
         )
     if done.caveats:
         warnings.warning("  \n".join(done.caveats))
-    labels = curves.labels(counted)
+    labels = run_scores.run_labels(counted)
     symbols = figures.run_symbols({run.run: (run.epochs, run.trained_on) for run in counted})
     drawn = [
         figures.fit_figure(
-            done.points, labels, symbols, predictor, title.lower(), ui.palette(), number == 0
+            done.points, labels, symbols, predictor, title.lower(), elements.palette(), number == 0
         )
         for number, (title, predictor, *_) in enumerate(panels)
     ]
     for column, figure, (title, _, name, _) in zip(columns, drawn, panels, strict=True):
         with column:
-            ui.chart(
+            elements.chart(
                 figure,
                 name,
                 done.points,
@@ -89,7 +84,7 @@ def fit_section(task: str, done: Analysis) -> None:
         "perfect prediction. Identity R² asks whether the number *is* the test accuracy, linear R² "
         "whether some line through it would be. Colour: learning rate, low to high. Shape: epochs "
         f"and number of training examples. PM by the {estimator} estimator. "
-        + ui.threshold_note(task, counted, estimator, objective)
+        + pickers.threshold_note(task, counted, estimator, objective)
     )
 
 
@@ -103,8 +98,10 @@ def threshold_section(done: Analysis) -> None:
             st.caption("No threshold can be fitted to these runs.")
         else:
             table = study.by_threshold
-            ui.chart(
-                figures.threshold_figure(table, fit.plateau, done.log_log_threshold, ui.palette()),
+            elements.chart(
+                figures.threshold_figure(
+                    table, fit.plateau, done.log_log_threshold, elements.palette()
+                ),
                 "threshold",
                 table,
                 alt=f"{objective.title()} R² against the threshold",
@@ -112,8 +109,8 @@ def threshold_section(done: Analysis) -> None:
             low, high = fit.plateau
             st.caption(
                 f"Shaded: thresholds with R² within {thresholds.PLATEAU} of the best, "
-                f"t = {ui.signed(low, 2)} to {ui.signed(high, 2)} (perplexity {ui.perplexity(low)} "
-                f"to {ui.perplexity(high)}). Dotted: the threshold in force."
+                f"t = {signed(low, 2)} to {signed(high, 2)} (perplexity {perplexity(low)} "
+                f"to {perplexity(high)}). Dotted: the threshold in force."
             )
     with right:
         st.subheader("Runs left out")
@@ -126,19 +123,19 @@ def threshold_section(done: Analysis) -> None:
         told = []
         for what, rows in (("run", study.left_out), ("learning rate", study.rate_left_out)):
             if rows is not None:
-                off = prediction.errors(rows)
+                off = leave_one_out.errors(rows)
                 told.append(
                     f"One {what} left out, predicted with the threshold of the others: off by "
                     f"**{100 * off.mae:.1f} points** on average (root mean square "
-                    f"{100 * off.rmse:.1f}), R² {ui.signed(off.r2)}."
+                    f"{100 * off.rmse:.1f}), R² {signed(off.r2)}."
                 )
         st.markdown("\n\n".join(told))
-        ui.small_table(
-            study.off_by_run.replace({"run": curves.labels(counted)}),
+        elements.small_table(
+            study.off_by_run.replace({"run": run_scores.run_labels(counted)}),
             {
                 "run": "Left out",
-                "log_log_threshold": ("t of the others", lambda t: ui.signed(t, 2)),
-                "mae": ("Off by, points", lambda mae: ui.signed(100 * mae, 1)),
+                "log_log_threshold": ("t of the others", lambda t: signed(t, 2)),
+                "mae": ("Off by, points", lambda mae: signed(100 * mae, 1)),
             },
             alt="Every run left out: the threshold of the others, and how far off it was",
         )
@@ -150,8 +147,8 @@ def prediction_section(task: str) -> None:
     untested = [run for run in everything if not run.tested]
     names = {run.run: run for run in [*untested, *tested]}
     longest = max(names, key=lambda name: len(names[name].steps))
-    labels = curves.labels(everything)
-    with ui.controls():
+    labels = run_scores.run_labels(everything)
+    with elements.controls():
         name = st.selectbox(
             "Run to predict", names, index=0 if untested else list(names).index(longest),
             format_func=labels.__getitem__, key="predict",
@@ -175,7 +172,7 @@ def prediction_section(task: str) -> None:
             if upload is not None:
                 learned = Calibration.from_json(upload.getvalue().decode(), upload.name)
             else:
-                learned = ui.calibration(task, others, estimator)
+                learned = cached_reads.calibration(task, others, estimator)
         except (PrememError, UnicodeDecodeError) as error:
             st.info(f"No prediction yet: {error}")
             return
@@ -193,16 +190,16 @@ def prediction_section(task: str) -> None:
         return
     if choice:
         st.markdown(choice.in_words())
-    ui.chart(
-        figures.prediction_figure(rows, ui.palette()),
+    elements.chart(
+        figures.prediction_figure(rows, elements.palette()),
         "prediction",
         rows,
         alt=f"Predicted test accuracy of {name}, per checkpoint",
     )
     st.caption(
-        f"Calibrated on {ui.count(len(learned.runs), 'run')} at t = "
-        f"{ui.signed(learned.log_log_threshold)} (perplexity "
-        f"{ui.perplexity(learned.log_log_threshold)}), {learned.estimator} estimator. The band is "
+        f"Calibrated on {count(len(learned.runs), 'run')} at t = "
+        f"{signed(learned.log_log_threshold)} (perplexity "
+        f"{perplexity(learned.log_log_threshold)}), {learned.estimator} estimator. The band is "
         "a 90 % interval: sampling noise over questions, and what the threshold was off by on runs "
         "that it was not chosen from."
     )
@@ -220,15 +217,15 @@ def baselines_section(done: Analysis) -> None:
             for name, points in done.baselines[["predictor", "points"]].itertuples(index=False)
         ],
     )
-    ui.small_table(
+    elements.small_table(
         table,
         {
             "label": "Predictor",
             "points": ("Checkpoints", str),
-            "identity_r2": ("Identity R²", ui.signed),
-            "linear_r2": ("Linear R²", ui.signed),
-            "gap_pearson": ("r with gap", ui.signed),
-            "gap_r2": ("R² with gap", ui.signed),
+            "identity_r2": ("Identity R²", signed),
+            "linear_r2": ("Linear R²", signed),
+            "gap_pearson": ("r with gap", signed),
+            "gap_r2": ("R² with gap", signed),
             **({"needs": "To have it"} if table["needs"].any() else {}),
         },
         alt="How well simpler numbers predict test accuracy and the generalization gap",
@@ -247,7 +244,7 @@ def report_section(task: str, done: Analysis) -> None:
     """All of it to keep, or to send to someone without this dashboard."""
     st.download_button(
         "The whole analysis as one HTML file",
-        lambda: report.report(task, done),
+        lambda: html_report.report(task, done),
         file_name=f"premem-{task}.html",
         mime="text/html",
         on_click="ignore",
@@ -255,7 +252,7 @@ def report_section(task: str, done: Analysis) -> None:
 
 
 if threshold is not None:
-    found = ui.analysed(task, counted, estimator, objective, threshold)
+    found = cached_reads.analysed(task, counted, estimator, objective, threshold)
     fit_section(task, found)
     threshold_section(found)
 else:

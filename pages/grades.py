@@ -2,30 +2,32 @@
 
 import streamlit as st
 
-from premem_core import completions, figures, grade_form, regrading, ui
+from premem_core.dashboard import cached_reads, elements, figures, grade_form, pickers
+from premem_core.dashboard.wording import count, percent
 from premem_core.errors import PrememError
+from premem_core.grading import graded_completions, grader_comparison, regrade, run_graders
 
 SHOWN = 1_000  # rows in the table; the command line writes them all
 EVERY_KIND = "all"
 
 st.header("Grades")
 headline = st.empty()
-home = ui.store()
-with ui.controls():
-    task = ui.pick_task()
+home = cached_reads.store()
+with elements.controls():
+    task = pickers.pick_task()
     if task is None:
         st.stop()
-    everything = ui.task_runs(task)
+    everything = cached_reads.task_runs(task)
     graded = {run.run for run in everything}
-    runs = [run for run in ui.read(regrading.regradable_runs) if run in graded]
+    runs = [run for run in cached_reads.read(run_graders.regradable_runs) if run in graded]
     if not runs:
         st.info(
             "The runs of this task came without completions, so there is nothing to grade. Choose "
             "a task that was scored here, or score a run on the Score page."
         )
         st.stop()
-    run = ui.pick_run([each for each in everything if each.run in runs]).run
-    graders = ui.read(regrading.read_graders, run)
+    run = pickers.pick_run([each for each in everything if each.run in runs]).run
+    graders = cached_reads.read(run_graders.read_graders, run)
     one = st.selectbox("Grader", graders.names, key="grader", bind="query-params", width=150)
     others = [name for name in graders.names if name != one]
     usual = others.index("math") if "math" in others else 0
@@ -39,17 +41,17 @@ def grade(name: str) -> None:
     bar = st.progress(0.0, f"Starting {name}…")
 
     def show(done: int, total: int) -> None:
-        bar.progress(done / max(1, total), f"{done:,} of {ui.count(total, 'completion')} graded")
+        bar.progress(done / max(1, total), f"{done:,} of {count(total, 'completion')} graded")
 
-    regrading.grade_in_process(home, run, name, show)
+    regrade.grade_in_process(home, run, name, show)
 
 
 try:
     for name in (one, other):
-        missing = regrading.ungraded(home, graders, name)
+        missing = run_graders.ungraded(home, graders, name)
         if missing:
             headline.markdown(
-                f"**{name}** has not graded {ui.count(missing, 'completion')} of this run yet."
+                f"**{name}** has not graded {count(missing, 'completion')} of this run yet."
             )
             st.caption("This samples nothing and leaves the run's accuracies as they are.")
             if st.button(f"Grade them with {name}", type="primary"):
@@ -57,7 +59,7 @@ try:
                 st.rerun()
             grade_form.hand_grades(run)
             st.stop()
-    compared = ui.read(regrading.compare, run, one, other)
+    compared = cached_reads.read(grader_comparison.compare_graders, run, one, other)
 except PrememError as error:
     st.error(str(error))
     st.stop()
@@ -65,17 +67,17 @@ except PrememError as error:
 if compared.disagreements:
     headline.markdown(
         f"**{one}** and **{other}** disagree on **{compared.disagreements:,}** of "
-        f"{ui.count(compared.completions, 'completion')} ({ui.percent(compared.share)}); "
+        f"{count(compared.completions, 'completion')} ({percent(compared.share)}); "
         f"{compared.about_correctness:,} of these change what counts as correct."
     )
 else:
     headline.markdown(
-        f"**{one}** and **{other}** agree on all {ui.count(compared.completions, 'completion')}."
+        f"**{one}** and **{other}** agree on all {count(compared.completions, 'completion')}."
     )
 left, right = st.columns(2, gap="large")
 with left:
-    ui.chart(
-        figures.grades_figure(compared.cross, one, other, ui.palette()),
+    elements.chart(
+        figures.grades_figure(compared.cross, one, other, elements.palette()),
         "grades",
         compared.counts,
         alt=f"Completions by the grade of {one} (rows) and of {other} (columns)",
@@ -86,7 +88,7 @@ with right:
     for name in (one, other):
         if name != graders.in_force and st.button(f"Grade this run by {name}"):
             try:
-                regrading.use(home, run, name)
+                regrade.use(home, run, name)
             except PrememError as error:
                 st.error(str(error))
             else:
@@ -109,7 +111,7 @@ kind = st.segmented_control(
     key="kind",
     bind="query-params",
 )
-rows = ui.read(regrading.disagreements, run, one, other, kinds[kind], SHOWN)
+rows = cached_reads.read(grader_comparison.disagreements, run, one, other, kinds[kind], SHOWN)
 wanted = st.query_params.get("completion")
 names = rows.index.tolist()
 first = names.index(wanted) if wanted in names else 0
@@ -119,7 +121,7 @@ columns = [
     *("extracted_one", "grade_one", "extracted_other", "grade_other"),
 ]
 event = st.dataframe(
-    ui.table_of(rows, columns),
+    elements.table_of(rows, columns),
     hide_index=True,
     height="auto",
     column_config={
@@ -149,20 +151,22 @@ row = rows.iloc[chosen].fillna("(no answer found)")
 if chosen != first:
     st.query_params["completion"] = names[chosen]
 step, sample, example = (int(row[column]) for column in ("step", "sample", "example"))
-drawn = ui.drawn(run, row["split"], example, row["perturbation"], step)
+drawn = cached_reads.drawn(run, row["split"], example, row["perturbation"], step)
 [answer] = drawn[drawn["sample"] == sample].to_dict("records")
 left, right = st.columns(2, gap="large")
 with left:
-    ui.verbatim(
+    elements.verbatim(
         ("Question", row["question"]),
         ("Reference: its solution", row["solution"]),
         ("Reference: its answer", row["answer"]),
     )
 with right:
-    counts = f"{completions.graded(answer)} counts"
-    ui.verbatim((f"Completion {sample + 1} of checkpoint {step}: {counts}", row["completion"]))
+    counts = f"{graded_completions.graded(answer)} counts"
+    elements.verbatim(
+        (f"Completion {sample + 1} of checkpoint {step}: {counts}", row["completion"])
+    )
     grade_form.grade_form(run, step, row["split"], row["perturbation"], example, [answer])
-    ui.verbatim(
+    elements.verbatim(
         *(
             (
                 f"{name} says {row[f'grade_{column}'].lower()}; the answer that it found",

@@ -2,34 +2,37 @@
 
 import streamlit as st
 
-from premem_core import curves, fits, ui
-from premem_core.store import Store
+from premem_core.analysis import curves
+from premem_core.dashboard import cached_reads, elements, pickers
+from premem_core.dashboard.wording import WHAT_IT_IS, count, signed, train_r2
+from premem_core.metrics.r2 import identity_r2
+from premem_core.store.database import Store
 
 st.header("Overview")
-st.markdown(ui.WHAT_IT_IS)
+st.markdown(WHAT_IT_IS)
 headline = st.empty()
-with ui.controls():
-    task = ui.pick_task()
+with elements.controls():
+    task = pickers.pick_task()
     if task is None:
         st.page_link("pages/score.py", label="Score a run")
         st.stop()
-    runs = ui.task_runs(task)
-    estimator = ui.pick_estimator()
-    threshold = ui.pick_threshold(task, runs, estimator)
+    runs = cached_reads.task_runs(task)
+    estimator = pickers.pick_estimator()
+    threshold = pickers.pick_threshold(task, runs, estimator)
 
-lines = ui.lines(runs, threshold, estimator)
-st.caption(f"{ui.threshold_note(task, runs, estimator)} {curves.not_known(lines)}")
+lines = cached_reads.lines(runs, threshold, estimator)
+st.caption(f"{pickers.threshold_note(task, runs, estimator)} {curves.not_known(lines)}")
 points = curves.points(lines)
 known = points.dropna(subset=["premem"])
 if len(known) > 1:
-    r2 = fits.identity_r2(known["premem"].to_numpy(), known["test_accuracy"].to_numpy())
+    r2 = identity_r2(known["premem"].to_numpy(), known["test_accuracy"].to_numpy())
     headline.markdown(
-        f"Over {ui.count(len(known), 'checkpoint')} of {ui.count(known['run'].nunique(), 'run')} "
-        f"it gives the test accuracy with identity R² **{ui.signed(r2)}** "
-        f"({estimator} estimator); {ui.train_r2(known)}."
+        f"Over {count(len(known), 'checkpoint')} of {count(known['run'].nunique(), 'run')} "
+        f"it gives the test accuracy with identity R² **{signed(r2)}** "
+        f"({estimator} estimator); {train_r2(known)}."
     )
 
-about = ui.read(Store.runs)
+about = cached_reads.read(Store.runs)
 table = curves.overview(lines, about[about["task"] == task])
 number = st.column_config.NumberColumn
 st.dataframe(

@@ -2,22 +2,27 @@
 
 import streamlit as st
 
-from premem_core import completions, figures, robustness, ui
+from premem_core.analysis import copied_text, robustness
+from premem_core.analysis.robustness import Robustness
+from premem_core.dashboard import cached_reads, elements, figures, pickers, wording
+from premem_core.dashboard.wording import count, plain, signed
 from premem_core.errors import PrememError
-from premem_core.perturbations import label
-from premem_core.robustness import Robustness
-from premem_core.store import Store
+from premem_core.grading import graded_completions
+from premem_core.problems.perturbations import perturbation_label
+from premem_core.store.database import Store
 
 SHOWN = 1_000  # questions in the table; the numbers have them all
 
 st.header("Robustness")
 headline = st.empty()
-with ui.controls():
-    task = ui.pick_task()
+with elements.controls():
+    task = pickers.pick_task()
     if task is None:
         st.stop()
-    everything = ui.task_runs(task)
-    steps_of = {run.run: ui.read(robustness.perturbed_steps, run.run) for run in everything}
+    everything = cached_reads.task_runs(task)
+    steps_of = {
+        run.run: cached_reads.read(robustness.perturbed_steps, run.run) for run in everything
+    }
     asked = {run: at for run, at in steps_of.items() if at}
     if not asked:
         st.info(
@@ -25,13 +30,13 @@ with ui.controls():
             "job that is done: “Ask more of it”), or score with `--perturb`."
         )
         st.stop()
-    name = ui.pick_run([run for run in everything if run.run in asked]).run
+    name = pickers.pick_run([run for run in everything if run.run in asked]).run
     steps = sorted({step for of in asked[name].values() for step in of})
     step: int = st.selectbox(
         "Checkpoint", steps, index=len(steps) - 1, key="step", bind="query-params", width=120
     )
-    estimator = ui.pick_estimator()
-    threshold = ui.pick_threshold(task, everything, estimator)
+    estimator = pickers.pick_estimator()
+    threshold = pickers.pick_threshold(task, everything, estimator)
 scores = next(run for run in everything if run.run == name)
 
 
@@ -40,17 +45,18 @@ def overview(task: str, step: int, found: list[Robustness]) -> None:
     table = robustness.summary(found)
     worst = table.sort_values("drop").iloc[-1]
     headline.markdown(
-        f"At checkpoint {step}, **{ui.percent(worst['original'])}** of the answers to "
-        f"{ui.count(int(worst['examples']), 'training question')} are right; "
-        f"{label(worst['perturbation'])}: "
-        f"**{ui.percent(worst['perturbed'])}**, a change of {ui.signed(-100 * worst['drop'], 1)} ± "
+        f"At checkpoint {step}, **{wording.percent(worst['original'])}** of the answers to "
+        f"{count(int(worst['examples']), 'training question')} are right; "
+        f"{perturbation_label(worst['perturbation'])}: "
+        f"**{wording.percent(worst['perturbed'])}**, a change of "
+        f"{signed(-100 * worst['drop'], 1)} ± "
         f"{100 * worst['drop_half']:.1f} points."
     )
     left, right = st.columns([1, 1.1], gap="large")
     with left:
         st.subheader("Accuracy by pre-memorization accuracy")
-        ui.chart(
-            figures.robustness_figure(found, ui.palette()),
+        elements.chart(
+            figures.robustness_figure(found, elements.palette()),
             "robustness",
             robustness.bins(found),
             alt="Accuracy on perturbed training queries by pre-memorization accuracy",
@@ -58,19 +64,19 @@ def overview(task: str, step: int, found: list[Robustness]) -> None:
         st.caption(
             "Training questions in bins of pre-memorization accuracy, to the nearest fifth; bars "
             "are 90 % intervals over questions. Grey: the questions as they are. "
-            + ui.threshold_note(task, everything, estimator)
+            + pickers.threshold_note(task, everything, estimator)
         )
     with right:
         st.subheader("By perturbation")
-        ui.small_table(
-            table.assign(kind=[label(each) for each in table["perturbation"]]),
+        elements.small_table(
+            table.assign(kind=[perturbation_label(each) for each in table["perturbation"]]),
             {
                 "kind": "Perturbation",
                 "examples": ("Examples", "{:,}".format),
-                "original": ("As it is", ui.percent),
-                "perturbed": ("Perturbed", ui.percent),
-                "drop": ("Lost, points", lambda drop: ui.signed(100 * drop, 1)),
-                "auroc_premem": ("AUROC of PM", lambda area: ui.signed(area, 2)),
+                "original": ("As it is", wording.percent),
+                "perturbed": ("Perturbed", wording.percent),
+                "drop": ("Lost, points", lambda drop: signed(100 * drop, 1)),
+                "auroc_premem": ("AUROC of PM", lambda area: signed(area, 2)),
             },
             alt="Accuracy under every perturbation, and the area under the ROC curve",
         )
@@ -84,11 +90,11 @@ def what_foretells_it(one: Robustness) -> None:
     """How well PM and simpler signals tell the answers that hold from those that do not."""
     brittle, robust = int(one.brittle.sum()), int((~one.brittle).sum())
     st.markdown(
-        f"Of {ui.count(brittle + robust, 'question')} answered right as they are, "
+        f"Of {count(brittle + robust, 'question')} answered right as they are, "
         f"**{brittle:,} broke**. An area of 1 tells them from the others, of 0.5 does not."
     )
-    ui.chart(
-        figures.auroc_figure(one.auroc, ui.palette()),
+    elements.chart(
+        figures.auroc_figure(one.auroc, elements.palette()),
         "auroc",
         one.auroc,
         alt="Area under the ROC curve of each signal, with its 90 % interval",
@@ -97,13 +103,13 @@ def what_foretells_it(one: Robustness) -> None:
 
 def pick_question(task: str, name: str, step: int, one: Robustness) -> tuple[int, str, str]:
     """One of the questions, those that lost most first: its number, question and solution."""
-    texts = ui.read(Store.examples, task, "train").set_index("example")
+    texts = cached_reads.read(Store.examples, task, "train").set_index("example")
     rows = one.examples.join(texts[["id", "question", "solution"]])
     rows["lost"] = rows["train_accuracy"] - rows["perturbed_accuracy"]
     every = rows.sort_values(["lost", "premem"], ascending=[False, False], kind="stable")
     rows = every.head(SHOWN)
     percent, text = st.column_config.NumberColumn, st.column_config.TextColumn
-    chosen = ui.pick_question(
+    chosen = elements.pick_question(
         rows.assign(**100 * rows[["train_accuracy", "perturbed_accuracy", "premem"]]),
         {
             "id": text("Problem", width=85),
@@ -127,7 +133,7 @@ def pick_question(task: str, name: str, step: int, one: Robustness) -> tuple[int
     if len(every) > SHOWN:
         notes.append(f"The first {SHOWN:,} of {len(every):,}; all are in the numbers.")
     if one.left_out:
-        notes.append(f"{ui.count(one.left_out, 'question')} left out: it does not apply to them.")
+        notes.append(f"{count(one.left_out, 'question')} left out: it does not apply to them.")
     if notes:
         st.caption(" ".join(notes))
     row = rows.iloc[chosen]
@@ -138,38 +144,38 @@ def answers(
     task: str, name: str, step: int, kind: str, example: int, question: str, solution: str
 ) -> None:
     """What was answered to a question as it is, and perturbed."""
-    perturbed = ui.read(Store.perturbed, task, kind).set_index("example")
+    perturbed = cached_reads.read(Store.perturbed, task, kind).set_index("example")
     now = perturbed["question"].get(example, question)
     left, right = st.columns(2, gap="large")
     for column, title, query, other, under in (
         (left, "As it is", question, now, ""),
-        (right, label(kind), now, question, kind),
+        (right, perturbation_label(kind), now, question, kind),
     ):  # fmt: skip
         with column:
             note = (
                 "; what differs is marked" if now != question else " (unchanged)" if under else ""
             )
-            asked = completions.matched(query, other)
-            ui.passages([(f"{title}: the question{note}", asked)], mark=False)
-            drawn = ui.drawn(name, "train", example, under, step)
+            asked = copied_text.matched(query, other)
+            elements.passages([(f"{title}: the question{note}", asked)], mark=False)
+            drawn = cached_reads.drawn(name, "train", example, under, step)
             texts = []
             for answer in drawn.to_dict("records"):
-                told = completions.copied(answer["completion"], solution)
+                told = copied_text.copied(answer["completion"], solution)
                 said = (
-                    f"Completion {answer['sample'] + 1}: {completions.graded(answer)}, "
-                    f"{100 * completions.copied_share(told):.0f} % copied from the solution"
+                    f"Completion {answer['sample'] + 1}: {graded_completions.graded(answer)}, "
+                    f"{100 * copied_text.copied_share(told):.0f} % copied from the solution"
                 )
                 texts.append((said, told))
-            ui.passages(texts)
+            elements.passages(texts)
             if not texts:
                 st.caption("Its scores were imported without completions.")
 
 
 try:
     found = [
-        robustness.robustness(
+        robustness.measure_robustness(
             scores,
-            ui.read(robustness.read_answers, name, step, perturbation),
+            cached_reads.read(robustness.read_answers, name, step, perturbation),
             threshold,
             estimator,
         )
@@ -184,12 +190,12 @@ if not found:
     st.info("The sampling plan left samples out of every question that was perturbed.")
     st.stop()
 if notes := robustness.caveats(found):
-    st.warning("  \n".join(map(ui.plain, notes)))
+    st.warning("  \n".join(map(plain, notes)))
 overview(task, step, found)
 kinds = {each.perturbation: each for each in found}
-with ui.controls():
+with elements.controls():
     kind = st.selectbox(
-        "Perturbation", list(kinds), format_func=label, key="perturbation",
+        "Perturbation", list(kinds), format_func=perturbation_label, key="perturbation",
         bind="query-params", width=330,
     )  # fmt: skip
 left, right = st.columns([1, 1.5], gap="large")

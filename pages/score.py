@@ -2,13 +2,18 @@
 
 import streamlit as st
 
-from premem_core import backends, checkpoints, data_file, datasets, jobs, score_form, scoring, ui
+from premem_core.dashboard import cached_reads, data_file_picker, elements, score_form
+from premem_core.dashboard.jobs_panel import jobs_panel
 from premem_core.errors import PrememError
-from premem_core.grading import GRADERS
-from premem_core.jobs_panel import jobs_panel
-from premem_core.perturbations import KINDS
-from premem_core.scoring import ScoringSpec
-from premem_core.types import PromptTemplate, Sampling
+from premem_core.grading.graders import GRADERS
+from premem_core.models import checkpoints, load_backend
+from premem_core.problems import examples
+from premem_core.problems.fields import likely_grader
+from premem_core.problems.perturbations import KINDS
+from premem_core.problems.prompts import PromptTemplate
+from premem_core.records import Sampling
+from premem_core.scoring import job_files, jobs, work_left
+from premem_core.scoring.spec import ScoringSpec
 
 st.header("Score a run")
 st.markdown(
@@ -22,16 +27,16 @@ with left:
     folder = score_form.pick_run_folder()
 with right:
     st.subheader("Problems")
-    train_file = data_file.pick_data_file("Training problems", "train")
-    test_file = data_file.pick_data_file("Test problems (optional)", "test")
+    train_file = data_file_picker.pick_data_file("Training problems", "train")
+    test_file = data_file_picker.pick_data_file("Test problems (optional)", "test")
 
 if folder and train_file:
     try:
         run = checkpoints.read_run(folder)
         with right, st.expander("How the fields are read"):
             fields = score_form.pick_fields(train_file)
-        train = datasets.read_examples(train_file, fields)
-        test = datasets.read_examples(test_file, fields).examples if test_file else ()
+        train = examples.read_examples(train_file, fields)
+        test = examples.read_examples(test_file, fields).examples if test_file else ()
     except PrememError as error:
         st.error(str(error))
         jobs_panel()
@@ -43,9 +48,7 @@ if folder and train_file:
     task = b.text_input(
         "Task", score_form.likely_task(train_file), help="Runs of one task are fitted together."
     )
-    grader = c.selectbox(
-        "Grader", GRADERS, index=GRADERS.index(datasets.likely_grader(train.fields))
-    )
+    grader = c.selectbox("Grader", GRADERS, index=GRADERS.index(likely_grader(train.fields)))
     samples = d.number_input("Samples per problem", 1, 100, 5)
     a, b, c = st.columns([1.4, 1, 1.6])
     plan, threshold = score_form.pick_plan(task, a, b)
@@ -71,7 +74,9 @@ if folder and train_file:
         top_p = c.number_input("Top p", 0.01, 1.0, 0.95, 0.01)
         tokens = d.number_input("Longest completion, tokens", 1, 8192, 512)
         stop = d.text_input("Ends a completion", repr(PromptTemplate().stop[0])[1:-1])
-        installed = [b for b in backends.BACKENDS if b == "hf" or backends.default() == b]
+        installed = [
+            b for b in load_backend.BACKENDS if b == "hf" or load_backend.default_backend() == b
+        ]
         backend = a.selectbox("Engine", installed, help="vllm where it is installed, or hf.")
         weights = b.checkbox(
             "Then measure the weights",
@@ -93,11 +98,11 @@ if folder and train_file:
     a, b = st.columns(2, gap="large")
     first_prompt, first_target = template.fill(train.examples[0])
     with a:
-        ui.verbatim(("The first prompt, as the model sees it", first_prompt))
+        elements.verbatim(("The first prompt, as the model sees it", first_prompt))
     with b:
-        ui.verbatim(("Its target: the perplexity is that of this text", first_target))
+        elements.verbatim(("Its target: the perplexity is that of this text", first_target))
     steps = [checkpoint.step for checkpoint in run.checkpoints]
-    total = scoring.at_most(spec, steps, train.examples, test)
+    total = work_left.most_completions(spec, steps, train.examples, test)
     st.markdown(
         f"**{len(steps)} checkpoints** (steps {steps[0]} to {steps[-1]}), "
         f"**{len(train.examples):,} training** and **{len(test):,} test** problems: "
@@ -105,14 +110,21 @@ if folder and train_file:
         f"{len(steps) * len(train.examples):,} perplexities."
         f"{score_form.may_be_saved(spec, len(steps) * len(train.examples))}"
     )
-    with ui.controls():
+    with elements.controls():
         if st.button("Start scoring", type="primary", disabled=bool(wrong)):
             try:
-                how = jobs.Execution(weights=weights, base=base or None)
-                jobs.create(
-                    ui.store(), spec, run, task, train.examples, test, execution=how, own=own
+                how = job_files.Execution(weights=weights, base=base or None)
+                jobs.create_job(
+                    cached_reads.store(),
+                    spec,
+                    run,
+                    task,
+                    train.examples,
+                    test,
+                    execution=how,
+                    own=own,
                 )
-                jobs.start(ui.store(), spec.run)
+                jobs.start_job(cached_reads.store(), spec.run)
                 st.toast(f"Scoring {spec.run}; it goes on when you close this page.")
             except PrememError as error:
                 st.error(str(error))

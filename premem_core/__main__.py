@@ -12,18 +12,15 @@ from premem_core.commands import (
     baselines,
     collect,
     curate,
-    experiment,
-    generate,
     grade,
-    ifd,
+    jobs,
     labels,
     make,
-    robustness,
     score,
 )
 from premem_core.commands.options import say
 from premem_core.errors import PrememError, UsageError
-from premem_core.jobs import Cancelled
+from premem_core.scoring.job_process import Cancelled
 
 app = typer.Typer(
     add_completion=False,
@@ -33,13 +30,13 @@ app = typer.Typer(
 )
 for command in (
     *(score.score, analyse.fit, analyse.predict, analyse.replay, baselines.baselines),
-    *(robustness.robustness, curate.curate, collect.collect, generate.generate),
-    *(labels.labels, ifd.ifd),
+    *(analyse.robustness, curate.curate, collect.collect, collect.generate),
+    *(labels.labels, baselines.ifd),
     *(grade.grade, grade.regrade, grade.disagreements, grade.override, grade.overrides),
-    *(make.finetune, make.demo, make.import_published, experiment.experiment),
+    *(make.finetune, make.demo, make.import_published),
 ):
     app.command()(command)
-app.add_typer(score.jobs_app, name="jobs")
+app.add_typer(jobs.jobs_app, name="jobs")
 
 
 def main() -> None:

@@ -6,18 +6,13 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import tiny
-
-from premem_core.figures import style
+from premem_core.dashboard.figures import style
+from tests.helpers import tiny
+from tests.helpers.paths import SHARED
 
 style.CHECKED = True
 settings.register_profile("premem", deadline=None)  # no test is timed
 settings.load_profile("premem")
-
-REPO = Path(__file__).parents[1]
-SHARED = REPO.parent / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)
@@ -40,11 +35,11 @@ def published() -> Path:
 @pytest.fixture(scope="session")
 def run_dir(tmp_path_factory) -> Path:
     """A run of three checkpoints that learned sums, the first hardly, the last by heart."""
-    from premem_core.training import finetune
+    from premem_core.training.finetune import finetune_model
 
     folder = tmp_path_factory.mktemp("run")
     base = tiny.save_base(folder / "base")
-    return finetune(
+    return finetune_model(
         base,
         tiny.sums(0, 48),
         folder / "sums-lr5e-3",

@@ -1,112 +1,56 @@
-"""DESIGN: imports run one way, and the viewing half never loads a model library."""
+"""The rooms of premem_core: imports go down one list, never up, and rooms stay small.
+
+`pytest tests/test_imports.py -s` prints the tree with the length of every file.
+"""
 
 import ast
+import statistics
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-CORE = ROOT / "premem_core"
-STREAMLIT = {
-    "ui.py",
-    "score_form.py",
-    "grade_form.py",
-    "curate_form.py",
-    "jobs_panel.py",
-    "folder_upload.py",
-    "data_file.py",
-}
+from tests.helpers.paths import PAGES, ROOT
 
-# What each layer may import of premem_core, lowest first; a module may use any layer below its own.
-LAYERS = (
-    {"errors", "types", "locks", "shards", "schema", "page_html", "whole_file"},
-    {"redrawing", "rewording"},
-    {"perturbations", "metrics", "sampling_plan", "estimators", "fits", "thresholds", "baselines"},
-    {"checkpoints", "store", "causal_lm", "grading", "uploads", "wordproblems", "duplicates"},
-    {
-        "backends",
-        "datasets",
-        "curves",
-        "published",
-        "training",
-        "regrading",
-        "comparison",
-        "weights",
-        "gradients",
-    },
-    {"scoring", "replay", "robustness", "caveats", "weight_pass"},
-    {"question_left_out"},
-    {"prediction", "completions", "example_table", "overrides", "labels"},
-    {"rankings"},
-    {"gates"},
-    {"curation"},
-    {"data_card"},
-    {"exports"},
-    {"collection", "endpoint"},
-    {"generation"},
-    {"figures"},
-    {"analysis"},
-    {"report"},
-    {"progress", "worker"},
-    {"processes", "cluster", "job_record"},
-    {"dispatcher"},
-    {"jobs"},
-    {"job_estimate"},
-    {"ui", "folder_upload", "demo"},
-    {"experiment", "data_file"},
-    {"score_form", "grade_form", "curate_form"},
-    {"jobs_panel"},
-    {"commands"},
-    {"__main__"},
-)
-PAGES_MAY_USE = {
-    "curves",
-    "figures",
-    "fits",
+CORE = ROOT / "premem_core"
+
+# From the ground up: a file imports from its own room and from those before it in this list.
+ROOMS = (
+    *("errors", "records", "files"),
     "metrics",
-    "ui",
-    "score_form",
+    "problems",
+    "models",
     "store",
-    "errors",
-    "types",
-}
-MAY_ALSO_USE = {
-    "score.py": {
-        "backends",
-        "checkpoints",
-        "data_file",
-        "datasets",
-        "grading",
-        "jobs",
-        "jobs_panel",
-        "perturbations",
-        "scoring",
-    },
-    "curves.py": {"jobs_panel"},
-    "fits.py": {"analysis", "baselines", "prediction", "report", "thresholds"},
-    "map.py": {"example_table"},
-    "examples.py": {"example_table"},
-    "example.py": {"completions", "example_table", "grade_form", "perturbations", "robustness"},
-    "robustness.py": {"completions", "perturbations", "robustness"},
-    "grades.py": {"completions", "grade_form", "regrading"},
-    "compare.py": {"comparison", "completions"},
-    "curate.py": {
-        "collection",
-        "curate_form",
-        "curation",
-        "exports",
-        "gates",
-        "rankings",
-    },
-}
+    "grading",
+    "training",
+    "importers",
+    "scoring",
+    "analysis",
+    "curation",
+    "demo",
+    "dashboard",
+    "commands",
+    "__main__",
+)
+LONGEST_FILE = 400  # lines
+LONGEST_MEDIAN = 10  # lines of the function in the middle
+MOST_FILES = 14  # in a room
+
+# A page picks, reads and draws: what is computed it gets from these rooms.
+PAGES_MAY_USE = {"errors", "records", "metrics", "store", "grading", "analysis", "curation"}
+PAGES_MAY_USE |= {"dashboard"}
+SCORE_PAGE_MAY_USE = {"models", "problems", "scoring"}
+
+
+def tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
 
 
 def imports(file: Path) -> set[str]:
-    """Top-level imports, those inside functions included, as dotted names."""
+    """What a file imports, anywhere in it, as dotted names."""
     names = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(tree(file)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -114,47 +58,96 @@ def imports(file: Path) -> set[str]:
     return names
 
 
-def core_modules(file: Path) -> set[str]:
-    parts = [name.split(".") for name in imports(file) if name.startswith("premem_core.")]
-    return {part[1] for part in parts}
+def rooms_used(file: Path) -> set[str]:
+    names = [name.split(".") for name in imports(file) if name.startswith("premem_core.")]
+    return {parts[1] for parts in names}
 
 
-def module(file: Path) -> str:
+def room(file: Path) -> str:
     return file.relative_to(CORE).parts[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize("file", sorted(CORE.rglob("*.py")), ids=lambda f: f.name)
-def test_imports_run_one_way(file):
-    name = module(file)
-    if name == "__init__":
-        return
-    level = next(n for n, layer in enumerate(LAYERS) if name in layer)
-    allowed = set().union(*LAYERS[: level + 1])
-    assert core_modules(file) <= allowed
+def lines(file: Path) -> int:
+    return len(file.read_text().splitlines())
 
 
-def test_every_module_stands_in_one_layer():
-    names = [name for layer in LAYERS for name in layer]
-    assert sorted(names) == sorted({module(f) for f in CORE.rglob("*.py")} - {"__init__"})
+def upward_imports() -> list[str]:
+    found = []
+    for file in CORE.rglob("*.py"):
+        if file == CORE / "__init__.py":  # the public face: it hands out what the rooms offer
+            continue
+        floor = ROOMS.index(room(file))
+        found += [
+            f"{file.relative_to(CORE)} → {used}"
+            for used in rooms_used(file)
+            if ROOMS.index(used) > floor
+        ]
+    return sorted(found)
 
 
-@pytest.mark.parametrize("file", sorted(CORE.rglob("*.py")), ids=lambda f: f.name)
-def test_only_the_viewing_modules_know_streamlit_and_only_the_store_knows_sql(file):
-    names = {name.split(".")[0] for name in imports(file)}
-    assert ("streamlit" in names) == (file.name in STREAMLIT)
-    assert ("duckdb" in names) == (file.name in ("store.py", "schema.py"))
+def product_files() -> list[Path]:
+    return sorted([*CORE.rglob("*.py"), *PAGES.glob("*.py"), ROOT / "app.py", ROOT / "serve.py"])
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "pages").glob("*.py")), ids=lambda f: f.name)
-def test_a_page_reads_computes_and_draws_and_nothing_else(file):
-    allowed = PAGES_MAY_USE | MAY_ALSO_USE.get(file.name, set())
-    assert core_modules(file) <= allowed
-    assert {name.split(".")[0] for name in imports(file)} <= {"streamlit", "premem_core"}
+def test_imports_go_down_the_list_of_rooms():
+    for name in ROOMS:
+        there = sorted(CORE.glob(f"{name}/*.py")) or [CORE / f"{name}.py"]
+        print(f"{name}  ({sum(map(lines, there))} lines)")
+        if len(there) > 1:
+            print("".join(f"    {file.name:32}{lines(file):5}\n" for file in there), end="")
+    up = upward_imports()
+    print(f"imports that go up between rooms: {len(up)}")
+    assert up == []
+
+
+def test_every_file_lies_in_a_room_and_every_room_says_what_it_is():
+    for file in CORE.rglob("*.py"):
+        assert room(file) in (*ROOMS, "__init__"), file
+    for folder in {file.parent for file in CORE.rglob("*.py")}:
+        files = [file for file in folder.glob("*.py") if file.name != "__init__.py"]
+        assert len(files) <= MOST_FILES, folder
+        about = ast.get_docstring(tree(folder / "__init__.py"))
+        assert about, folder
+        assert len(about.split()) >= 8, folder
+
+
+def test_no_file_is_long_and_most_functions_are_short():
+    lengths = [
+        node.end_lineno - node.lineno + 1
+        for file in product_files()
+        for node in ast.walk(tree(file))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    longest = max(product_files(), key=lines)
+    print(
+        f"{len(product_files())} files, the longest {longest.name} with {lines(longest)} lines; "
+        f"median function {statistics.median(lengths):g} lines"
+    )
+    assert lines(longest) <= LONGEST_FILE
+    assert statistics.median(lengths) <= LONGEST_MEDIAN
+
+
+def test_only_the_dashboard_knows_streamlit_and_only_the_store_knows_sql():
+    for file in CORE.rglob("*.py"):
+        names = {name.split(".")[0] for name in imports(file)}
+        if "streamlit" in names:
+            assert room(file) == "dashboard", file
+            assert "figures" not in file.parts, file
+        assert "duckdb" not in names or room(file) == "store", file
+
+
+@pytest.mark.parametrize("page", sorted(PAGES.glob("*.py")), ids=lambda file: file.name)
+def test_a_page_picks_reads_and_draws_and_nothing_else(page):
+    more = SCORE_PAGE_MAY_USE if page.name == "score.py" else {"problems", "scoring"}
+    assert rooms_used(page) <= PAGES_MAY_USE | more
+    assert {name.split(".")[0] for name in imports(page)} <= {"streamlit", "premem_core"}
 
 
 def test_the_dashboard_starts_without_a_model_library():
     code = """
-import sys, premem_core.ui, premem_core.score_form, premem_core.jobs, premem_core.__main__
+import sys
+import premem_core.__main__, premem_core.dashboard.pickers, premem_core.dashboard.score_form
+import premem_core.scoring.jobs
 loaded = {"torch", "transformers", "vllm", "ray", "peft"} & set(sys.modules)
 assert not loaded, loaded
 """
@@ -162,7 +155,7 @@ assert not loaded, loaded
 
 
 def test_nothing_unpickles_or_trusts_remote_code():
-    for file in [*CORE.rglob("*.py"), *(ROOT / "pages").glob("*.py")]:
+    for file in product_files():
         text = file.read_text()
         assert not {"pickle", "joblib", "dill", "marshal"} & imports(file), file
         assert "trust_remote_code=True" not in text, file
@@ -173,14 +166,14 @@ def test_nothing_unpickles_or_trusts_remote_code():
 def test_a_page_with_a_fragment_of_its_own_is_not_drawn_in_one():
     named = next(
         ast.literal_eval(node.value)
-        for node in ast.parse((ROOT / "app.py").read_text()).body
+        for node in tree(ROOT / "app.py").body
         if isinstance(node, ast.Assign) and ast.unparse(node.targets) == "WITH_FRAGMENTS"
     )
     own = {"jobs_panel", "fragment"}
     having = [
         page.name
-        for page in (ROOT / "pages").glob("*.py")
-        for node in ast.walk(ast.parse(page.read_text()))
+        for page in PAGES.glob("*.py")
+        for node in ast.walk(tree(page))
         if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in own
     ]
     assert set(having) == set(named)

@@ -1,13 +1,12 @@
 """The README stays true: its tree names every module, its commands exist."""
 
 import re
-from pathlib import Path
 
 from typer.testing import CliRunner
 
 from premem_core.__main__ import app
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 

@@ -1,4 +1,4 @@
-"""fit, predict, replay: what scored runs say."""
+"""robustness: how a run's answers hold when its training queries are perturbed."""
 
 import math
 from collections.abc import Sequence
@@ -9,23 +9,88 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from premem_core import analysis, curves, fits, prediction
+from premem_core.analysis import curves, leave_one_out, prediction, run_scores
+from premem_core.analysis import robustness as rb
+from premem_core.analysis.calibration import Calibration, calibrate
+from premem_core.analysis.run_scores import RunScores
+from premem_core.analysis.study import analyse, make_study, read_baseline_predictors
 from premem_core.commands.options import (
     EstimatorOption,
     JsonOption,
     StoreOption,
+    ThresholdOption,
     existing_store,
     print_json,
     say,
     task_of,
+    threshold_of,
     write_text,
 )
-from premem_core.curves import RunScores
 from premem_core.errors import UsageError
-from premem_core.estimators import Estimator
-from premem_core.sampling_plan import Plan
-from premem_core.store import Store
-from premem_core.thresholds import Objective
+from premem_core.metrics import r2
+from premem_core.metrics.estimators import Estimator
+from premem_core.metrics.sampling_plan import Plan
+from premem_core.metrics.thresholds import Objective
+from premem_core.store.database import Store
+
+
+def robustness(
+    run: Annotated[str, typer.Option(help="The run, as it is named in the store.")],
+    store: StoreOption = Path("store"),
+    log_log_threshold: ThresholdOption = None,
+    estimator: EstimatorOption = "plain",
+    as_json: JsonOption = False,
+) -> None:
+    """Accuracy under each perturbation by pre-memorization accuracy, and what foretells it.
+
+    Example: python -m premem_core robustness --store store --run lr2e-5 --json
+    """
+    home = existing_store(store)
+    runs = run_scores.read_task(home, task_of(home, run))
+    scores = next((each for each in runs if each.run == run), None)
+    asked = rb.perturbed_steps(home, run)
+    if scores is None or not asked:
+        raise UsageError(
+            f"the run '{run}' has no perturbed scores; score it with --perturb, or ask more of its "
+            "job: jobs extend --perturb"
+        )
+    t = threshold_of(runs, log_log_threshold, estimator)
+    found = [
+        rb.measure_robustness(scores, rb.read_answers(home, run, step, perturbation), t, estimator)
+        for perturbation, steps in asked.items()
+        for step in steps
+    ]
+    if as_json:
+        print_json(
+            {
+                "run": run,
+                "log_log_threshold": t,
+                "estimator": estimator,
+                "perturbations": [
+                    {
+                        "perturbation": each.perturbation,
+                        "step": each.step,
+                        "examples": len(each.examples),
+                        "left_out": each.left_out,
+                        "not_asked": each.not_asked,
+                        "unknown": each.unknown,
+                        "by_premem": each.by_premem.to_dict("records"),
+                        "brittle": int(each.brittle.sum()),
+                        "robust": int((~each.brittle).sum()),
+                        "auroc": each.auroc.to_dict("records"),
+                    }
+                    for each in found
+                ],
+            }
+        )
+        return
+    typer.echo(f"t = {t:.3f}, {estimator} estimator; ± is half of a 90 % interval over questions")
+    for sentence in rb.caveats(found):
+        typer.echo(f"note: {sentence}")
+    typer.echo(rb.summary(found).round(3).to_string(index=False, na_rep="–"))
+    for each in found:
+        typer.echo(f"\n{each.perturbation} at checkpoint {each.step}")
+        typer.echo(each.by_premem.round(3).to_string(index=False, na_rep="–"))
 
 
 def fit(
@@ -87,9 +152,9 @@ def replay(
 
     Example: python -m premem_core replay --task gsm8k --log-log-threshold -2.3 --plan lazy
     """
-    from premem_core.replay import PAPER_SAMPLES, replay
+    from premem_core.analysis.replay import PAPER_SAMPLES, replay
 
-    runs = curves.read_task(existing_store(store), task)
+    runs = run_scores.read_task(existing_store(store), task)
     threshold = _threshold(runs, log_log_threshold, estimator)
     done = replay(runs, samples, plan, estimator, threshold, repeats, seed)
     if as_json:
@@ -139,18 +204,18 @@ def print_fit(
     """R² of PM against test accuracy over a task's checkpoints, and the points behind it."""
     if log_log_threshold is not None and not math.isfinite(log_log_threshold):
         raise UsageError(f"the threshold t = log log PPL is a number, not {log_log_threshold}")
-    runs = curves.read_task(store, task)
-    others = analysis.read_baselines(store, runs)
-    study = analysis.study(runs, others, estimator, objective)
-    done = analysis.analyse(study, log_log_threshold)
+    runs = run_scores.read_task(store, task)
+    others = read_baseline_predictors(store, runs)
+    study = make_study(runs, others, estimator, objective)
+    done = analyse(study, log_log_threshold)
     if save_calibration:
-        calibration = prediction.calibrate(task, runs, estimator)
+        calibration = calibrate(task, runs, estimator)
         write_text(save_calibration, calibration.to_json())
         say(f"calibration written to {save_calibration}")
     if report:
-        from premem_core import report as html
+        from premem_core.dashboard.figures import html_report
 
-        write_text(report, html.report(task, done))
+        write_text(report, html_report.report(task, done))
         say(f"report written to {report}")
     known = done.points.dropna(subset=["premem"])
     n_runs, n_checkpoints = known["run"].nunique(), len(known)
@@ -167,8 +232,8 @@ def print_fit(
                 "identity_r2_ci90": done.identity_ci90,
                 "linear_r2": done.linear_r2,
                 "linear_r2_ci90": done.linear_ci90,
-                "train_accuracy_linear_r2": fits.linear_r2(train, y),
-                "train_accuracy_identity_r2": fits.identity_r2(train, y),
+                "train_accuracy_linear_r2": r2.linear_r2(train, y),
+                "train_accuracy_identity_r2": r2.identity_r2(train, y),
                 "n_runs": n_runs,
                 "n_checkpoints": n_checkpoints,
                 "leave_one_run_out": _left_out(study.left_out),
@@ -195,8 +260,8 @@ def print_fit(
 def _left_out(rows: pd.DataFrame | None) -> dict[str, object] | None:
     if rows is None:
         return None
-    by_run = prediction.errors_by_run(rows).to_dict("records")
-    return {**asdict(prediction.errors(rows)), "runs": by_run}
+    by_run = leave_one_out.errors_by_run(rows).to_dict("records")
+    return {**asdict(leave_one_out.errors(rows)), "runs": by_run}
 
 
 def predict(
@@ -220,12 +285,12 @@ def predict(
     """
     home = existing_store(store)
     task = task_of(home, run)
-    runs = curves.read_task(home, task)
+    runs = run_scores.read_task(home, task)
     own = next((each for each in runs if each.run == run), None)
     if own is None:
         raise UsageError(f"the run '{run}' has no scored checkpoint yet; score it first")
     if calibration:
-        learned = prediction.Calibration.read(calibration)
+        learned = Calibration.read(calibration)
         if estimator not in (None, learned.estimator):
             raise UsageError(
                 f"{calibration} was made with the {learned.estimator} estimator, and {estimator} "
@@ -233,7 +298,7 @@ def predict(
             )
     else:
         others = [each for each in runs if each.run != run]
-        learned = prediction.calibrate(task, others, estimator or "plain")
+        learned = calibrate(task, others, estimator or "plain")
     rows = prediction.predict(own, learned)
     choice = prediction.choose(own, learned)
     if as_json:

@@ -1,11 +1,10 @@
-"""baselines: what is computed of a run's weights, to compare with pre-memorization accuracy."""
+"""ifd: what instruction-following difficulty needs of a scored run."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from premem_core import jobs
 from premem_core.commands.options import (
     JsonOption,
     StoreOption,
@@ -14,7 +13,32 @@ from premem_core.commands.options import (
     say,
     task_of,
 )
-from premem_core.weight_pass import MEASURES, scored_folders, weight_pass
+from premem_core.scoring import job_files
+from premem_core.scoring.extra_passes import (
+    MEASURES,
+    measure_unconditional_nll,
+    measure_weights,
+    scored_folders,
+)
+
+
+def ifd(
+    run: Annotated[str, typer.Option(help="The run, as it is named in the store.")],
+    store: StoreOption = Path("store"),
+    backend: Annotated[
+        str | None, typer.Option(help="vllm or hf; default: the one that is installed.")
+    ] = None,
+) -> None:
+    """Measure a run's solutions without their questions; `curate --strategy ifd` ranks by them.
+
+    Example: python -m premem_core ifd --store store --run lr2e-5
+    """
+    home = existing_store(store)
+    task_of(home, run)
+    n = measure_unconditional_nll(
+        home, run, *job_files.read_training_problems(home, run), backend, say
+    )
+    typer.echo(f"{n:,} solutions of '{run}' are measured without their question")
 
 
 def baselines(
@@ -40,7 +64,9 @@ def baselines(
     task_of(home, run)
     steps = list(scored_folders(home, run))
     measures = [m for m in MEASURES if only in (None, m.replace("_", "-"))]
-    failed = weight_pass(home, run, *jobs.training_of(home, run), base, measures, say)
+    failed = measure_weights(
+        home, run, *job_files.read_training_problems(home, run), base, measures, say
+    )
     for step, reason in failed.items():
         say(f"checkpoint {step}: {reason}")
     table = home.baselines(run).pivot(index="step", columns="name", values="value")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from premem_core import curation, curves, exports, gates
+from premem_core.analysis import run_scores
 from premem_core.commands.options import (
     EstimatorOption,
     JsonOption,
@@ -21,7 +21,8 @@ from premem_core.commands.options import (
     threshold_of,
     write_text,
 )
-from premem_core.curation import Combine, Criterion, Recipe, Shape, Unit, Weights
+from premem_core.curation import export, quality_gates, selection
+from premem_core.curation.recipe import Combine, Criterion, Recipe, Shape, Unit, Weights
 from premem_core.errors import UsageError
 
 BESIDE_A_RECIPE = {"store", "out", "recipe", "from_recipe", "as_json"}  # options
@@ -120,7 +121,7 @@ def curate(
         if not run:
             raise UsageError("no run is chosen to judge the examples by; give --run")
         task = task_of(home, run[0])
-        t = threshold_of(curves.read_task(home, task), log_log_threshold, estimator)
+        t = threshold_of(run_scores.read_task(home, task), log_log_threshold, estimator)
         asked = Recipe(
             task=task,
             runs=tuple(run),
@@ -142,13 +143,13 @@ def curate(
             weights=weights,
             store_version=home.version(),
         )
-    evidence, found, chosen = curation.build(home, asked)
+    evidence, found, chosen = selection.build_selection(home, asked)
     every = len(evidence.examples)
     del evidence  # all scores of the runs: not needed while texts are read
     if out.suffix:
-        exports.export(home, chosen, asked, out)
+        export.export_file(home, chosen, asked, out)
     else:
-        exports.export_folder(home, chosen, asked, found, every, out)
+        export.export_folder(home, chosen, asked, found, every, out)
     if recipe is not None:
         write_text(recipe, asked.to_yaml())
     means = {each.strategy: float(chosen[each.strategy].mean()) for each in asked.criteria}
@@ -200,7 +201,7 @@ def _gate(given: str) -> tuple[str, float | None]:
     if "=" in given:
         return _pair(given, "--gate")
     # Written down: a later Premem may have another default.
-    return given, gates.GATES[given].default if given in gates.GATES else None
+    return given, quality_gates.GATES[given].default if given in quality_gates.GATES else None
 
 
 def _pair(given: str, option: str) -> tuple[str, float]:

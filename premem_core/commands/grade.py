@@ -16,7 +16,7 @@ from premem_core.commands.options import (
     task_of,
 )
 from premem_core.errors import PrememError, UsageError
-from premem_core.types import Grade, SampleKey
+from premem_core.records import Grade, SampleKey
 
 
 def grade(
@@ -27,7 +27,7 @@ def grade(
 
     Example: echo '{"completion": "#### 18", "reference": "18"}' | python -m premem_core grade
     """
-    from premem_core.grading import make_grader
+    from premem_core.grading.graders import make_grader
 
     pairs = []
     for number, line in enumerate(sys.stdin, start=1):
@@ -62,13 +62,13 @@ def regrade(
 
     Example: python -m premem_core regrade --store store --run lr2e-5 --grader math
     """
-    from premem_core import regrading
+    from premem_core.grading.regrade import grade_again, regrade_run
 
     home = existing_store(store)
     if keep_scores:
-        say(f"{regrading.grade(home, run, grader, _print_graded):,} completions graded")
+        say(f"{grade_again(home, run, grader, _print_graded):,} completions graded")
         return
-    done = regrading.regrade(home, run, grader, _print_graded)
+    done = regrade_run(home, run, grader, _print_graded)
     change = done.change
     if as_json:
         print_json(
@@ -108,13 +108,14 @@ def disagreements(
 
     Example: python -m premem_core disagreements --run lr2e-5 --grader gsm8k --against math
     """
-    from premem_core import regrading
+    from premem_core.grading import grader_comparison
+    from premem_core.grading.regrade import grade_again
 
     home = existing_store(store)
     for name in (grader, against):
-        regrading.grade(home, run, name, _print_graded)
-    compared = regrading.compare(home, run, grader, against)
-    rows = regrading.disagreements(home, run, grader, against)
+        grade_again(home, run, name, _print_graded)
+    compared = grader_comparison.compare_graders(home, run, grader, against)
+    rows = grader_comparison.disagreements(home, run, grader, against)
     if out:
         try:
             rows.to_csv(out, index=False)
@@ -165,11 +166,11 @@ def override(
     Example: python -m premem_core override --run lr2e-5 --step 945 --id train-0012 --completion 3
     --grade correct --reason "the answer is written out"
     """
-    from premem_core import overrides
+    from premem_core.grading import hand_grades
 
     home = existing_store(store)
     if undo:
-        overrides.undo(home, run, undo)
+        hand_grades.undo_grade(home, run, undo)
         typer.echo(f"the grade {undo} set by hand is undone")
         return
     if grade.upper() not in Grade.__members__:
@@ -178,7 +179,7 @@ def override(
     if problem not in examples.index:
         raise UsageError(f"'{problem}' is no {split} problem of this run's task; check --id")
     key = SampleKey(step, split, perturbation, int(examples["example"][problem]), completion - 1)
-    overrides.override(home, run, key, Grade[grade.upper()], reason)
+    hand_grades.set_grade(home, run, key, Grade[grade.upper()], reason)
     typer.echo(f"completion {completion} of {problem} at step {step} counts as {grade.lower()} now")
 
 

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from premem_core import curves
-from premem_core import labels as suspicions
+from premem_core.analysis import run_scores
 from premem_core.commands.options import (
     EstimatorOption,
     JsonOption,
@@ -17,6 +16,7 @@ from premem_core.commands.options import (
     task_of,
     threshold_of,
 )
+from premem_core.curation import suspect_labels
 from premem_core.errors import UsageError
 
 
@@ -43,12 +43,12 @@ def labels(
         [task, *others] = sorted(scored.loc[scored["scored"] > 0, "task"].unique()) or [""]
     if others:
         raise UsageError(f"there are runs of '{task}' and of '{others[0]}'; choose with --run")
-    runs = curves.read_task(home, task) if task else []
+    runs = run_scores.read_task(home, task) if task else []
     asked = [each for each in runs if not run or each.run in run]
     if not asked:
         raise UsageError(f"nothing is scored in {home.path}; score a run first")
     t = threshold_of(runs, log_log_threshold, estimator)
-    found = suspicions.suspects(home, asked, t)
+    found = suspect_labels.find_suspect_labels(home, asked, t)
     first = found.head(limit)
     if as_json:
         print_json(

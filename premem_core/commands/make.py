@@ -8,7 +8,7 @@ import typer
 
 from premem_core.commands.analyse import print_fit
 from premem_core.commands.options import StoreOption, say
-from premem_core.store import Store
+from premem_core.store.database import Store
 
 
 def finetune(
@@ -29,11 +29,12 @@ def finetune(
 
     Example: python -m premem_core finetune base --train train.jsonl --out runs/lr2e-5
     """
-    from premem_core import datasets, training
+    from premem_core.problems import examples
+    from premem_core.training.finetune import finetune_model
 
-    training.finetune(
+    finetune_model(
         base,
-        datasets.read_examples(train, skip_bad=skip_bad).examples,
+        examples.read_examples(train, skip_bad=skip_bad).examples,
         out,
         learning_rate=learning_rate,
         epochs=epochs,
@@ -61,18 +62,18 @@ def demo(
 
     Example: python -m premem_core demo --store store
     """
-    from premem_core import demo
+    from premem_core.demo import demo_study
 
     if not rebuild:
-        demo.install(store)
+        demo_study.install(store)
         return
     started = time.monotonic()
     home = Store(store)
-    demo.rebuild(home, say)
+    demo_study.rebuild(home, say)
     say(f"the whole study took {(time.monotonic() - started) / 60:.1f} minutes")
-    print_fit(home, demo.TASK, None, "plain", as_json=False)
+    print_fit(home, demo_study.TASK, None, "plain", as_json=False)
     if ship:
-        demo.ship(home, ship)
+        demo_study.ship(home, ship)
 
 
 def import_published(
@@ -89,15 +90,16 @@ def import_published(
 
     Example: python -m premem_core import-published kang2024 --store store
     """
-    from premem_core import datasets, published
+    from premem_core.importers import published_arrays
+    from premem_core.problems import examples
 
     texts = {
-        split: datasets.read_examples(file).examples if file else None
+        split: examples.read_examples(file).examples if file else None
         for split, file in (("train", train), ("test", test))
     }
-    published.read_published(source)  # before a store is made for nothing
+    published_arrays.read_published(source)  # before a store is made for nothing
     home = Store(store)
-    names = published.import_published(
+    names = published_arrays.import_published(
         home,
         source,
         task=task,

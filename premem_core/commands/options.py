@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from premem_core import curves
-from premem_core.curation import Recipe
-from premem_core.curves import RunScores
+from premem_core.analysis import curves
+from premem_core.analysis.run_scores import RunScores
+from premem_core.curation.recipe import Recipe
 from premem_core.errors import UsageError
-from premem_core.estimators import Estimator
-from premem_core.store import Store
-from premem_core.whole_file import whole
+from premem_core.files import write_whole
+from premem_core.metrics.estimators import Estimator
+from premem_core.store.database import Store
 
 StoreOption = Annotated[Path, typer.Option("--store", help="The store's folder.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -86,7 +86,7 @@ def write_text(file: Path, text: str) -> None:
     Raises:
         UsageError: it cannot be written.
     """
-    with whole(file) as unfinished:
+    with write_whole(file) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
 
 

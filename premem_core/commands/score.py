@@ -2,24 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from premem_core import curves
-from premem_core.commands.options import JsonOption, StoreOption, existing_store, print_json, say
+from premem_core.analysis import curves, run_scores
+from premem_core.commands.jobs import run_job, say_estimate
+from premem_core.commands.options import StoreOption, existing_store, say
 from premem_core.errors import PrememError, UsageError
-from premem_core.jobs import ExecutorName, Progress
-from premem_core.sampling_plan import Plan
-from premem_core.store import Store
+from premem_core.metrics.sampling_plan import Plan
+from premem_core.scoring.job_files import ExecutorName
+from premem_core.store.database import Store
 
 if TYPE_CHECKING:
-    from premem_core.job_estimate import Estimate
-    from premem_core.types import Example
+    from premem_core.records import Example
 
-jobs_app = typer.Typer(no_args_is_help=True, help="List, run, extend and cancel scoring jobs.")
 AnswerOption = Annotated[
     str | None,
     typer.Option(
@@ -127,24 +125,21 @@ def score(
 
     Example: python -m premem_core score runs/lr2e-5 --train train.jsonl --test test.jsonl
     """
-    from premem_core import (
-        backends,
-        checkpoints,
-        datasets,
-        job_estimate,
-        job_record,
-        jobs,
-        processes,
-        scoring,
-    )
-    from premem_core.scoring import ScoringSpec
-    from premem_core.types import PromptTemplate, Sampling
+    from premem_core.models import checkpoints, load_backend
+    from premem_core.problems.examples import draw, read_examples
+    from premem_core.problems.fields import choose_fields, likely_grader
+    from premem_core.problems.prompts import PromptTemplate
+    from premem_core.records import Sampling
+    from premem_core.scoring import job_files, jobs, work_left
+    from premem_core.scoring.estimate import estimate_job
+    from premem_core.scoring.executors import local
+    from premem_core.scoring.spec import ScoringSpec, check_spec
 
     checkpoints_of_run = checkpoints.read_run(run_dir)
-    fields = datasets.choose_fields(train, question, solution, answer)
-    train_data = datasets.read_examples(train, fields, skip_bad=skip_bad)
-    test_data = datasets.read_examples(test, fields, skip_bad=skip_bad) if test else None
-    trains = datasets.draw(train_data.examples, train_sample, seed)
+    fields = choose_fields(train, question, solution, answer)
+    train_data = read_examples(train, fields, skip_bad=skip_bad)
+    test_data = read_examples(test, fields, skip_bad=skip_bad) if test else None
+    trains = draw(train_data.examples, train_sample, seed)
     tests = test_data.examples if test_data else ()
     template = PromptTemplate(
         _unescaped(prompt_template),
@@ -157,8 +152,8 @@ def score(
         log_log_threshold = _task_threshold(store, task)
     spec = ScoringSpec(
         run=run or run_dir.resolve().name,
-        grader=grader or datasets.likely_grader(fields),
-        backend=backend or backends.default(),
+        grader=grader or likely_grader(fields),
+        backend=backend or load_backend.default_backend(),
         template=template,
         sampling=Sampling(samples, temperature, top_p, max_new_tokens, seed),
         chunk_examples=chunk_examples,
@@ -167,8 +162,8 @@ def score(
         perturbations=tuple(dict.fromkeys((*(perturb or ()), *own))),
         perturb_all=perturb_all,
     )
-    job_record.check_spec(spec, own)
-    execution = jobs.Execution(
+    check_spec(spec, own)
+    execution = job_files.Execution(
         executor,
         workers,
         tensor_parallel,
@@ -187,25 +182,23 @@ def score(
     if len(trains) < len(train_data.examples):
         say(f"scored of the train problems: {len(trains)}, drawn at random")
     steps = [checkpoint.step for checkpoint in checkpoints_of_run.checkpoints]
-    total = scoring.at_most(spec, steps, trains, tests)
+    total = work_left.most_completions(spec, steps, trains, tests)
     say(f"grader: {spec.grader}; backend: {spec.backend}")
     say(f"completions to draw: {'at most ' if plan != 'full' else ''}{total:,}")
     if plan != "full":
-        of_train = scoring.at_most(replace(spec, perturbations=()), steps, trains, ())
+        of_train = work_left.most_completions(replace(spec, perturbations=()), steps, trains, ())
         say(
             f"plan {plan}, t = {log_log_threshold:.3f}: up to {of_train:,} of them may prove not "
             "needed; the perplexities, measured first, will tell"
         )
     if estimate:
-        devices = processes.devices(workers, tensor_parallel)
+        devices = local.devices(workers, tensor_parallel)
         say("scoring a few problems to see how long it takes ...")
-        _say_estimate(
-            job_estimate.estimate(spec, checkpoints_of_run, trains, tests, store, devices)
-        )
+        say_estimate(estimate_job(spec, checkpoints_of_run, trains, tests, store, devices))
     if dry_run or estimate:
         return
     home = Store(store)
-    jobs.create(
+    jobs.create_job(
         home,
         spec,
         checkpoints_of_run,
@@ -218,20 +211,20 @@ def score(
         execution=execution,
         own=own,
     )
-    _run_job(home, spec.run)
+    run_job(home, spec.run)
 
 
 def _own_perturbations(
     examples: "Sequence[Example]", templates: Sequence[str], files: Sequence[str]
 ) -> "dict[str, Sequence[Example]]":
     """The examples under each of the user's own perturbations, given as NAME=TEXT and NAME=FILE."""
-    from premem_core import datasets, perturbations
+    from premem_core.problems import user_perturbations
 
     def from_text(text: str) -> "Sequence[Example]":
-        return perturbations.from_template(_unescaped(text), examples)
+        return user_perturbations.from_template(_unescaped(text), examples)
 
     def from_file(path: str) -> "Sequence[Example]":
-        return datasets.read_perturbed(Path(path), examples)
+        return user_perturbations.read_perturbed(Path(path), examples)
 
     own: dict[str, Sequence[Example]] = {}
     for option, given, read in (("template", templates, from_text), ("file", files, from_file)):
@@ -245,137 +238,16 @@ def _own_perturbations(
     return own
 
 
-@jobs_app.command("list")
-def jobs_list(store: StoreOption = Path("store"), as_json: JsonOption = False) -> None:
-    """Every scoring job of a store and where it stands."""
-    from dataclasses import asdict
-
-    from premem_core import jobs
-
-    found = jobs.all_progress(existing_store(store))
-    if as_json:
-        print_json([asdict(p) for p in found])
-        return
-    for p in found:
-        typer.echo(f"{p.run}\t{p.state}\t{p.completions_done}/{p.completions_total}\t{p.message}")
-
-
-@jobs_app.command("run")
-def jobs_run(run: str, store: StoreOption = Path("store")) -> None:
-    """Do what is left of a job, in this process (the dashboard starts jobs this way)."""
-
-    _run_job(existing_store(store), run)
-
-
-@jobs_app.command("estimate")
-def jobs_estimate(
-    run: str, store: StoreOption = Path("store"), as_json: JsonOption = False
-) -> None:
-    """Score a few problems of a job, keep nothing, and say what all of it would take."""
-    from dataclasses import asdict
-
-    from premem_core import job_estimate, jobs, processes
-
-    home = existing_store(store)
-    spec, checkpoints_of_run, queries = jobs.read_job(home, run)
-    found = job_estimate.estimate(
-        spec,
-        checkpoints_of_run,
-        jobs.training_of(home, run)[0],
-        [query.example for query in queries if query.split == "test"],
-        store,
-        processes.devices(None),
-    )
-    if as_json:
-        print_json(asdict(found))
-    else:
-        _say_estimate(found)
-
-
-@jobs_app.command("extend")
-def jobs_extend(
-    run: str,
-    store: StoreOption = Path("store"),
-    samples: Annotated[int | None, typer.Option(min=1, help="Per problem, in all.")] = None,
-    plan: Annotated[Plan | None, typer.Option(help="full, lazy or final.")] = None,
-    log_log_threshold: Annotated[float | None, typer.Option(help="Of the plan.")] = None,
-    perturb: Annotated[list[str] | None, typer.Option(help="Further perturbations.")] = None,
-) -> None:
-    """Ask more of a job and do it; what is scored stays. New data: score --extend.
-
-    Example: python -m premem_core jobs extend lr2e-5 --samples 10
-    """
-    from premem_core import jobs
-
-    home = existing_store(store)
-    earlier = jobs.spec_of(home, run)
-    jobs.change(
-        home,
-        run,
-        samples=samples or earlier.sampling.samples,
-        plan=plan or earlier.plan,
-        log_log_threshold=log_log_threshold or earlier.log_log_threshold,
-        perturbations=tuple(dict.fromkeys((*earlier.perturbations, *(perturb or ())))),
-    )
-    _run_job(home, run)
-
-
-@jobs_app.command("cancel")
-def jobs_cancel(run: str, store: StoreOption = Path("store")) -> None:
-    """Stop a running job; what it finished stays."""
-    from premem_core import jobs
-
-    jobs.cancel(existing_store(store), run)
-
-
-def _run_job(store: Store, run: str) -> None:
-    from premem_core import jobs
-
-    end = jobs.execute(store, run, _print_progress)
-    say(f"{end.state}{': ' + end.message if end.message else ''}")
-    if end.completions_saved:
-        spec = jobs.spec_of(store, run)
-        say(
-            f"{end.completions_done:,} completions drawn; {end.completions_saved:,} were not "
-            f"needed (plan {spec.plan}, t = {spec.log_log_threshold:.3f})"
-        )
-    raise typer.Exit(0 if end.state == "done" else 1)
-
-
 def _task_threshold(store: Path, task: str) -> float | None:
     """The optimum over the task's runs that are scored; None where there is none."""
     try:
-        fit = curves.best_threshold(curves.read_task(existing_store(store), task))
+        fit = curves.best_threshold(run_scores.read_task(existing_store(store), task))
     except PrememError:
         return None
     say(f"threshold of the plan: t = {fit.log_log_threshold:.3f}, the optimum over task '{task}'")
     return fit.log_log_threshold
 
 
-def _say_estimate(estimate: "Estimate") -> None:
-    say(
-        f"estimate: at most {timedelta(seconds=round(estimate.seconds))} "
-        f"({estimate.load_seconds:.0f} s to load a checkpoint, "
-        f"{estimate.completions_per_second:,.1f} completions per second and worker) and "
-        f"{estimate.bytes_on_disk / 2**20:,.0f} MiB of disk; {estimate.bytes_free / 2**30:,.1f} "
-        f"GiB are free{'' if estimate.fits else ', which is too little'}"
-    )
-
-
 def _unescaped(text: str) -> str:
     r"""A shell cannot easily give a line break: \n stands for one."""
     return text.replace("\\n", "\n")
-
-
-def _print_progress(progress: Progress) -> None:
-    share = progress.completions_done / max(1, progress.completions_total)
-    left = progress.seconds_left
-    rest = f", {left / 60:.1f} min left" if left is not None else ""
-    active = [
-        f"checkpoint {each.step}: {each.state}"
-        for each in progress.checkpoints
-        if each.state not in ("waiting", "scored", "failed")
-    ]
-    where = "; ".join(active) or progress.message or progress.state
-    rate = f"{progress.completions_per_second:.0f}/s"
-    say(f"{share:6.1%}  {where}  {progress.completions_done:,} completions, {rate}{rest}")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
-from premem_core.types import Graded
+from premem_core.records import Graded
 
 
 class Grader(Protocol):

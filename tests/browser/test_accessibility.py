@@ -1,7 +1,6 @@
 """Every page under axe-core, in both themes: nothing that keeps a reader out."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -9,17 +8,21 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from premem_core import checkpoints, datasets, demo, jobs, regrading
-from premem_core.progress import CheckpointProgress, Progress, write_progress
-from premem_core.scoring import ScoringSpec
-from premem_core.store import Store
+from premem_core.demo import demo_study
+from premem_core.grading import regrade, run_graders
+from premem_core.models import checkpoints
+from premem_core.problems import examples
+from premem_core.scoring import jobs
+from premem_core.scoring.progress import CheckpointProgress, Progress, write_progress
+from premem_core.scoring.spec import ScoringSpec
+from premem_core.store.database import Store
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
-RUN = demo.SETTINGS[demo.SHIPPED_RUN]
+RUN = demo_study.SETTINGS[demo_study.SHIPPED_RUN]
 FILLED = {
-    "folder": demo.SHIPPED / "runs" / RUN.name,
-    "train": demo.SHIPPED / f"train_{RUN.problems}.jsonl",
-    "test": demo.SHIPPED / "test.jsonl",
+    "folder": demo_study.SHIPPED / "runs" / RUN.name,
+    "train": demo_study.SHIPPED / f"train_{RUN.problems}.jsonl",
+    "test": demo_study.SHIPPED / "test.jsonl",
 }
 ADDRESSES = {
     "overview": "",
@@ -54,19 +57,19 @@ OPEN_EXPANDERS = """
 @pytest.fixture(scope="module")
 def url(start_streamlit: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> str:
     store = tmp_path_factory.mktemp("accessibility") / "store"
-    demo.install(store)
+    demo_study.install(store)
     home = Store(store)
-    first = regrading.regradable_runs(home)[0]
-    regrading.grade_in_process(home, first, "paper", lambda done, total: None)
+    first = run_graders.regradable_runs(home)[0]
+    regrade.grade_in_process(home, first, "paper", lambda done, total: None)
     add_failed_job(home)
     return str(start_streamlit(ROOT / "serve.py", PREMEM_STORE=str(store)).url)
 
 
 def add_failed_job(home: Store) -> None:
     """The job whose panel shows the most: reasons, what its process printed, all buttons."""
-    train = datasets.read_examples(FILLED["train"]).examples[:4]
+    train = examples.read_examples(FILLED["train"]).examples[:4]
     run = checkpoints.read_run(FILLED["folder"])
-    folder = jobs.create(home, ScoringSpec("failed", "gsm8k"), run, "sums", train, ())
+    folder = jobs.create_job(home, ScoringSpec("failed", "gsm8k"), run, "sums", train, ())
     rows = (
         CheckpointProgress(run.checkpoints[0].step, "scored", 20, 20),
         CheckpointProgress(run.checkpoints[1].step, "failed", 4, 20, "it is not whole"),

@@ -14,16 +14,15 @@ import pytest
 from playwright.sync_api import Page, expect
 from typer.testing import CliRunner
 
-from premem_core import demo
 from premem_core.__main__ import app
-
-ROOT = Path(__file__).parents[2]
+from premem_core.demo import demo_study
+from tests.helpers.paths import ROOT
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("curate") / "store"
-    demo.install(folder)
+    demo_study.install(folder)
     return folder
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 from playwright.sync_api import Browser, Page, expect
 
-from premem_core import demo
-from premem_core.store import Store
+from premem_core.demo import demo_study
+from premem_core.store.database import Store
+from tests.helpers import tiny
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 UPLOADED = {"train.jsonl": "Training problems", "test.jsonl": "Test problems (optional)"}
 SCORED = {"train.jsonl": 60, "test.jsonl": 30}  # problems of the demo task, at 5 checkpoints
 
@@ -98,12 +98,12 @@ def test_an_empty_store_says_what_to_do_next(page, url):
 
 
 def test_the_uploaded_demo_run_becomes_a_curve_and_a_fit(page, url, store, shots, tmp_path):
-    setting = demo.SETTINGS[demo.SHIPPED_RUN]
+    setting = demo_study.SETTINGS[demo_study.SHIPPED_RUN]
     files = {"train.jsonl": f"train_{setting.problems}.jsonl", "test.jsonl": "test.jsonl"}
     for name, shipped in files.items():  # some of the problems: minutes of scoring otherwise
-        some = (demo.SHIPPED / shipped).read_text().splitlines(keepends=True)[: SCORED[name]]
+        some = (demo_study.SHIPPED / shipped).read_text().splitlines(keepends=True)[: SCORED[name]]
         (tmp_path / name).write_text("".join(some))
-    run = demo.SHIPPED / "runs" / setting.name
+    run = demo_study.SHIPPED / "runs" / setting.name
     page.goto(f"{url}/score")
     page.get_by_role("button", name="Choose a run’s folder").wait_for()
     page.locator("input[type=file][webkitdirectory]").set_input_files(run)
@@ -119,7 +119,7 @@ def test_the_uploaded_demo_run_becomes_a_curve_and_a_fit(page, url, store, shots
             re.compile(f"/{name}$"), timeout=60_000
         )
     expect(page.get_by_text("30 test", exact=False)).to_be_visible()
-    question = demo.problems()[0][0].question
+    question = demo_study.problems()[0][0].question
     assert page.locator(".premem-text").first.inner_text().startswith(question)
     fill(page, "textbox", "Task", "demo")
     fill(page, "spinbutton", "Samples per problem", "1")

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -11,10 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Page, expect
 
-from premem_core import demo, regrading
-from premem_core.store import Store
+from premem_core.demo import demo_study
+from premem_core.grading import grader_comparison, regrade
+from premem_core.store.database import Store
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 HOSTILE_RUN, HOSTILE_ID = "lr3e-3_ep24_n500", "train-0003"
 HOSTILE = (
     "$3*4=$<<3*4=12>>12 <script>document.title='x'</script> *x* `a` :red[b] "
@@ -26,7 +26,7 @@ HOSTILE = (
 @pytest.fixture(scope="module")
 def url(start_streamlit: Callable[..., Any], tmp_path_factory) -> str:
     store = tmp_path_factory.mktemp("examples") / "store"
-    demo.install(store)
+    demo_study.install(store)
     return str(start_streamlit(ROOT / "serve.py", PREMEM_STORE=str(store)).url)
 
 
@@ -127,7 +127,7 @@ def hostile(start_streamlit: Callable[..., Any], tmp_path_factory) -> tuple[str,
     Its address, and the name of a completion of it that graders disagree about.
     """
     store = tmp_path_factory.mktemp("hostile") / "store"
-    demo.install(store)
+    demo_study.install(store)
     home = Store(store)
     number = int(home.examples("demo", "train").set_index("id")["example"][HOSTILE_ID])
     with home.writing() as connection:
@@ -146,8 +146,8 @@ def hostile(start_streamlit: Callable[..., Any], tmp_path_factory) -> tuple[str,
         ]
         place = table.schema.get_field_index("completion")
         pq.write_table(table.set_column(place, "completion", pa.array(said)), shard)
-    regrading.grade_in_process(home, HOSTILE_RUN, "paper", lambda done, total: None)
-    rows = regrading.disagreements(home, HOSTILE_RUN, "gsm8k", "paper", limit=1000)
+    regrade.grade_in_process(home, HOSTILE_RUN, "paper", lambda done, total: None)
+    rows = grader_comparison.disagreements(home, HOSTILE_RUN, "gsm8k", "paper", limit=1000)
     url = start_streamlit(ROOT / "serve.py", PREMEM_STORE=str(store)).url
     return url, rows.index[rows["id"] == HOSTILE_ID][0]
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from premem_core import demo
-from premem_core.published import import_published
-from premem_core.store import Store
+from premem_core.demo import demo_study
+from premem_core.importers.published_arrays import import_published
+from premem_core.store.database import Store
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 MOVES = 20
 BARE = ROOT / "benchmarks" / "bare_page.py"
 MOST = 3.0  # times as long as on a bare page: a machine's own speed is in both
@@ -45,7 +45,7 @@ def open_page(chromium: Browser, url: str) -> Page:
 @pytest.fixture(scope="module")
 def demo_url(start_streamlit: Callable[..., Any], tmp_path_factory) -> str:
     store = tmp_path_factory.mktemp("fits") / "store"
-    demo.install(store)
+    demo_study.install(store)
     return str(start_streamlit(ROOT / "serve.py", PREMEM_STORE=str(store)).url)
 
 

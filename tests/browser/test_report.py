@@ -1,14 +1,15 @@
-import planned
-
-from premem_core import analysis, curves, report
+from premem_core.analysis import run_scores
+from premem_core.analysis.study import analyse, make_study, read_baseline_predictors
+from premem_core.dashboard.figures import html_report
+from tests.helpers import planned
 
 
 def test_a_report_opened_from_disk_draws_its_charts_and_asks_no_network(chromium, tmp_path):
     store = planned.store(tmp_path / "store", "full")
-    runs = curves.read_task(store, "toy")
-    study = analysis.study(runs, analysis.read_baselines(store, runs))
+    runs = run_scores.read_task(store, "toy")
+    study = make_study(runs, read_baseline_predictors(store, runs))
     file = tmp_path / "report.html"
-    file.write_text(report.report("toy", analysis.analyse(study)))
+    file.write_text(html_report.report("toy", analyse(study)))
     asked = []
     page = chromium.new_page()
     page.on("request", lambda request: asked.append(request.url))

@@ -1,14 +1,15 @@
 """The real engine on tiny models: adapters, tokenizers that append EOS, files that are wrong."""
 
 import pytest
-import tiny
 from safetensors.torch import load_file, save_file
 
-from premem_core.backends import Request, Resources
-from premem_core.backends.hf import HFBackend
-from premem_core.backends.vllm import VLLMBackend
 from premem_core.errors import CheckpointError, DataError
-from premem_core.types import Checkpoint, PromptTemplate, Sampling
+from premem_core.models.backend import Request, Resources
+from premem_core.models.transformers_backend import TransformersBackend
+from premem_core.models.vllm_backend import VLLMBackend
+from premem_core.problems.prompts import PromptTemplate
+from premem_core.records import Checkpoint, Sampling
+from tests.helpers import tiny
 
 pytestmark = pytest.mark.vllm
 
@@ -43,7 +44,7 @@ def test_switching_adapters_is_loading_the_other_one(tmp_path):
     broken(diverged.path, lambda tensors: [t.fill_(float("nan")) for t in tensors.values()])
     larger = tiny.save_adapter(base, tmp_path / "larger", 6, r=16)
     others = tiny.save_adapter(base, tmp_path / "others", 7, target_modules=["o_proj"])
-    references = [HFBackend(checkpoint, device="cpu") for checkpoint in adapters]
+    references = [TransformersBackend(checkpoint, device="cpu") for checkpoint in adapters]
     expected = [nlls(reference) for reference in references]
     assert abs(expected[0][0] - expected[1][0]) > 0.01
     backend = VLLMBackend(adapters[0], Resources(batch_divisor=4))
@@ -85,7 +86,10 @@ def test_a_tokenizer_that_appends_eos_changes_nothing(tmp_path):
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
     )
     tokenizer.save_pretrained(folder)
-    reference, backend = HFBackend(Checkpoint(folder, 0)), VLLMBackend(Checkpoint(folder, 0))
+    reference, backend = (
+        TransformersBackend(Checkpoint(folder, 0)),
+        VLLMBackend(Checkpoint(folder, 0)),
+    )
     try:
         assert tokenizer("x")["input_ids"][-1] == 1
         assert greedy(backend) == greedy(reference)

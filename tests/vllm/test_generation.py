@@ -18,9 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from premem_core import datasets, demo, wordproblems
-from premem_core.training import finetune
-from premem_core.types import Example, PromptTemplate
+from premem_core.demo import demo_study, word_problems
+from premem_core.problems.examples import read_examples
+from premem_core.problems.prompts import PromptTemplate
+from premem_core.records import Example
+from premem_core.training.finetune import finetune_model
 
 pytestmark = pytest.mark.vllm
 
@@ -39,15 +41,15 @@ def model(tmp_path_factory) -> Path:
     from transformers import AutoTokenizer
 
     folder = tmp_path_factory.mktemp("writer")
-    solve = datasets.read_examples(demo.SHIPPED / "train_1000.jsonl").examples
+    solve = read_examples(demo_study.SHIPPED / "train_1000.jsonl").examples
     examples = [Example(e.id, f"{e.question}\nAnswer:", f" {e.solution}", "") for e in solve]
-    for seed in wordproblems.generate(1500, seed=7, prefix="seed-"):
-        [new] = wordproblems.variants(seed, 1, seed=8)
+    for seed in word_problems.make_problems(1500, seed=7, prefix="seed-"):
+        [new] = word_problems.variants(seed, 1, seed=8)
         asked = f"{seed.question}\n\nSolution: {seed.solution}\nNew:"
         told = f" Problem: {new.question}\n\nSolution: {new.solution}"
         examples.append(Example(new.id, asked, told, ""))
-    finetune(
-        demo.SHIPPED / "runs" / RUN / "checkpoint-378",
+    finetune_model(
+        demo_study.SHIPPED / "runs" / RUN / "checkpoint-378",
         examples,
         folder,
         learning_rate=1e-3,
@@ -105,7 +107,7 @@ def kept_replies(file: Path) -> int:
 
 def is_right(row: dict) -> bool:
     """Whether the answer is that of the story, added up here; a story without a start has none."""
-    signs = dict.fromkeys(wordproblems.GAINS, 1) | dict.fromkeys(wordproblems.LOSSES, -1)
+    signs = dict.fromkeys(word_problems.GAINS, 1) | dict.fromkeys(word_problems.LOSSES, -1)
     first, *events = re.split(r"(?<=\.)\s", row["question"])
     start = re.search(r"\d+", first)
     if start is None:
@@ -122,7 +124,7 @@ def is_right(row: dict) -> bool:
 def test_from_seeds_to_checked_problems_though_the_server_is_killed(model, tmp_path):
     store, recipe, out = (tmp_path / name for name in ("store", "hard.yaml", "new.jsonl"))
     rejected, replies = tmp_path / "rejected.jsonl", tmp_path / "new.jsonl.replies"
-    demo.install(store)
+    demo_study.install(store)
     premem = [sys.executable, "-m", "premem_core"]
     common = ["--store", store]
     curate = ["curate", *common, "--run", RUN, "--below", "0.75", "--recipe", recipe]

@@ -3,23 +3,22 @@
 `make test-vllm` shows the numbers compared.
 """
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from premem_core import datasets
-from premem_core.backends import Request
-from premem_core.backends.hf import HFBackend
-from premem_core.backends.vllm import VLLMBackend
 from premem_core.errors import DataError, UsageError
-from premem_core.grading import make_grader
-from premem_core.metrics import mean_interval
-from premem_core.types import Checkpoint, Grade, PromptTemplate, Sampling
+from premem_core.grading.graders import make_grader
+from premem_core.metrics.intervals import mean_interval
+from premem_core.models.backend import Request
+from premem_core.models.transformers_backend import TransformersBackend
+from premem_core.models.vllm_backend import VLLMBackend
+from premem_core.problems.examples import read_examples
+from premem_core.problems.prompts import PromptTemplate
+from premem_core.records import Checkpoint, Grade, Sampling
+from tests.helpers.paths import DEMO
 
 pytestmark = pytest.mark.vllm
 
-DEMO = Path(__file__).parents[2] / "data" / "demo"
 CHECKPOINT = Checkpoint(DEMO / "runs" / "lr3e-3_ep15_n1000" / "checkpoint-378", 378)
 TEMPLATE = PromptTemplate()
 STOP = TEMPLATE.stop
@@ -28,7 +27,7 @@ Z99_OVER_Z90 = 2.5758 / 1.6449
 
 @pytest.fixture(scope="module")
 def examples():
-    return datasets.read_examples(DEMO / "train_1000.jsonl").examples
+    return read_examples(DEMO / "train_1000.jsonl").examples
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +45,7 @@ def engine():
 
 @pytest.fixture(scope="module")
 def reference():
-    return HFBackend(CHECKPOINT, device="cpu", dtype="float32")
+    return TransformersBackend(CHECKPOINT, device="cpu", dtype="float32")
 
 
 def batch(prompts, samples, first_seed=0):

@@ -4,6 +4,6 @@ from pathlib import Path
 
 import streamlit as st
 
-from premem_core.uploads import upload_routes
+from premem_core.dashboard.upload.routes import upload_routes
 
 app = st.App(Path(__file__).with_name("app.py").resolve(), routes=upload_routes())

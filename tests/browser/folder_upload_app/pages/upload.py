@@ -4,9 +4,9 @@ from pathlib import Path
 
 import streamlit as st
 
+from premem_core.dashboard.upload.tickets import finish
+from premem_core.dashboard.upload.widget import folder_upload, forget_ticket, session_ticket
 from premem_core.errors import StoreError
-from premem_core.folder_upload import folder_upload, forget_ticket, session_ticket
-from premem_core.uploads import finish
 
 st.session_state["runs"] = st.session_state.get("runs", 0) + 1
 st.title("Score a run")

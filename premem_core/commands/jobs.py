@@ -1,0 +1,140 @@
+"""The commands under `jobs`: list, run, estimate, extend and cancel scoring jobs."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from premem_core.commands.options import JsonOption, StoreOption, existing_store, print_json, say
+from premem_core.metrics.sampling_plan import Plan
+from premem_core.scoring.progress import Progress
+from premem_core.store.database import Store
+
+if TYPE_CHECKING:
+    from premem_core.scoring.estimate import Estimate
+
+jobs_app = typer.Typer(no_args_is_help=True, help="List, run, extend and cancel scoring jobs.")
+
+
+@jobs_app.command("list")
+def jobs_list(store: StoreOption = Path("store"), as_json: JsonOption = False) -> None:
+    """Every scoring job of a store and where it stands."""
+    from dataclasses import asdict
+
+    from premem_core.scoring import jobs
+
+    found = jobs.all_job_progress(existing_store(store))
+    if as_json:
+        print_json([asdict(p) for p in found])
+        return
+    for p in found:
+        typer.echo(f"{p.run}\t{p.state}\t{p.completions_done}/{p.completions_total}\t{p.message}")
+
+
+@jobs_app.command("run")
+def jobs_run(run: str, store: StoreOption = Path("store")) -> None:
+    """Do what is left of a job, in this process (the dashboard starts jobs this way)."""
+
+    run_job(existing_store(store), run)
+
+
+@jobs_app.command("estimate")
+def jobs_estimate(
+    run: str, store: StoreOption = Path("store"), as_json: JsonOption = False
+) -> None:
+    """Score a few problems of a job, keep nothing, and say what all of it would take."""
+    from dataclasses import asdict
+
+    from premem_core.scoring import job_files
+    from premem_core.scoring.estimate import estimate_job
+    from premem_core.scoring.executors import local
+
+    home = existing_store(store)
+    spec, checkpoints_of_run, queries = job_files.read_job(home, run)
+    found = estimate_job(
+        spec,
+        checkpoints_of_run,
+        job_files.read_training_problems(home, run)[0],
+        [query.example for query in queries if query.split == "test"],
+        store,
+        local.devices(None),
+    )
+    if as_json:
+        print_json(asdict(found))
+    else:
+        say_estimate(found)
+
+
+@jobs_app.command("extend")
+def jobs_extend(
+    run: str,
+    store: StoreOption = Path("store"),
+    samples: Annotated[int | None, typer.Option(min=1, help="Per problem, in all.")] = None,
+    plan: Annotated[Plan | None, typer.Option(help="full, lazy or final.")] = None,
+    log_log_threshold: Annotated[float | None, typer.Option(help="Of the plan.")] = None,
+    perturb: Annotated[list[str] | None, typer.Option(help="Further perturbations.")] = None,
+) -> None:
+    """Ask more of a job and do it; what is scored stays. New data: score --extend.
+
+    Example: python -m premem_core jobs extend lr2e-5 --samples 10
+    """
+    from premem_core.scoring import job_files, jobs
+
+    home = existing_store(store)
+    earlier = job_files.read_job_spec(home, run)
+    jobs.extend_job(
+        home,
+        run,
+        samples=samples or earlier.sampling.samples,
+        plan=plan or earlier.plan,
+        log_log_threshold=log_log_threshold or earlier.log_log_threshold,
+        perturbations=tuple(dict.fromkeys((*earlier.perturbations, *(perturb or ())))),
+    )
+    run_job(home, run)
+
+
+@jobs_app.command("cancel")
+def jobs_cancel(run: str, store: StoreOption = Path("store")) -> None:
+    """Stop a running job; what it finished stays."""
+    from premem_core.scoring import jobs
+
+    jobs.cancel_job(existing_store(store), run)
+
+
+def run_job(store: Store, run: str) -> None:
+    from premem_core.scoring import job_files, job_process
+
+    end = job_process.run_job(store, run, _print_progress)
+    say(f"{end.state}{': ' + end.message if end.message else ''}")
+    if end.completions_saved:
+        spec = job_files.read_job_spec(store, run)
+        say(
+            f"{end.completions_done:,} completions drawn; {end.completions_saved:,} were not "
+            f"needed (plan {spec.plan}, t = {spec.log_log_threshold:.3f})"
+        )
+    raise typer.Exit(0 if end.state == "done" else 1)
+
+
+def say_estimate(estimate: "Estimate") -> None:
+    say(
+        f"estimate: at most {timedelta(seconds=round(estimate.seconds))} "
+        f"({estimate.load_seconds:.0f} s to load a checkpoint, "
+        f"{estimate.completions_per_second:,.1f} completions per second and worker) and "
+        f"{estimate.bytes_on_disk / 2**20:,.0f} MiB of disk; {estimate.bytes_free / 2**30:,.1f} "
+        f"GiB are free{'' if estimate.fits else ', which is too little'}"
+    )
+
+
+def _print_progress(progress: Progress) -> None:
+    share = progress.completions_done / max(1, progress.completions_total)
+    left = progress.seconds_left
+    rest = f", {left / 60:.1f} min left" if left is not None else ""
+    active = [
+        f"checkpoint {each.step}: {each.state}"
+        for each in progress.checkpoints
+        if each.state not in ("waiting", "scored", "failed")
+    ]
+    where = "; ".join(active) or progress.message or progress.state
+    rate = f"{progress.completions_per_second:.0f}/s"
+    say(f"{share:6.1%}  {where}  {progress.completions_done:,} completions, {rate}{rest}")

@@ -1,0 +1,247 @@
+"""Cached reads: what pages read of the store, kept until the store changes."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from premem_core.analysis import curves, run_scores
+from premem_core.analysis import example_table as et
+from premem_core.analysis.calibration import Calibration, calibrate
+from premem_core.analysis.curves import Curve
+from premem_core.analysis.run_scores import RunScores
+from premem_core.analysis.study import (
+    Analysis,
+    Study,
+    analyse,
+    make_study,
+    read_baseline_predictors,
+)
+from premem_core.errors import DataError
+from premem_core.grading import graded_completions
+from premem_core.metrics.estimators import Estimator
+from premem_core.metrics.thresholds import Objective, ThresholdFit
+from premem_core.store.database import Store
+
+Read = TypeVar("Read")
+SLIDER_STEP = 0.01
+
+
+@st.cache_resource
+def store() -> Store:
+    """The store that this dashboard shows: $PREMEM_STORE, by default ./store."""
+    return Store(Path(os.environ.get("PREMEM_STORE", "store")))
+
+
+@st.cache_resource(max_entries=8, show_spinner="Reading scores…")
+def _runs(path: str, version: int, task: str) -> list[RunScores]:
+    return run_scores.read_task(store(), task)
+
+
+def _chosen(path: str, version: int, task: str, names: tuple[str, ...]) -> list[RunScores]:
+    return [run for run in _runs(path, version, task) if run.run in names]
+
+
+class FitRequest(NamedTuple):
+    """What a fit is of: runs of one task in a store at one version, and how it is made."""
+
+    path: str
+    version: int
+    task: str
+    names: tuple[str, ...]
+    estimator: Estimator
+    objective: Objective
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _best_threshold(of: FitRequest) -> ThresholdFit | None:
+    runs = _chosen(of.path, of.version, of.task, of.names)
+    try:
+        return curves.best_threshold(runs, of.estimator, of.objective)
+    except DataError:
+        return None
+
+
+@st.cache_resource(max_entries=16, show_spinner="Leaving runs out in turn…")
+def _study(of: FitRequest) -> Study:
+    runs = _chosen(of.path, of.version, of.task, of.names)
+    return make_study(runs, read_baseline_predictors(store(), runs), of.estimator, of.objective)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _analysis(of: FitRequest, threshold: float) -> Analysis:
+    study = _study(of)
+    return analyse(study, threshold, is_best(threshold, study.fit))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _calibration(
+    path: str, version: int, task: str, names: tuple[str, ...], estimator: Estimator
+) -> Calibration:
+    runs = _chosen(path, version, task, names)
+    return calibrate(task, runs, estimator)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Reading examples…")
+def _described(path: str, version: int, task: str, run: str) -> pd.DataFrame:
+    [scores] = _chosen(path, version, task, (run,))
+    return et.described(scores, read(Store.examples, task, "train"))
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _example_table(
+    path: str, version: int, task: str, run: str, threshold: float, estimator: Estimator
+) -> pd.DataFrame:
+    [scores] = _chosen(path, version, task, (run,))
+    described = _described(path, version, task, run)
+    return et.make_example_table(scores, described, threshold, estimator)
+
+
+@st.cache_resource(max_entries=4, show_spinner="Comparing questions…")
+def _vectors(path: str, version: int, task: str) -> tuple[Any, pd.Index]:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    texts = read(Store.examples, task, "train").set_index("example")["question"]
+    texts = texts[texts.str.strip() != ""]
+    if texts.empty:
+        return None, texts.index
+    return TfidfVectorizer(sublinear_tf=True).fit_transform(texts), texts.index
+
+
+@st.cache_resource(max_entries=128, show_spinner=False)
+def _read(
+    path: str, version: int, name: str, arguments: tuple[Any, ...], _function: Callable[..., Any]
+) -> Any:
+    return _function(store(), *arguments)
+
+
+@st.cache_resource(max_entries=128, show_spinner=False)
+def _completions(
+    path: str,
+    version: int,
+    run: str,
+    split: str,
+    example: int,
+    perturbation: str,
+    step: int,
+    _grades: Sequence[Path],
+) -> pd.DataFrame:
+    return graded_completions.read_graded_completions(
+        store(), run, split, example, perturbation, step, _grades
+    )
+
+
+def cache_key() -> tuple[str, int]:
+    """The key of every cached read: which store, at which version."""
+    home = store()
+    return str(home.path), home.version()
+
+
+def read(function: Callable[..., Read], *arguments: Any) -> Read:
+    """What a function reads of the store, its first argument; kept until the store changes.
+
+    It is shared: take parts of it, never change it.
+    """
+    name = f"{function.__module__}.{function.__qualname__}"
+    found: Read = _read(*cache_key(), name, arguments, function)
+    return found
+
+
+def task_runs(task: str) -> list[RunScores]:
+    """The scored runs of a task, ordered by learning rate, epochs and size."""
+    return _runs(*cache_key(), task)
+
+
+def lines(runs: Sequence[RunScores], threshold: float, estimator: Estimator) -> list[Curve]:
+    """The runs' curves; where the estimator is not defined for one, a sentence and no page."""
+    try:
+        return [curves.curve(run, threshold, estimator) for run in runs]
+    except DataError as error:
+        st.error(str(error))
+        st.stop()
+
+
+def is_best(threshold: float, fit: ThresholdFit | None) -> bool:
+    """Whether a threshold is the best one, as near as the slider comes."""
+    return fit is not None and abs(threshold - fit.log_log_threshold) < SLIDER_STEP
+
+
+def best_threshold(
+    task: str,
+    runs: Sequence[RunScores],
+    estimator: Estimator,
+    objective: Objective = "identity",
+) -> ThresholdFit | None:
+    """The exact optimum of R² over these runs; None where none can be fitted."""
+    names = tuple(run.run for run in runs)
+    return _best_threshold(FitRequest(*cache_key(), task, names, estimator, objective))
+
+
+def analysed(
+    task: str,
+    runs: Sequence[RunScores],
+    estimator: Estimator,
+    objective: Objective,
+    threshold: float,
+) -> Analysis:
+    """The analysis of these runs; where the estimator is not defined, a sentence and no page."""
+    names = tuple(run.run for run in runs)
+    try:
+        return _analysis(FitRequest(*cache_key(), task, names, estimator, objective), threshold)
+    except DataError as error:
+        st.error(str(error))
+        st.stop()
+
+
+def calibration(task: str, runs: Sequence[RunScores], estimator: Estimator) -> Calibration:
+    """`prediction.calibrate` of these runs.
+
+    Raises:
+        DataError: no threshold can be fitted to them.
+    """
+    return _calibration(*cache_key(), task, tuple(run.run for run in runs), estimator)
+
+
+def example_table(
+    task: str, run: RunScores, threshold: float, estimator: Estimator
+) -> pd.DataFrame:
+    """`example_table.example_table`; where the estimator is not defined, a sentence and no page."""
+    try:
+        return _example_table(*cache_key(), task, run.run, threshold, estimator)
+    except DataError as error:
+        st.error(str(error))
+        st.stop()
+
+
+def drawn(run: str, split: str, example: int, perturbation: str, step: int) -> pd.DataFrame:
+    """`completions.completions` of one checkpoint."""
+    grades = read(graded_completions.regraded, run)
+    return _completions(*cache_key(), run, split, example, perturbation, step, grades)
+
+
+def neighbours(task: str, example: int, n: int = 5) -> pd.Series:
+    """The training examples with the most similar questions: example number → cosine."""
+    vectors, numbers = _vectors(*cache_key(), task)
+    if vectors is None or example not in numbers:
+        return pd.Series(dtype=float)
+    near = (vectors @ vectors[numbers.get_loc(example)].T).toarray().ravel()
+    return pd.Series(near, numbers).drop(example).nlargest(n)
+
+
+def task_threshold(task: str) -> float | None:
+    """The best threshold over a task's runs, None while none can be fitted."""
+    runs = read(Store.runs)
+    if not (runs[runs["task"] == task]["scored"] > 0).any():
+        return None
+    best = best_threshold(task, task_runs(task), "plain")
+    return best.log_log_threshold if best else None
+
+
+def best_checkpoint(shown: Sequence[Curve]) -> tuple[Curve, int] | None:
+    """The checkpoint with the highest PM, and its place in its run; None where no PM is known."""
+    known = [(curve, at) for curve in shown for at in np.flatnonzero(~np.isnan(curve.premem))]
+    return max(known, key=lambda place: float(place[0].premem[place[1]]), default=None)

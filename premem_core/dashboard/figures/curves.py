@@ -1,0 +1,201 @@
+"""Curves → small multiples, one panel per run.
+
+The panels of a column share one pair of axes, one above the other on a long y axis: plotly draws
+some twenty lines so, with a pair of axes and seven lines per panel it takes three times as long.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from premem_core.analysis.curves import Curve
+from premem_core.dashboard.figures.palette import Palette
+from premem_core.dashboard.figures.style import Attributes, Chart, band, figure
+from premem_core.metrics.pre_memorization import Floats
+
+COLUMNS = 3
+PANEL_HEIGHT, GAP_DOWN = 190, 74  # pixels; the gap has a title of two lines
+GAP_ACROSS = 0.03  # between panels, of the whole width
+TOP, BOTTOM = 100, 40  # pixels: legend and title above, ticks and unit below
+HIGHEST = 1.02  # accuracy at a panel's upper end
+PITCH = HIGHEST * (1 + GAP_DOWN / PANEL_HEIGHT)  # accuracy from a panel's zero to the next one's
+TICKS = (0, 0.25, 0.5, 0.75, 1)
+DASH = 0.012  # half of what stands for a checkpoint without a line, of the whole x axis
+
+
+def curves_figure(
+    curves: Sequence[Curve], titles: Sequence[str], palette: Palette, by_epoch: bool
+) -> Chart:
+    """Small multiples, one panel per run on one accuracy axis: train, masked, PM, test, memorized.
+
+    The memorized share is the warm area; bands are 90 % intervals over questions.
+    """
+    columns = min(COLUMNS, len(curves))
+    rows = -(-len(curves) // columns)
+    height = rows * (PANEL_HEIGHT + GAP_DOWN) - GAP_DOWN
+    width = (1 - GAP_ACROSS * (columns - 1)) / columns
+    x_end = max(float(_x(curve, by_epoch)[-1]) for curve in curves) * 1.04
+    data, axes = [], {}
+    for column in range(columns):
+        stacked = curves[column::columns]
+        below = rows - len(stacked)  # panels that other columns have more
+        number = column + 1
+        left = column * (width + GAP_ACROSS)
+        axes[f"xaxis{number}"] = {
+            "anchor": f"y{number}",
+            "domain": [left, left + width],
+            "range": [0, x_end],
+            "showgrid": False,
+            "title": {"text": "epoch" if by_epoch else "step", "standoff": 4},
+        }
+        axes[f"yaxis{number}"] = {
+            "anchor": f"x{number}",
+            "domain": [below * (PANEL_HEIGHT + GAP_DOWN) / height, 1],
+            "range": [_zero(len(stacked) - 1), HIGHEST],
+            "fixedrange": True,
+            "tickvals": [_zero(row) + tick for row in range(len(stacked)) for tick in TICKS],
+            "ticktext": [f"{tick:.0%}" for tick in TICKS] * len(stacked),
+            "showticklabels": column == 0,
+        }
+        data += [
+            {**trace, "xaxis": f"x{number}", "yaxis": f"y{number}"}
+            for trace in _traces(stacked, palette, by_epoch, x_end, legend=column == 0)
+        ]
+        # As a trace: plotly takes longer for an annotation each.
+        data.append(
+            {
+                "type": "scatter",
+                "x": [0] * len(stacked),
+                "y": [_zero(row) + HIGHEST for row in range(len(stacked))],
+                "text": [title.replace(" · ", "<br>", 1) for title in titles[column::columns]],
+                "mode": "text",
+                "textposition": "top right",
+                "textfont": {"size": 12, "color": palette.text},
+                "cliponaxis": False,
+                "hoverinfo": "skip",
+                "showlegend": False,
+                "xaxis": f"x{number}",
+                "yaxis": f"y{number}",
+            }
+        )
+    return figure(
+        data,
+        palette,
+        height + TOP + BOTTOM,
+        top=TOP,
+        left=44,
+        bottom=BOTTOM,
+        **axes,
+    )
+
+
+def _zero(row: int) -> float:
+    """Where a panel's accuracy of zero is on the y axis of its column; row 0 is the highest."""
+    return -PITCH * row
+
+
+def _traces(
+    curves: Sequence[Curve], palette: Palette, by_epoch: bool, x_end: float, legend: bool
+) -> list[Attributes]:
+    """The lines and bands of the panels of one column."""
+    x = _end_to_end([_x(curve, by_epoch) for curve in curves])
+    zero = _end_to_end([np.full(len(c.premem), _zero(row)) for row, c in enumerate(curves)])
+    run = np.concatenate([[curve.scores.run] * len(curve.premem) + [""] for curve in curves])
+    where = "epoch" if by_epoch else "step"
+
+    def of(values: Callable[[Curve], Floats]) -> Floats:
+        return _end_to_end([values(curve) for curve in curves])
+
+    def line(name: str, y: Floats, half: Floats | None, **style: Any) -> Attributes:
+        interval = " ± %{customdata[3]:.1%}" if half is not None else ""
+        told = [run, x, y] if half is None else [run, x, y, half]
+        marked = "marker" in style
+        # Markers take long to draw: a checkpoint that no line leads to is a dash.
+        drawn, shift = _dashes(np.full_like(y, np.nan) if marked else y)
+        return {
+            "type": "scatter",
+            "x": x[drawn] + DASH * x_end * shift,
+            "y": (zero + y)[drawn],
+            "customdata": np.stack([each.astype(object) for each in told], axis=1)[drawn],
+            "name": name,
+            "legendgroup": name,
+            "showlegend": legend,
+            "mode": "lines+markers" if marked else "lines",
+            "hovertemplate": f"%{{customdata[0]}}<br>{where} %{{customdata[1]:.4~g}}<br>"
+            f"{name} %{{customdata[2]:.1%}}{interval}<extra></extra>",
+            **style,
+        }
+
+    memorized, premem, test = (
+        of(lambda c: c.memorized),
+        of(lambda c: c.premem),
+        of(lambda c: c.test),
+    )
+    premem_half, test_half = of(lambda c: c.premem_half), of(lambda c: c.test_half)
+    return [
+        band(x, zero + memorized / 2, memorized / 2, palette.memorized_band),
+        line("memorized share", memorized, None, line={"color": palette.memorized, "width": 1}),
+        line(
+            "train accuracy",
+            of(lambda c: c.train),
+            of(lambda c: c.train_half),
+            line={"color": palette.train, "width": 2},
+        ),
+        line(
+            "masked accuracy",
+            of(lambda c: c.masked),
+            None,
+            line={"color": palette.premem, "width": 1.2, "dash": "dot"},
+        ),
+        band(x, zero + premem, premem_half, palette.premem_band),
+        line(
+            "pre-memorization accuracy",
+            premem,
+            premem_half,
+            line={"color": palette.premem, "width": 2.6},
+            marker=_best_marked(curves),
+        ),
+        band(x, zero + test, test_half, palette.test_band),
+        line(
+            "test accuracy",
+            test,
+            test_half,
+            line={"color": palette.test, "width": 2},
+            marker={"size": 6, "symbol": "diamond"},
+        ),
+    ]
+
+
+def _end_to_end(parts: Sequence[Floats]) -> Floats:
+    """All of them in one, a NaN after each: lines break there."""
+    return np.concatenate([end for part in parts for end in (part, [np.nan])])
+
+
+def _dashes(y: Floats) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+    """Places in y, those twice that have no neighbour that a line could lead to.
+
+    And to which side each is shifted: -1 and 1 of those, 0 of all others.
+    """
+    known = np.concatenate([[False], ~np.isnan(y), [False]])
+    alone = known[1:-1] & ~known[:-2] & ~known[2:]
+    shift = np.stack([-1 * alone, alone], axis=1)
+    return np.repeat(np.arange(len(y)), 1 + alone), shift[np.stack([alone | True, alone], axis=1)]
+
+
+def _best_marked(curves: Sequence[Curve]) -> Attributes:
+    """Markers of checkpoints; a star at each run's highest pre-memorization accuracy."""
+    best = []
+    for curve in curves:
+        known = ~np.isnan(curve.premem).all()
+        at = int(np.nanargmax(curve.premem)) if known else -1
+        best += [c == at for c in range(len(curve.premem) + 1)]
+    return {
+        "size": [13 if each else 6 for each in best],
+        "symbol": ["star" if each else "circle" for each in best],
+    }
+
+
+def _x(curve: Curve, by_epoch: bool) -> Floats:
+    return curve.scores.epoch if by_epoch else curve.scores.steps.astype(np.float64)

@@ -1,0 +1,106 @@
+"""Checkpoints of many runs → how well a predictor foretells test accuracy."""
+
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from plotly.colors import sample_colorscale
+
+from premem_core.dashboard.figures.palette import Palette
+from premem_core.dashboard.figures.style import SYMBOLS, Attributes, Chart, figure
+
+
+def run_symbols(groups: dict[str, tuple[float, int]]) -> dict[str, str]:
+    """A marker symbol per run: one per (epochs, training examples), the paper's convention."""
+    kinds = sorted(set(groups.values()))
+    return {run: SYMBOLS[kinds.index(kind) % len(SYMBOLS)] for run, kind in groups.items()}
+
+
+def fit_figure(
+    points: pd.DataFrame,
+    labels: dict[str, str],
+    symbols: dict[str, str],
+    predictor: str,
+    predictor_name: str,
+    palette: Palette,
+    legend: bool,
+) -> Chart:
+    """Every checkpoint: a predictor against test accuracy, with the identity line.
+
+    Args:
+        points: `curves.points`.
+        labels: run → the text that stands for it, in the order of the colour scale.
+        symbols: run → marker symbol.
+        predictor: the column on the x axis.
+        legend: name the runs beside the chart.
+    """
+    run_of = points["run"].to_numpy()
+    x, test = points[predictor].to_numpy(), points["test_accuracy"].to_numpy()
+    half, test_half = points["premem_half"].to_numpy(), points["test_half"].to_numpy()
+    told, says = ["run", "step"], ""
+    if predictor == "premem":  # no other depends on the threshold, nor is drawn again with it
+        told, says = [*told, "memorized_share"], "<br>memorized %{customdata[2]:.0%}"
+    about = points[told].to_numpy()
+    known = np.concatenate([x, test])
+    known = known[~np.isnan(known)]
+    low, high = max(0.0, known.min() - 0.05), min(1.02, known.max() + 0.05)
+    identity = {
+        "type": "scatter",
+        "x": [low, high],
+        "y": [low, high],
+        "mode": "lines",
+        "line": {"color": palette.train, "width": 1, "dash": "dash"},
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
+    colors = dict(zip(labels, _colors(palette.runs, max(2, len(labels))), strict=False))
+
+    def checkpoints(at: NDArray[np.bool_], name: str | None, bar: str) -> Attributes:
+        bars = {"array": half[at], "color": bar, "width": 0, "thickness": 1}
+        return {
+            "type": "scatter",
+            "x": x[at],
+            "y": test[at],
+            "error_x": bars if predictor == "premem" else None,
+            "error_y": {**bars, "array": test_half[at]},
+            "customdata": about[at],
+            "mode": "markers",
+            "name": name,
+            "showlegend": legend,
+            "marker": {
+                "color": [colors[run] for run in run_of[at]],
+                "symbol": [symbols[run] for run in run_of[at]],
+                "size": 9,
+                "line": {"width": 0.5, "color": palette.grid},
+            },
+            "hovertemplate": "%{customdata[0]}<br>step %{customdata[1]}<br>"
+            f"{predictor_name} %{{x:.1%}}<br>test accuracy %{{y:.1%}}{says}<extra></extra>",
+        }
+
+    if legend:
+        data = [checkpoints(run_of == run, labels[run], colors[run]) for run in labels]
+    else:  # all at once: it is drawn in half the time
+        data = [checkpoints(np.ones(len(points), dtype=bool), None, palette.train)]
+    ticks = {"range": [low, high], "tickformat": ".0%", "dtick": 0.2 if high - low > 0.7 else 0.1}
+    # Room for the legend: where it would have to push the axes away, they are drawn twice.
+    width = 0.62 if legend else 1.0
+    beside = {"orientation": "v", "x": width + 0.02, "y": 1, "yref": "paper", "yanchor": "top"}
+    return figure(
+        [identity, *data],
+        palette,
+        460,
+        top=16,
+        left=66,
+        bottom=48,
+        legend=beside if legend else None,
+        xaxis={"title": {"text": predictor_name}, "domain": [0, width], **ticks},
+        yaxis={"title": {"text": "test accuracy"}, **ticks},
+    )
+
+
+@lru_cache
+def _colors(runs: tuple[str, float, float], n: int) -> list[str]:
+    scale, start, end = runs
+    colors: list[str] = sample_colorscale(scale, list(np.linspace(start, end, n)))
+    return colors

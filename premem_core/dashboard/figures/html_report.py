@@ -1,0 +1,89 @@
+"""Findings as one HTML file that opens without a server, and asks nothing of a network."""
+
+from collections.abc import Sequence
+from html import escape
+
+import pandas as pd
+import plotly.io
+
+from premem_core.analysis import baselines, run_scores
+from premem_core.analysis.study import Analysis
+from premem_core.dashboard import figures
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #16181D; max-width: 1100px; margin: 40px auto;
+       padding: 0 24px; }
+h1 { font-size: 24px; } h2 { font-size: 18px; margin-top: 36px; }
+li { margin: 4px 0; }
+table { border-collapse: collapse; font-size: 13px; }
+th, td { padding: 4px 10px; border-bottom: 1px solid #E8EAEE; text-align: right; }
+th:first-child, td:first-child { text-align: left; }
+"""
+
+
+def report(task: str, done: Analysis) -> str:
+    """The analysis of a task's runs as an HTML document."""
+    study, palette = done.study, figures.LIGHT
+    labels = run_scores.run_labels(study.runs)
+    symbols = figures.run_symbols({run.run: (run.epochs, run.trained_on) for run in study.runs})
+    parts = [f"<p>{escape(sentence)}</p>" for sentence in done.in_words()]
+    if done.caveats:
+        notes = "".join(f"<li>{escape(sentence)}</li>" for sentence in done.caveats)
+        parts += ["<h2>What these runs cannot show</h2>", f"<ul>{notes}</ul>"]
+    charts: list[tuple[str, figures.Chart]] = []
+    for predictor, title in (
+        ("premem", "Pre-memorization accuracy"),
+        ("train_accuracy", "Plain train accuracy"),
+    ):
+        figure = figures.fit_figure(
+            done.points, labels, symbols, predictor, title.lower(), palette, legend=True
+        )
+        charts.append((f"{title} against test accuracy", figure))
+    if study.fit:
+        every = study.by_threshold
+        figure = figures.threshold_figure(every, study.fit.plateau, done.log_log_threshold, palette)
+        charts.append((f"{study.objective.capitalize()} R² at every threshold", figure))
+    names = [labels[line.scores.run] for line in done.lines]
+    charts.append(
+        ("Memorization curves", figures.curves_figure(done.lines, names, palette, by_epoch=False))
+    )
+    for number, (title, figure) in enumerate(charts):
+        parts += [f"<h2>{escape(title)}</h2>", chart(figure, first=number == 0)]
+    if study.off_by_run is not None:
+        parts += [
+            "<h2>Runs left out, predicted with the threshold of the others</h2>",
+            table(study.off_by_run),
+        ]
+    simpler = done.baselines.assign(
+        predictor=[baselines.PREDICTORS[name].label for name in done.baselines["predictor"]]
+    )
+    parts += [
+        "<h2>Simpler predictors</h2>",
+        table(simpler),
+        "<h2>Every checkpoint</h2>",
+        table(done.points.drop(columns=["log_log_threshold", "estimator"])),
+    ]
+    return document(f"Premem: {task}", parts)
+
+
+def document(title: str, parts: Sequence[str]) -> str:
+    """An HTML document of these parts."""
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>"
+        f"<body><h1>{escape(title)}</h1>{''.join(parts)}</body></html>"
+    )
+
+
+def chart(figure: figures.Chart, first: bool) -> str:
+    """A chart; the first of a document brings plotly.js along."""
+    html: str = plotly.io.to_html(
+        figure.to_dict(), full_html=False, include_plotlyjs=first, validate=False
+    )
+    return html
+
+
+def table(rows: pd.DataFrame) -> str:
+    """A table, numbers to the third digit."""
+    html: str = rows.to_html(index=False, border=0, na_rep="–", float_format="{:.3f}".format)
+    return html

@@ -1,0 +1,111 @@
+"""Answers under perturbed queries → how they hold, and what foretells it."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from premem_core.analysis.robustness import SIGNALS, Robustness
+from premem_core.dashboard.figures.palette import Palette
+from premem_core.dashboard.figures.style import SYMBOLS, Chart, figure, upright
+from premem_core.problems.perturbations import perturbation_label
+
+
+def robustness_figure(found: Sequence[Robustness], palette: Palette) -> Chart:
+    """Accuracy under each perturbation by pre-memorization accuracy, and as the questions are.
+
+    Args:
+        found: of one checkpoint.
+        palette: the colours in force.
+    """
+    most = max(found, key=lambda each: len(each.examples))
+    lines = [("as they are", most.by_premem, "original", palette.train)]
+    lines += [
+        (
+            perturbation_label(each.perturbation),
+            each.by_premem,
+            "perturbed",
+            palette.kinds[n % len(palette.kinds)],
+        )
+        for n, each in enumerate(found)
+    ]
+    data = []
+    for n, (name, rows, column, color) in enumerate(lines):
+        shift = (n - len(lines) / 2) * 0.008  # bars side by side, not on each other
+        line = {
+            "type": "scatter",
+            "x": rows["premem"].to_numpy() + shift,
+            "y": rows[column].to_numpy(),
+            "error_y": {"array": rows[f"{column}_half"].to_numpy(), "width": 0, "thickness": 1},
+            "customdata": rows[["premem", "examples"]].to_numpy(),
+            "name": name,
+            "mode": "lines+markers",
+            "line": {"color": color, "width": 2},
+            "marker": {"size": 7, "symbol": SYMBOLS[n % len(SYMBOLS)]},
+            "hovertemplate": f"{name}<br>pre-memorization accuracy %{{customdata[0]:.0%}}<br>"
+            "accuracy %{y:.1%} of %{customdata[1]:,} questions<extra></extra>",
+        }
+        data.append(line)
+    return figure(
+        data,
+        palette,
+        420,
+        top=60,
+        left=66,
+        bottom=48,
+        xaxis={
+            "title": {"text": "pre-memorization accuracy"},
+            "tickformat": ".0%",
+            "dtick": 0.2,
+            "range": [-0.06, 1.06],
+        },
+        yaxis={"title": {"text": "accuracy"}, "tickformat": ".0%", "range": [0, 1.03]},
+    )
+
+
+def auroc_figure(areas: pd.DataFrame, palette: Palette) -> Chart:
+    """Each signal's area under the ROC curve with its interval; the line is that of no signal.
+
+    Args:
+        areas: `Robustness.auroc`.
+        palette: the colours in force.
+    """
+    known = areas.dropna(subset=["auroc"]).iloc[::-1]
+    area = {
+        "type": "scatter",
+        "x": known["auroc"].to_numpy(),
+        "y": [SIGNALS[signal] for signal in known["signal"]],
+        "error_x": {
+            "array": (known["high"] - known["auroc"]).to_numpy(),
+            "arrayminus": (known["auroc"] - known["low"]).to_numpy(),
+            "color": palette.text,
+            "width": 0,
+            "thickness": 1.5,
+        },
+        "mode": "markers",
+        "marker": {
+            "size": 9,
+            "color": [
+                palette.premem if signal == "premem" else palette.train
+                for signal in known["signal"]
+            ],
+        },
+        "hovertemplate": "%{y}: %{x:.3f}<extra></extra>",
+    }
+    low = min(0.4, float(known["low"].min())) if len(known) else 0.4
+    return figure(
+        [area],
+        palette,
+        230,
+        top=12,
+        left=150,
+        bottom=48,
+        showlegend=False,
+        shapes=[upright(0.5, color=palette.text, width=1, dash="dash")],
+        xaxis={
+            "title": {"text": "area under the ROC curve"},
+            "range": [low - 0.02, 1.02],
+            "tickformat": ".1f",
+            "dtick": 0.1,
+        },
+        yaxis={"showgrid": False, "range": [-0.5, len(known) - 0.5]},
+    )

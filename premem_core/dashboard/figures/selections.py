@@ -1,0 +1,74 @@
+"""A selection against what it was chosen from."""
+
+import numpy as np
+import pandas as pd
+
+from premem_core.dashboard.figures.palette import Palette
+from premem_core.dashboard.figures.style import Chart, figure
+
+BINS = 40
+
+
+def selection_table(values: pd.Series, chosen: pd.Index) -> pd.DataFrame:
+    """How many examples have which value, and how many of them are chosen.
+
+    Args:
+        values: of a strategy, by example number; NaN where not known.
+        chosen: the numbers of those that are chosen.
+
+    Returns:
+        low, high, examples, chosen; one row per bin.
+    """
+    known = values.dropna()
+    counts, edges = np.histogram(known, bins=BINS)
+    inside, _ = np.histogram(known[known.index.isin(chosen)], bins=edges)
+    return pd.DataFrame(
+        {"low": edges[:-1], "high": edges[1:], "examples": counts, "chosen": inside}
+    )
+
+
+def selection_figure(table: pd.DataFrame, title: str, palette: Palette) -> Chart:
+    """Bars of all examples by a strategy's value, and of the chosen ones in front of them.
+
+    Args:
+        table: `selection_table`.
+        title: what the value is.
+        palette: the colours in force.
+    """
+    middle = (table["low"] + table["high"]).to_numpy() / 2
+    bars = [
+        {
+            "type": "bar",
+            "x": middle,
+            "y": table[name].to_numpy(),
+            "width": (table["high"] - table["low"]).to_numpy() * 0.94,
+            "name": label,
+            "marker": {"color": color},
+            "customdata": table[["low", "high"]].to_numpy(),
+            "hovertemplate": "%{customdata[0]:.4~g} to %{customdata[1]:.4~g}<br>"
+            f"{label} %{{y:,}}<extra></extra>",
+        }
+        for name, label, color in (
+            ("examples", "all examples", palette.grid),
+            ("chosen", "chosen", palette.premem),
+        )
+    ]
+    return figure(
+        bars,
+        palette,
+        300,
+        top=36,
+        left=56,
+        bottom=44,
+        barmode="overlay",
+        xaxis={
+            "title": {"text": title, "standoff": 6},
+            "range": [float(table["low"].iloc[0]), float(table["high"].iloc[-1])],
+            "showgrid": False,
+        },
+        yaxis={
+            "title": {"text": "examples"},
+            "range": [0, 1.06 * max(1, int(table["examples"].max()))],
+            "tickformat": ",d",
+        },
+    )

@@ -1,0 +1,32 @@
+"""The backends by name, and which one is the default here."""
+
+import importlib.util
+
+from premem_core.errors import UsageError
+from premem_core.models.backend import Backend, Resources
+from premem_core.records import Checkpoint
+
+BACKENDS = ("vllm", "hf")
+
+
+def default_backend() -> str:
+    """vLLM where it is installed, otherwise transformers."""
+    return "vllm" if importlib.util.find_spec("vllm") else "hf"
+
+
+def load_backend(name: str, checkpoint: Checkpoint, resources: Resources = Resources()) -> Backend:
+    """Load `checkpoint` into the backend called `name`.
+
+    Raises:
+        UsageError: there is no such backend.
+        CheckpointError: the checkpoint cannot be loaded.
+    """
+    if name == "hf":
+        from premem_core.models.transformers_backend import TransformersBackend
+
+        return TransformersBackend(checkpoint, batch_divisor=resources.batch_divisor)
+    if name == "vllm":
+        from premem_core.models.vllm_backend import VLLMBackend
+
+        return VLLMBackend(checkpoint, resources)
+    raise UsageError(f"backend '{name}' is unknown; choose one of: {', '.join(BACKENDS)}")

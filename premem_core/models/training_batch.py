@@ -1,0 +1,52 @@
+"""Training batches: examples as padded token ids with labels on the target only."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from premem_core.errors import DataError
+from premem_core.models.tokens import encode_pair
+from premem_core.problems.prompts import PromptTemplate
+from premem_core.records import Example
+
+IGNORED = -100  # the label that torch's cross-entropy leaves out
+
+
+def encode(
+    tokenizer: Any, example: Example, template: PromptTemplate, longest: int | None = None
+) -> dict[str, list[int]]:
+    """`input_ids` and `labels` of one example; labels are IGNORED outside of the target.
+
+    What a target token is, `causal_lm.encode_pair` says: a BOS in front changes nothing, and an
+    EOS that a tokenizer appends is never trained on.
+
+    Raises:
+        DataError: the target has no token, or the text has more than `longest` tokens.
+    """
+    try:
+        ids, first = encode_pair(tokenizer, *template.fill(example))
+    except DataError as error:
+        raise DataError(f"example '{example.id}' cannot be trained on: {error}") from error
+    if longest is not None and len(ids) > longest:
+        raise DataError(
+            f"Example {example.id} has {len(ids)} tokens and the model takes {longest}; leave it "
+            "out or shorten it."
+        )
+    return {"input_ids": ids, "labels": [IGNORED] * first + ids[first:]}
+
+
+def collate(rows: Sequence[dict[str, list[int]]]) -> dict[str, Any]:
+    """Rows of `encode` as one right-padded batch of (rows, longest) int64 tensors."""
+    import torch
+
+    width = max(len(row["input_ids"]) for row in rows)
+
+    def padded(name: str, filler: int) -> torch.Tensor:
+        return torch.tensor([row[name] + [filler] * (width - len(row[name])) for row in rows])
+
+    lengths = torch.tensor([len(row["input_ids"]) for row in rows])
+    return {
+        # Which token pads is of no matter behind the mask; some tokenizers have none.
+        "input_ids": padded("input_ids", 0),
+        "attention_mask": (torch.arange(width) < lengths[:, None]).long(),
+        "labels": padded("labels", IGNORED),
+    }

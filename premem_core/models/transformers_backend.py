@@ -1,0 +1,260 @@
+"""The transformers backend: any causal language model in safetensors, on CPU, CUDA or MPS."""
+
+import bisect
+import inspect
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from premem_core.models import loading
+from premem_core.models.backend import Request
+from premem_core.models.decoding import Stopper, check_finite, generate
+from premem_core.models.tokens import (
+    check_length,
+    encode_pair,
+    encode_prompt,
+    end_tokens,
+    special_stops,
+)
+from premem_core.records import Checkpoint, Completion, Sampling, TargetScore
+
+if TYPE_CHECKING:
+    import torch
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MOST_ROWS = 1024  # sequences decoded together, memory permitting
+MOST_ROWS_CPU = 192  # more only pushes keys and values out of the processor's cache
+TOKENS = 16_384  # tokens, padding included, in one forward pass of target_nll
+LOGIT_BYTES = 2 * 2**30  # for the logits of such a pass, which a large vocabulary makes huge
+CACHE_BYTES = 2 * 2**30  # for keys and values, where free memory is not known
+
+
+class TransformersBackend:
+    """One checkpoint (or PEFT adapter over its base) in memory.
+
+    Args:
+        checkpoint: where the weights are.
+        device: "cpu", "cuda" or "mps"; by default the best that is there.
+        dtype: "float32" or "bfloat16"; by default float32 on CPU, bfloat16 elsewhere.
+        batch_divisor: how many times smaller batches are than they could be.
+
+    Raises:
+        CheckpointError: the tokenizer or the weights cannot be loaded.
+        MemoryError: the weights do not fit; later, that even the smallest batch does not.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        batch_divisor: int = 1,
+    ) -> None:
+        import torch
+
+        self.checkpoint, self.batch_divisor = checkpoint, batch_divisor
+        self.device = device or _best_device()
+        self.dtype = getattr(torch, dtype or ("float32" if self.device == "cpu" else "bfloat16"))
+        self.tokenizer, loaded = loading.load_model(
+            checkpoint.path, self.dtype, adapter_base=checkpoint.adapter_base
+        )
+        with loading.refusing(checkpoint.path):
+            self.model: Any = loaded.to(self.device).eval()
+        # Both are halved whenever memory runs out.
+        self.rows = max(1, (MOST_ROWS_CPU if self.device == "cpu" else MOST_ROWS) // batch_divisor)
+        logits = LOGIT_BYTES // (self.model.config.get_text_config().vocab_size * 4)
+        self.tokens = max(1, min(TOKENS, logits) // batch_divisor)
+        # An adapter's forward hides its model's arguments behind **kwargs.
+        inner = self.model.get_base_model() if checkpoint.adapter_base else self.model
+        self.takes = set(inspect.signature(inner.forward).parameters)
+        self.positions = getattr(
+            self.model.config.get_text_config(), "max_position_embeddings", None
+        )
+        self.end_tokens = end_tokens(self.model.generation_config.eos_token_id, self.tokenizer)
+        self._last_stopper: Stopper | None = None  # making one reads the whole vocabulary
+
+    def close(self) -> None:
+        """Free the weights and the accelerator's cache."""
+        import torch
+
+        del self.model
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
+
+    def switch(self, checkpoint: Checkpoint) -> None:
+        """Go on with another adapter over the same base model.
+
+        Raises:
+            CheckpointError: the adapter cannot be loaded; the present one stays.
+        """
+        loading.check_same_base(self.checkpoint, checkpoint)
+        tokenizer = loading.load_tokenizer(checkpoint.path, adapter_base=checkpoint.adapter_base)
+        loading.switch_adapter(self.model, checkpoint.path)
+        self.checkpoint, self.tokenizer, self._last_stopper = checkpoint, tokenizer, None
+
+    def target_nll(self, prompts: Sequence[str], targets: Sequence[str]) -> list[TargetScore]:
+        """Mean NLL per target token, in nats (paper, section 3: PPL is its exponential).
+
+        What a target token is, `causal_lm.encode_pair` says.
+
+        Raises:
+            DataError: a target has no token that can be scored.
+        """
+        pairs = [encode_pair(self.tokenizer, p, t) for p, t in zip(prompts, targets, strict=True)]
+        order = sorted(range(len(pairs)), key=lambda i: -len(pairs[i][0]))
+        for i in order[:1]:
+            check_length(len(pairs[i][0]), self.positions, prompts[i])
+        scores: dict[int, TargetScore] = {}
+        while len(scores) < len(order):
+            rest = order[len(scores) :]
+            longest = len(pairs[rest[0]][0])
+            batch = rest[: max(1, self.tokens // longest)]
+            results = _within_memory(self._batch_nll, [pairs[i] for i in batch])
+            if results is None:
+                self.tokens = _halved(longest * len(batch), longest)
+                continue
+            scores.update(zip(batch, results, strict=True))
+        return [scores[i] for i in range(len(pairs))]
+
+    def sample(
+        self, batches: Iterable[Sequence[Request]], sampling: Sampling, stop: Sequence[str]
+    ) -> Iterator[list[list[Completion]]]:
+        """For each batch, in order, its requests' completions, cut before the first stop string.
+
+        Raises:
+            DataError: a prompt is empty, or leaves no position for a completion.
+        """
+        for batch in batches:
+            yield self._sample_batch(batch, sampling, self._stopper(tuple(stop)))
+
+    def _sample_batch(
+        self, requests: Sequence[Request], sampling: Sampling, stopper: Stopper
+    ) -> list[list[Completion]]:
+        completions: list[list[Completion]] = [[] for _ in requests]
+        prompts = [
+            encode_prompt(self.tokenizer, request.prompt, self.end_tokens) for request in requests
+        ]
+        left = [(i, requests[i].numbers) for i in range(len(requests)) if requests[i].numbers]
+        left.sort(key=lambda item: -len(prompts[item[0]]))
+        for i, _ in left[:1]:
+            check_length(len(prompts[i]) + 1, self.positions, requests[i].prompt)
+            fitting = self._rows_that_fit(len(prompts[i]) + sampling.max_new_tokens)
+        while left:
+            batch, rest = _split(left, min(self.rows, fitting))
+            results = _within_memory(
+                generate,
+                self,
+                [prompts[i] for i, _ in batch],
+                [replace(requests[i], numbers=numbers) for i, numbers in batch],
+                sampling,
+                stopper,
+            )
+            if results is None:
+                self.rows = _halved(sum(len(numbers) for _, numbers in batch), 1)
+                continue
+            for (i, _), drawn in zip(batch, results, strict=True):
+                completions[i] += drawn
+            left = rest
+        return completions
+
+    def forward(self, input_ids: "torch.Tensor", mask: "torch.Tensor", **extra: Any) -> Any:
+        """One pass over `input_ids` (rows, new tokens) with `mask` (rows, all tokens so far).
+
+        Positions count real tokens only, so left padding changes nothing.
+        """
+        if "position_ids" in self.takes:
+            positions = (mask.long().cumsum(-1) - 1).clamp(min=0)
+            extra["position_ids"] = positions[:, -input_ids.shape[1] :]
+        return self.model(input_ids=input_ids, attention_mask=mask, **extra)
+
+    def _stopper(self, stop: tuple[str, ...]) -> Stopper:
+        if self._last_stopper is None or self._last_stopper.stop != stop:
+            special = special_stops(self.tokenizer, stop)
+            self._last_stopper = Stopper(self.tokenizer, stop, self.end_tokens | special)
+        return self._last_stopper
+
+    def _rows_that_fit(self, tokens: int) -> int:
+        """How many sequences of that length the key/value cache has room for."""
+        import torch
+
+        config = self.model.config.get_text_config()
+        heads = getattr(config, "num_attention_heads", 1)
+        width = getattr(config, "head_dim", None) or config.hidden_size // heads
+        heads = getattr(config, "num_key_value_heads", None) or heads
+        row = 2 * config.num_hidden_layers * heads * width * self.dtype.itemsize * tokens
+        free = 0.5 * torch.cuda.mem_get_info()[0] if self.device == "cuda" else CACHE_BYTES
+        return max(1, int(free // row) // self.batch_divisor)
+
+    def _batch_nll(self, pairs: Sequence[tuple[list[int], int]]) -> list[TargetScore]:
+        import torch
+
+        with torch.inference_mode():
+            width = max(len(ids) for ids, _ in pairs)
+            input_ids = torch.zeros(len(pairs), width, dtype=torch.long)
+            mask = torch.zeros_like(input_ids)
+            wanted = torch.zeros_like(input_ids, dtype=torch.bool)
+            for row, (ids, first) in enumerate(pairs):
+                input_ids[row, : len(ids)] = torch.tensor(ids)
+                mask[row, : len(ids)] = 1
+                wanted[row, first : len(ids)] = True
+            input_ids, mask = input_ids.to(self.device), mask.to(self.device)
+            logits = self.forward(input_ids, mask, use_cache=False).logits
+            check_finite(logits[:, -1])
+            scores = []
+            for row in range(len(pairs)):  # row by row: float32 logits of a whole batch are huge
+                at = wanted[row].nonzero()[:, 0].to(self.device)
+                losses = torch.nn.functional.cross_entropy(
+                    logits[row, at - 1].float(), input_ids[row, at], reduction="none"
+                )
+                scores.append(TargetScore(float(losses.cpu().double().mean()), len(at)))
+            return scores
+
+
+def _best_device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _split(
+    left: Sequence[tuple[int, range]], rows: int
+) -> tuple[list[tuple[int, range]], list[tuple[int, range]]]:
+    """The first requests that make up at most `rows` samples, and the rest.
+
+    >>> _split([(0, range(3)), (1, range(3)), (2, range(3))], 7)
+    ([(0, range(0, 3)), (1, range(0, 3))], [(2, range(0, 3))])
+    >>> _split([(0, range(3))], 2)
+    ([(0, range(0, 2))], [(0, range(2, 3))])
+    """
+    ends = list(itertools.accumulate(len(numbers) for _, numbers in left))
+    whole = bisect.bisect_right(ends, rows)
+    if whole:
+        return list(left[:whole]), list(left[whole:])
+    i, numbers = left[0]
+    return [(i, numbers[:rows])], [(i, numbers[rows:]), *left[1:]]
+
+
+def _within_memory(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+    """What `work` returns, or None when memory ran out."""
+    import torch
+
+    try:
+        return work(*args, **kwargs)
+    except (MemoryError, RuntimeError) as error:
+        if not loading.is_out_of_memory(error):
+            raise
+    # Only here are the failed frames gone, and their tensors with them.
+    torch.cuda.empty_cache()
+    return None
+
+
+def _halved(size: int, smallest: int) -> int:
+    if size <= smallest:
+        raise MemoryError("there is no memory for even one sequence; free some, or use fewer jobs")
+    return max(smallest, size // 2)

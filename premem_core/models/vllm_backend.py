@@ -1,0 +1,265 @@
+"""The vLLM backend: one engine, in this process, for completions and for perplexities.
+
+vLLM does not give an engine's memory back: one process per checkpoint, or `switch` for adapters.
+"""
+
+import itertools
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from premem_core.errors import CheckpointError, UsageError
+from premem_core.models import loading
+from premem_core.models.backend import Request, Resources
+from premem_core.models.tokens import (
+    check_length,
+    encode_pair,
+    encode_prompt,
+    end_tokens,
+    special_stops,
+)
+from premem_core.models.vllm_options import (
+    engine_options,
+    import_vllm,
+    inspect_checkpoint,
+    lora_options,
+    starting_engine,
+)
+from premem_core.records import Checkpoint, Completion, Sampling, TargetScore
+
+
+class VLLMBackend:
+    """One checkpoint, or PEFT adapters over one base, in a vLLM engine.
+
+    A sample is drawn with a seed of its own: it is the same whichever others are drawn with it, as
+    far as rounding goes, which differs with the batch.
+
+    Args:
+        checkpoint: where the weights are.
+        resources: GPUs of this worker, and how many times smaller batches are than they could be.
+
+    Raises:
+        CheckpointError: the tokenizer or the weights cannot be loaded, or training diverged.
+        MemoryError: the weights do not fit; later, that a batch does not.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, resources: Resources = Resources()) -> None:
+        import_vllm()
+        from vllm import LLM
+        from vllm.lora.request import LoRARequest
+
+        self.checkpoint = checkpoint
+        self.tokenizer, model = inspect_checkpoint(checkpoint)
+        options = engine_options(checkpoint, resources, model)
+        with loading.refusing(checkpoint.path), starting_engine():
+            self.engine: Any = LLM(**options).llm_engine
+        self._lora_request = LoRARequest
+        self._room = options  # another adapter must fit into the first one's rank and layers
+        self.max_num_seqs = options["max_num_seqs"]
+        self.positions: int = self.engine.model_config.max_model_len
+        self.end_tokens = end_tokens(model.generation_config.eos_token_id, self.tokenizer)
+        self._ids = itertools.count(1)
+        self._outputs: dict[str, Any] = {}  # of finished requests that nobody has read yet
+        self.lora: Any = self._load_adapter(checkpoint) if checkpoint.adapter_base else None
+        self._check_finite()
+
+    def close(self) -> None:
+        """Stop the engine; what memory it keeps is free when this process ends."""
+        self.engine.engine_core.shutdown()
+        self.engine = None
+
+    def switch(self, checkpoint: Checkpoint) -> None:
+        """Go on with another adapter over the same base model.
+
+        Raises:
+            CheckpointError: the adapter cannot be loaded, or is diverged; the present one stays.
+        """
+        loading.check_same_base(self.checkpoint, checkpoint)
+        tokenizer, model = inspect_checkpoint(checkpoint)
+        wanted = lora_options(checkpoint, model)
+        if wanted["max_lora_rank"] > self._room["max_lora_rank"] or not set(
+            wanted["lora_target_modules"]
+        ) <= set(self._room["lora_target_modules"]):
+            raise CheckpointError(
+                f"{checkpoint.path} has a larger rank, or adapts other layers, than "
+                f"{self.checkpoint.path}; load it anew"
+            )
+        present, self.lora = self.lora, self._load_adapter(checkpoint)
+        try:
+            self._check_finite()
+        except CheckpointError:
+            self.lora = present
+            raise
+        self.engine.remove_lora(present.lora_int_id)
+        self.checkpoint, self.tokenizer = checkpoint, tokenizer
+
+    def target_nll(self, prompts: Sequence[str], targets: Sequence[str]) -> list[TargetScore]:
+        """Mean NLL per target token, in nats (paper, section 3: PPL is its exponential).
+
+        What a target token is, `causal_lm.encode_pair` says. The engine generates one token after
+        it, so a text may have one token less than the model has positions.
+
+        Raises:
+            DataError: a target has no token that can be scored.
+        """
+        pairs = [
+            encode_pair(self.tokenizer, prompt, target)
+            for prompt, target in zip(prompts, targets, strict=True)
+        ]
+        for (ids, _), prompt in zip(pairs, prompts, strict=True):
+            check_length(len(ids) + 1, self.positions, prompt)
+        return self._nll(pairs)
+
+    def sample(
+        self, batches: Iterable[Sequence[Request]], sampling: Sampling, stop: Sequence[str]
+    ) -> Iterator[list[list[Completion]]]:
+        """For each batch, in order, its requests' completions, cut before the first stop string.
+
+        At least two batches are in the engine, as long as there are, and enough to fill it.
+
+        Raises:
+            DataError: a prompt is empty, or leaves no position for a completion.
+            UsageError: vLLM does not take these sampling settings.
+        """
+        source, more = iter(batches), True
+        opened: deque[_Batch] = deque()
+        try:
+            while True:
+                while more and (len(opened) < 2 or self._unfinished() < self.max_num_seqs):
+                    batch = next(source, None)
+                    more = batch is not None
+                    if batch is not None:
+                        opened.append(self._open(batch, sampling, stop))
+                if not opened:
+                    return
+                if opened[0].done(self._outputs):
+                    yield opened.popleft().completions(self._outputs)
+                else:
+                    self._step()
+        finally:
+            self._forget([i for batch in opened for i in batch.all_ids()])
+
+    def _open(
+        self, requests: Sequence[Request], sampling: Sampling, stop: Sequence[str]
+    ) -> "_Batch":
+        encoded = [
+            encode_prompt(self.tokenizer, request.prompt, self.end_tokens) for request in requests
+        ]
+        for ids, request in zip(encoded, requests, strict=True):
+            check_length(len(ids) + 1, self.positions, request.prompt)
+        ends = self.end_tokens | special_stops(self.tokenizer, stop)
+        return _Batch(
+            [
+                [
+                    self._add(
+                        ids,
+                        temperature=sampling.temperature,
+                        top_p=sampling.top_p,
+                        max_tokens=min(sampling.max_new_tokens, self.positions - len(ids)),
+                        stop=list(stop),
+                        stop_token_ids=sorted(ends),
+                        seed=_seed(request.seed, j),
+                    )
+                    for j in request.numbers
+                ]
+                for ids, request in zip(encoded, requests, strict=True)
+            ]
+        )
+
+    def _nll(self, pairs: Sequence[tuple[list[int], int]]) -> list[TargetScore]:
+        """NLLs of token ids from an index on."""
+        # A request for prompt_logprobs does not read the prefix cache: cached tokens have none.
+        waiting = [
+            self._add(ids, temperature=0, max_tokens=1, prompt_logprobs=0, detokenize=False)
+            for ids, _ in pairs
+        ]
+        try:
+            while not all(i in self._outputs for i in waiting):
+                self._step()
+            scores = [
+                _score(self._outputs[i].prompt_logprobs, ids, first)
+                for i, (ids, first) in zip(waiting, pairs, strict=True)
+            ]
+        finally:
+            self._forget(waiting)
+        if not all(math.isfinite(score.nll) for score in scores):
+            raise CheckpointError("the model's logits are not finite: its training diverged")
+        return scores
+
+    def _add(self, ids: list[int], **params: Any) -> str:
+        from vllm import SamplingParams
+        from vllm.exceptions import VLLMClientError
+        from vllm.sampling_params import RequestOutputKind
+
+        name = str(next(self._ids))
+        try:
+            settings = SamplingParams(output_kind=RequestOutputKind.FINAL_ONLY, **params)
+        except VLLMClientError as error:
+            raise UsageError(f"vLLM refuses these sampling settings: {error}") from error
+        self.engine.add_request(name, {"prompt_token_ids": ids}, settings, lora_request=self.lora)
+        return name
+
+    def _step(self) -> None:
+        try:
+            finished = [output for output in self.engine.step() if output.finished]
+        except Exception as error:
+            if loading.is_out_of_memory(error):
+                raise MemoryError("a batch does not fit into memory beside the model") from error
+            raise
+        self._outputs.update((output.request_id, output) for output in finished)
+
+    def _unfinished(self) -> int:
+        count: int = self.engine.get_num_unfinished_requests()
+        return count
+
+    def _forget(self, ids: Sequence[str]) -> None:
+        unfinished = [i for i in ids if self._outputs.pop(i, None) is None]
+        if unfinished and self.engine:
+            self.engine.abort_request(unfinished)
+
+    def _load_adapter(self, checkpoint: Checkpoint) -> Any:
+        number = next(self._ids)
+        adapter = self._lora_request(f"adapter {number}", number, str(checkpoint.path.absolute()))
+        with loading.refusing(checkpoint.path):
+            self.engine.add_lora(adapter)
+        return adapter
+
+    def _check_finite(self) -> None:
+        # Completions would not show it: of logits that are no numbers, the engine draws some token.
+        self._nll([([1, 2, 3, 4], 1)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """The engine's names of the requests for each prompt's samples."""
+
+    ids: list[list[str]]
+
+    def all_ids(self) -> Iterator[str]:
+        return itertools.chain.from_iterable(self.ids)
+
+    def done(self, outputs: Mapping[str, Any]) -> bool:
+        return all(i in outputs for i in self.all_ids())
+
+    def completions(self, outputs: dict[str, Any]) -> list[list[Completion]]:
+        """Takes the requests' outputs away."""
+        return [[_completion(outputs.pop(i).outputs[0]) for i in ids] for ids in self.ids]
+
+
+def _completion(output: Any) -> Completion:
+    return Completion(output.text, len(output.token_ids), output.finish_reason != "length")
+
+
+def _score(rows: Sequence[Mapping[int, Any]], ids: Sequence[int], first: int) -> TargetScore:
+    """From the log-probabilities that the engine gives for each token of a text."""
+    values = np.array([rows[i][ids[i]].logprob for i in range(first, len(ids))], np.float64)
+    return TargetScore(-float(values.mean()), len(values))
+
+
+def _seed(seed: int, number: int) -> int:
+    """63 bits for sample `number`."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> 1)

@@ -1,0 +1,205 @@
+"""The loop of a running job: what is known → who does what next → what is known now.
+
+Its memory is the store: workers leave shards, the loop commits them, looks at the counts again and
+hands out what the sampling plan asks for. So it does not matter who was killed when.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from premem_core.errors import StoreError
+from premem_core.models.backend import Resources
+from premem_core.records import Checkpoint, Run
+from premem_core.scoring import work_left
+from premem_core.scoring.executors.executor import Executor
+from premem_core.scoring.executors.worker import Assignment, Event
+from premem_core.scoring.progress import Tracker
+from premem_core.scoring.spec import Query, ScoringSpec
+from premem_core.scoring.work_left import WorkLeft
+from premem_core.store.database import Store
+from premem_core.store.shards import ShardWriter
+
+ATTEMPTS = 3  # of a checkpoint whose worker dies before it finished a chunk
+SMALLEST_BATCH = 64  # the batch divisor beyond which memory is not what is wrong
+SECONDS = 1.0  # between two looks at the inbox
+
+
+@dataclass(slots=True)
+class _UnderWay:
+    """An assignment that somebody is at."""
+
+    phases: dict[int, str]  # of the checkpoints that are not finished: what is done there
+    batch_divisor: int
+
+
+class Dispatcher:
+    """One job's run from where it stands to its end.
+
+    Args:
+        shelf: where the workers leave their shards.
+        resources: what each worker may use.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        spec: ScoringSpec,
+        run: Run,
+        queries: Sequence[Query],
+        executor: Executor,
+        shelf: ShardWriter,
+        resources: Resources = Resources(),
+    ) -> None:
+        self.store, self.spec, self.run = store, spec, run
+        self.queries, self.executor, self.shelf = queries, executor, shelf
+        self.resources = resources
+        self.failed: dict[int, str] = {}
+        self._under_way: list[_UnderWay] = []
+        self._visited: set[int] = set()
+        self._version, self._known = -1, WorkLeft(spec, (), [])
+        self._losses: Counter[int] = Counter()
+        states = store.checkpoints(spec.run).set_index("step")
+        whole = (states["state"] == "scored") & (states["samples"] == spec.sampling.samples)
+        self._scored = set(states.index[whole])
+
+    def known(self) -> WorkLeft:
+        """What the store knows, all that waits in the inbox committed."""
+        if self.shelf.remote:
+            self.shelf.fetch(self.store.path / "inbox", self.store.committed_shards(self.spec.run))
+        self.store.commit_inbox()
+        if (version := self.store.version()) != self._version:
+            steps = [checkpoint.step for checkpoint in self.run.checkpoints]
+            counts = self.store.counts(self.spec.run)
+            self._known = work_left.find_work_left(self.spec, steps, self.queries, counts)
+            self._version = version
+        return self._known
+
+    def work(self, tracker: Tracker) -> None:
+        """Do what is left; why checkpoints failed is in `failed` then.
+
+        Raises:
+            StoreError: the disk is full.
+        """
+        known, looked = self.known(), time.monotonic()
+        while True:
+            alive = known.without(set(self.failed))
+            with_work = alive.with_work()
+            self._mark_scored(alive, with_work)
+            ready = self._ready(alive, with_work)
+            for checkpoints in self._shares(ready):
+                self._begin(checkpoints, alive)
+            tracker.count(known, self._phases(), self.failed)
+            if not ready and not self._under_way:
+                return
+            free, ended = self.executor.free, False
+            while time.monotonic() - looked < SECONDS and not ended:
+                for event in self.executor.wait(SECONDS / 4):
+                    ended |= self._take(event, tracker)
+                ended |= self.executor.free > free
+            known, looked = self.known(), time.monotonic()
+
+    def _ready(self, alive: WorkLeft, with_work: set[int]) -> list[Checkpoint]:
+        """Checkpoints at which something can be done and nobody is, in the plan's order.
+
+        Where a plan's decisions at a checkpoint wait for others, a second visit waits until
+        nothing is under way: then all that it needs is known.
+        """
+        busy = self._phases()
+        ready = [
+            checkpoint
+            for checkpoint in self.run.checkpoints
+            if checkpoint.step in with_work
+            and checkpoint.step not in busy
+            and not (busy and checkpoint.step in self._visited)
+        ]
+        if self.spec.plan == "final" and self._visited.issuperset(alive.steps):
+            ready.reverse()  # it walks back from the last
+        return ready
+
+    def _shares(self, ready: list[Checkpoint]) -> Iterator[tuple[Checkpoint, ...]]:
+        """One share of them for each worker that is free."""
+        free = self.executor.free
+        while ready and free > 0:
+            share = 1
+            if (base := ready[0].adapter_base) is not None:  # one engine, its adapters swapped
+                same = [c for c in ready if c.adapter_base == base]
+                ready = same + [c for c in ready if c.adapter_base != base]
+                share = -(-len(same) // free)
+            yield tuple(ready[:share])
+            ready, free = ready[share:], free - 1
+
+    def _begin(self, checkpoints: tuple[Checkpoint, ...], alive: WorkLeft) -> None:
+        self.executor.submit(Assignment(checkpoints, alive, self.shelf, self.resources))
+        phases = {checkpoint.step: "waiting" for checkpoint in checkpoints}
+        self._under_way.append(_UnderWay(phases, self.resources.batch_divisor))
+        self._visited.update(checkpoint.step for checkpoint in checkpoints)
+
+    def _take(self, event: Event, tracker: Tracker) -> bool:
+        """Note what happened; True when a worker has become free."""
+        own = next((each for each in self._under_way if event.step in each.phases), None)
+        if own is None:  # the end of a worker that had said already why
+            return False
+        tracker.engine(event.seconds)
+        if event.kind == "disk":
+            raise StoreError(
+                f"the disk of {self.store.path} is full ({event.text}); what was finished is "
+                "kept: free space and resume"
+            )
+        if event.kind in ("loading", "chunk"):
+            own.phases[event.step] = event.text or "loading"
+        if event.kind == "loaded":
+            tracker.loaded()
+        if event.kind == "chunk":
+            self._losses[event.step] = 0
+        if event.kind in ("memory", "lost"):
+            self._again(event, own.batch_divisor)
+        if event.kind == "failed":
+            self._fail(event.step, event.text)
+        if event.kind in ("done", "failed"):
+            own.phases.pop(event.step)
+        if event.kind in ("memory", "lost"):
+            self._visited -= own.phases.keys()  # not a visit: no need to wait for the others
+            own.phases.clear()
+        self._under_way = [each for each in self._under_way if each.phases]
+        return event.kind in ("done", "failed", "memory", "lost")
+
+    def _again(self, event: Event, batch_divisor: int) -> None:
+        """A worker that ran out of memory is started with smaller batches, a dead one too."""
+        self._losses[event.step] += event.kind == "lost"
+        if event.kind == "memory" or self._losses[event.step] > 1:
+            divisor = max(2 * batch_divisor, self.resources.batch_divisor)
+            self.resources = replace(self.resources, batch_divisor=divisor)
+        if event.kind == "memory" and self.resources.batch_divisor > SMALLEST_BATCH:
+            self._fail(event.step, f"memory ran out even with the smallest batches ({event.text})")
+        if self._losses[event.step] >= ATTEMPTS:
+            self._fail(
+                event.step,
+                f"its process died {ATTEMPTS} times before it finished anything ({event.text}); "
+                "if memory ran out, free some and resume",
+            )
+
+    def _fail(self, step: int, reason: str) -> None:
+        self.failed[step] = reason
+        self._scored.discard(step)
+        self.store.set_checkpoint_state(self.spec.run, step, "failed", reason)
+
+    def _phases(self) -> dict[int, str]:
+        return {step: what for each in self._under_way for step, what in each.phases.items()}
+
+    def _mark_scored(self, alive: WorkLeft, with_work: set[int]) -> None:
+        """A checkpoint is scored when nothing that is still to come could ask more of it."""
+        under_way = self._phases()
+        unfinished = [step for step in alive.steps if step in under_way or step in with_work]
+        whole = [step for step in alive.steps if step not in unfinished]
+        if unfinished and self.spec.plan == "final":  # its first checkpoints come last
+            whole = []
+        elif unfinished and self.spec.plan == "lazy":  # a masked pair needs those before it
+            whole = [step for step in whole if step < unfinished[0]]
+        for step in whole:
+            if step not in self._scored:
+                self._scored.add(step)
+                self.store.set_checkpoint_state(
+                    self.spec.run, step, "scored", samples=self.spec.sampling.samples
+                )

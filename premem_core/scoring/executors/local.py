@@ -1,0 +1,162 @@
+"""The executor of this machine: each worker a process of its own, one per GPU (or set of GPUs)."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
+
+from premem_core.errors import JobError
+from premem_core.scoring.executors import worker
+from premem_core.scoring.executors.worker import Assignment, Event
+
+# Loaded once and forked from, so that a worker need not import for seconds. None touches a GPU.
+PRELOADED = [
+    "torch",
+    "transformers.modeling_utils",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "premem_core.worker",
+    "premem_core.backends.hf",
+]
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: ForkServerProcess
+    device: str | None
+    reports: Connection
+    starting: float  # seconds, the first time with what is preloaded
+    left: list[int]  # steps of which neither "done" nor "failed" is reported
+    finished: bool = False
+
+
+class LocalExecutor:
+    """Workers as child processes.
+
+    Args:
+        devices: one entry per worker: its CUDA_VISIBLE_DEVICES, or None for one without a GPU.
+        backend: that the workers will load.
+    """
+
+    def __init__(self, devices: Sequence[str | None], backend: str = "hf") -> None:
+        self._free = list(devices)
+        # Workers that share cores each take their part: threads that wait for a core spin on it.
+        self._threads = max(1, (os.cpu_count() or 1) // len(devices)) if len(devices) > 1 else 0
+        self._workers: list[_Worker] = []
+        self._context = multiprocessing.get_context("forkserver")
+        # Of vLLM it is not certain that loading it leaves a GPU alone.
+        vllm = ["vllm.entrypoints.llm"] if backend == "vllm" and None in devices else []
+        self._context.set_forkserver_preload([*PRELOADED, *vllm])
+
+    @property
+    def free(self) -> int:
+        """How many workers could start now."""
+        return len(self._free)
+
+    def submit(self, assignment: Assignment) -> None:
+        """Begin an assignment on the next free device."""
+        device = self._free.pop(0)
+        ours, theirs = self._context.Pipe()
+        arguments = (assignment, device, self._threads, theirs)
+        process = self._context.Process(target=_main, args=arguments)
+        started = time.perf_counter()
+        process.start()
+        starting = time.perf_counter() - started
+        theirs.close()  # so that its end of the pipe closes when it dies
+        left = [checkpoint.step for checkpoint in assignment.checkpoints]
+        self._workers.append(_Worker(process, device, ours, starting, left))
+
+    def wait(self, seconds: float) -> list[Event]:
+        """What the workers reported, and whose process died without a word."""
+        events = []
+        ready = wait([each.reports for each in self._workers], seconds)
+        for each in [each for each in self._workers if each.reports in ready]:
+            try:
+                while each.reports.poll():
+                    event: Event | None = each.reports.recv()
+                    if event is None:
+                        each.finished = True
+                    else:
+                        if event.kind == "loading":
+                            event = replace(event, seconds=each.starting)
+                            each.starting = 0.0
+                        events.append(event)
+                        if event.kind in ("done", "failed"):
+                            each.left.remove(event.step)
+            except (EOFError, OSError):
+                each.process.join()
+                self._workers.remove(each)
+                self._free.append(each.device)
+                if each.left and not each.finished:
+                    code = each.process.exitcode
+                    cause = f"signal {-code}" if code is not None and code < 0 else f"exit {code}"
+                    events.append(Event("lost", each.left[0], cause))
+        return events
+
+    def close(self) -> None:
+        """Kill the workers that are still at work; what they finished is on the shelf."""
+        for each in self._workers:
+            each.process.kill()
+        for each in self._workers:
+            each.process.join()
+
+
+def devices(workers: int | None, tensor_parallel: int = 1) -> list[str | None]:
+    """One entry per worker: GPUs in groups of `tensor_parallel`; without GPUs one worker.
+
+    Args:
+        workers: how many at most; on a machine without GPUs, how many.
+
+    Raises:
+        JobError: there are GPUs, but fewer than one worker needs.
+    """
+    import torch
+
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = torch.cuda.device_count()
+    gpus = named.split(",") if named else [str(i) for i in range(count)]
+    if not count:
+        return [None] * (workers or 1)
+    if count < tensor_parallel:
+        raise JobError(
+            f"a worker is to have {tensor_parallel} GPUs, but this machine has {count}; give a "
+            "smaller --tensor-parallel"
+        )
+    groups = [
+        ",".join(gpus[i : i + tensor_parallel])
+        for i in range(0, len(gpus) - tensor_parallel + 1, tensor_parallel)
+    ]
+    return list(groups[:workers])
+
+
+def _main(assignment: Assignment, device: str | None, threads: int, reports: Connection) -> None:
+    """A worker's process: it ends with its parent, whose end of the pipe then closes."""
+    if device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = device
+    elif threads:
+        import torch
+
+        torch.set_num_threads(min(threads, torch.get_num_threads()))
+
+    def end_with_parent() -> None:
+        try:
+            reports.recv()
+        except (EOFError, OSError):
+            os._exit(1)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    engine = worker.work(assignment, reports.send)
+    if engine is not None and assignment.resources.tensor_parallel > 1:
+        engine.close()  # which is also in processes of its own
+    reports.send(None)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Engines leave threads and processes of their own behind: nothing is waited for.
+    os._exit(0)

@@ -1,0 +1,138 @@
+"""The executor of a Ray cluster: the same unit of work as a Ray task.
+
+Ray places the tasks, gives them their GPUs and retries those whose node or process died; a retried
+task reads the chunks that its predecessor left on the shelf instead of computing them again.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import premem_core
+from premem_core.errors import JobError
+from premem_core.scoring.executors import worker
+from premem_core.scoring.executors.worker import Assignment, Event
+
+RETRIES = 3
+SECONDS_TO_CONNECT = 10
+
+
+class RayExecutor:
+    """Workers on a Ray cluster.
+
+    Args:
+        address: of the cluster; None: the one this machine belongs to, or a new one here.
+        tensor_parallel: GPUs per worker, on a cluster that has GPUs.
+        workers: how many at once; None: as many as the cluster's GPUs, or CPUs, allow.
+
+    Raises:
+        JobError: Ray is not installed, there is no cluster at the address, or it has too few GPUs.
+    """
+
+    def __init__(self, address: str | None, tensor_parallel: int, workers: int | None) -> None:
+        try:
+            import ray
+        except ImportError as error:
+            raise JobError(
+                "Ray is not installed; pip install -r requirements-ray.txt, or use the local "
+                "executor"
+            ) from error
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        try:
+            _check_listening(address)
+            # Every node gets this package; what it needs must be installed there.
+            package = str(Path(premem_core.__file__).parent)
+            with _signals_kept():
+                ray.init(
+                    address=address,
+                    runtime_env={"py_modules": [package]},
+                    include_dashboard=None if address else False,
+                    configure_logging=False,
+                )
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise JobError(
+                f"no Ray cluster answers at {address or 'this machine'} ({reason}); start one "
+                "(ray start --head), or check --address"
+            ) from error
+        self._ray = ray
+        gpus = int(ray.cluster_resources().get("GPU", 0))
+        self._gpus = tensor_parallel if gpus else 0
+        if gpus < self._gpus:
+            ray.shutdown()
+            raise JobError(
+                f"a worker is to have {tensor_parallel} GPUs, but the cluster has {gpus}; give a "
+                "smaller --tensor-parallel"
+            )
+        self._workers = workers
+        self._running: dict[Any, Assignment] = {}
+        self._task: Callable[..., Any] = ray.remote(
+            num_cpus=1,
+            num_gpus=self._gpus,
+            max_retries=RETRIES,
+            max_calls=1,  # its process ends with it: GPU memory often survives a closed engine
+        )(_work).remote
+
+    @property
+    def free(self) -> int:
+        """How many more tasks the cluster has room for."""
+        resources = self._ray.cluster_resources()
+        room = resources.get("GPU", 0) // self._gpus if self._gpus else resources.get("CPU", 1)
+        return max(0, (self._workers or max(1, int(room))) - len(self._running))
+
+    def submit(self, assignment: Assignment) -> None:
+        """Hand an assignment to Ray."""
+        self._running[self._task(assignment)] = assignment
+
+    def wait(self, seconds: float) -> list[Event]:
+        """What the tasks that ended reported; of one that Ray gave up, that it is lost."""
+        if not self._running:
+            return []
+        ended, _ = self._ray.wait(list(self._running), timeout=seconds)
+        events = []
+        for task in ended:
+            assignment = self._running.pop(task)
+            try:
+                events += self._ray.get(task)
+            except self._ray.exceptions.RayError as error:
+                reason = f"Ray: {(str(error).splitlines() or [type(error).__name__])[0]}"
+                events += [Event("lost", c.step, reason) for c in assignment.checkpoints[:1]]
+        return events
+
+    def close(self) -> None:
+        """Cancel what is still under way and leave the cluster."""
+        for task in self._running:
+            self._ray.cancel(task, force=True)
+        self._ray.shutdown()
+
+
+def _check_listening(address: str | None) -> None:
+    """Ray itself would go on trying for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=SECONDS_TO_CONNECT).close()
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray would put its own way to end in the place of ours, which is to cancel the job."""
+    ours = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, ours)
+
+
+def _work(assignment: Assignment) -> list[Event]:
+    events: list[Event] = []
+    # What comes out of Ray's object store is read-only; the worker fills in its own copy.
+    assignment = replace(assignment, known=assignment.known.without(set()))
+    worker.work(assignment, events.append)
+    return events

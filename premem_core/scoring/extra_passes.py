@@ -1,0 +1,137 @@
+"""Extra passes over a scored run: measures of the weights, and NLLs without the question.
+
+The NLL of a solution without its question in the prompt is a part of instruction-following
+difficulty (METHOD, section 6).
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import pandas as pd
+
+from premem_core.errors import CheckpointError, DataError, UsageError
+from premem_core.models import checkpoints, gradient_variance, load_backend, weight_distance
+from premem_core.problems.prompts import PromptTemplate
+from premem_core.records import Checkpoint, Example
+from premem_core.store.database import Store
+
+Measure = Literal["distance", "gradient_variance"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
+
+
+def measure_weights(
+    store: Store,
+    run: str,
+    examples: Sequence[Example],
+    template: PromptTemplate,
+    base: Path | None,
+    measures: Sequence[Measure] = MEASURES,
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[int, str]:
+    """Measure the scored checkpoints of a run whose folders the store knows.
+
+    Args:
+        examples: training examples, for the gradient.
+        template: how an example becomes text.
+        base: folder of the model that the run began with; adapters need none.
+        say: told what is being done, before it is.
+
+    Returns:
+        Why, for the checkpoints that something could not be measured of, by step.
+
+    Raises:
+        UsageError: as `scored_folders`; or a whole model's distance is asked for without `base`.
+    """
+    known = store.baselines(run).set_index(["step", "name"]).index
+    failed: dict[int, str] = {}
+    for step, path in scored_folders(store, run).items():
+        for measure in measures:
+            if (step, measure) in known:
+                continue
+            say(f"checkpoint {step}: {measure.replace('_', ' ')}")
+            try:
+                [checkpoint] = checkpoints.read_run(store.path / path, check=False).checkpoints
+                if measure == "distance":
+                    value, settings = (
+                        weight_distance.distance(checkpoint, base),
+                        _origin(checkpoint, base),
+                    )
+                else:
+                    value = gradient_variance.measure_gradient_variance(
+                        checkpoint, examples, template
+                    )
+                    settings = gradient_variance.settings(checkpoint, len(examples))
+            except (CheckpointError, DataError, MemoryError) as error:
+                failed[step] = str(error)
+                continue
+            store.add_baseline(run, step, measure, value, settings)
+    return failed
+
+
+def _origin(checkpoint: Checkpoint, base: Path | None) -> str:
+    return f"from {base.resolve().name}" if base and not checkpoint.adapter_base else "of ΔW"
+
+
+def scored_folders(store: Store, run: str) -> dict[int, str]:
+    """The folders of a run's scored checkpoints, by step.
+
+    Raises:
+        UsageError: none is scored, or the store knows no folder of them.
+    """
+    found = store.checkpoints(run).query("state == 'scored'")
+    if found.empty:
+        raise UsageError(f"the run '{run}' has no scored checkpoint yet; score it first")
+    if found["path"].isna().all():
+        raise UsageError(
+            f"the run '{run}' was imported, so the store knows no folder of its checkpoints; score "
+            "the run from its own folder, under another name"
+        )
+    return dict(zip(found["step"].tolist(), found["path"], strict=True))
+
+
+COMMIT_EVERY = 512  # solutions between two commits
+
+
+def measure_unconditional_nll(
+    store: Store,
+    run: str,
+    examples: Sequence[Example],
+    template: PromptTemplate,
+    backend: str | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> int:
+    """Measure the solutions of a run at its first scored checkpoint; says how many are known now.
+
+    What is known is kept in the store as it comes, and not measured again.
+
+    Args:
+        examples: those that the run was scored on.
+        template: how an example becomes text.
+        backend: by default the one that is installed.
+        say: told what is being done, before it is.
+
+    Raises:
+        UsageError: as `scored_folders`.
+        CheckpointError: the checkpoint cannot be loaded.
+        DataError: a solution has no token that can be scored alone.
+    """
+    step, path = min(scored_folders(store, run).items())
+    task = store.runs().set_index("run")["task"][run]
+    numbers = store.examples(task, "train").set_index("id")["example"]
+    known = set(store.alone(run).query("step == @step")["example"])
+    missing = [each for each in examples if numbers[each.id] not in known]
+    if missing:
+        say(f"checkpoint {step}: {len(missing):,} solutions without their question")
+        [checkpoint] = checkpoints.read_run(store.path / path, check=False).checkpoints
+        model = load_backend.load_backend(backend or load_backend.default_backend(), checkpoint)
+        try:
+            for start in range(0, len(missing), COMMIT_EVERY):
+                chunk = missing[start : start + COMMIT_EVERY]
+                targets = [template.fill(each)[1] for each in chunk]
+                scores = model.target_nll([""] * len(chunk), targets)
+                index = [int(numbers[each.id]) for each in chunk]
+                store.add_alone(run, step, pd.Series([score.nll for score in scores], index))
+        finally:
+            model.close()
+    return len(known) + len(missing)

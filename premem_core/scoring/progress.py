@@ -1,0 +1,130 @@
+"""Progress of a scoring job: counted from what is in the store, kept in the job's `state.json`."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from premem_core.files import write_json
+from premem_core.scoring.work_left import WorkLeft
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointProgress:
+    """Where one checkpoint stands: `state` is waiting, what is being done, scored or failed."""
+
+    step: int
+    state: str
+    completions_done: int
+    completions_total: int  # at most, while the plan cannot know better
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a job stands. `state` is queued, running, done, failed, cancelled or interrupted."""
+
+    run: str
+    state: str = "queued"
+    completions_done: int = 0
+    completions_total: int = 0  # at most, while the plan cannot know better
+    completions_saved: int = 0  # not needed, by the plan, as far as is known
+    completions_per_second: float = 0.0
+    engine_seconds: float = 0.0  # loading, perplexities and sampling, of the present process
+    queued: float = field(default_factory=time.time)
+    updated: float = field(default_factory=time.time)
+    pid: int = 0
+    message: str = ""
+    checkpoints: tuple[CheckpointProgress, ...] = ()
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the present rate; None while there is none."""
+        if self.state != "running" or not self.completions_per_second:
+            return None
+        return (self.completions_total - self.completions_done) / self.completions_per_second
+
+
+def read_progress(file: Path) -> Progress:
+    """A `state.json`; what another version of Premem wrote beside it is passed over."""
+    content = json.loads(file.read_text())
+    known = {name: content[name] for name in Progress.__slots__ if name in content}
+    rows = tuple(CheckpointProgress(**row) for row in content.get("checkpoints", []))
+    return Progress(**{**known, "checkpoints": rows})
+
+
+def write_progress(file: Path, progress: Progress) -> None:
+    """Keep a progress in its `state.json`."""
+    write_json(file, asdict(progress))
+
+
+class Tracker:
+    """Keeps state.json true."""
+
+    def __init__(
+        self, file: Path, start: Progress, known: WorkLeft, on_progress: Callable[[Progress], None]
+    ) -> None:
+        self.file, self.on_progress = file, on_progress
+        self.now = replace(start, state="running", message="", engine_seconds=0.0)
+        # When the first sample could come, with how many drawn before.
+        self.began: tuple[float, int] | None = None
+        self.count(known, {}, {})
+
+    def count(self, known: WorkLeft, phases: Mapping[int, str], failed: Mapping[int, str]) -> None:
+        """Look at the board again.
+
+        Args:
+            phases: what is being done at the checkpoints in work, by step.
+            failed: why, by step.
+        """
+        alive, with_work = known.without(set(failed)), known.with_work()
+        drawn, at_most = known.drawn(), alive.at_most()
+        rows = []
+        for step, done in drawn.items():
+            more = at_most.get(step, 0)
+            state = phases.get(step) or ("failed" if step in failed else "")
+            rows.append(
+                CheckpointProgress(
+                    step,
+                    state or ("waiting" if step in with_work or more else "scored"),
+                    done,
+                    done + more,
+                    failed.get(step, ""),
+                )
+            )
+        done, total = (sum(getattr(r, f"completions_{n}") for r in rows) for n in ("done", "total"))
+        rate = self.now.completions_per_second
+        if self.began and done > self.began[1]:
+            rate = (done - self.began[1]) / (time.monotonic() - self.began[0])
+        self._write(
+            completions_done=done,
+            completions_total=total,
+            completions_saved=alive.full()
+            - sum(r.completions_total for r in rows if r.step not in failed),
+            completions_per_second=rate,
+            checkpoints=tuple(rows),
+        )
+
+    def loaded(self) -> None:
+        """A worker can begin to sample: the rate counts from the first such moment."""
+        self.began = self.began or (time.monotonic(), self.now.completions_done)
+
+    def engine(self, seconds: float) -> None:
+        """An engine was at work for so long."""
+        self.now = replace(self.now, engine_seconds=self.now.engine_seconds + seconds)
+
+    def say(self, message: str) -> None:
+        """What is being done, beside the count."""
+        self._write(message=message)
+
+    def end(self, state: str, message: str) -> Progress:
+        """The job's last state."""
+        self._write(state=state, message=message)
+        return self.now
+
+    def _write(self, **changes: Any) -> None:
+        self.now = replace(self.now, updated=time.time(), **changes)
+        write_progress(self.file, self.now)
+        self.on_progress(self.now)

@@ -1,0 +1,100 @@
+"""What is measured of a run: the specification of a scoring job, and its checks."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import quote
+
+from premem_core.errors import JobError, UsageError
+from premem_core.grading.graders import make_grader
+from premem_core.metrics.sampling_plan import PLANS, Plan
+from premem_core.models.load_backend import BACKENDS
+from premem_core.problems import perturbations
+from premem_core.problems.prompts import PromptTemplate
+from premem_core.records import Example, Sampling
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """An example of a split under the number that the store gave it, or a perturbed form of it."""
+
+    number: int
+    split: Split
+    example: Example
+    perturbation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringSpec:
+    """What is measured of a run.
+
+    `plan` says which samples are drawn (`sampling_plan`); all but "full" need the threshold
+    t = log log PPL. Perturbed training queries are sampled at the last checkpoint, or at every
+    one with `perturb_all`.
+    """
+
+    run: str
+    grader: str
+    backend: str = "hf"
+    template: PromptTemplate = field(default_factory=PromptTemplate)
+    sampling: Sampling = field(default_factory=Sampling)
+    chunk_examples: int = 128
+    plan: Plan = "full"
+    log_log_threshold: float | None = None
+    perturbations: tuple[str, ...] = ()
+    perturb_all: bool = False
+
+
+def check_spec(spec: ScoringSpec, own: Collection[str] = ()) -> None:
+    """Refuse a specification that cannot work, before anything is read or made.
+
+    Args:
+        own: names of the user's own perturbations.
+
+    Raises:
+        UsageError: the grader, the backend or a perturbation is unknown, or the plan needs a
+            threshold.
+        JobError: the run's name is empty or too long, or the template has no place for the
+            question or the solution.
+    """
+    if spec.backend not in BACKENDS:
+        raise UsageError(
+            f"backend '{spec.backend}' is unknown; choose one of: {', '.join(BACKENDS)}"
+        )
+    make_grader(spec.grader).close()
+    for perturbation in spec.perturbations:
+        perturbations.check_perturbation(perturbation, own)
+        if spec.perturbations.count(perturbation) > 1:
+            raise UsageError(f"perturbation '{perturbation}' is asked for twice; name it once")
+    if spec.plan not in PLANS:
+        raise UsageError(f"plan '{spec.plan}' is unknown; choose one of: {', '.join(PLANS)}")
+    if spec.plan != "full" and spec.log_log_threshold is None:
+        raise UsageError(
+            f"the {spec.plan} plan needs to know what counts as memorized: give "
+            "--log-log-threshold (the paper's for GSM8K is -2.3), or score a run of this task with "
+            "test problems in full first"
+        )
+    if not spec.run.strip(" .") or len(quote(spec.run, safe="")) > 150:
+        raise JobError(f"the run's name {spec.run!r} must have 1 to 150 plain characters")
+    if not all(spec.template.stop):
+        raise JobError("the text that ends a completion is empty; give the template's own end")
+    if "{question}" not in spec.template.prompt or "{solution}" not in spec.template.target:
+        raise JobError(
+            "the prompt template must contain {question} and the target template {solution}"
+        )
+
+
+def read_spec(job: dict[str, Any]) -> ScoringSpec:
+    """The specification in a `job.json`."""
+    template = PromptTemplate(**{**job["template"], "stop": tuple(job["template"]["stop"])})
+    plain = {name: job[name] for name in ScoringSpec.__slots__ if name in job}
+    return ScoringSpec(
+        **{
+            **plain,
+            "template": template,
+            "sampling": Sampling(**job["sampling"]),
+            "perturbations": tuple(job.get("perturbations", ())),
+        }
+    )

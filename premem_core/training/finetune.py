@@ -1,0 +1,173 @@
+"""Fine-tuning that leaves the checkpoints which pre-memorization accuracy is computed from.
+
+The recipe is that of the paper (arXiv 2411.07681): AdamW, linear decay after 20 warm-up steps,
+gradients clipped at 2, loss on the target only, a checkpoint per epoch.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from premem_core.errors import DataError, UsageError
+from premem_core.models import loading
+from premem_core.models.training_batch import collate, encode
+from premem_core.problems.prompts import PromptTemplate
+from premem_core.records import Example
+
+LOG_EVERY = 10  # updates
+
+
+def finetune_model(
+    base: Path,
+    examples: Sequence[Example],
+    out: Path,
+    *,
+    learning_rate: float,
+    epochs: int,
+    batch_size: int,
+    gradient_accumulation: int = 1,
+    checkpoint_every: int = 1,
+    lora_rank: int | None = None,
+    template: PromptTemplate | None = None,
+    seed: int = 0,
+    warmup_steps: int = 20,
+    max_grad_norm: float = 2.0,
+    progress: Callable[[str], None] | None = None,
+) -> Path:
+    """Fine-tune `base` on `examples`; write `out/checkpoint-<step>` and return `out`.
+
+    A checkpoint holds safetensors, the tokenizer and `trainer_state.json`, whose log history shows
+    the peak learning rate; no optimizer state and no pickle. bfloat16 on CUDA, float32 elsewhere.
+
+    Args:
+        base: folder of a causal language model with a fast tokenizer, in safetensors.
+        learning_rate: the peak, reached after `warmup_steps` updates.
+        batch_size: examples in one forward pass; times `gradient_accumulation` in one update.
+        checkpoint_every: epochs between checkpoints; the last epoch always gets one.
+        lora_rank: train a LoRA adapter of this rank on all linear layers, with alpha twice the
+            rank; None trains all weights.
+        template: how an example becomes text; by default the paper's.
+        progress: told, in words, after each epoch.
+
+    Raises:
+        UsageError: an argument is out of range, or `out` already holds checkpoints.
+        CheckpointError: the base model or its fast tokenizer cannot be loaded.
+        DataError: there is no example, or one has no target or is too long for the model.
+    """
+    _check_positive(
+        learning_rate=learning_rate,
+        epochs=epochs,
+        batch_size=batch_size,
+        gradient_accumulation=gradient_accumulation,
+        checkpoint_every=checkpoint_every,
+        lora_rank=1 if lora_rank is None else lora_rank,
+        max_grad_norm=max_grad_norm,
+    )
+    if not examples:
+        raise DataError("There is no example to train on; give at least one.")
+    updates = epochs * math.ceil(len(examples) / (batch_size * gradient_accumulation))
+    if updates <= warmup_steps:
+        raise UsageError(
+            f"{len(examples)} examples make {updates} updates in {epochs} epochs, and the warm-up "
+            f"alone takes {warmup_steps}; train longer, or lower batch_size or warmup_steps."
+        )
+    if any(Path(out).glob("checkpoint-*")):
+        raise UsageError(f"{out} already holds checkpoints; give a new folder, or delete it.")
+
+    import torch
+    from transformers import Trainer, TrainingArguments, set_seed
+
+    set_seed(seed)
+    # float32 also on CUDA: AdamW's small updates would be lost in bfloat16 weights.
+    tokenizer, model = loading.load_model(Path(base), torch.float32)
+    longest = getattr(model.config, "max_position_embeddings", None)
+    rows = [encode(tokenizer, e, template or PromptTemplate(), longest) for e in examples]
+    if lora_rank is not None:
+        model = _with_adapter(model, lora_rank)
+    on_cuda = torch.cuda.is_available()
+    trainer = Trainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir=str(out),
+            per_device_train_batch_size=batch_size,
+            gradient_accumulation_steps=gradient_accumulation,
+            num_train_epochs=epochs,
+            learning_rate=learning_rate,
+            lr_scheduler_type="linear",
+            warmup_steps=warmup_steps,
+            max_grad_norm=max_grad_norm,
+            optim="adamw_torch",
+            weight_decay=0.0,
+            bf16=on_cuda,
+            use_cpu=not on_cuda,
+            dataloader_pin_memory=on_cuda,
+            logging_steps=LOG_EVERY,
+            save_strategy="no",  # the callback decides
+            save_only_model=True,
+            report_to="none",
+            disable_tqdm=True,
+            log_level="error",
+            seed=seed,
+        ),
+        train_dataset=rows,
+        data_collator=collate,
+        processing_class=tokenizer,
+        callbacks=[_callback(epochs, checkpoint_every, warmup_steps, progress)],
+    )
+    _without_console_logs(trainer)
+    trainer.train()
+    return Path(out)
+
+
+def _check_positive(**values: float) -> None:
+    for name, value in values.items():
+        if not value > 0:
+            raise UsageError(f"{name} is {value}; expected a number above 0.")
+
+
+def _with_adapter(model: Any, rank: int) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    return get_peft_model(
+        model,
+        LoraConfig(task_type="CAUSAL_LM", r=rank, lora_alpha=2 * rank, target_modules="all-linear"),
+    )
+
+
+def _callback(
+    epochs: int,
+    checkpoint_every: int,
+    warmup_steps: int,
+    progress: Callable[[str], None] | None,
+) -> Any:
+    from transformers import TrainerCallback
+
+    class Recipe(TrainerCallback):
+        """When to log and to save; what a checkpoint must not hold."""
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            # The Trainer logs the rate that the update used: the peak comes one after warm-up.
+            if state.global_step == warmup_steps + 1:
+                control.should_log = True
+
+        def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            epoch = round(state.epoch)
+            control.should_save = epoch % checkpoint_every == 0 or epoch == epochs
+            if progress:
+                losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+                loss = f", loss {losses[-1]:.3f}" if losses else ""
+                progress(f"epoch {epoch} of {epochs}{loss}")
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            # A pickle, which a reader of checkpoints would have to distrust.
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            (folder / "training_args.bin").unlink(missing_ok=True)
+
+    return Recipe()
+
+
+def _without_console_logs(trainer: Any) -> None:
+    from transformers.trainer_callback import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)

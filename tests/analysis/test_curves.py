@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+
+from premem_core.analysis import curves, run_scores
+from premem_core.dashboard import figures
+from premem_core.errors import DataError
+from tests.helpers import planned
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("planned")
+    return {
+        plan: run_scores.read_task(planned.store(folder / plan, plan), "toy")
+        for plan in ("full", "lazy", "final")
+    }
+
+
+def drawn(runs):
+    return sum(int(run.counts.samples.sum()) for run in runs)
+
+
+def test_a_lazy_run_has_the_curve_of_a_full_one_at_its_threshold_and_above(studies):
+    assert drawn(studies["lazy"]) < drawn(studies["full"])
+    for t in (planned.T, planned.T + 0.4):
+        for full, lazy in zip(studies["full"], studies["lazy"], strict=True):
+            one, other = curves.curve(full, t), curves.curve(lazy, t)
+            np.testing.assert_array_equal(one.premem, other.premem)
+            np.testing.assert_array_equal(one.masked, other.masked)
+            assert (other.missing.at_least, other.missing.at_most) == (0, 0)
+
+
+def test_what_a_plan_left_out_is_not_known_and_said(studies):
+    lazy = [curves.curve(run, planned.T) for run in studies["lazy"]]
+    assert np.isnan(lazy[0].train).any()
+    assert curves.not_known(lazy).startswith("Train accuracy is not known at")
+    lower = [curves.curve(run, planned.T - 1) for run in studies["lazy"]]
+    unknown = np.array([c.unknown > 0 for c in lower])
+    np.testing.assert_array_equal(np.isnan([c.premem for c in lower]), unknown)
+    assert unknown.any()
+    assert all(0 < c.missing.at_least <= c.missing.at_most for c in lower)
+    assert "left out samples that this threshold needs" in curves.not_known(lower)
+    assert curves.not_known([curves.curve(run, planned.T) for run in studies["full"]]) == ""
+
+
+def test_a_final_run_knows_pm_of_its_last_checkpoint_and_of_no_other(studies):
+    for full, final in zip(studies["full"], studies["final"], strict=True):
+        expected, got = (curves.curve(run, planned.T).premem for run in (full, final))
+        assert got[-1] == expected[-1]
+        assert np.isnan(got[:-1]).all()
+
+
+def test_the_best_threshold_of_a_lazy_run_is_one_at_which_nothing_is_missing(studies):
+    full, lazy = (curves.best_threshold(studies[plan]) for plan in ("full", "lazy"))
+    assert (full.restricted, lazy.restricted) == (False, True)
+    assert lazy.highest > planned.T
+    lines = [curves.curve(run, lazy.log_log_threshold) for run in studies["lazy"]]
+    assert not any(c.unknown.any() for c in lines)
+    assert lazy.r2 <= full.r2
+
+
+def test_no_threshold_is_chosen_where_only_what_predicts_nothing_is_known(studies):
+    with pytest.raises(DataError, match="samples are missing that the plan left out"):
+        curves.best_threshold(studies["final"])
+
+
+def test_the_jackknife_of_a_lazy_run_is_known_wherever_plain_pm_is(studies):
+    for run in studies["lazy"]:
+        both = [curves.curve(run, planned.T, e) for e in ("plain", "jackknife")]
+        assert not np.isnan(both[1].premem).any()
+        assert both[0].premem[-1] != both[1].premem[-1]
+
+
+def test_the_jackknife_of_single_samples_is_refused_in_a_sentence(studies):
+    from dataclasses import replace
+
+    from premem_core.metrics.estimators import SampleCounts
+
+    run = studies["full"][0]
+    one = np.ones(run.nll.shape, dtype=int)
+    with pytest.raises(DataError, match=r"run 'slow'.* at least 2 samples .* plain estimator"):
+        curves.curve(replace(run, counts=SampleCounts(one, one, one)), -2.3, "jackknife")
+
+
+def test_the_table_names_the_estimator_in_force(studies):
+    table = curves.table([curves.curve(run, -2.3, "jackknife") for run in studies["full"]])
+    assert set(table["estimator"]) == {"jackknife"}
+
+
+@pytest.mark.parametrize("plan", ["full", "lazy", "final"])
+@pytest.mark.parametrize("t", [-5.0, -2.3, 0.5])
+def test_charts_are_drawn_with_gaps_where_something_is_not_known(studies, plan, t):
+    lines = [curves.curve(run, t) for run in studies[plan]]
+    figure = figures.curves_figure(lines, ["a", "b"], figures.LIGHT, by_epoch=False)
+    for trace in figure.to_dict()["data"]:
+        if trace.get("fill") == "toself":  # a closed shape per stretch, never across a gap
+            gaps = np.isnan(np.array(trace["y"], dtype=float))
+            assert not gaps[:1].any()
+            assert not gaps[-1:].any()
+    points = curves.points(lines)
+    labels = {run.run: run.run for run in studies[plan]}
+    for predictor in ("premem", "train_accuracy"):
+        figures.fit_figure(
+            points, labels, dict.fromkeys(labels, "circle"), predictor, "x", figures.LIGHT, True
+        )

@@ -1,0 +1,128 @@
+"""Replays of plans and estimators; on the published arrays where they are there (METHOD, §4)."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from premem_core.__main__ import app
+from premem_core.analysis import run_scores
+from premem_core.analysis.replay import draw_order, replay
+from premem_core.errors import DataError, UsageError
+from premem_core.metrics.estimators import SampleCounts
+from premem_core.store.database import Store
+from tests.helpers import planned
+
+T = -2.3
+
+
+@pytest.fixture(scope="module")
+def published_store(published, tmp_path_factory):
+    from premem_core.importers.published_arrays import import_published
+
+    store = Store(tmp_path_factory.mktemp("published") / "store")
+    import_published(store, published)
+    return store
+
+
+@pytest.fixture(scope="module")
+def runs(published_store):
+    return run_scores.read_task(published_store, "gsm8k")
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    return planned.store(tmp_path_factory.mktemp("toy") / "store", "full")
+
+
+def test_the_lazy_plan_saves_27_percent_and_changes_no_pm(runs):
+    lazy = replay(runs, 5, "lazy", "plain", T)
+    full = replay(runs, 5, "full", "plain", T)
+    assert lazy.generations_fraction == pytest.approx(0.73, abs=0.01)
+    assert lazy.max_abs_difference_to_full == 0
+    assert full.generations_fraction == 1
+    assert (lazy.identity_r2, lazy.identity_r2_sd) == (full.identity_r2, full.identity_r2_sd)
+    assert full.identity_r2 == pytest.approx(0.935, abs=0.002)
+
+
+def test_the_final_plan_saves_56_percent_and_changes_no_pm_of_a_last_checkpoint(runs):
+    final = replay(runs, 5, "final", "plain", T)
+    assert final.generations_fraction == pytest.approx(0.44, abs=0.01)
+    assert final.max_abs_difference_to_full == 0
+    assert final.checkpoints == 13
+
+
+def test_three_lazy_samples_with_the_jackknife_fit_like_the_full_protocol_at_half_the_cost(runs):
+    cheap = replay(runs, 3, "lazy", "jackknife", T)
+    assert cheap.generations_fraction <= 0.49
+    assert cheap.identity_r2 == pytest.approx(0.938, abs=0.004)
+    assert cheap.max_mean_difference_to_full < 0.005
+
+
+def test_the_jackknife_takes_most_of_the_bias_of_five_samples_away(runs):
+    fifty = [run for run in runs if run.samples == 50]
+    assert len(fifty) == 4
+    plain, jackknife = (replay(fifty, 5, "full", e, T) for e in ("plain", "jackknife"))
+    assert 0.005 < plain.bias_to_all_samples < 0.009
+    assert jackknife.bias_to_all_samples <= 0.004
+    lazy = replay(fifty, 5, "lazy", "jackknife", T)
+    assert lazy.bias_to_all_samples == pytest.approx(jackknife.bias_to_all_samples, abs=2e-4)
+
+
+def test_the_command_prints_the_contract(published_store):
+    arguments = ["replay", "--store", str(published_store.path), "--task", "gsm8k",
+                 "--samples", "5", "--plan", "lazy", "--estimator", "plain",
+                 "--log-log-threshold", "-2.3", "--repeats", "2"]  # fmt: skip
+    done = CliRunner().invoke(app, [*arguments, "--json"])
+    result = json.loads(done.stdout)
+    assert set(result) == {
+        *("generations_fraction", "identity_r2", "identity_r2_sd"),
+        *("max_abs_difference_to_full", "bias_to_all_samples"),
+    }
+    assert result["generations_fraction"] == pytest.approx(0.73, abs=0.01)
+    shown = CliRunner().invoke(app, arguments).stdout
+    assert "lazy plan, 5 samples, plain estimator, t = -2.300, 2 repeats" in shown
+
+
+def test_what_is_undefined_is_null(toy):
+    arguments = ["replay", "--store", str(toy.path), "--task", "toy", "--repeats", "1", "--json"]
+    result = json.loads(CliRunner().invoke(app, arguments).stdout)
+    assert result["generations_fraction"] == 1
+    assert result["bias_to_all_samples"] is None
+    assert result["identity_r2_sd"] is None
+
+
+def test_samples_are_drawn_at_random_without_replacement():
+    rng = np.random.default_rng(0)
+    counts = SampleCounts.of(np.full((1, 4000), 10), np.full((1, 4000), 4), 10)
+    outcomes = draw_order(counts, 10, rng)
+    assert (outcomes[10] == 4).all()
+    each = np.diff(outcomes, axis=0).mean(axis=(1, 2))
+    np.testing.assert_allclose(each, 0.4, atol=0.03)
+    assert np.var(outcomes[5]) == pytest.approx(5 * 0.4 * 0.6 * 5 / 9, rel=0.1)  # hypergeometric
+
+
+def test_a_seed_gives_the_same_replay(toy):
+    runs = run_scores.read_task(toy, "toy")
+    runs = [replace(run, counts=SampleCounts.of(*_thinned(run), 5)) for run in runs]
+    one, two, other = (replay(runs, 3, "lazy", "jackknife", T, 3, seed) for seed in (1, 1, 2))
+    assert one == two != other
+
+
+def _thinned(run):
+    return np.full(run.nll.shape, 5), np.minimum(run.counts.correct, 4)
+
+
+def test_a_replay_refuses_what_it_cannot_do(toy, tmp_path):
+    runs = run_scores.read_task(toy, "toy")
+    with pytest.raises(DataError, match="holds 5 samples of an example; give --samples 5"):
+        replay(runs, 6, "full", "plain", T)
+    with pytest.raises(UsageError, match="needs at least 2"):
+        replay(runs, 1, "full", "jackknife", T)
+    with pytest.raises(UsageError, match="use --plan lazy"):
+        replay(runs, 5, "final", "jackknife", T)
+    lazy = run_scores.read_task(planned.store(tmp_path / "lazy", "lazy"), "toy")
+    with pytest.raises(DataError, match="not sampled in full"):
+        replay(lazy, 5, "full", "plain", T)

@@ -1,0 +1,207 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+from typer.testing import CliRunner
+
+from premem_core import errors
+from premem_core.__main__ import app
+from premem_core.analysis import curves, robustness, run_scores
+from premem_core.analysis.robustness import Robustness
+from premem_core.errors import JobError, UsageError
+from premem_core.grading import grader_comparison, regrade
+from premem_core.metrics.auroc import auroc
+from premem_core.metrics.estimators import SampleCounts
+from premem_core.models import checkpoints
+from premem_core.problems import perturbations, user_perturbations
+from premem_core.problems.examples import read_examples
+from premem_core.records import Sampling
+from premem_core.scoring import job_process, jobs
+from premem_core.scoring.spec import ScoringSpec
+from premem_core.store.database import Store
+from tests.helpers import tiny
+
+SPEC = ScoringSpec(
+    "sums",
+    "gsm8k",
+    sampling=Sampling(samples=3, max_new_tokens=30),
+    perturbations=("first", "redraw", "polite"),
+)
+
+
+@pytest.fixture(scope="module")
+def store(run_dir, data, tmp_path_factory) -> Store:
+    """A run scored under a prefix, redrawn numbers and a template of one's own."""
+    home = Store(tmp_path_factory.mktemp("robust"))
+    train, test = (read_examples(file).examples for file in data)
+    own = {"polite": user_perturbations.from_template("Please: {question}", train)[:10]}
+    run = checkpoints.read_run(run_dir)
+    jobs.create_job(home, SPEC, run, "sums", train, test, own=own)
+    assert job_process.run_job(home, "sums").state == "done"
+    return home
+
+
+def test_a_job_asks_each_query_in_the_forms_that_apply_and_grades_by_its_own_answer(store):
+    assert robustness.perturbed_steps(store, "sums") == {
+        name: [360] for name in ("first", "redraw", "polite")
+    }
+    texts = store.perturbed("sums", "redraw").set_index("example")
+    originals = store.examples("sums", "train").set_index("example")
+    assert len(texts) > 10
+    assert (texts["answer"] != originals["answer"].reindex(texts.index)).all()
+    drawn = store.completions("sums", 360, "train", "redraw")
+    assert set(drawn["example"]) == set(texts.index)
+    right = drawn["extracted"] == drawn["example"].map(texts["answer"])
+    assert (right == (drawn["grade"] == 0)).all()
+    assert len(store.completions("sums", 360, "train", "polite")) == 10 * 3
+
+
+def test_grading_again_takes_the_answers_of_the_queries_as_they_were_asked(store):
+    regrade.grade_again(store, "sums", "math")
+    compared = grader_comparison.compare_graders(store, "sums", "gsm8k", "math").counts
+    redrawn = compared[compared["perturbation"] == "redraw"]
+    same = redrawn["grade_one"] == redrawn["grade_other"]
+    assert redrawn["completions"][same].sum() >= 0.95 * redrawn["completions"].sum()
+
+
+def test_a_text_that_was_asked_stays_whatever_the_generator_says_later(
+    store, run_dir, data, monkeypatch
+):
+    before = store.perturbed("sums", "redraw")
+    train, test = (read_examples(file).examples for file in data)
+    monkeypatch.setitem(perturbations.CHANGES, "redraw", lambda example, *_: example)
+    run = checkpoints.read_run(run_dir)
+    jobs.create_job(store, SPEC, run, "sums", train, test, extend=True)
+    after = store.perturbed("sums", "redraw").set_index("example").loc[before["example"]]
+    assert after.reset_index()[before.columns].equals(before)
+
+
+def test_more_perturbations_can_be_asked_of_a_job_without_its_data(store):
+    jobs.extend_job(store, "sums", perturbations=(*SPEC.perturbations, "insert"))
+    end = job_process.run_job(store, "sums")
+    assert end.state == "done"
+    assert len(store.completions("sums", 360, "train", "insert")) == 48 * 3
+
+
+def test_an_own_perturbation_keeps_its_texts_or_takes_another_name(store, run_dir, data):
+    train, test = (read_examples(file).examples for file in data)
+    run, other = checkpoints.read_run(run_dir), replace(SPEC, run="other")
+    own = {"polite": user_perturbations.from_template("Pray: {question}", train)[:10]}
+    with pytest.raises(JobError, match=r"'polite' of the problem .* give this one another name"):
+        jobs.create_job(store, other, run, "sums", train, test, own=own)
+    twice = replace(other, perturbations=("first", "first"))
+    with pytest.raises(UsageError, match="asked for twice"):
+        jobs.create_job(store, twice, run, "sums", train, test)
+
+
+def test_a_checkpoint_that_is_not_scored_yet_is_not_looked_at(store):
+    store.set_checkpoint_state("sums", 360, "waiting")
+    try:
+        assert robustness.perturbed_steps(store, "sums") == {}
+        assert (
+            CliRunner()
+            .invoke(app, ["robustness", "--store", str(store.path), "--run", "sums"])
+            .exception.args[0]
+            .startswith("the run 'sums' has no perturbed scores")
+        )
+    finally:
+        store.set_checkpoint_state("sums", 360, "scored")
+
+
+def test_questions_whose_samples_a_plan_left_out_are_counted_and_said(store):
+    [scores] = run_scores.read_task(store, "sums")
+    counts = scores.counts
+    few = SampleCounts(counts.samples.copy(), counts.correct.copy(), counts.wanted)
+    few.samples[-1, :5], few.correct[-1, :5] = 1, 0
+    answers = robustness.read_answers(store, "sums", 360, "first")
+    partial = robustness.measure_robustness(replace(scores, counts=few), answers, -2.3)
+    assert partial.unknown == 5
+    assert "5 questions are not counted" in robustness.caveats([partial])[0]
+
+
+def test_robustness_is_that_of_the_counts(store):
+    [scores] = run_scores.read_task(store, "sums")
+    answers = robustness.read_answers(store, "sums", 360, "first")
+    found = robustness.measure_robustness(scores, answers, -2.3)
+    counts = store.counts("sums").query("step == 360 and perturbation == 'first'")
+    by_hand = (counts["correct"] / counts["samples"]).to_numpy()
+    assert found.examples["perturbed_accuracy"].mean() == pytest.approx(by_hand.mean())
+    assert found.examples["premem"].mean() == pytest.approx(curves.curve(scores, -2.3).premem[-1])
+    bins = found.by_premem
+    assert bins["examples"].sum() == len(found.examples) == 48
+    weighted = (bins["perturbed"] * bins["examples"]).sum() / 48
+    assert weighted == pytest.approx(by_hand.mean())
+    right = found.examples[found.examples["train_accuracy"] > 0.5]
+    assert found.brittle.sum() == (right["perturbed_accuracy"] <= 0.5).sum()
+
+
+def test_what_was_not_asked_is_said(store):
+    with pytest.raises(UsageError, match="not asked under 'swap' at checkpoint 360; it was"):
+        robustness.read_answers(store, "sums", 360, "swap")
+
+
+def test_auroc_is_sklearns_and_its_interval_covers_the_truth_nine_times_in_ten():
+    rng = np.random.default_rng(0)
+    inside, truth = [], 0.760  # P(N(1, 1) > N(0, 1))
+    for _ in range(400):
+        positive = rng.random(200) < 0.3
+        values = rng.normal(positive, 1)
+        area, half = auroc(values, positive)
+        inside.append(abs(area - truth) <= half)
+    assert area == pytest.approx(roc_auc_score(positive, values))
+    assert 0.86 < np.mean(inside) < 0.94
+    tied = np.round(values)
+    assert auroc(tied, positive)[0] == pytest.approx(roc_auc_score(positive, tied))
+    assert np.isnan(auroc(values, np.zeros(200, bool))).all()
+
+
+def test_a_signal_that_tells_robust_from_brittle_has_area_one():
+    examples = pd.DataFrame(
+        {
+            "premem": [0.2, 0.4, 0.8, 1.0, 0.0],
+            "train_accuracy": [1.0, 1.0, 1.0, 1.0, 0.2],  # the last was wrong: it is neither
+            "perplexity": [1.2, 1.1, 1.1, 1.2, 2.0],
+            "confidence": np.nan,
+            "perturbed_accuracy": [0.0, 0.2, 0.8, 1.0, 1.0],
+        }
+    )
+    areas = Robustness("r", 1, "first", -2.3, "plain", examples, 0, 0, 0).auroc.set_index("signal")
+    assert areas.loc["premem", "auroc"] == 1.0
+    assert areas.loc["train_accuracy", "auroc"] == 0.5
+    assert areas.loc["perplexity", "auroc"] == 0.5
+    assert np.isnan(areas.loc["confidence", "auroc"])
+
+
+def test_the_command_prints_every_perturbation(store):
+    arguments = ["robustness", "--store", str(store.path), "--run", "sums"]
+    done = CliRunner().invoke(app, [*arguments, "--log-log-threshold", "-2.3", "--json"])
+    assert done.exit_code == 0, done.output
+    printed = json.loads(done.stdout)["perturbations"]
+    assert {row["perturbation"] for row in printed} >= {"first", "redraw", "polite"}
+    assert all(len(row["auroc"]) == 4 for row in printed)
+    text = CliRunner().invoke(app, [*arguments, "--log-log-threshold", "-2.3"])
+    assert "polite at checkpoint 360" in text.stdout
+
+
+def test_a_file_of_ones_own_is_matched_by_id_or_by_the_question(tmp_path):
+    examples = [*tiny.sums(0, 3)]
+    file = tmp_path / "own.jsonl"
+    rows = [
+        {"id": examples[0].id, "question": "Add!"},
+        {"original": examples[1].question, "question": "Sum?", "answer": 7},
+    ]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    first, second = user_perturbations.read_perturbed(file, examples)
+    assert (first.question, first.answer) == ("Add!", examples[0].answer)
+    assert (second.id, second.answer, second.solution) == (examples[1].id, "7", "#### 7")
+    for row, reason in (
+        ({"id": "?", "question": "x"}, "line 3: neither its 'id' nor its 'original'"),
+        ({"id": examples[0].id, "question": " "}, "line 3: there is no text in the field"),
+        ({"id": examples[0].id, "question": "x"}, "line 3: the problem .* had a row before"),
+    ):
+        file.write_text("\n".join(map(json.dumps, [*rows, row])))
+        with pytest.raises(errors.DataError, match=reason):
+            user_perturbations.read_perturbed(file, examples)

@@ -1,0 +1,229 @@
+"""Grades set by hand, on the shipped study: they count everywhere until they are undone."""
+
+import fcntl
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pandas as pd
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from premem_core.analysis.run_scores import read_task
+from premem_core.demo import demo_study
+from premem_core.errors import JobError, StoreError, UsageError
+from premem_core.files import flock
+from premem_core.grading import graded_completions, hand_grades, regrade
+from premem_core.records import Grade, SampleKey
+from premem_core.store.database import Store
+from tests.helpers.paths import ROOT
+from tests.helpers.shown import titles
+
+RUN = "lr1e-3_ep5_n1000"
+STEP = 315
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    demo_study.install(tmp_path / "store")
+    return Store(tmp_path / "store")
+
+
+def counts(store: Store) -> pd.DataFrame:
+    with store.reading() as connection:
+        return connection.execute("SELECT * FROM scores ORDER BY ALL").df()
+
+
+def graded(store: Store, key: SampleKey) -> pd.Series:
+    rows = graded_completions.read_graded_completions(
+        store, RUN, key.split, key.example, key.perturbation
+    )
+    [row] = rows[(rows["step"] == key.step) & (rows["sample"] == key.sample)].to_dict("records")
+    return pd.Series(row)
+
+
+def wrong(store: Store, perturbation: str = "") -> SampleKey:
+    """The first incorrect completion of an example that is sometimes right."""
+    rows = store.completions(RUN, STEP, "train", perturbation)
+    some = rows.groupby("example")["grade"].transform(lambda g: (g == 0).any())
+    row = rows[some & (rows["grade"] == Grade.INCORRECT)].iloc[0]
+    return SampleKey(STEP, "train", perturbation, int(row["example"]), int(row["sample"]))
+
+
+@pytest.mark.parametrize("perturbation", ["", "redraw"])
+def test_a_grade_set_by_hand_counts_and_nothing_else_changes(store, perturbation):
+    key, before = wrong(store, perturbation), counts(store)
+    hand_grades.set_grade(store, RUN, key, Grade.CORRECT, " it is written out ", who="kim")
+    after = counts(store)
+    [at] = after.index[
+        (after != before).any(axis=1)
+        & after["samples"].notna()
+        & (after["correct"] != before["correct"])
+    ]
+    assert after.loc[at, "correct"] == before.loc[at, "correct"] + 1
+    assert after.loc[at, ["run", "step", "perturbation", "example"]].tolist() == [
+        RUN, STEP, perturbation, key.example,
+    ]  # fmt: skip
+    pd.testing.assert_frame_equal(after.drop(index=at), before.drop(index=at))
+    row = graded(store, key)
+    assert row[["grade", "replaced", "grader", "reason", "who"]].tolist() == [
+        "correct", Grade.INCORRECT, "gsm8k", "it is written out", "kim",
+    ]  # fmt: skip
+
+
+def test_the_accuracy_of_the_run_follows(store):
+    def accuracy() -> float:
+        [run] = [run for run in read_task(store, "demo") if run.run == RUN]
+        return float(run.counts.correct[-1].sum())
+
+    before, key = accuracy(), wrong(store)
+    hand_grades.set_grade(store, RUN, key, Grade.CORRECT, "it is right")
+    assert accuracy() == before + 1
+    [row] = store.overrides(RUN).to_dict("records")
+    hand_grades.undo_grade(store, RUN, row["override"])
+    assert accuracy() == before
+
+
+def test_it_outlasts_other_graders_and_undoing_it_leaves_theirs(store):
+    key, before = wrong(store), counts(store)
+    regrade.regrade_run(store, RUN, "paper")
+    by_paper = counts(store)
+    regrade.regrade_run(store, RUN, "gsm8k")
+    hand_grades.set_grade(store, RUN, key, Grade.CORRECT, "it is right")
+    by_hand = counts(store)
+    regrade.regrade_run(store, RUN, "paper")
+    assert graded(store, key)["grade"] == "correct"
+    hand_grades.undo_grade(store, RUN, 1)
+    pd.testing.assert_frame_equal(counts(store), by_paper)
+    hand_grades.set_grade(store, RUN, key, Grade.CORRECT, "it is right after all")
+    regrade.regrade_run(store, RUN, "gsm8k")
+    pd.testing.assert_frame_equal(counts(store), by_hand)
+    hand_grades.undo_grade(store, RUN, 2)
+    pd.testing.assert_frame_equal(counts(store), before)
+    record = store.overrides(RUN)
+    assert record["override"].tolist() == [2, 1]
+    assert record["grader"].tolist() == ["paper", "gsm8k"]
+    assert record["undone"].notna().all()
+
+
+def test_a_second_one_of_the_same_completion_replaces_the_first(store):
+    key, before = wrong(store), counts(store)
+    hand_grades.set_grade(store, RUN, key, Grade.CORRECT, "right")
+    hand_grades.set_grade(store, RUN, key, Grade.INCORRECT, "no, it was wrong")
+    pd.testing.assert_frame_equal(counts(store), before)
+    assert store.overrides(RUN)["undone"].isna().tolist() == [True, False]
+    assert graded(store, key)["reason"] == "no, it was wrong"
+
+
+def test_what_cannot_be_set_is_refused_and_nothing_changes(store):
+    key, before = wrong(store), store.version()
+    elsewhere = SampleKey(STEP, "train", "", key.example, 99)
+    unknown = SampleKey(STEP, "train", "no-such", key.example, 0)
+    for arguments, refusal in (
+        ((RUN, key, Grade.CORRECT, "  "), "needs a reason"),
+        ((RUN, key, Grade.TIMEOUT, "slow"), "correct or incorrect, not timeout"),
+        (("no-run", key, Grade.CORRECT, "x"), "has no run 'no-run'"),
+    ):
+        with pytest.raises(UsageError, match=refusal):
+            hand_grades.set_grade(store, *arguments)
+    for missing in (elsewhere, unknown):
+        with pytest.raises(StoreError, match="has no completion"):
+            hand_grades.set_grade(store, RUN, missing, Grade.CORRECT, "x")
+    with pytest.raises(StoreError, match="no grade 7 set by hand is in force"):
+        hand_grades.undo_grade(store, RUN, 7)
+    folder = store.job_folder(RUN)
+    folder.mkdir(parents=True, exist_ok=True)
+    with flock(folder / "lock", fcntl.LOCK_EX), pytest.raises(JobError, match="is being scored"):
+        hand_grades.set_grade(store, RUN, key, Grade.CORRECT, "x")
+    assert store.version() == before
+    assert store.overrides(RUN).empty
+
+
+def test_several_at_once_wait_for_each_other(store):
+    store.job_folder(RUN).mkdir(parents=True)
+    rows = store.completions(RUN, STEP, "train")
+    rows = rows[rows["grade"] == Grade.INCORRECT].head(6)
+    keys = [
+        SampleKey(STEP, "train", "", int(e), int(s))
+        for e, s in zip(rows["example"], rows["sample"], strict=True)
+    ]
+    before = counts(store)["correct"].sum()
+    with ThreadPoolExecutor(6) as threads:
+        set_one = partial(hand_grades.set_grade, store, RUN, grade=Grade.CORRECT, reason="right")
+        list(threads.map(set_one, keys))
+    assert counts(store)["correct"].sum() == before + 6
+
+
+def premem(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "premem_core", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def test_the_commands_set_list_and_undo(store):
+    key = wrong(store)
+    problem = store.examples("demo", "train").set_index("example")["id"][key.example]
+    where = ["--store", str(store.path), "--run", RUN]
+    said = ["--step", str(STEP), "--id", problem, "--completion", str(key.sample + 1)]
+    done = premem("override", *where, *said, "--grade", "correct", "--reason", "it is right")
+    assert done.stdout == (
+        f"completion {key.sample + 1} of {problem} at step {STEP} counts as correct now\n"
+    )
+    [row] = json.loads(premem("overrides", *where, "--json").stdout)["overrides"]
+    assert (row["id"], row["replaced"], row["grade"]) == (problem, "incorrect", "correct")
+    assert row["undone"] is None
+    assert "it is right" in premem("overrides", *where).stdout
+    assert "undone" in premem("override", *where, "--undo", "1").stdout
+    for arguments, sentence in (
+        ([*said, "--grade", "maybe"], "error: --grade is 'maybe'; give correct or incorrect\n"),
+        (
+            ["--id", "x", "--grade", "correct"],
+            "error: 'x' is no train problem of this run's task; check --id\n",
+        ),
+    ):
+        refused = premem("override", *where, *arguments)
+        assert (refused.returncode, refused.stderr) == (2, sentence)
+
+
+def page(store: Store, monkeypatch, name: str, **query: str) -> AppTest:
+    st.cache_resource.clear()
+    monkeypatch.setenv("PREMEM_STORE", str(store.path))
+    test = AppTest.from_file(str(ROOT / "pages" / f"{name}.py"), default_timeout=60)
+    for key, value in query.items():
+        test.query_params[key] = value
+    return test.run()
+
+
+def test_the_page_of_an_example_sets_a_grade_and_undoes_it(store, monkeypatch):
+    key = wrong(store)
+    examples = store.examples("demo", "train").set_index("example")
+    label = "lr 0.001 · 5 epochs · 1,000 examples"
+    test = page(store, monkeypatch, "example", example=examples["id"][key.example], run=label)
+    name = f"{RUN}-{STEP}-train--{key.example}"
+    test.selectbox(key=f"which-{name}").select(key.sample + 1).run()
+
+    def of_form(widgets):
+        return next(each for each in widgets if each.form_id == f"grade-{name}-{key.sample}")
+
+    assert of_form(test.radio).options == ["correct"]
+    of_form(test.button).click().run()
+    assert "needs a reason" in test.error[0].value
+    of_form(test.text_input).input("*it* is right")
+    of_form(test.button).click().run()
+    assert not test.exception
+    assert store.overrides(RUN)["reason"].tolist() == ["*it* is right"]
+    assert any(r"“\*it\* is right”" in said.value for said in test.markdown)
+    assert any("correct (set by hand)" in each for each in titles(test))
+    test.button(key=f"undo-{name}").click().run()
+    assert store.overrides(RUN)["undone"].notna().all()
+
+
+def test_the_page_of_grades_lists_them(store, monkeypatch):
+    hand_grades.set_grade(store, RUN, wrong(store), Grade.CORRECT, "it is right")
+    regrade.grade_again(store, RUN, "math")
+    label = "lr 0.001 · 5 epochs · 1,000 examples"
+    test = page(store, monkeypatch, "grades", run=label)
+    assert not test.exception
+    assert "Set by hand" in [each.value for each in test.subheader]

@@ -1,0 +1,107 @@
+"""A scoring job whose workers have a fault: python tests/helpers/faults.py FAULT STORE RUN.
+
+The workers are forked from a server that has loaded certain modules. This file is loaded there
+too, as `faults`, and puts the fault named by $FAULT in place. Where it struck is in $FAULT_LOG.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+DIES_AT = 216
+
+
+def struck(what: object) -> None:
+    with Path(os.environ["FAULT_LOG"]).open("a") as log:
+        log.write(f"{os.getpid()} {what}\n")
+
+
+def memory_for_few() -> None:
+    """Batches of more than a few sequences are refused, by torch's own allocator."""
+    import torch
+
+    from premem_core.models import decoding, transformers_backend
+
+    generate, batch_nll = decoding.generate, transformers_backend.TransformersBackend._batch_nll
+
+    def allocate(sequences: int, most: int) -> None:
+        if sequences > most:
+            struck(sequences)
+            torch.empty(1 << 50)
+
+    def small_generate(backend, prompts, requests, sampling, stopper):
+        allocate(sum(len(request.numbers) for request in requests), 10)
+        return generate(backend, prompts, requests, sampling, stopper)
+
+    def small_nll(backend, pairs):
+        allocate(len(pairs), 5)
+        return batch_nll(backend, pairs)
+
+    decoding.generate, transformers_backend.TransformersBackend._batch_nll = (
+        small_generate,
+        small_nll,
+    )
+
+
+def memory_for_a_smaller_engine() -> None:
+    """Nothing can be sampled until a worker was started with a quarter of the batches."""
+    from premem_core.models import decoding
+
+    generate = decoding.generate
+
+    def late_generate(backend, *arguments):
+        if backend.batch_divisor < 4:
+            struck(backend.batch_divisor)
+            raise MemoryError
+        return generate(backend, *arguments)
+
+    decoding.generate = late_generate
+
+
+def killed_while_loading() -> None:
+    """The worker of one checkpoint gets SIGKILL, each time."""
+    from premem_core.models import load_backend
+
+    load = load_backend.load_backend
+
+    def deadly_load(name, checkpoint, resources):
+        if checkpoint.step == DIES_AT:
+            struck(checkpoint.step)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return load(name, checkpoint, resources)
+
+    load_backend.load_backend = deadly_load
+
+
+def killed_between_adapters() -> None:
+    """A worker that has two adapters gets SIGKILL once, done with the first."""
+    from premem_core.scoring.executors import worker
+
+    work = worker.work
+
+    def deadly_work(assignment, report):
+        def deadly_report(event):
+            log = Path(os.environ["FAULT_LOG"])
+            if event.kind == "loading" and event.step == DIES_AT and not log.exists():
+                struck(event.step)
+                os.kill(os.getpid(), signal.SIGKILL)
+            report(event)
+
+        work(assignment, deadly_report)
+
+    worker.work = deadly_work
+
+
+if __name__ == "faults" and "FAULT" in os.environ:
+    globals()[os.environ["FAULT"]]()
+
+if __name__ == "__main__":
+    from premem_core import jobs, processes
+    from premem_core.store import Store
+
+    os.environ["FAULT"], store, run = sys.argv[1:]
+    processes.PRELOADED.append("faults")
+    end = jobs.execute(Store(store), run)
+    print(end.state)
+    print(end.message)

@@ -1,0 +1,464 @@
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from premem_core.analysis import curves, run_scores
+from premem_core.errors import CheckpointError, JobError, PrememError, StoreError, UsageError
+from premem_core.files import is_held
+from premem_core.metrics import estimators
+from premem_core.models import checkpoints
+from premem_core.problems import examples
+from premem_core.problems.prompts import PromptTemplate
+from premem_core.records import Sampling
+from premem_core.scoring import estimate, job_files, job_process, jobs
+from premem_core.scoring.job_files import Execution
+from premem_core.scoring.progress import write_progress
+from premem_core.scoring.spec import ScoringSpec
+from premem_core.store.database import Store
+from premem_core.training import finetune
+from tests.helpers import tiny
+
+SPEC = ScoringSpec(
+    "sums", "gsm8k", sampling=Sampling(samples=3, max_new_tokens=30), chunk_examples=16
+)
+
+
+def create(store, run_dir, data, spec=SPEC, **options):
+    train, test = (examples.read_examples(file).examples for file in data)
+    return jobs.create_job(
+        store, spec, checkpoints.read_run(run_dir), "sums", train, test, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(run_dir, data, tmp_path_factory) -> Store:
+    """A store with the run scored in one go."""
+    store = Store(tmp_path_factory.mktemp("finished"))
+    create(store, run_dir, data)
+    assert job_process.run_job(store, "sums").state == "done"
+    return store
+
+
+def content(store: Store):
+    """Everything that a job leaves, in an order of its own."""
+    steps = store.checkpoints("sums")["step"]
+    completions = [store.completions("sums", step, s) for step in steps for s in ("train", "test")]
+    return store.scores("sums"), completions, store.committed_shards("sums")
+
+
+def assert_same(one: Store, other: Store) -> None:
+    (scores_a, completions_a, shards_a), (scores_b, completions_b, shards_b) = map(
+        content, (one, other)
+    )
+    assert shards_a == shards_b
+    assert scores_a.equals(scores_b)
+    assert all(a.equals(b) for a, b in zip(completions_a, completions_b, strict=True))
+    [a], [b] = (run_scores.read_task(store, "sums") for store in (one, other))
+    np.testing.assert_array_equal(curves.curve(a, -2.3).premem, curves.curve(b, -2.3).premem)
+
+
+def test_a_job_scores_every_example_of_every_checkpoint(finished):
+    scores = finished.scores("sums")
+    assert len(scores) == 3 * (48 + 40)
+    assert set(scores["samples"]) == {3}
+    assert scores.query("split == 'train'")["nll"].notna().all()
+    assert scores.query("split == 'test'")["nll"].isna().all()
+    completions = finished.completions("sums", 360, "train")
+    assert len(completions) == 48 * 3
+    correct = completions[completions["grade"] == 0]
+    assert len(correct) == scores.query("split == 'train' and step == 360")["correct"].sum() > 0
+    assert correct["extracted"].notna().all()
+
+
+def test_the_last_checkpoint_knows_its_training_problems_better_than_new_ones(finished):
+    [run] = run_scores.read_task(finished, "sums")
+    curve = curves.curve(run, -2.3)
+    assert curve.train[-1] > curve.test[-1] + 0.2
+    assert curve.memorized[-1] > 0.3 > curve.memorized[0]
+
+
+def test_the_same_job_gives_the_same_completions_again(finished, run_dir, data, tmp_path):
+    again = Store(tmp_path)
+    create(again, run_dir, data)
+    job_process.run_job(again, "sums")
+    assert_same(finished, again)
+
+
+def test_a_name_that_is_taken_is_refused_and_a_finished_job_resumes_to_nothing(
+    finished, run_dir, data
+):
+    version = finished.version()
+    with pytest.raises(JobError, match="already in"):
+        create(finished, run_dir, data)
+    assert finished.version() == version
+    create(finished, run_dir, data, resume=True)
+    assert job_process.run_job(finished, "sums").completions_done == 3 * 88 * 3
+
+
+def test_resuming_with_another_specification_says_what_differs(finished, run_dir, data):
+    other = replace(SPEC, sampling=replace(SPEC.sampling, temperature=1.0), grader="math")
+    with pytest.raises(
+        JobError, match=r"grader was gsm8k, is math; sampling.temperature was 0.8, is 1.0"
+    ):
+        create(finished, run_dir, data, other, resume=True)
+    with pytest.raises(JobError, match=r"train_data was 48 examples"):
+        create(finished, run_dir, (data[1], data[1]), resume=True)
+
+
+@pytest.mark.parametrize(
+    ("spec", "error"),
+    [
+        (replace(SPEC, run=" "), JobError),
+        (replace(SPEC, run=".."), JobError),
+        (replace(SPEC, template=PromptTemplate(stop=("",))), JobError),
+        (replace(SPEC, run="x" * 200), JobError),
+        (replace(SPEC, grader="none"), UsageError),
+        (replace(SPEC, backend="none"), UsageError),
+        (replace(SPEC, template=PromptTemplate(prompt="no place for it")), JobError),
+        (replace(SPEC, template=PromptTemplate(target="no place for it")), JobError),
+    ],
+)
+def test_a_specification_that_cannot_work_leaves_no_job(tmp_path, run_dir, data, spec, error):
+    store = Store(tmp_path)
+    with pytest.raises(error):
+        create(store, run_dir, data, spec)
+    assert store.version() == 0
+    assert not list((tmp_path / "jobs").iterdir())
+
+
+def test_a_checkpoint_that_breaks_costs_itself_and_the_rest_goes_on(run_dir, data, tmp_path):
+    run = shutil.copytree(run_dir, tmp_path / "run")
+    store = Store(tmp_path / "store")
+    create(store, run, data)
+    (run / "checkpoint-240" / "model.safetensors").write_bytes(b"broken")
+    end = job_process.run_job(store, "sums")
+    assert end.state == "failed"
+    assert "checkpoint 240" in end.message
+    states = store.checkpoints("sums")
+    assert states["state"].tolist() == ["scored", "failed", "scored"]
+    assert "not a whole safetensors file" in states["reason"][1]
+    shutil.copytree(run_dir, run, dirs_exist_ok=True)
+    assert job_process.run_job(store, "sums").state == "done"
+
+
+def test_a_job_whose_run_is_gone_fails_with_one_sentence(run_dir, data, tmp_path):
+    run = shutil.copytree(run_dir, tmp_path / "run")
+    store = Store(tmp_path / "store")
+    create(store, run, data)
+    shutil.rmtree(run)
+    with pytest.raises(CheckpointError):
+        job_process.run_job(store, "sums")
+    assert jobs.job_progress(store, "sums").state == "failed"
+    assert "not a folder" in jobs.job_progress(store, "sums").message
+
+
+def start(store: Store) -> subprocess.Popen:
+    command = [sys.executable, "-m", "premem_core", "jobs", "run", "sums", "--store", store.path]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def wait_for(condition, seconds=180):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_a_running_job_can_be_watched_cancelled_and_resumed(finished, run_dir, data, tmp_path):
+    store = Store(tmp_path)
+    create(store, run_dir, data)
+    process = start(store)
+    wait_for(lambda: jobs.job_progress(store, "sums").completions_done > 0)
+    with pytest.raises(JobError, match="running already"):
+        jobs.start_job(store, "sums")
+    with pytest.raises(JobError, match="running already"):
+        job_process.run_job(store, "sums")
+    jobs.cancel_job(store, "sums")
+    assert process.wait(30) == 1
+    state = jobs.job_progress(store, "sums")
+    assert state.state == "cancelled", state.message
+    assert 0 < state.completions_done < state.completions_total
+    with pytest.raises(JobError, match="not running"):
+        jobs.cancel_job(store, "sums")
+    assert job_process.run_job(store, "sums").state == "done"
+    assert_same(finished, store)
+
+
+def test_the_dashboards_job_outlives_its_parent_and_logs(run_dir, data, tmp_path):
+    store = Store(tmp_path)
+    create(store, run_dir, data)
+    jobs.start_job(store, "sums")
+    wait_for(lambda: jobs.job_progress(store, "sums").state == "done")
+    wait_for(lambda: "done" in jobs.log_tail(store, "sums"))  # said after it is so
+    assert [p.run for p in jobs.all_job_progress(store)] == ["sums"]
+
+
+def shards(store: Store) -> list[Path]:
+    return [*(store.path / "inbox").glob("*.parquet"), *store.path.glob("completions/*/*.parquet")]
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_and_resumed_a_job_ends_as_if_nothing_had_happened(
+    run_dir, data, tmp_path
+):
+    """Three kills; `make test-chaos` has a hundred, of every process of a job."""
+    spec = replace(SPEC, chunk_examples=2)  # many small chunks: every kill finds the job at work
+    whole, store = Store(tmp_path / "whole"), Store(tmp_path / "killed")
+    for each in (whole, store):
+        create(each, run_dir, data, spec)
+    job_process.run_job(whole, "sums")
+    rng, done = random.Random(3), []
+    for kill in range(3):
+        before = len(shards(store))
+        process = start(store)
+        if kill:  # the first is killed while it starts
+            wait_for(lambda n=before: len(shards(store)) > n)
+        time.sleep(rng.uniform(0, 0.6))
+        assert process.poll() is None
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        done.append(len(shards(store)))
+    print(f"chunks on disk at each kill: {done} of {len(shards(whole))}")
+    assert 0 < done[-1] < len(shards(whole))
+    assert jobs.job_progress(store, "sums").state == "interrupted"
+    assert job_process.run_job(store, "sums").state == "done"
+    assert_same(whole, store)
+
+
+def test_a_refused_start_leaves_no_example_behind(run_dir, data, tmp_path):
+    store = Store(tmp_path)
+    test = examples.read_examples(data[1]).examples
+    store.add_examples("sums", "test", [replace(test[0], question="another text")])
+    version = store.version()
+    with pytest.raises(StoreError, match="another text"):
+        create(store, run_dir, data)
+    assert store.version() == version
+    assert store.examples("sums", "train").empty
+
+
+def test_a_start_that_was_killed_is_started_anew(run_dir, data, tmp_path):
+    store = Store(tmp_path)
+    folder = create(store, run_dir, data)
+    (folder / "job.json").unlink()
+    create(store, run_dir, data, replace(SPEC, chunk_examples=40))
+    assert len(store.checkpoints("sums")) == 3
+    assert len(store.runs()) == 1
+
+
+def test_a_job_names_its_process_before_anything_else(run_dir, data, tmp_path):
+    store = Store(tmp_path)
+    create(store, run_dir, data)
+    seen = []
+    commit = store.commit_inbox
+    store.commit_inbox = lambda: seen.append(jobs.job_progress(store, "sums").pid) or commit()
+    job_process.run_job(store, "sums")
+    assert set(seen) == {os.getpid()}
+
+
+def drawn(store: Store, run: str = "sums"):
+    """Every completion that is there, by what identifies it."""
+    frames = [
+        store.completions(run, step, split, perturbation)
+        for step in store.checkpoints(run)["step"]
+        for split, perturbation in (("train", ""), ("test", ""), ("train", "first"))
+    ]
+    keys = ["step", "split", "perturbation", "example", "sample"]
+    everything = pd.concat(frames).set_index(keys).sort_index()
+    assert everything.index.is_unique
+    return everything[["completion", "grade", "tokens"]]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_lazy_plan_draws_a_part_of_the_same_samples_and_gives_the_same_pm(
+    finished, run_dir, data, tmp_path, workers
+):
+    store = Store(tmp_path)
+    spec = replace(SPEC, plan="lazy", log_log_threshold=-2.3)
+    create(store, run_dir, data, spec, execution=Execution(workers=workers))
+    end = job_process.run_job(store, "sums")
+    assert end.state == "done"
+    full, lazy = drawn(finished), drawn(store)
+    assert full.loc[lazy.index].equals(lazy)
+    assert end.completions_saved == len(full) - len(lazy) > 100
+    [one], [other] = (run_scores.read_task(each, "sums") for each in (finished, store))
+    for t in (-2.3, -2.0, -1.0):  # and at every higher threshold
+        np.testing.assert_array_equal(
+            estimators.premem("plain", one.counts, one.nll, t),
+            estimators.premem("plain", other.counts, other.nll, t),
+        )
+    lower = estimators.premem("plain", other.counts, other.nll, -6)
+    assert np.isnan(lower).any()
+
+
+def test_the_final_plan_gives_the_last_checkpoints_pm(finished, run_dir, data, tmp_path):
+    store = Store(tmp_path)
+    create(store, run_dir, data, replace(SPEC, plan="final", log_log_threshold=-2.3))
+    assert job_process.run_job(store, "sums").state == "done"
+    full, final = drawn(finished), drawn(store)
+    assert full.loc[final.index].equals(final)
+    [one], [other] = (run_scores.read_task(each, "sums") for each in (finished, store))
+    last = [estimators.premem("plain", r.counts, r.nll, -2.3)[-1] for r in (one, other)]
+    np.testing.assert_array_equal(*last)
+
+
+def test_a_finished_job_is_extended_by_what_is_missing_and_by_nothing_else(run_dir, data, tmp_path):
+    wide = replace(SPEC, sampling=replace(SPEC.sampling, samples=4), perturbations=("first",))
+    at_once, store = Store(tmp_path / "once"), Store(tmp_path / "grown")
+    create(at_once, run_dir, data, wide)
+    job_process.run_job(at_once, "sums")
+    few = replace(SPEC, sampling=replace(SPEC.sampling, samples=1), plan="lazy",
+                  log_log_threshold=-2.3)  # fmt: skip
+    run = checkpoints.read_run(run_dir)
+    first_two = replace(run, checkpoints=run.checkpoints[:2])
+    train, test = (examples.read_examples(file).examples for file in data)
+    jobs.create_job(store, few, first_two, "sums", train, ())
+    job_process.run_job(store, "sums")
+    before = shards(store)
+    jobs.create_job(store, few, run, "sums", train, test, extend=True)  # a checkpoint and a split
+    job_process.run_job(store, "sums")
+    jobs.extend_job(store, "sums", samples=4, plan="full", perturbations=("first",))
+    end = job_process.run_job(store, "sums")
+    assert end.state == "done"
+    assert set(before) <= set(shards(store))
+    assert drawn(store).equals(drawn(at_once))
+    assert store.checkpoints("sums")["samples"].tolist() == [4, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"samples": 2}, "3 samples are drawn, 2 asked for"),
+        ({"perturbations": ("none",)}, "perturbation 'none' is unknown"),
+        ({"plan": "lazy"}, "needs to know what counts as memorized"),
+        ({"grader": "math"}, "grader was gsm8k, is math"),
+    ],
+)
+def test_what_is_not_more_of_the_same_is_refused(finished, changes, message):
+    with pytest.raises(PrememError, match=message):
+        jobs.extend_job(finished, "sums", **changes)
+    assert job_files.read_job_spec(finished, "sums") == SPEC
+
+
+def test_an_extension_that_loses_or_changes_a_problem_is_refused(finished, run_dir, data):
+    train, test = (examples.read_examples(file).examples for file in data)
+    run = checkpoints.read_run(run_dir)
+    with pytest.raises(JobError, match="is missing or has changed"):
+        jobs.create_job(finished, SPEC, run, "sums", train[1:], test, extend=True)
+    later = replace(run, checkpoints=run.checkpoints[1:])
+    with pytest.raises(JobError, match="checkpoints lack 120"):
+        jobs.create_job(finished, SPEC, later, "sums", train, test, extend=True)
+
+
+def test_perturbed_queries_are_sampled_at_the_last_checkpoint(run_dir, data, tmp_path):
+    store = Store(tmp_path)
+    create(store, run_dir, data, replace(SPEC, perturbations=("first", "we-know-that")))
+    job_process.run_job(store, "sums")
+    counts = store.counts("sums").groupby(["perturbation", "step"])["samples"].sum()
+    assert counts["first"].to_dict() == counts["we-know-that"].to_dict() == {360: 48 * 3}
+    assert set(store.scores("sums")["samples"]) == {3}
+
+
+def test_a_job_that_is_cancelled_as_soon_as_its_process_is_known_says_so(
+    run_dir, data, tmp_path, monkeypatch
+):
+    store = Store(tmp_path)
+    create(store, run_dir, data)
+    write = write_progress
+
+    def signalled(file, state):
+        write(file, state)
+        monkeypatch.setattr(job_process, "write_progress", write)
+        raise job_process.Cancelled
+
+    monkeypatch.setattr(job_process, "write_progress", signalled)
+    assert job_process.run_job(store, "sums").state == "cancelled"
+    assert jobs.job_progress(store, "sums").state == "cancelled"
+
+
+def test_jobs_of_one_store_wait_for_each_other_and_can_be_cancelled_meanwhile(
+    run_dir, data, tmp_path
+):
+    store = Store(tmp_path)
+    create(store, run_dir, data)
+    create(store, run_dir, data, replace(SPEC, run="second"))
+    jobs.start_job(store, "sums")
+    wait_for(lambda: jobs.job_progress(store, "sums").state == "running")
+    jobs.start_job(store, "second")
+    wait_for(lambda: is_held(tmp_path / "jobs" / "second" / "lock"))
+    assert jobs.job_progress(store, "second").state == "queued"
+    wait_for(lambda: jobs.job_progress(store, "second").pid > 0)
+    jobs.cancel_job(store, "second")
+    wait_for(lambda: jobs.job_progress(store, "second").state == "cancelled")
+    jobs.start_job(store, "second")
+    wait_for(lambda: jobs.job_progress(store, "sums").state == "done")
+    wait_for(lambda: jobs.job_progress(store, "second").state == "done")
+
+
+def test_lora_checkpoints_share_one_engine(tmp_path, data):
+    folder = finetune.finetune_model(
+        tiny.save_base(tmp_path / "base"), tiny.sums(0, 16), tmp_path / "lora", epochs=6,
+        batch_size=8, checkpoint_every=2, lora_rank=4, learning_rate=1e-2, warmup_steps=2,
+    )  # fmt: skip
+    store = Store(tmp_path / "store")
+    create(store, folder, data)
+    end = job_process.run_job(store, "sums")
+    assert end.state == "done"
+    assert len(store.checkpoints("sums")) == 3
+    alone = Store(tmp_path / "alone")
+    run = checkpoints.read_run(folder)
+    train, test = (examples.read_examples(file).examples for file in data)
+    jobs.create_job(alone, SPEC, replace(run, checkpoints=run.checkpoints[2:]), "sums", train, test)
+    job_process.run_job(alone, "sums")
+    swapped = drawn(store)
+    assert swapped.xs(swapped.index[-1][0], level="step").equals(
+        drawn(alone).xs(swapped.index[-1][0], level="step")
+    )
+
+
+def test_an_estimate_keeps_nothing_and_is_of_the_right_size(run_dir, data, tmp_path):
+    train, test = (examples.read_examples(file).examples for file in data)
+    store, run = Store(tmp_path), checkpoints.read_run(run_dir)
+    found = estimate.estimate_job(SPEC, run, train, test, tmp_path, [None])
+    assert found.completions == 3 * 88 * 3
+    assert estimate.estimate_apart(tmp_path, SPEC, run, train, test).completions == 3 * 88 * 3
+    assert store.runs().empty
+    assert not list((tmp_path / "inbox").iterdir())
+    create(store, run_dir, data)
+    started = time.monotonic()
+    job_process.run_job(store, "sums")
+    took = time.monotonic() - started
+    size = sum(file.stat().st_size for file in shards(store))
+    assert found.fits
+    assert found.seconds < 20 * took
+    assert size / 4 < found.bytes_on_disk < 4 * size
+
+
+def test_a_job_measures_the_weights_once_they_are_scored_when_asked_to(run_dir, data, tmp_path):
+    store, said = Store(tmp_path), []
+    base = run_dir.parent / "base"
+    few = replace(SPEC, sampling=replace(SPEC.sampling, samples=1))
+    with pytest.raises(JobError, match="give its folder"):
+        create(store, run_dir, data, few, execution=Execution(weights=True))
+    nowhere = str(tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match="nowhere"):
+        create(store, run_dir, data, few, execution=Execution(weights=True, base=nowhere))
+    create(store, run_dir, data, few, execution=Execution(weights=True, base=str(base)))
+    end = job_process.run_job(store, "sums", lambda progress: said.append(progress.message))
+    assert (end.state, end.message) == ("done", "")
+    kept = store.baselines("sums").pivot(index="step", columns="name", values="value")
+    assert kept["distance"].is_monotonic_increasing
+    assert len(kept["gradient_variance"].dropna()) == 3
+    assert "checkpoint 120: gradient variance" in said
+    version = store.version()
+    job_process.run_job(store, "sums")
+    assert store.version() == version
