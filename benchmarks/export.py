@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from premem_core.curation.export import KINDS
 from premem_core.records import Checkpoint, Example, RunRecord
 from premem_core.store.database import Store
+from premem_core.store.runs import add_scored_runs, set_checkpoint_state
 
 ROOT = Path(__file__).parents[1]
 STEPS = (100, 200, 300)
@@ -69,9 +70,9 @@ def build(home: Store, rows: int) -> None:
     ]
     record = RunRecord("run", "many", "scored", 1e-5, 3, 32, rows)
     points = [Checkpoint(Path(), step, step / 100, 1e-5) for step in STEPS]
-    home.add_scored_runs([(record, points, pd.concat(frames))], [("many", "train", examples)])
+    add_scored_runs(home, [(record, points, pd.concat(frames))], [("many", "train", examples)])
     for step in STEPS:
-        home.set_checkpoint_state("run", step, "scored", samples=5)
+        set_checkpoint_state(home, "run", step, "scored", samples=5)
 
 
 def curate(home: Store, out: Path) -> tuple[float, int, str]:

@@ -30,6 +30,7 @@ from premem_core.records import Example
 from premem_core.scoring import job_process, jobs
 from premem_core.scoring.spec import ScoringSpec
 from premem_core.store.database import Store
+from premem_core.store.runs import read_runs
 from premem_core.training.finetune import finetune_model
 
 PLANTED = 0.03
@@ -98,7 +99,7 @@ def main() -> None:
         if not (folder / "base").exists():
             pretraining.pretrain(folder / "base")
         for setting in (LONG, BROAD):
-            if setting.name not in set(store.runs()["run"]):
+            if setting.name not in set(read_runs(store)["run"]):
                 score(store, setting, train, test)
         runs = run_scores.read_task(store, demo_study.TASK)
         t = curves.best_threshold(runs).log_log_threshold

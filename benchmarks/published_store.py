@@ -25,6 +25,9 @@ from premem_core.records import Checkpoint, Example, Grade, RunRecord, Sampling
 from premem_core.scoring import work_left
 from premem_core.scoring.spec import Query, ScoringSpec
 from premem_core.store.database import Store
+from premem_core.store.grades import grades_folder
+from premem_core.store.runs import add_run, set_checkpoint_state
+from premem_core.store.scores import commit_inbox, read_counts
 from premem_core.store.shards import GRADES, SAMPLES, TARGETS, ShardWriter, write_shard
 
 
@@ -61,7 +64,7 @@ def commit(store: Store, run: PublishedRun, train: list[Example], test: list[Exa
         len(trained), "gsm8k",
     )  # fmt: skip
     points = [Checkpoint(Path(), c.step, c.epoch, run.learning_rate) for c in run.checkpoints]
-    numbers = store.add_run(record, points, trained, test)
+    numbers = add_run(store, record, points, trained, test)
     splits = ["train"] * len(trained) + ["test"] * len(test)
     queries = [
         Query(number, split, example)  # type: ignore[arg-type]
@@ -71,10 +74,10 @@ def commit(store: Store, run: PublishedRun, train: list[Example], test: list[Exa
             for at, n in enumerate(own)}  # fmt: skip
     samples = int(run.checkpoints[-1].train.samples[0])
     spec = ScoringSpec(run.name, "gsm8k", sampling=Sampling(samples), perturbations=("first",))
-    counts = store.counts(run.name)
+    counts = read_counts(store, run.name)
     board = work_left.find_work_left(spec, [c.step for c in run.checkpoints], queries, counts)
     shelf = ShardWriter(str(store.path), run.name)
-    grades = store.grades_folder(run.name, "math")
+    grades = grades_folder(store, run.name, "math")
     grades.mkdir(parents=True)
     last = run.checkpoints[-1].train
     first = replace(last, correct=rng.binomial(last.correct, 0.7), unparsed=last.unparsed // 2)
@@ -91,9 +94,9 @@ def commit(store: Store, run: PublishedRun, train: list[Example], test: list[Exa
             table = drawn(chunk, asked[chunk.split, chunk.perturbation], rows, trained, rng)
             shelf.write(chunk.shard, table)
             write_shard(grades, chunk.shard, run.name, graded_again(table, rng))
-    store.commit_inbox()
+    commit_inbox(store)
     for point in run.checkpoints:
-        store.set_checkpoint_state(run.name, point.step, "scored", samples=samples)
+        set_checkpoint_state(store, run.name, point.step, "scored", samples=samples)
 
 
 def keys(chunk: work_left.Chunk, of: np.ndarray) -> dict[str, object]:

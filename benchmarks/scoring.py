@@ -31,7 +31,9 @@ from premem_core.problems.prompts import PromptTemplate
 from premem_core.records import Example, Run, Sampling
 from premem_core.scoring import job_process, jobs
 from premem_core.scoring.spec import ScoringSpec
+from premem_core.store.completions import read_completions
 from premem_core.store.database import Store
+from premem_core.store.runs import read_checkpoints
 
 DEMO = Path(__file__).parents[1] / "data" / "demo"
 TEMPLATE = PromptTemplate()
@@ -162,9 +164,9 @@ def our_way(
         if end.state != "done":
             raise SystemExit(f"the job ended {end.state}: {end.message}")
         tokens = 0
-        for step in store.checkpoints(spec.run)["step"]:
+        for step in read_checkpoints(store, spec.run)["step"]:
             for split, perturbation in SPLITS:
-                drawn = store.completions(spec.run, step, split, perturbation)
+                drawn = read_completions(store, spec.run, step, split, perturbation)
                 tokens += int(drawn["tokens"].sum())
     return wall, end.engine_seconds, tokens
 

@@ -18,7 +18,9 @@ sys.path.insert(0, str(ROOT))
 from premem_core.demo import demo_study
 from premem_core.grading import hand_grades, regrade
 from premem_core.records import Grade, SampleKey
+from premem_core.store.completions import read_completions
 from premem_core.store.database import Store
+from premem_core.store.examples import read_task_examples
 
 RUN = demo_study.SETTINGS[demo_study.SHIPPED_RUN]
 LONGEST = "lr3e-3_ep24_n500"
@@ -60,11 +62,11 @@ def prepare(folder: Path) -> None:
     demo_study.install(folder / "store")
     home = Store(folder / "store")
     regrade.grade_in_process(home, LONGEST, "paper", lambda done, total: None)
-    drawn = home.completions(LONGEST, STEP, "train")
+    drawn = read_completions(home, LONGEST, STEP, "train")
     row = drawn[drawn["grade"] == Grade.INCORRECT].iloc[0]
     key = SampleKey(STEP, "train", "", int(row["example"]), int(row["sample"]))
     hand_grades.set_grade(home, LONGEST, key, Grade.CORRECT, "it says so in words", who="kim")
-    problem = home.examples("demo", "train").set_index("example")["id"][row["example"]]
+    problem = read_task_examples(home, "demo", "train").set_index("example")["id"][row["example"]]
     PAGES["example"] = f"example?{urlencode({'example': problem, 'at': STEP, 'run': LABEL})}"
     for name in (".streamlit", "data"):
         (folder / name).symlink_to(ROOT / name)

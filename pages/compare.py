@@ -6,7 +6,7 @@ from premem_core.analysis import checkpoint_comparison, copied_text, run_scores
 from premem_core.dashboard import cached_reads, elements, figures, pickers, wording
 from premem_core.dashboard.wording import count
 from premem_core.grading import graded_completions
-from premem_core.store.database import Store
+from premem_core.store.examples import read_task_examples
 
 SAME = "the same run"
 ALL = "all"
@@ -98,7 +98,7 @@ accuracies = rows["accuracy_a"].to_numpy(), rows["accuracy_b"].to_numpy()
 compared = checkpoint_comparison.compare_checkpoints(*accuracies)
 asked_both = count(len(rows), QUESTION[split])
 headline.markdown(compared.in_words(name_a, name_b, asked_both))
-about = cached_reads.read(Store.examples, task, split).set_index("example")
+about = cached_reads.read(read_task_examples, task, split).set_index("example")
 rows = rows.join(about["id"])
 left, right = st.columns([1.55, 1], gap="large")
 with left:

@@ -15,6 +15,7 @@ from premem_core.dashboard import (
 )
 from premem_core.dashboard.wording import count, plain
 from premem_core.errors import PrememError
+from premem_core.store.examples import read_example_texts
 
 SHOWN = 1_000  # rows of the selection's table; the file has them all
 TOLD = 3  # rows that a gate found whose texts are shown at once
@@ -156,7 +157,7 @@ if chosen.empty:
     st.info("No example is as asked for; widen the bounds.")
     st.stop()
 head = chosen.head(SHOWN)
-texts = cached_reads.store().example_texts(head.index.tolist()).set_index("example")
+texts = read_example_texts(cached_reads.store(), head.index.tolist()).set_index("example")
 rows = head.assign(question=texts["question"])
 columns = {"rank": number("Rank", width=55), "id": text("Example", width=95)}
 if rows["question"].any():

@@ -8,7 +8,9 @@ from premem_core.dashboard import cached_reads, elements, figures, grade_form, p
 from premem_core.dashboard.wording import percent, plain, signed
 from premem_core.grading import graded_completions
 from premem_core.problems.perturbations import perturbation_label
-from premem_core.store.database import Store
+from premem_core.store.completions import samples_shards
+from premem_core.store.examples import read_perturbed_examples
+from premem_core.store.scores import read_counts
 
 st.header("One example")
 with elements.controls():
@@ -83,9 +85,9 @@ with elements.controls():
             bind="query-params", width=300,
         )  # fmt: skip
     steps = []
-    if cached_reads.read(Store.samples_shards, run.run):
+    if cached_reads.read(samples_shards, run.run):
         steps = graded_completions.sampled_steps(
-            cached_reads.read(Store.counts, run.run), number, under
+            cached_reads.read(read_counts, run.run), number, under
         )
     if steps:
         step = st.segmented_control(
@@ -101,7 +103,7 @@ if steps:
     every = cached_reads.drawn(run.run, "train", number, under, step)
     drawn = every.to_dict("records")
 if under and drawn:
-    posed = cached_reads.read(Store.perturbed, task, under).set_index("example")
+    posed = cached_reads.read(read_perturbed_examples, task, under).set_index("example")
     question = posed["question"].get(number, row["question"])
     answer = posed["answer"].get(number, "")
     said = f"Asked so, what differs is marked{f'; its answer: {answer}' if answer else ''}"

@@ -5,7 +5,7 @@ import streamlit as st
 from premem_core.analysis import example_table
 from premem_core.dashboard import cached_reads, elements, pickers
 from premem_core.dashboard.wording import count, percent, plain
-from premem_core.store.database import GRADE_NAMES, Store
+from premem_core.store.scores import GRADE_NAMES, read_grade_totals
 
 st.header("Examples")
 headline = st.empty()
@@ -67,7 +67,7 @@ shown = example_table.filtered(
     memorized=since,
     flips=flips,
     grades=grades,
-    graded=cached_reads.read(Store.grade_totals, run.run, int(run.steps[-1])) if grades else None,
+    graded=cached_reads.read(read_grade_totals, run.run, int(run.steps[-1])) if grades else None,
     metadata=wanted,
 )
 st.session_state["neighbours"], st.session_state["ids"] = shown["id"].tolist(), ids

@@ -6,7 +6,7 @@ from premem_core.analysis import curves
 from premem_core.dashboard import cached_reads, elements, pickers
 from premem_core.dashboard.wording import WHAT_IT_IS, count, signed, train_r2
 from premem_core.metrics.r2 import identity_r2
-from premem_core.store.database import Store
+from premem_core.store.runs import read_runs
 
 st.header("Overview")
 st.markdown(WHAT_IT_IS)
@@ -32,7 +32,7 @@ if len(known) > 1:
         f"({estimator} estimator); {train_r2(known)}."
     )
 
-about = cached_reads.read(Store.runs)
+about = cached_reads.read(read_runs)
 table = curves.overview(lines, about[about["task"] == task])
 number = st.column_config.NumberColumn
 st.dataframe(

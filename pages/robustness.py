@@ -9,7 +9,7 @@ from premem_core.dashboard.wording import count, plain, signed
 from premem_core.errors import PrememError
 from premem_core.grading import graded_completions
 from premem_core.problems.perturbations import perturbation_label
-from premem_core.store.database import Store
+from premem_core.store.examples import read_perturbed_examples, read_task_examples
 
 SHOWN = 1_000  # questions in the table; the numbers have them all
 
@@ -103,7 +103,7 @@ def what_foretells_it(one: Robustness) -> None:
 
 def pick_question(task: str, name: str, step: int, one: Robustness) -> tuple[int, str, str]:
     """One of the questions, those that lost most first: its number, question and solution."""
-    texts = cached_reads.read(Store.examples, task, "train").set_index("example")
+    texts = cached_reads.read(read_task_examples, task, "train").set_index("example")
     rows = one.examples.join(texts[["id", "question", "solution"]])
     rows["lost"] = rows["train_accuracy"] - rows["perturbed_accuracy"]
     every = rows.sort_values(["lost", "premem"], ascending=[False, False], kind="stable")
@@ -144,7 +144,7 @@ def answers(
     task: str, name: str, step: int, kind: str, example: int, question: str, solution: str
 ) -> None:
     """What was answered to a question as it is, and perturbed."""
-    perturbed = cached_reads.read(Store.perturbed, task, kind).set_index("example")
+    perturbed = cached_reads.read(read_perturbed_examples, task, kind).set_index("example")
     now = perturbed["question"].get(example, question)
     left, right = st.columns(2, gap="large")
     for column, title, query, other, under in (

@@ -1,1 +1,2 @@
-"""Pre-memorization train accuracy: scoring, storage, analysis (Kang et al., arXiv 2411.07681)."""
+"""Pre-memorization train accuracy: scoring, storage, analysis (Kang et al., arXiv 2411.07681).
+"""

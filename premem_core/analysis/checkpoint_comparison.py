@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from premem_core.metrics.intervals import mean_interval
 from premem_core.metrics.pre_memorization import Floats
 from premem_core.store.database import Store
+from premem_core.store.runs import read_checkpoints
+from premem_core.store.scores import read_counts
 
 WRONG_TO_RIGHT = "wrong → right"
 RIGHT_TO_WRONG = "right → wrong"
@@ -151,11 +153,11 @@ def cross(accuracy_a: Floats, accuracy_b: Floats) -> NDArray[np.int64]:
 
 def question_accuracy(store: Store, run: str, step: int, split: str) -> pd.Series:
     """Example → mean correctness of its samples; NaN where the plan left some of them out."""
-    counts = store.counts(run).set_index("example").sort_index()
+    counts = read_counts(store, run).set_index("example").sort_index()
     rows = counts[
         (counts["step"] == step) & (counts["split"] == split) & (counts["perturbation"] == "")
     ]
-    scored_to = store.checkpoints(run).set_index("step")["samples"].astype(np.float64)
+    scored_to = read_checkpoints(store, run).set_index("step")["samples"].astype(np.float64)
     wanted = scored_to.fillna(1.0)[step]  # an import says nothing: its rows are whole as they are
     return rows["correct"] / rows["samples"].where(rows["samples"] >= max(wanted, 1.0))
 

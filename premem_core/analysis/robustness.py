@@ -16,7 +16,11 @@ from premem_core.errors import UsageError
 from premem_core.metrics import intervals
 from premem_core.metrics.auroc import auroc
 from premem_core.metrics.estimators import Estimator
+from premem_core.store.completions import read_agreement
 from premem_core.store.database import Store
+from premem_core.store.examples import read_perturbed_examples
+from premem_core.store.runs import read_checkpoints, read_runs
+from premem_core.store.scores import read_counts
 
 BINS = 5  # of pre-memorization accuracy: 0, .2, .4, .6, .8, 1, as the paper has them
 # What might tell a robust answer from a brittle one, the more so the higher it is.
@@ -102,7 +106,7 @@ class Robustness:
 
 def perturbed_steps(store: Store, run: str) -> dict[str, list[int]]:
     """Which perturbations a run's training queries were asked under, and at which checkpoints."""
-    counts, states = store.counts(run), store.checkpoints(run)
+    counts, states = read_counts(store, run), read_checkpoints(store, run)
     scored = states.loc[states["state"] == "scored", "step"]
     asked = counts[(counts["perturbation"] != "") & (counts["samples"] > 0)]
     asked = asked[asked["step"].isin(scored)]
@@ -143,20 +147,20 @@ def read_answers(store: Store, run: str, step: int, perturbation: str) -> Answer
             f"run '{run}' was not asked under '{perturbation}' at checkpoint {step}; it was "
             f"under: {listed or 'no perturbation (score it with --perturb)'}"
         )
-    counts = store.counts(run)
+    counts = read_counts(store, run)
     asked = counts[
         (counts["step"] == step)
         & (counts["split"] == "train")
         & (counts["perturbation"] == perturbation)
         & (counts["samples"] > 0)
     ].set_index("example")
-    task = str(store.runs().set_index("run")["task"][run])
+    task = str(read_runs(store).set_index("run")["task"][run])
     return Answers(
         perturbation=perturbation,
         step=step,
         perturbed=asked["correct"] / asked["samples"],
-        confidence=store.agreement(run, "train", step).set_index("example")["agreement"],
-        applies=store.perturbed(task, perturbation)["example"],
+        confidence=read_agreement(store, run, "train", step).set_index("example")["agreement"],
+        applies=read_perturbed_examples(store, task, perturbation)["example"],
     )
 
 

@@ -19,6 +19,8 @@ from premem_core.metrics import intervals, pre_memorization
 from premem_core.metrics.estimators import SampleCounts
 from premem_core.metrics.pre_memorization import Floats
 from premem_core.store.database import Store
+from premem_core.store.runs import read_runs, read_task_checkpoints, read_tasks
+from premem_core.store.scores import read_checkpoint_scores
 
 Rows = Mapping[str, NDArray[Any]]
 
@@ -73,16 +75,16 @@ def read_task(store: Store, task: str) -> list[RunScores]:
     Raises:
         UsageError: the store has no scored run of this task.
     """
-    runs = store.runs().set_index("run")
-    about_steps = dict(list(store.task_checkpoints(task).set_index("step").groupby("run")))
+    runs = read_runs(store).set_index("run")
+    about_steps = dict(list(read_task_checkpoints(store, task).set_index("step").groupby("run")))
     read = []
-    by_run = groupby(store.checkpoint_scores(task), key=itemgetter(0))
+    by_run = groupby(read_checkpoint_scores(store, task), key=itemgetter(0))
     for run, checkpoints in by_run:
         of_steps = {step: rows for _, step, rows in checkpoints}
         if any(not rows["test"].all() for rows in of_steps.values()):
             read.append(_run_scores(run, of_steps, dict(runs.loc[run]), about_steps[run]))
     if not read:
-        known = ", ".join(f"'{name}'" for name in store.tasks()) or "none yet"
+        known = ", ".join(f"'{name}'" for name in read_tasks(store)) or "none yet"
         raise UsageError(f"task '{task}' has no scored run in {store.path}; it has: {known}")
     return sorted(
         read, key=lambda r: (np.nan_to_num(r.learning_rate, nan=np.inf), r.trained_on, r.run)

@@ -19,6 +19,8 @@ from premem_core.metrics.pre_memorization import Floats
 from premem_core.metrics.r2 import identity_r2, linear_r2
 from premem_core.metrics.thresholds import Objective, Resamples, Steps, ThresholdFit
 from premem_core.scoring.extra_passes import MEASURES
+from premem_core.store.checkpoint_measures import read_baselines
+from premem_core.store.completions import read_agreement
 from premem_core.store.database import Store
 
 THRESHOLDS = (-5.0, 0.5)  # t = log log PPL, that are shown; PPL 1.007 to 5.2
@@ -219,7 +221,7 @@ def read_baseline_predictors(store: Store, runs: Sequence[RunScores]) -> pd.Data
     """
     confidences = []
     for run in runs:
-        agreement = store.agreement(run.run, "test")
+        agreement = read_agreement(store, run.run, "test")
         wide = agreement.pivot(index="step", columns="example", values="agreement")
         wide = wide.reindex(index=run.steps, columns=run.test_examples)
         confidences.append(wide.to_numpy(dtype=np.float64))
@@ -237,7 +239,7 @@ def read_baseline_predictors(store: Store, runs: Sequence[RunScores]) -> pd.Data
         for run, predicted in zip(runs, atc, strict=True)
     ]
     index = ["run", "step"]
-    kept = pd.concat([store.baselines(run.run) for run in runs])
+    kept = pd.concat([read_baselines(store, run.run) for run in runs])
     values, settings = (
         kept.pivot(index=index, columns="name", values=column).reindex(columns=list(MEASURES))
         for column in ("value", "settings")

@@ -1,1 +1,4 @@
-"""The commands of `python -m premem_core`, a file for each thing one does with a run."""
+"""Commands: the command line, one file per group of commands, and their shared options.
+
+Begin with `options.py`, then any command; `premem_core/__main__.py` registers them.
+"""

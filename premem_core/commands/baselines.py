@@ -20,6 +20,7 @@ from premem_core.scoring.extra_passes import (
     measure_weights,
     scored_folders,
 )
+from premem_core.store.checkpoint_measures import read_baselines
 
 
 def ifd(
@@ -69,7 +70,7 @@ def baselines(
     )
     for step, reason in failed.items():
         say(f"checkpoint {step}: {reason}")
-    table = home.baselines(run).pivot(index="step", columns="name", values="value")
+    table = read_baselines(home, run).pivot(index="step", columns="name", values="value")
     table = table.reindex(index=steps, columns=measures).rename_axis(index="step", columns=None)
     table = table.reset_index()
     if as_json:

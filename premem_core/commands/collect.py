@@ -22,6 +22,7 @@ from premem_core.curation.model_endpoint import Endpoint
 from premem_core.curation.similar_questions import SIMILARITY
 from premem_core.errors import UsageError
 from premem_core.grading import graders
+from premem_core.store.examples import read_task_examples
 
 
 def generate(
@@ -100,7 +101,7 @@ def generate(
         )
     )
     test = quality_gates.test_questions(home, recipe.task, against)
-    train = home.examples(recipe.task, "train")
+    train = read_task_examples(home, recipe.task, "train")
     known = [
         *zip("test problem " + test["id"], test["question"].fillna(""), strict=True),
         *zip(train["id"], train["question"].fillna(""), strict=True),

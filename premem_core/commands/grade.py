@@ -17,6 +17,8 @@ from premem_core.commands.options import (
 )
 from premem_core.errors import PrememError, UsageError
 from premem_core.records import Grade, SampleKey
+from premem_core.store.examples import read_task_examples
+from premem_core.store.grades import read_overrides
 
 
 def grade(
@@ -175,7 +177,7 @@ def override(
         return
     if grade.upper() not in Grade.__members__:
         raise UsageError(f"--grade is '{grade}'; give correct or incorrect")
-    examples = home.examples(task_of(home, run), split).set_index("id")
+    examples = read_task_examples(home, task_of(home, run), split).set_index("id")
     if problem not in examples.index:
         raise UsageError(f"'{problem}' is no {split} problem of this run's task; check --id")
     key = SampleKey(step, split, perturbation, int(examples["example"][problem]), completion - 1)
@@ -194,7 +196,7 @@ def overrides(
     """
     home = existing_store(store)
     task_of(home, run)
-    rows = home.overrides(run)
+    rows = read_overrides(home, run)
     rows["completion"] = rows.pop("sample") + 1
     for column in ("grade", "replaced"):
         rows[column] = [Grade(code).name.lower() for code in rows[column]]

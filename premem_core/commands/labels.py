@@ -18,6 +18,7 @@ from premem_core.commands.options import (
 )
 from premem_core.curation import suspect_labels
 from premem_core.errors import UsageError
+from premem_core.store.runs import read_runs
 
 
 def labels(
@@ -39,7 +40,7 @@ def labels(
     if run:
         [task, *others] = sorted({task_of(home, each) for each in run})
     else:
-        scored = home.runs()
+        scored = read_runs(home)
         [task, *others] = sorted(scored.loc[scored["scored"] > 0, "task"].unique()) or [""]
     if others:
         raise UsageError(f"there are runs of '{task}' and of '{others[0]}'; choose with --run")

@@ -15,6 +15,7 @@ from premem_core.errors import UsageError
 from premem_core.files import write_whole
 from premem_core.metrics.estimators import Estimator
 from premem_core.store.database import Store
+from premem_core.store.runs import read_runs
 
 StoreOption = Annotated[Path, typer.Option("--store", help="The store's folder.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -49,7 +50,7 @@ def task_of(store: Store, run: str) -> str:
     Raises:
         UsageError: the store has no such run.
     """
-    tasks = store.runs().set_index("run")["task"]
+    tasks = read_runs(store).set_index("run")["task"]
     if run not in tasks.index:
         names = ", ".join(f"'{name}'" for name in tasks.index) or "none yet"
         raise UsageError(f"the store {store.path} has no run '{run}'; it has: {names}")

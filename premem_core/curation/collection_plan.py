@@ -21,6 +21,7 @@ from premem_core.errors import UsageError
 from premem_core.files import write_whole
 from premem_core.problems.final_answers import after_answer_is, after_hashes, boxed
 from premem_core.store.database import Store
+from premem_core.store.examples import read_example_sizes, read_example_texts
 
 ASK = (
     "Write one new problem that takes the same reasoning as the problem below, with another story "
@@ -143,10 +144,10 @@ def ask(question: str, solution: str) -> str:
 
 def new_problems(store: Store, task: str, planned: pd.DataFrame) -> Iterator[NewProblem]:
     """Each new problem of `plan`, under an id that no training example of the task has."""
-    taken = set(store.example_sizes(task, "train")["id"])
+    taken = set(read_example_sizes(store, task, "train")["id"])
     for start in range(0, len(planned), BATCH):
         part = planned.iloc[start : start + BATCH]
-        texts = store.example_texts(part.index.tolist()).to_dict("records")
+        texts = read_example_texts(store, part.index.tolist()).to_dict("records")
         for text, new in zip(texts, part["new"].tolist(), strict=True):
             ids = (f"{text['id']}-new-{which}" for which in count(1))
             free = (each for each in ids if each not in taken)

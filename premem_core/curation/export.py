@@ -21,6 +21,7 @@ from premem_core.curation.strategies import NO_VALUE, OF_SELECTION, OF_SIZES
 from premem_core.errors import UsageError
 from premem_core.files import write_whole
 from premem_core.store.database import Store
+from premem_core.store.examples import read_example_texts
 
 BATCH = 10_000  # rows in memory
 Row = dict[str, Any]
@@ -131,7 +132,7 @@ def batches(store: Store, chosen: pd.DataFrame, recipe: Recipe) -> Iterator[list
     kinds = _metadata_kinds(chosen.drop(columns=strategies))
     for start in range(0, len(chosen), BATCH):
         part = chosen.iloc[start : start + BATCH]
-        texts = store.example_texts(part.index.tolist())
+        texts = read_example_texts(store, part.index.tolist())
         rows = []
         values = part[strategies].astype(object).where(part[strategies].notna(), None)
         for text, rank, score, known, why, own in zip(

@@ -19,6 +19,7 @@ from premem_core.grading.graders import GRADERS, make_grader
 from premem_core.problems import examples
 from premem_core.records import Grade
 from premem_core.store.database import Store
+from premem_core.store.examples import read_example_texts, read_task_examples
 
 COLUMNS = ("id", "gate", "value", "why", "beside")
 LOWEST = 0.05  # value that a gate can be asked to find from
@@ -138,7 +139,7 @@ def test_questions(store: Store, task: str, against: Path | None) -> pd.DataFram
         UsageError: there is none.
         DataError: the file cannot be read.
     """
-    test = store.examples(task, "test")[["id", "question"]]
+    test = read_task_examples(store, task, "test")[["id", "question"]]
     test = test[test["question"].fillna("") != ""]
     if against is not None:
         more = pd.DataFrame(examples.read_questions(against), columns=["id", "question"])
@@ -190,7 +191,7 @@ def _questions(asked: GateContext) -> pd.Series:
 
 
 def _texts(asked: GateContext) -> pd.DataFrame:
-    texts = asked.store.example_texts(asked.evidence.examples.index.tolist())
+    texts = read_example_texts(asked.store, asked.evidence.examples.index.tolist())
     if not texts["question"].any():
         raise UsageError(
             f"the store has no texts of the problems of '{asked.task}' for a gate to read; attach "

@@ -18,7 +18,10 @@ from premem_core.analysis.run_scores import RunScores
 from premem_core.errors import UsageError
 from premem_core.metrics.estimators import Estimator
 from premem_core.metrics.pre_memorization import Floats
+from premem_core.store.checkpoint_measures import read_unconditional_nll
 from premem_core.store.database import Store
+from premem_core.store.examples import read_example_sizes
+from premem_core.store.scores import read_target_tokens
 
 OF_SIZES = ("id", "lines", "words", "tokens")
 OF_SELECTION = ("rank", "score")  # columns that a selection adds (`curation.select`)
@@ -107,17 +110,17 @@ def read_example_facts(
     """
     if not runs:
         raise UsageError("no run is chosen to judge the examples by; choose one or more")
-    sizes = store.example_sizes(task, "train").set_index("example")
+    sizes = read_example_sizes(store, task, "train").set_index("example")
     trained_on = np.unique(np.concatenate([run.examples for run in runs]))
     known = sizes.reindex(trained_on)
-    known["tokens"] = store.target_tokens([run.run for run in runs]).reindex(trained_on)
+    known["tokens"] = read_target_tokens(store, [run.run for run in runs]).reindex(trained_on)
     fields = unpacked(known.pop("metadata"), (*OF_SIZES, *OF_SELECTION, *STRATEGIES))
     fields = fields.astype(object).where(fields.notna(), NO_VALUE)
     return ExampleFacts(
         runs=tuple(runs),
         examples=known.join(fields),
         lost=lambda run: _lost(store, run),
-        alone=lambda run: store.alone(run.run),
+        alone=lambda run: read_unconditional_nll(store, run.run),
         log_log_threshold=log_log_threshold,
         estimator=estimator,
     )

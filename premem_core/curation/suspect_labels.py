@@ -14,7 +14,9 @@ from premem_core.errors import UsageError
 from premem_core.grading import run_graders
 from premem_core.grading.gsm8k_grader import number
 from premem_core.metrics import pre_memorization
+from premem_core.store.completions import read_answer_votes, samples_shards
 from premem_core.store.database import Store
+from premem_core.store.examples import read_example_texts
 
 COLUMNS = (
     "id", "question", "solution", "reference", "suggested", "suspicion", "agree",
@@ -42,7 +44,7 @@ def find_suspect_labels(
     Raises:
         UsageError: no run has completions from before memorization.
     """
-    asked = [run for run in runs if store.samples_shards(run.run)]
+    asked = [run for run in runs if samples_shards(store, run.run)]
     votes = [_before(_answers(store, run.run), run, log_log_threshold) for run in asked]
     if not any(map(len, votes)):
         raise UsageError(
@@ -69,7 +71,7 @@ def find_suspect_labels(
     found["suggested"] = best["answer"].reindex(found.index)
     found["agree"] = best["votes"].reindex(found.index, fill_value=0)
     found["suspicion"] = (found["agree"] - found["with_reference"]) / found["samples"]
-    texts = store.example_texts(found.index.tolist()).rename(columns={"answer": "reference"})
+    texts = read_example_texts(store, found.index.tolist()).rename(columns={"answer": "reference"})
     found = found.join(texts.set_index(found.index))
     return found.sort_values(["suspicion", "id"], ascending=[False, True])[list(COLUMNS)]
 
@@ -82,8 +84,8 @@ def _means(answer: str) -> str:
 
 def _answers(store: Store, run: str) -> pd.DataFrame:
     """ANSWER_COLUMNS of the store, by the grades that count."""
-    return store.answers(
-        run, run_graders.shards_in_force(store, run_graders.read_graders(store, run))
+    return read_answer_votes(
+        store, run, run_graders.shards_in_force(store, run_graders.read_graders(store, run))
     )
 
 

@@ -26,6 +26,8 @@ from premem_core.grading import graded_completions
 from premem_core.metrics.estimators import Estimator
 from premem_core.metrics.thresholds import Objective, ThresholdFit
 from premem_core.store.database import Store
+from premem_core.store.examples import read_task_examples
+from premem_core.store.runs import read_runs
 
 Read = TypeVar("Read")
 SLIDER_STEP = 0.01
@@ -89,7 +91,7 @@ def _calibration(
 @st.cache_resource(max_entries=8, show_spinner="Reading examples…")
 def _described(path: str, version: int, task: str, run: str) -> pd.DataFrame:
     [scores] = _chosen(path, version, task, (run,))
-    return et.described(scores, read(Store.examples, task, "train"))
+    return et.described(scores, read(read_task_examples, task, "train"))
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -105,7 +107,7 @@ def _example_table(
 def _vectors(path: str, version: int, task: str) -> tuple[Any, pd.Index]:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    texts = read(Store.examples, task, "train").set_index("example")["question"]
+    texts = read(read_task_examples, task, "train").set_index("example")["question"]
     texts = texts[texts.str.strip() != ""]
     if texts.empty:
         return None, texts.index
@@ -234,7 +236,7 @@ def neighbours(task: str, example: int, n: int = 5) -> pd.Series:
 
 def task_threshold(task: str) -> float | None:
     """The best threshold over a task's runs, None while none can be fitted."""
-    runs = read(Store.runs)
+    runs = read(read_runs)
     if not (runs[runs["task"] == task]["scored"] > 0).any():
         return None
     best = best_threshold(task, task_runs(task), "plain")

@@ -20,6 +20,7 @@ from premem_core.dashboard.data_file_picker import pick_data_file
 from premem_core.dashboard.wording import plain
 from premem_core.errors import PrememError
 from premem_core.metrics.estimators import Estimator
+from premem_core.store.examples import read_example_texts
 
 MOST_GROUPS = 12  # of a field that quotas are offered for
 LEAST_WEIGHT = 0.01
@@ -246,7 +247,7 @@ def pick_rows(
 def with_texts(found: pd.DataFrame) -> list[list[tuple[str, str]]]:
     """Of each row that a gate found its texts, and the one that it is held against; titled."""
     told = []
-    known = cached_reads.store().example_texts(found.index.tolist()).to_dict("records")
+    known = read_example_texts(cached_reads.store(), found.index.tolist()).to_dict("records")
     for texts, row in zip(known, found.to_dict("records"), strict=True):
         beside = [(row["why"], row["beside"])] if row["beside"] else []
         question, solution = texts["question"] or "", texts["solution"] or ""

@@ -12,7 +12,7 @@ from premem_core.errors import PrememError
 from premem_core.grading.graded_completions import in_words
 from premem_core.grading.hand_grades import GRADES, set_grade, undo_grade
 from premem_core.records import SampleKey
-from premem_core.store.database import Store
+from premem_core.store.grades import read_overrides
 
 LONGEST_REASON = 500  # characters
 Answer = Mapping[Any, Any]  # a row of `completions.completions`
@@ -68,7 +68,7 @@ def told(answer: Answer) -> str:
 
 def hand_grades(run: str) -> None:
     """The grades of a run that were set by hand, each with its undoing; nothing where none was."""
-    rows = cached_reads.read(Store.overrides, run)
+    rows = cached_reads.read(read_overrides, run)
     if rows.empty:
         return
     st.subheader("Set by hand")

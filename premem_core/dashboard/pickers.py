@@ -13,7 +13,7 @@ from premem_core.dashboard.cached_reads import SLIDER_STEP, best_threshold, read
 from premem_core.dashboard.wording import perplexity, signed
 from premem_core.metrics.estimators import ESTIMATORS, Estimator
 from premem_core.metrics.thresholds import OBJECTIVES, Objective
-from premem_core.store.database import Store
+from premem_core.store.runs import read_runs
 
 SLIDER = THRESHOLDS
 PAPER_GSM8K = -2.3  # the paper's threshold for GSM8K
@@ -21,7 +21,7 @@ PAPER_GSM8K = -2.3  # the paper's threshold for GSM8K
 
 def pick_task() -> str | None:
     """The task in force; None when nothing is scored yet (said on the page)."""
-    runs = read(Store.runs)
+    runs = read(read_runs)
     tasks = sorted(runs[runs["scored"] > 0]["task"].unique())
     if not tasks:
         st.info(

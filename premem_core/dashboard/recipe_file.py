@@ -8,6 +8,7 @@ from premem_core.dashboard import cached_reads, pickers
 from premem_core.dashboard.curate_form import LEAST_WEIGHT, evidence, first_few
 from premem_core.dashboard.wording import plain
 from premem_core.errors import PrememError, UsageError
+from premem_core.store.runs import read_tasks
 
 
 def open_recipe() -> None:
@@ -69,7 +70,7 @@ def follow_opened() -> None:
 def _check(recipe: Recipe) -> None:
     """UsageError: the store has not what the recipe names, or the controls cannot hold it."""
     store = cached_reads.store()
-    if recipe.task not in store.tasks():
+    if recipe.task not in read_tasks(store):
         raise UsageError(f"the recipe is of the task '{recipe.task}', which this store has not")
     judges = [run for run in cached_reads.task_runs(recipe.task) if run.run in recipe.runs]
     if missing := set(recipe.runs) - {run.run for run in judges}:

@@ -8,7 +8,9 @@ import pandas as pd
 
 from premem_core.grading import run_graders
 from premem_core.records import Grade
+from premem_core.store.completions import read_example_completions
 from premem_core.store.database import Store
+from premem_core.store.grades import other_graders
 
 
 def read_graded_completions(
@@ -31,13 +33,13 @@ def read_graded_completions(
     found = regraded(store, run) if grades is None else grades
     if step is not None:
         found = [shard for shard in found if shard.name.startswith(f"{step:08d}.")]
-    rows = store.example_completions(run, split, example, perturbation, step, found)
+    rows = read_example_completions(store, run, split, example, perturbation, step, found)
     return rows.assign(grade=[in_words(grade) for grade in rows["grade"]])
 
 
 def regraded(store: Store, run: str) -> list[Path]:
     """The shards of another grader whose grades count for a run; none where its scorer's do."""
-    if not store.other_graders(run):
+    if not other_graders(store, run):
         return []
     graders = run_graders.read_graders(store, run)
     if graders.in_force == graders.original:

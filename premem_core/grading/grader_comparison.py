@@ -8,6 +8,7 @@ import pandas as pd
 from premem_core.grading.run_graders import checked_grader, shards_of
 from premem_core.records import Grade
 from premem_core.store.database import Store
+from premem_core.store.grades import read_disagreements, read_grade_counts
 
 Kind = tuple[Grade, Grade]  # what the one grader says, and the other
 
@@ -92,7 +93,7 @@ def compare_graders(store: Store, run: str, one: str, other: str) -> Comparison:
         UsageError, StoreError: as `grade` does; StoreError: one has not graded any.
     """
     about = checked_grader(store, run, one, other)
-    counts = store.grade_counts(shards_of(store, about, one), shards_of(store, about, other))
+    counts = read_grade_counts(store, shards_of(store, about, one), shards_of(store, about, other))
     return Comparison(one, other, _named(counts))
 
 
@@ -118,7 +119,7 @@ def disagreements(
     """
     about = checked_grader(store, run, one, other)
     shards = shards_of(store, about, one), shards_of(store, about, other)
-    rows = store.disagreements(run, *shards, kind=kind, limit=limit)
+    rows = read_disagreements(store, run, *shards, kind=kind, limit=limit)
     parts = zip(
         *(rows[name] for name in ("step", "split", "perturbation", "example", "sample")),
         strict=True,

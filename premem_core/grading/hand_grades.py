@@ -6,6 +6,8 @@ from premem_core.errors import UsageError
 from premem_core.grading import run_graders
 from premem_core.records import Grade, SampleKey
 from premem_core.store.database import Store
+from premem_core.store.grades import override_grade, undo_override
+from premem_core.store.scores import commit_inbox
 
 GRADES = (Grade.CORRECT, Grade.INCORRECT)  # what a person may say of a completion
 
@@ -29,10 +31,10 @@ def set_grade(
         raise UsageError("a grade set by hand needs a reason; say why the grader's is wrong")
     about = run_graders.read_graders(store, run)
     with run_graders.not_being_scored(store, run):
-        store.commit_inbox()
+        commit_inbox(store)
         shards = run_graders.shards_in_force(store, about)
-        store.override_grade(
-            run, key, grade, reason.strip(), who or _user(), about.in_force, shards
+        override_grade(
+            store, run, key, grade, reason.strip(), who or _user(), about.in_force, shards
         )
 
 
@@ -46,8 +48,8 @@ def undo_grade(store: Store, run: str, number: int) -> None:
     """
     about = run_graders.read_graders(store, run)
     with run_graders.not_being_scored(store, run):
-        store.commit_inbox()
-        store.undo_override(run, number, run_graders.shards_in_force(store, about))
+        commit_inbox(store)
+        undo_override(store, run, number, run_graders.shards_in_force(store, about))
 
 
 def _user() -> str:

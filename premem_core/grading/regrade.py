@@ -35,6 +35,9 @@ from premem_core.grading.run_graders import (
     ungraded_shards,
 )
 from premem_core.store.database import Store
+from premem_core.store.examples import read_perturbed_examples, read_task_examples
+from premem_core.store.grades import grades_folder, use_grades
+from premem_core.store.scores import commit_inbox
 from premem_core.store.shards import GRADES, write_shard
 
 Progress = Callable[[int, int], None]  # completions graded so far, of how many
@@ -62,8 +65,8 @@ def grade_again(
     about = checked_grader(store, run, grader)
     if grader == about.original:
         return 0
-    store.commit_inbox()
-    folder = store.grades_folder(run, grader)
+    commit_inbox(store)
+    folder = grades_folder(store, run, grader)
     folder.mkdir(parents=True, exist_ok=True)
     with flock(folder / "lock", fcntl.LOCK_EX), make_grader(grader) as made:
         for part in folder.glob("*.tmp"):
@@ -90,7 +93,7 @@ def use(store: Store, run: str, grader: str) -> None:
     about = checked_grader(store, run, grader)
     shards = shards_of(store, about, grader)
     with not_being_scored(store, run):
-        store.use_grades(run, None if grader == AS_SCORED else grader, shards)
+        use_grades(store, run, None if grader == AS_SCORED else grader, shards)
 
 
 def regrade_run(
@@ -133,8 +136,8 @@ def grade_in_process(store: Store, run: str, grader: str, progress: Progress) ->
 
 def _references(store: Store, task: str, perturbation: str, grader: Grader) -> dict[int, str]:
     """Example's number → what this grader grades against, of the queries as they were asked."""
-    asked = [store.examples(task, split) for split in ("train", "test")]
-    asked.append(store.perturbed(task, perturbation))
+    asked = [read_task_examples(store, task, split) for split in ("train", "test")]
+    asked.append(read_perturbed_examples(store, task, perturbation))
     return {
         int(number): text
         for examples in asked

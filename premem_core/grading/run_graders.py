@@ -13,7 +13,10 @@ import pyarrow.parquet as pq
 from premem_core.errors import JobError, StoreError, UsageError
 from premem_core.files import flock
 from premem_core.grading.graders import GRADERS, make_grader
+from premem_core.store.completions import samples_shards
 from premem_core.store.database import Store
+from premem_core.store.grades import grade_shards
+from premem_core.store.runs import read_runs
 
 AS_SCORED = "as scored"  # the grader of a run that does not say who graded it
 
@@ -35,7 +38,7 @@ class RunGraders:
 
 def regradable_runs(store: Store) -> list[str]:
     """The runs that have completions to grade, in the order of `Store.runs`."""
-    return [run for run in store.runs()["run"] if store.samples_shards(run)]
+    return [run for run in read_runs(store)["run"] if samples_shards(store, run)]
 
 
 def read_graders(store: Store, run: str) -> RunGraders:
@@ -45,11 +48,11 @@ def read_graders(store: Store, run: str) -> RunGraders:
         UsageError: there is no such run.
         StoreError: the run has no completions.
     """
-    runs = store.runs().set_index("run")
+    runs = read_runs(store).set_index("run")
     if run not in runs.index:
         names = ", ".join(f"'{name}'" for name in runs.index) or "none yet"
         raise UsageError(f"the store {store.path} has no run '{run}'; it has: {names}")
-    if not store.samples_shards(run):
+    if not samples_shards(store, run):
         raise StoreError(
             f"the run '{run}' has no completions in {store.path} (its scores were imported, or "
             "nothing is sampled yet); only a run that was scored here can be graded again"
@@ -63,7 +66,7 @@ def read_graders(store: Store, run: str) -> RunGraders:
         original = str(json.loads(job.read_text())["grader"])
     elif scored_by:
         original = scored_by
-    elif recorded and not store.grade_shards(run, recorded):
+    elif recorded and not grade_shards(store, run, recorded):
         original = recorded
     else:
         original = AS_SCORED
@@ -95,8 +98,8 @@ def checked_grader(store: Store, run: str, *graders: str) -> RunGraders:
 def shards_of(store: Store, about: RunGraders, grader: str) -> list[Path]:
     """Where the grades of `grader` are: with the completions, or beside them."""
     if grader == about.original:
-        return store.samples_shards(about.run)
-    shards = store.grade_shards(about.run, grader)
+        return samples_shards(store, about.run)
+    shards = grade_shards(store, about.run, grader)
     if not shards:
         raise StoreError(
             f"the run '{about.run}' is not graded by '{grader}' yet; "
@@ -106,8 +109,8 @@ def shards_of(store: Store, about: RunGraders, grader: str) -> list[Path]:
 
 
 def ungraded_shards(store: Store, run: str, grader: str) -> list[Path]:
-    there = {file.name for file in store.grade_shards(run, grader)}
-    return [file for file in store.samples_shards(run) if file.name not in there]
+    there = {file.name for file in grade_shards(store, run, grader)}
+    return [file for file in samples_shards(store, run) if file.name not in there]
 
 
 def count_rows(shard: Path) -> int:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from premem_core.errors import DataError
 from premem_core.records import Checkpoint, Example, Grade, RunRecord
 from premem_core.store.database import Store
+from premem_core.store.runs import add_scored_runs, read_runs
 
 RUN_NAME = re.compile(
     r"(?P<task>.+)_orig_(?P<epochs>\d+)epochs_\w+_lr(?P<lr>[\d.e-]+)_bs(?P<bs>\d+)"
@@ -110,7 +111,7 @@ def import_published(
         DataError: as `read_published`; or the texts do not have as many rows as the arrays, or
             the runs of a task do not share one test set.
     """
-    known = set(store.runs()["run"])
+    known = set(read_runs(store)["run"])
     runs = read_published(source, fewest_samples=fewest_samples)
     new = [run for run in runs if run.name not in known]
     tasks = sorted({run.task for run in runs})
@@ -124,7 +125,7 @@ def import_published(
         n_train, n_test = _row_counts([run for run in runs if run.task == name])
         examples.append((task or name, "train", _named_rows(train, n_train, "train")))
         examples.append((task or name, "test", _named_rows(test, n_test, "test")))
-    store.add_scored_runs([_scored_run(run, task or run.task) for run in new], examples)
+    add_scored_runs(store, [_scored_run(run, task or run.task) for run in new], examples)
     return [run.name for run in new]
 
 

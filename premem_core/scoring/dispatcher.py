@@ -19,6 +19,8 @@ from premem_core.scoring.progress import Tracker
 from premem_core.scoring.spec import Query, ScoringSpec
 from premem_core.scoring.work_left import WorkLeft
 from premem_core.store.database import Store
+from premem_core.store.runs import read_checkpoints, set_checkpoint_state
+from premem_core.store.scores import commit_inbox, read_committed_shards, read_counts
 from premem_core.store.shards import ShardWriter
 
 ATTEMPTS = 3  # of a checkpoint whose worker dies before it finished a chunk
@@ -60,18 +62,20 @@ class Dispatcher:
         self._visited: set[int] = set()
         self._version, self._known = -1, WorkLeft(spec, (), [])
         self._losses: Counter[int] = Counter()
-        states = store.checkpoints(spec.run).set_index("step")
+        states = read_checkpoints(store, spec.run).set_index("step")
         whole = (states["state"] == "scored") & (states["samples"] == spec.sampling.samples)
         self._scored = set(states.index[whole])
 
     def known(self) -> WorkLeft:
         """What the store knows, all that waits in the inbox committed."""
         if self.shelf.remote:
-            self.shelf.fetch(self.store.path / "inbox", self.store.committed_shards(self.spec.run))
-        self.store.commit_inbox()
+            self.shelf.fetch(
+                self.store.path / "inbox", read_committed_shards(self.store, self.spec.run)
+            )
+        commit_inbox(self.store)
         if (version := self.store.version()) != self._version:
             steps = [checkpoint.step for checkpoint in self.run.checkpoints]
-            counts = self.store.counts(self.spec.run)
+            counts = read_counts(self.store, self.spec.run)
             self._known = work_left.find_work_left(self.spec, steps, self.queries, counts)
             self._version = version
         return self._known
@@ -183,7 +187,7 @@ class Dispatcher:
     def _fail(self, step: int, reason: str) -> None:
         self.failed[step] = reason
         self._scored.discard(step)
-        self.store.set_checkpoint_state(self.spec.run, step, "failed", reason)
+        set_checkpoint_state(self.store, self.spec.run, step, "failed", reason)
 
     def _phases(self) -> dict[int, str]:
         return {step: what for each in self._under_way for step, what in each.phases.items()}
@@ -200,6 +204,6 @@ class Dispatcher:
         for step in whole:
             if step not in self._scored:
                 self._scored.add(step)
-                self.store.set_checkpoint_state(
-                    self.spec.run, step, "scored", samples=self.spec.sampling.samples
+                set_checkpoint_state(
+                    self.store, self.spec.run, step, "scored", samples=self.spec.sampling.samples
                 )

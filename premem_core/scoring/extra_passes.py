@@ -14,7 +14,15 @@ from premem_core.errors import CheckpointError, DataError, UsageError
 from premem_core.models import checkpoints, gradient_variance, load_backend, weight_distance
 from premem_core.problems.prompts import PromptTemplate
 from premem_core.records import Checkpoint, Example
+from premem_core.store.checkpoint_measures import (
+    add_baseline,
+    add_unconditional_nll,
+    read_baselines,
+    read_unconditional_nll,
+)
 from premem_core.store.database import Store
+from premem_core.store.examples import read_task_examples
+from premem_core.store.runs import read_checkpoints, read_runs
 
 Measure = Literal["distance", "gradient_variance"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
@@ -43,7 +51,7 @@ def measure_weights(
     Raises:
         UsageError: as `scored_folders`; or a whole model's distance is asked for without `base`.
     """
-    known = store.baselines(run).set_index(["step", "name"]).index
+    known = read_baselines(store, run).set_index(["step", "name"]).index
     failed: dict[int, str] = {}
     for step, path in scored_folders(store, run).items():
         for measure in measures:
@@ -65,7 +73,7 @@ def measure_weights(
             except (CheckpointError, DataError, MemoryError) as error:
                 failed[step] = str(error)
                 continue
-            store.add_baseline(run, step, measure, value, settings)
+            add_baseline(store, run, step, measure, value, settings)
     return failed
 
 
@@ -79,7 +87,7 @@ def scored_folders(store: Store, run: str) -> dict[int, str]:
     Raises:
         UsageError: none is scored, or the store knows no folder of them.
     """
-    found = store.checkpoints(run).query("state == 'scored'")
+    found = read_checkpoints(store, run).query("state == 'scored'")
     if found.empty:
         raise UsageError(f"the run '{run}' has no scored checkpoint yet; score it first")
     if found["path"].isna().all():
@@ -117,9 +125,9 @@ def measure_unconditional_nll(
         DataError: a solution has no token that can be scored alone.
     """
     step, path = min(scored_folders(store, run).items())
-    task = store.runs().set_index("run")["task"][run]
-    numbers = store.examples(task, "train").set_index("id")["example"]
-    known = set(store.alone(run).query("step == @step")["example"])
+    task = read_runs(store).set_index("run")["task"][run]
+    numbers = read_task_examples(store, task, "train").set_index("id")["example"]
+    known = set(read_unconditional_nll(store, run).query("step == @step")["example"])
     missing = [each for each in examples if numbers[each.id] not in known]
     if missing:
         say(f"checkpoint {step}: {len(missing):,} solutions without their question")
@@ -131,7 +139,9 @@ def measure_unconditional_nll(
                 targets = [template.fill(each)[1] for each in chunk]
                 scores = model.target_nll([""] * len(chunk), targets)
                 index = [int(numbers[each.id]) for each in chunk]
-                store.add_alone(run, step, pd.Series([score.nll for score in scores], index))
+                add_unconditional_nll(
+                    store, run, step, pd.Series([score.nll for score in scores], index)
+                )
         finally:
             model.close()
     return len(known) + len(missing)

@@ -25,6 +25,9 @@ from premem_core.scoring.job_files import Execution, existing_job_folder, user_p
 from premem_core.scoring.progress import Progress, read_progress, write_progress
 from premem_core.scoring.spec import Query, ScoringSpec, check_spec, read_spec
 from premem_core.store.database import Store
+from premem_core.store.examples import add_perturbed_examples, read_perturbed_examples
+from premem_core.store.runs import add_run, read_runs
+from premem_core.store.scores import read_committed_shards
 
 SECONDS_TO_START = 120  # a process that loads torch from a slow disk takes its time
 
@@ -81,8 +84,10 @@ def create_job(
             )
     else:
         # Registered without a job: imported, or a start that was killed, which goes on here.
-        known = store.runs().set_index("run")["source"]
-        if spec.run in known and (known[spec.run] != "scored" or store.committed_shards(spec.run)):
+        known = read_runs(store).set_index("run")["source"]
+        if spec.run in known and (
+            known[spec.run] != "scored" or read_committed_shards(store, spec.run)
+        ):
             raise JobError(
                 f"the run '{spec.run}' is already in {store.path}, and not from a job that could "
                 "be resumed; give this one another name (--run)"
@@ -97,7 +102,7 @@ def create_job(
         train_examples=trained_on or len(train),
         grader=spec.grader,
     )
-    numbers = store.add_run(record, run.checkpoints, train, test)
+    numbers = add_run(store, record, run.checkpoints, train, test)
     queries = [
         *(Query(n, "train", e) for n, e in zip(numbers, train, strict=False)),
         *(Query(n, "test", e) for n, e in zip(numbers[len(train) :], test, strict=True)),
@@ -160,9 +165,9 @@ def _perturbed(
         new = {e.id: e for e in made if e is not None and e.id in originals}
         if name in own:
             _check_same_texts(store, task, name, {originals[i].number: e for i, e in new.items()})
-        store.add_perturbed(name, [originals[i].number for i in new], list(new.values()))
+        add_perturbed_examples(store, name, [originals[i].number for i in new], list(new.values()))
         asked = {query.number: query for query in originals.values()}
-        for row in store.perturbed(task, name).to_dict("records"):
+        for row in read_perturbed_examples(store, task, name).to_dict("records"):
             if query := asked.get(row["example"]):
                 texts = {key: row[key] for key in ("question", "solution", "answer")}
                 result.append(
@@ -172,7 +177,7 @@ def _perturbed(
 
 
 def _check_same_texts(store: Store, task: str, name: str, given: Mapping[int, Example]) -> None:
-    for row in store.perturbed(task, name).to_dict("records"):
+    for row in read_perturbed_examples(store, task, name).to_dict("records"):
         example = given.get(row["example"])
         if example and (example.question, example.answer) != (row["question"], row["answer"]):
             raise JobError(
@@ -261,7 +266,7 @@ def _check_base(execution: Execution, run: Run) -> None:
 
 
 def check_grader(store: Store, spec: ScoringSpec) -> None:
-    grader = store.runs().set_index("run")["grader"].get(spec.run)
+    grader = read_runs(store).set_index("run")["grader"].get(spec.run)
     if isinstance(grader, str) and grader != spec.grader:
         raise JobError(
             f"the run '{spec.run}' is graded by '{grader}' now, but its job grades by "

@@ -20,7 +20,7 @@ from premem_core.metrics import sampling_plan
 from premem_core.problems.perturbations import PREFIXES
 from premem_core.records import Example, Grade
 from premem_core.scoring.spec import Query, ScoringSpec, Split
-from premem_core.store.database import COUNT_COLUMNS
+from premem_core.store.scores import COUNT_COLUMNS
 
 Counts = NDArray[np.int64]
 

@@ -1,1 +1,4 @@
-"""Room."""
+"""Training: fine-tuning by the paper's recipe, which leaves a checkpoint per epoch.
+
+Begin with `finetune.py`.
+"""

@@ -18,7 +18,9 @@ from premem_core.models.checkpoints import read_run
 from premem_core.problems.prompts import PromptTemplate
 from premem_core.scoring import jobs
 from premem_core.scoring.spec import ScoringSpec
+from premem_core.store.checkpoint_measures import read_baselines
 from premem_core.store.database import Store
+from premem_core.store.runs import set_checkpoint_state
 from tests.helpers import planned, tiny
 
 K = 5
@@ -138,7 +140,7 @@ def store(tmp_path) -> Store:
     run, spec = read_run(tmp_path / "run"), ScoringSpec("r", "gsm8k")
     jobs.create_job(home, spec, run, "sums", tiny.sums(0, 20), tiny.sums(20, 5))
     for step in (1, 2):
-        home.set_checkpoint_state("r", step, "scored")
+        set_checkpoint_state(home, "r", step, "scored")
     return home
 
 
@@ -162,7 +164,7 @@ def test_the_command_computes_what_is_missing_and_keeps_it(store, base, tmp_path
         for c in run
     ]
     assert json.loads(done.stdout) == {"run": "r", "checkpoints": expected, "failed": []}
-    kept = store.baselines("r")
+    kept = read_baselines(store, "r")
     assert kept["settings"].unique().tolist() == [
         "from base",
         "of the model, 5 mini-batches of 4, float32",
@@ -183,7 +185,9 @@ def test_a_checkpoint_that_cannot_be_read_is_named_and_the_rest_goes_on(store, t
     assert failed["step"] == 1
     assert "checkpoint-1 is not a folder" in failed["reason"]
     assert f"checkpoint 1: {failed['reason']}" in done.stderr
-    assert store.baselines("r")[["step", "name"]].to_numpy().tolist() == [[2, "gradient_variance"]]
+    assert read_baselines(store, "r")[["step", "name"]].to_numpy().tolist() == [
+        [2, "gradient_variance"]
+    ]
     shutil.rmtree(tmp_path / "run/checkpoint-2")
     assert command(store, "--run", "r", "--only", "distance").exit_code == 1
 
@@ -198,6 +202,6 @@ def test_what_cannot_be_computed_is_one_sentence(store, tmp_path):
     assert "it has: 'r'" in refusal(store, "--run", "x")
     imported = planned.store(tmp_path / "imported", "full", n=2)
     assert "was imported, so the store knows no folder" in refusal(imported, "--run", "slow")
-    store.set_checkpoint_state("r", 1, "waiting")
-    store.set_checkpoint_state("r", 2, "waiting")
+    set_checkpoint_state(store, "r", 1, "waiting")
+    set_checkpoint_state(store, "r", 2, "waiting")
     assert "no scored checkpoint yet" in refusal(store, "--run", "r")

@@ -15,7 +15,9 @@ from premem_core.demo import demo_study
 from premem_core.grading import regrade
 from premem_core.grading.graded_completions import read_graded_completions
 from premem_core.records import Grade
+from premem_core.store.completions import read_completions
 from premem_core.store.database import Store
+from premem_core.store.scores import read_counts
 from tests.helpers import planned
 
 RUN, STEPS = "lr1e-3_ep5_n1000", (63, 315)
@@ -191,7 +193,7 @@ def store(tmp_path_factory) -> Store:
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_questions_accuracy_is_the_mean_of_its_graded_completions(store, split):
     accuracy = checkpoint_comparison.question_accuracy(store, RUN, STEPS[1], split)
-    rows = store.completions(RUN, STEPS[1], split)
+    rows = read_completions(store, RUN, STEPS[1], split)
     expected = (rows["grade"] == Grade.CORRECT).groupby(rows["example"]).mean()
     pd.testing.assert_series_equal(accuracy, expected, check_names=False, check_dtype=False)
     one = rows[rows["example"] == accuracy.index[3]]
@@ -218,7 +220,7 @@ def test_the_grades_shown_are_those_that_count(store, tmp_path):
 
 def test_a_question_whose_samples_a_plan_left_out_has_no_accuracy(tmp_path):
     home = planned.store(tmp_path, "lazy")
-    rows = home.counts("slow").query("step == 30 and split == 'train'").set_index("example")
+    rows = read_counts(home, "slow").query("step == 30 and split == 'train'").set_index("example")
     accuracy = checkpoint_comparison.question_accuracy(home, "slow", 30, "train")
     partial = (rows["samples"] < planned.K).sort_index()
     assert 0 < partial.sum() < len(partial)

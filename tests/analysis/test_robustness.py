@@ -21,7 +21,11 @@ from premem_core.problems.examples import read_examples
 from premem_core.records import Sampling
 from premem_core.scoring import job_process, jobs
 from premem_core.scoring.spec import ScoringSpec
+from premem_core.store.completions import read_completions
 from premem_core.store.database import Store
+from premem_core.store.examples import read_perturbed_examples, read_task_examples
+from premem_core.store.runs import set_checkpoint_state
+from premem_core.store.scores import read_counts
 from tests.helpers import tiny
 
 SPEC = ScoringSpec(
@@ -48,15 +52,15 @@ def test_a_job_asks_each_query_in_the_forms_that_apply_and_grades_by_its_own_ans
     assert robustness.perturbed_steps(store, "sums") == {
         name: [360] for name in ("first", "redraw", "polite")
     }
-    texts = store.perturbed("sums", "redraw").set_index("example")
-    originals = store.examples("sums", "train").set_index("example")
+    texts = read_perturbed_examples(store, "sums", "redraw").set_index("example")
+    originals = read_task_examples(store, "sums", "train").set_index("example")
     assert len(texts) > 10
     assert (texts["answer"] != originals["answer"].reindex(texts.index)).all()
-    drawn = store.completions("sums", 360, "train", "redraw")
+    drawn = read_completions(store, "sums", 360, "train", "redraw")
     assert set(drawn["example"]) == set(texts.index)
     right = drawn["extracted"] == drawn["example"].map(texts["answer"])
     assert (right == (drawn["grade"] == 0)).all()
-    assert len(store.completions("sums", 360, "train", "polite")) == 10 * 3
+    assert len(read_completions(store, "sums", 360, "train", "polite")) == 10 * 3
 
 
 def test_grading_again_takes_the_answers_of_the_queries_as_they_were_asked(store):
@@ -70,12 +74,14 @@ def test_grading_again_takes_the_answers_of_the_queries_as_they_were_asked(store
 def test_a_text_that_was_asked_stays_whatever_the_generator_says_later(
     store, run_dir, data, monkeypatch
 ):
-    before = store.perturbed("sums", "redraw")
+    before = read_perturbed_examples(store, "sums", "redraw")
     train, test = (read_examples(file).examples for file in data)
     monkeypatch.setitem(perturbations.CHANGES, "redraw", lambda example, *_: example)
     run = checkpoints.read_run(run_dir)
     jobs.create_job(store, SPEC, run, "sums", train, test, extend=True)
-    after = store.perturbed("sums", "redraw").set_index("example").loc[before["example"]]
+    after = (
+        read_perturbed_examples(store, "sums", "redraw").set_index("example").loc[before["example"]]
+    )
     assert after.reset_index()[before.columns].equals(before)
 
 
@@ -83,7 +89,7 @@ def test_more_perturbations_can_be_asked_of_a_job_without_its_data(store):
     jobs.extend_job(store, "sums", perturbations=(*SPEC.perturbations, "insert"))
     end = job_process.run_job(store, "sums")
     assert end.state == "done"
-    assert len(store.completions("sums", 360, "train", "insert")) == 48 * 3
+    assert len(read_completions(store, "sums", 360, "train", "insert")) == 48 * 3
 
 
 def test_an_own_perturbation_keeps_its_texts_or_takes_another_name(store, run_dir, data):
@@ -98,7 +104,7 @@ def test_an_own_perturbation_keeps_its_texts_or_takes_another_name(store, run_di
 
 
 def test_a_checkpoint_that_is_not_scored_yet_is_not_looked_at(store):
-    store.set_checkpoint_state("sums", 360, "waiting")
+    set_checkpoint_state(store, "sums", 360, "waiting")
     try:
         assert robustness.perturbed_steps(store, "sums") == {}
         assert (
@@ -108,7 +114,7 @@ def test_a_checkpoint_that_is_not_scored_yet_is_not_looked_at(store):
             .startswith("the run 'sums' has no perturbed scores")
         )
     finally:
-        store.set_checkpoint_state("sums", 360, "scored")
+        set_checkpoint_state(store, "sums", 360, "scored")
 
 
 def test_questions_whose_samples_a_plan_left_out_are_counted_and_said(store):
@@ -126,7 +132,7 @@ def test_robustness_is_that_of_the_counts(store):
     [scores] = run_scores.read_task(store, "sums")
     answers = robustness.read_answers(store, "sums", 360, "first")
     found = robustness.measure_robustness(scores, answers, -2.3)
-    counts = store.counts("sums").query("step == 360 and perturbation == 'first'")
+    counts = read_counts(store, "sums").query("step == 360 and perturbation == 'first'")
     by_hand = (counts["correct"] / counts["samples"]).to_numpy()
     assert found.examples["perturbed_accuracy"].mean() == pytest.approx(by_hand.mean())
     assert found.examples["premem"].mean() == pytest.approx(curves.curve(scores, -2.3).premem[-1])

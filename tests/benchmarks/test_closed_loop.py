@@ -16,6 +16,7 @@ from premem_core.analysis import curves, run_scores
 from premem_core.demo import demo_study
 from premem_core.errors import UsageError
 from premem_core.store.database import Store
+from premem_core.store.runs import read_runs
 from tests.helpers import planned
 
 
@@ -147,7 +148,7 @@ def test_a_small_loop_from_first_problems_to_the_document(tmp_path):
     document = (folder / "experiment.html").read_text()
     assert "Plotly" in document
     assert len(pd.read_csv(folder / "outcome.csv")) == 24
-    runs = Store(folder / "store").runs()
+    runs = read_runs(Store(folder / "store"))
     assert set(runs["task"]) == {"seed-0", "seed-1"}
     # Those that choose by a run choose by that of the round before.
     rounds = {f"seed-{seed}-{name}" for seed in (0, 1) for name in ("first-0", "premem-1", "ifd-1")}

@@ -12,7 +12,9 @@ from playwright.sync_api import Page, expect
 
 from premem_core.demo import demo_study
 from premem_core.grading import grader_comparison, regrade
+from premem_core.store.completions import samples_shards
 from premem_core.store.database import Store
+from premem_core.store.examples import read_task_examples
 from tests.helpers.paths import ROOT
 
 HOSTILE_RUN, HOSTILE_ID = "lr3e-3_ep24_n500", "train-0003"
@@ -129,14 +131,14 @@ def hostile(start_streamlit: Callable[..., Any], tmp_path_factory) -> tuple[str,
     store = tmp_path_factory.mktemp("hostile") / "store"
     demo_study.install(store)
     home = Store(store)
-    number = int(home.examples("demo", "train").set_index("id")["example"][HOSTILE_ID])
+    number = int(read_task_examples(home, "demo", "train").set_index("id")["example"][HOSTILE_ID])
     with home.writing() as connection:
         for table in ("examples", "perturbed"):
             connection.execute(
                 f"UPDATE {table} SET question = ?, solution = ? WHERE example = ?",
                 [HOSTILE, HOSTILE, number],
             )
-    for shard in home.samples_shards(HOSTILE_RUN):
+    for shard in samples_shards(home, HOSTILE_RUN):
         table = pq.ParquetFile(shard).read()
         said = [
             HOSTILE if example == number else text

@@ -7,6 +7,7 @@ import pytest
 
 from premem_core.store.database import Store
 from tests.helpers import tiny
+from tests.helpers.stores import add_examples
 
 
 def premem(*arguments, stdin=None):
@@ -159,7 +160,7 @@ def test_a_mistake_is_one_sentence_an_exit_code_and_an_unchanged_store(
     mistake, run_dir, data, tmp_path
 ):
     store = Store(tmp_path / "store")
-    store.add_examples("sums", "train", tiny.sums(0, 2))
+    add_examples(store, "sums", "train", tiny.sums(0, 2))
     before = store.version(), sorted(p.name for p in store.path.rglob("*"))
     arguments, code, message = mistake(tmp_path, run_dir, data)
     done = premem(*arguments, "--store", store.path)

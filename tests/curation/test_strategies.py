@@ -17,7 +17,9 @@ from premem_core.errors import UsageError
 from premem_core.metrics.estimators import SampleCounts
 from premem_core.records import Example
 from premem_core.store.database import Store
+from premem_core.store.examples import read_example_sizes
 from tests.helpers import planned
+from tests.helpers.stores import add_examples
 
 T = -2.3
 STEPS = np.array([10, 20, 30])
@@ -204,10 +206,10 @@ def test_what_no_example_has_says_what_it_needs():
 )
 def test_the_store_sizes_texts_as_python_does(tmp_path, solution):
     store = Store(tmp_path)
-    store.add_examples(
-        "t", "train", [Example("a", "q", solution, "4", {"level": 3, "tags": ["x"]})]
+    add_examples(
+        store, "t", "train", [Example("a", "q", solution, "4", {"level": 3, "tags": ["x"]})]
     )
-    [row] = store.example_sizes("t", "train").to_dict("records")
+    [row] = read_example_sizes(store, "t", "train").to_dict("records")
     assert row["words"] == len(solution.split())
     assert row["lines"] == len(solution.strip().split("\n"))
     assert json.loads(row["metadata"])["level"] == 3

@@ -17,7 +17,9 @@ from premem_core.demo import demo_study
 from premem_core.errors import UsageError
 from premem_core.grading import hand_grades
 from premem_core.records import Grade, SampleKey
+from premem_core.store.completions import read_completions
 from premem_core.store.database import Store
+from premem_core.store.examples import read_task_examples
 from premem_core.store.shards import completions_folder
 
 RUNS = ("lr1e-3_ep5_n1000", "lr3e-3_ep24_n500")
@@ -40,7 +42,7 @@ def answers_before(store: Store, run: RunScores, example: int) -> list[tuple[str
     said = []
     for at, step in enumerate(run.steps.tolist()):
         if np.log(run.nll[at, place]) >= T:
-            rows = store.completions(run.run, step, "train")
+            rows = read_completions(store, run.run, step, "train")
             rows = rows[rows["example"] == example].astype({"extracted": object})
             said += [
                 (row.extracted if isinstance(row.extracted, str) else None, row.grade == 0)
@@ -53,7 +55,7 @@ def test_suspicion_is_what_samples_from_before_memorization_say(store):
     runs = read(store)
     found = suspect_labels.find_suspect_labels(store, runs, T)
     assert found["suspicion"].is_monotonic_decreasing
-    texts = store.examples(demo_study.TASK, "train").set_index("example")
+    texts = read_task_examples(store, demo_study.TASK, "train").set_index("example")
     for example in [*found.index[:4], *found.index[-4:], *found.index[200:204]]:
         row = found.loc[example]
         said = [each for run in runs for each in answers_before(store, run, example)]
@@ -82,7 +84,7 @@ def test_a_grade_set_by_hand_counts(store):
     runs = read(store, RUNS[:1])
     before = suspect_labels.find_suspect_labels(store, runs, T)
     example = int(before.index[0])
-    rows = store.completions(RUNS[0], int(runs[0].steps[-1]), "train")
+    rows = read_completions(store, RUNS[0], int(runs[0].steps[-1]), "train")
     row = rows[(rows["example"] == example) & (rows["grade"] == Grade.INCORRECT)].iloc[0]
     key = SampleKey(int(row["step"]), "train", "", example, int(row["sample"]))
     hand_grades.set_grade(store, RUNS[0], key, Grade.CORRECT, "it is right", who="a test")

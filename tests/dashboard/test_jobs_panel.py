@@ -12,6 +12,7 @@ from premem_core.scoring import job_files, jobs
 from premem_core.scoring.progress import CheckpointProgress, Progress, write_progress
 from premem_core.scoring.spec import ScoringSpec
 from premem_core.store.database import Store
+from premem_core.store.examples import read_perturbed_examples
 from tests.helpers.paths import PAGES
 
 PAGE = PAGES / "score.py"
@@ -96,7 +97,9 @@ def test_perturbed_queries_of_ones_own_go_into_the_job(store, run_dir, data, tmp
     [start] = [button for button in app.button if button.label == "Start scoring"]
     start.click().run()
     assert not app.error
-    polite = store.perturbed(data[0].parent.name, "own-text")
+    polite = read_perturbed_examples(store, data[0].parent.name, "own-text")
     assert polite["question"].str.startswith("Please: ").all()
-    [said] = store.perturbed(data[0].parent.name, "said-otherwise").to_dict("records")
+    [said] = read_perturbed_examples(store, data[0].parent.name, "said-otherwise").to_dict(
+        "records"
+    )
     assert said["question"] == "What is it?"

@@ -15,7 +15,15 @@ from premem_core.dashboard import recipe_file
 from premem_core.demo import demo_study
 from premem_core.errors import UsageError
 from premem_core.records import Checkpoint, Example, Grade, RunRecord
+from premem_core.store.completions import read_completions
 from premem_core.store.database import Store
+from premem_core.store.examples import read_task_examples
+from premem_core.store.runs import (
+    add_scored_runs,
+    read_checkpoints,
+    read_runs,
+    set_checkpoint_state,
+)
 from tests.helpers import planned
 from tests.helpers.paths import PAGES
 from tests.helpers.shown import numbers, tables, titles, verbatim
@@ -86,7 +94,7 @@ def compared(store, run, steps, split):
     """Differences between two checkpoints from the completions themselves."""
     means = [
         (rows["grade"] == Grade.CORRECT).groupby(rows["example"]).mean()
-        for rows in (store.completions(run, step, split) for step in steps)
+        for rows in (read_completions(store, run, step, split) for step in steps)
     ]
     return means[0], means[1]
 
@@ -104,10 +112,10 @@ def test_two_checkpoints_are_compared_and_a_flipped_question_is_shown_verbatim(
     assert f"**{up}** went wrong → right, **{down}** right → wrong (sign test, p" in shown
     assert len(app.dataframe[0].value) == up + down
     first = app.dataframe[0].value.iloc[0]
-    example = demo_store.examples("demo", split).set_index("id").loc[first["id"]]
+    example = read_task_examples(demo_store, "demo", split).set_index("id").loc[first["id"]]
     texts = verbatim(app)
     assert texts[:3] == [example["question"], example["solution"], example["answer"]]
-    completions = [demo_store.completions(run, step, split) for step in steps]
+    completions = [read_completions(demo_store, run, step, split) for step in steps]
     expected = [t for c in completions for t in c[c["example"] == example["example"]]["completion"]]
     assert texts[3:] == expected
 
@@ -124,7 +132,7 @@ def test_the_address_of_a_comparison_holds_both_sides_and_the_question(demo_stor
         run_b=label(demo_store, b), way="right → wrong", question=rows["id"].iloc[2],
     )  # fmt: skip
     assert verbatim(app)[0].startswith(rows["question"].iloc[2].removesuffix("…"))
-    last = demo_store.checkpoints(b)["step"].max()
+    last = read_checkpoints(demo_store, b)["step"].max()
     assert f"Step {last} of {label(demo_store, b)} answers" in text(app)
     assert f"than step 189 of {label(demo_store, a)} (paired t test" in text(app)
 
@@ -148,7 +156,7 @@ def test_the_same_checkpoint_twice_is_not_compared(stores, monkeypatch):
 
 def test_a_run_of_one_checkpoint_is_not_the_one_to_begin_with(tmp_path, monkeypatch):
     home = imported(tmp_path, {"one": 0, "other": 0})
-    home.set_checkpoint_state("one", 2, "failed", "no reason")
+    set_checkpoint_state(home, "one", 2, "failed", "no reason")
     app = show("compare.py", home.path, monkeypatch)
     assert app.selectbox(key="run_a").value == "other"
     assert "Step 2 answers" in text(app)
@@ -167,7 +175,7 @@ def imported(folder, ids):
         for run, first in ids.items()
     }  # fmt: skip
     points = [Checkpoint(Path(), step) for step in (1, 2)]
-    home.add_scored_runs(
+    add_scored_runs(home, 
         [(RunRecord(run, "t", "published", rate, 2, 8, 4), points, frame)
          for rate, (run, frame) in enumerate(frames.items(), start=1)],
         [("t", "train", [Example(str(i), "", "", "") for i in range(20)])],
@@ -247,7 +255,7 @@ def test_examples_are_searched_and_filtered_by_the_address(demo_store, monkeypat
     assert len(everything) == 500
     some = found(t="-2.3", q="STICKERS sells")
     assert 0 < len(some) < 100
-    texts = demo_store.examples("demo", "train").set_index("id").loc[some["id"]]
+    texts = read_task_examples(demo_store, "demo", "train").set_index("id").loc[some["id"]]
     words = texts["question"].str.cat(texts["solution"], sep=" ").str.lower()
     assert (words.str.contains("stickers") & words.str.contains("sells")).all()
     low = found(t="-2.3", pm=["0", "20"])
@@ -268,9 +276,11 @@ def test_one_example_is_shown_with_its_completions_and_its_neighbours(demo_store
     app = show("example.py", demo_store.path, monkeypatch, example="train-0011", t="-2.3")
     shown = text(app)
     assert "train\\-0011: 12 of 500" in shown
-    row = demo_store.examples("demo", "train").set_index("id").loc["train-0011"]
+    row = read_task_examples(demo_store, "demo", "train").set_index("id").loc["train-0011"]
     assert verbatim(app)[:2] == [row["question"], row["solution"]]
-    drawn = demo_store.completions(LONGEST, 768, "train").query(f"example == {row['example']}")
+    drawn = read_completions(demo_store, LONGEST, 768, "train").query(
+        f"example == {row['example']}"
+    )
     assert sorted(verbatim(app)[2:]) == sorted(drawn["completion"])
     assert len(titles(app)) == 2 + len(drawn) == 7
     assert "% copied from the solution" in titles(app)[2]
@@ -314,7 +324,7 @@ def test_the_curate_page_takes_quotas_and_plans_new_problems_by_group(tmp_path, 
     assert [row[0] for row in shown[1:]] == ["Level 1", "Level 2", "Level 3"]
     assert sum(int(row[2]) for row in shown[1:]) == 30
 
-    runs = tuple(home.runs()["run"])
+    runs = tuple(read_runs(home)["run"])
     criteria = (Criterion("premem", below=0.75), Criterion("metadata:level", weight=0.01))
     recipe = Recipe(
         "toy", runs, -2.3, criteria, budget=20, quota_field="level", quotas={"Level 1": 0.1}

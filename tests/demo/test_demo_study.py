@@ -17,7 +17,11 @@ from premem_core.problems.prompts import PromptTemplate
 from premem_core.records import Grade
 from premem_core.scoring import job_process, jobs
 from premem_core.scoring.spec import ScoringSpec
+from premem_core.store.completions import read_completions
 from premem_core.store.database import Store
+from premem_core.store.examples import read_task_examples
+from premem_core.store.runs import read_checkpoints
+from premem_core.store.scores import read_committed_shards, read_scores
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +56,13 @@ def test_in_the_shipped_study_premem_accuracy_predicts_and_train_accuracy_does_n
 def test_the_shipped_scores_are_those_of_the_shipped_completions(store):
     """Grading the completions again gives every count of the store."""
     setting = demo_study.SETTINGS[demo_study.SHIPPED_RUN]
-    step = store.checkpoints(setting.name)["step"].iloc[-1]
-    rows = store.completions(setting.name, step, "train")
-    answers = store.examples(demo_study.TASK, "train").set_index("example")["answer"]
+    step = read_checkpoints(store, setting.name)["step"].iloc[-1]
+    rows = read_completions(store, setting.name, step, "train")
+    answers = read_task_examples(store, demo_study.TASK, "train").set_index("example")["answer"]
     with make_grader("gsm8k") as grader:
         grades = grader.grade(rows["completion"].tolist(), answers[rows["example"]].tolist())
     assert [g.grade for g in grades] == rows["grade"].tolist()
-    scores = store.scores(demo_study.TASK).query("run == @setting.name and step == @step")
+    scores = read_scores(store, demo_study.TASK).query("run == @setting.name and step == @step")
     correct = rows[rows["grade"] == Grade.CORRECT].groupby("example").size()
     train = scores[scores["split"] == "train"].set_index("example")["correct"]
     assert correct.reindex(train.index, fill_value=0).tolist() == train.tolist()
@@ -120,9 +124,9 @@ def test_a_rebuild_makes_what_is_shipped_and_a_second_one_adds_nothing(tmp_path,
         (s.name, 1, demo_study.SCORED_PROBLEMS) for s in reversed(settings)
     ]
     assert json.loads((store.path / "demo/test.jsonl").read_text().splitlines()[0])["question"]
-    shards = {s.name: store.committed_shards(s.name) for s in settings}
+    shards = {s.name: read_committed_shards(store, s.name) for s in settings}
     demo_study.rebuild(store)
-    assert {s.name: store.committed_shards(s.name) for s in settings} == shards
+    assert {s.name: read_committed_shards(store, s.name) for s in settings} == shards
     demo_study.ship(store, tmp_path / "shipped")
     assert (tmp_path / "shipped" / "store" / "premem.duckdb").exists()
 

@@ -44,7 +44,7 @@ def test_every_equation_in_a_solution_is_right():
 def test_a_solution_ends_with_its_answer_as_in_gsm8k():
     for problem in PROBLEMS:
         assert problem.solution.splitlines()[-1] == f"#### {problem.answer}"
-        assert after_hashes(problem.solution) == problem.answer
+        assert after_hashes(problem.solution) == [problem.answer]
 
 
 def test_the_same_seed_gives_the_same_problems_and_smaller_sets_nest():

@@ -18,7 +18,10 @@ from premem_core.errors import JobError, StoreError, UsageError
 from premem_core.files import flock
 from premem_core.grading import graded_completions, hand_grades, regrade
 from premem_core.records import Grade, SampleKey
+from premem_core.store.completions import read_completions
 from premem_core.store.database import Store
+from premem_core.store.examples import read_task_examples
+from premem_core.store.grades import read_overrides
 from tests.helpers.paths import ROOT
 from tests.helpers.shown import titles
 
@@ -47,7 +50,7 @@ def graded(store: Store, key: SampleKey) -> pd.Series:
 
 def wrong(store: Store, perturbation: str = "") -> SampleKey:
     """The first incorrect completion of an example that is sometimes right."""
-    rows = store.completions(RUN, STEP, "train", perturbation)
+    rows = read_completions(store, RUN, STEP, "train", perturbation)
     some = rows.groupby("example")["grade"].transform(lambda g: (g == 0).any())
     row = rows[some & (rows["grade"] == Grade.INCORRECT)].iloc[0]
     return SampleKey(STEP, "train", perturbation, int(row["example"]), int(row["sample"]))
@@ -82,7 +85,7 @@ def test_the_accuracy_of_the_run_follows(store):
     before, key = accuracy(), wrong(store)
     hand_grades.set_grade(store, RUN, key, Grade.CORRECT, "it is right")
     assert accuracy() == before + 1
-    [row] = store.overrides(RUN).to_dict("records")
+    [row] = read_overrides(store, RUN).to_dict("records")
     hand_grades.undo_grade(store, RUN, row["override"])
     assert accuracy() == before
 
@@ -103,7 +106,7 @@ def test_it_outlasts_other_graders_and_undoing_it_leaves_theirs(store):
     pd.testing.assert_frame_equal(counts(store), by_hand)
     hand_grades.undo_grade(store, RUN, 2)
     pd.testing.assert_frame_equal(counts(store), before)
-    record = store.overrides(RUN)
+    record = read_overrides(store, RUN)
     assert record["override"].tolist() == [2, 1]
     assert record["grader"].tolist() == ["paper", "gsm8k"]
     assert record["undone"].notna().all()
@@ -114,7 +117,7 @@ def test_a_second_one_of_the_same_completion_replaces_the_first(store):
     hand_grades.set_grade(store, RUN, key, Grade.CORRECT, "right")
     hand_grades.set_grade(store, RUN, key, Grade.INCORRECT, "no, it was wrong")
     pd.testing.assert_frame_equal(counts(store), before)
-    assert store.overrides(RUN)["undone"].isna().tolist() == [True, False]
+    assert read_overrides(store, RUN)["undone"].isna().tolist() == [True, False]
     assert graded(store, key)["reason"] == "no, it was wrong"
 
 
@@ -139,12 +142,12 @@ def test_what_cannot_be_set_is_refused_and_nothing_changes(store):
     with flock(folder / "lock", fcntl.LOCK_EX), pytest.raises(JobError, match="is being scored"):
         hand_grades.set_grade(store, RUN, key, Grade.CORRECT, "x")
     assert store.version() == before
-    assert store.overrides(RUN).empty
+    assert read_overrides(store, RUN).empty
 
 
 def test_several_at_once_wait_for_each_other(store):
     store.job_folder(RUN).mkdir(parents=True)
-    rows = store.completions(RUN, STEP, "train")
+    rows = read_completions(store, RUN, STEP, "train")
     rows = rows[rows["grade"] == Grade.INCORRECT].head(6)
     keys = [
         SampleKey(STEP, "train", "", int(e), int(s))
@@ -164,7 +167,7 @@ def premem(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_commands_set_list_and_undo(store):
     key = wrong(store)
-    problem = store.examples("demo", "train").set_index("example")["id"][key.example]
+    problem = read_task_examples(store, "demo", "train").set_index("example")["id"][key.example]
     where = ["--store", str(store.path), "--run", RUN]
     said = ["--step", str(STEP), "--id", problem, "--completion", str(key.sample + 1)]
     done = premem("override", *where, *said, "--grade", "correct", "--reason", "it is right")
@@ -198,7 +201,7 @@ def page(store: Store, monkeypatch, name: str, **query: str) -> AppTest:
 
 def test_the_page_of_an_example_sets_a_grade_and_undoes_it(store, monkeypatch):
     key = wrong(store)
-    examples = store.examples("demo", "train").set_index("example")
+    examples = read_task_examples(store, "demo", "train").set_index("example")
     label = "lr 0.001 · 5 epochs · 1,000 examples"
     test = page(store, monkeypatch, "example", example=examples["id"][key.example], run=label)
     name = f"{RUN}-{STEP}-train--{key.example}"
@@ -213,11 +216,11 @@ def test_the_page_of_an_example_sets_a_grade_and_undoes_it(store, monkeypatch):
     of_form(test.text_input).input("*it* is right")
     of_form(test.button).click().run()
     assert not test.exception
-    assert store.overrides(RUN)["reason"].tolist() == ["*it* is right"]
+    assert read_overrides(store, RUN)["reason"].tolist() == ["*it* is right"]
     assert any(r"“\*it\* is right”" in said.value for said in test.markdown)
     assert any("correct (set by hand)" in each for each in titles(test))
     test.button(key=f"undo-{name}").click().run()
-    assert store.overrides(RUN)["undone"].notna().all()
+    assert read_overrides(store, RUN)["undone"].notna().all()
 
 
 def test_the_page_of_grades_lists_them(store, monkeypatch):

@@ -20,7 +20,11 @@ from premem_core.grading.gsm8k_grader import Gsm8kGrader
 from premem_core.grading.paper_grader import PaperGrader
 from premem_core.grading.run_graders import AS_SCORED
 from premem_core.records import Checkpoint, Example, Grade, RunRecord
-from premem_core.store.database import DISAGREEMENT_COLUMNS, Store
+from premem_core.store.completions import read_completions, samples_shards
+from premem_core.store.database import Store
+from premem_core.store.examples import read_perturbed_examples, read_task_examples
+from premem_core.store.grades import DISAGREEMENT_COLUMNS, grades_folder
+from premem_core.store.runs import add_scored_runs, read_checkpoints, read_runs
 from tests.helpers.paths import ROOT
 from tests.helpers.shown import verbatim
 
@@ -37,8 +41,8 @@ def old_store(folder) -> Store:
     """The shipped study as old stores are: without perturbed queries, not saying who graded it."""
     demo_study.install(folder)
     store = Store(folder)
-    for run in store.runs()["run"]:
-        for shard in store.samples_shards(run):
+    for run in read_runs(store)["run"]:
+        for shard in samples_shards(store, run):
             if shard.name.split(".")[2]:
                 shard.unlink()
     with store.writing() as connection:
@@ -54,7 +58,11 @@ def test_the_shipped_study_says_who_graded_it_also_after_another_did(tmp_path):
     assert regrade.regrade_run(store, RUN, "paper").change.disagreements > 100
     rows = grader_comparison.disagreements(store, RUN, "gsm8k", "paper")
     redrawn = rows[rows["perturbation"] == "redraw"].iloc[0]
-    asked = store.perturbed("demo", "redraw").set_index("example").loc[redrawn["example"]]
+    asked = (
+        read_perturbed_examples(store, "demo", "redraw")
+        .set_index("example")
+        .loc[redrawn["example"]]
+    )
     assert redrawn[["question", "answer"]].tolist() == asked[["question", "answer"]].tolist()
     graders = run_graders.read_graders(store, RUN)
     assert (graders.original, graders.in_force) == ("gsm8k", "paper")
@@ -69,8 +77,8 @@ def counts(store: Store) -> pd.DataFrame:
 
 def completions(store: Store) -> pd.DataFrame:
     return pd.concat(
-        store.completions(RUN, step, split)
-        for step in store.checkpoints(RUN)["step"]
+        read_completions(store, RUN, step, split)
+        for step in read_checkpoints(store, RUN)["step"]
         for split in ("train", "test")
     ).reset_index(drop=True)
 
@@ -97,7 +105,7 @@ def test_a_run_graded_by_another_grader_and_back_has_exactly_its_former_scores(s
     assert back.newly_graded == 0
     assert back.change.disagreements == done.change.disagreements
     pd.testing.assert_frame_equal(counts(store), before)
-    assert store.runs()["grader"].isna().all()
+    assert read_runs(store)["grader"].isna().all()
 
 
 def test_math_grades_the_demo_as_it_was_scored_but_for_one_completion_cut_short(store):
@@ -140,12 +148,12 @@ def test_a_killed_regrading_goes_on_where_it_stopped(store, tmp_path, monkeypatc
         regrade.use(store, RUN, "paper")
     pd.testing.assert_frame_equal(counts(store), before)
     assert run_graders.read_graders(store, RUN).in_force == AS_SCORED
-    (store.grades_folder(RUN, "paper") / "half.parquet.tmp").write_bytes(b"PAR1")
+    (grades_folder(store, RUN, "paper") / "half.parquet.tmp").write_bytes(b"PAR1")
     seen = []
     done = regrade.regrade_run(store, RUN, "paper", lambda *progress: seen.append(progress))
     assert done.newly_graded == left
     assert (seen[0], seen[-1]) == ((0, left), (left, left))
-    assert not list(store.grades_folder(RUN, "paper").glob("*.tmp"))
+    assert not list(grades_folder(store, RUN, "paper").glob("*.tmp"))
 
     whole = old_store(tmp_path / "whole")
     regrade.regrade_run(whole, RUN, "paper")
@@ -160,7 +168,7 @@ def test_the_disagreements_are_those_of_a_direct_computation(store):
     assert list(rows.columns) == list(DISAGREEMENT_COLUMNS)
 
     texts = completions(store)
-    examples = pd.concat(store.examples("demo", split) for split in ("train", "test"))
+    examples = pd.concat(read_task_examples(store, "demo", split) for split in ("train", "test"))
     texts = texts.merge(examples, on="example")
     for name, grader in (("one", Gsm8kGrader()), ("other", PaperGrader())):
         graded = grader.grade(texts["completion"].tolist(), texts[grader.grades_against].tolist())
@@ -196,9 +204,9 @@ def test_disagreements_can_be_of_one_kind_and_few(store):
 
 
 def test_samples_drawn_later_must_be_graded_before_they_count(store):
-    shard = store.samples_shards(RUN)[0]
+    shard = samples_shards(store, RUN)[0]
     regrade.grade_again(store, RUN, "paper")
-    (store.grades_folder(RUN, "paper") / shard.name).unlink()
+    (grades_folder(store, RUN, "paper") / shard.name).unlink()
     with pytest.raises(StoreError, match="run regrade again"):
         regrade.use(store, RUN, "paper")
     assert 0 < regrade.regrade_run(store, RUN, "paper").newly_graded < COMPLETIONS
@@ -217,7 +225,7 @@ def test_the_grader_of_a_job_is_the_original_one_even_after_another_came_into_fo
         regrade.regrade_run(store, RUN, "gsm8k")
     pd.testing.assert_frame_equal(counts(store), before)
     regrade.regrade_run(store, RUN, "gsm8k")
-    assert store.runs().set_index("run")["grader"][RUN] == "gsm8k"
+    assert read_runs(store).set_index("run")["grader"][RUN] == "gsm8k"
 
 
 def imported(store: Store) -> str:
@@ -225,7 +233,8 @@ def imported(store: Store) -> str:
         {"step": [1], "split": ["train"], "perturbation": [""], "id": ["0"],
          "samples": [5], "correct": [3], "unparsed": [0], "nll": [0.5], "tokens": [9]}
     )  # fmt: skip
-    store.add_scored_runs(
+    add_scored_runs(
+        store,
         [(RunRecord("import", "t", "published", 1e-3, 1, 8, 1), [Checkpoint(Path("c"), 1)], frame)],
         [("t", "train", [Example("0", "", "", "")])],
     )

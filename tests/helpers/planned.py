@@ -9,6 +9,7 @@ from premem_core.analysis.replay import draw_order, follow
 from premem_core.metrics.estimators import SampleCounts
 from premem_core.records import Checkpoint, Example, RunRecord
 from premem_core.store.database import Store
+from premem_core.store.runs import add_scored_runs, set_checkpoint_state
 
 K = 5
 T = -2.3
@@ -54,10 +55,10 @@ def store(folder: Path, plan: str, n: int = 60, levels: int = 0) -> Store:
         record = RunRecord(run, "toy", "scored", rate, 3, 2, n)
         points = [Checkpoint(Path(), step, c + 1.0, rate) for c, step in enumerate(STEPS)]
         runs.append((record, points, pd.concat(frames, ignore_index=True)))
-    home.add_scored_runs(runs, [("toy", split, members) for split, members in examples])
+    add_scored_runs(home, runs, [("toy", split, members) for split, members in examples])
     for run in ("slow", "fast"):
         for step in STEPS:
-            home.set_checkpoint_state(run, step, "scored", samples=K)
+            set_checkpoint_state(home, run, step, "scored", samples=K)
     return home
 
 

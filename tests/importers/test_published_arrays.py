@@ -17,6 +17,9 @@ from premem_core.importers import published_arrays
 from premem_core.metrics.r2 import identity_r2, linear_r2
 from premem_core.records import Example
 from premem_core.store.database import Store
+from premem_core.store.examples import read_task_examples
+from premem_core.store.runs import read_runs, read_tasks
+from premem_core.store.scores import read_scores
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +129,7 @@ def test_perturbed_scores_of_the_first_rows_are_those_of_the_rows_that_were_trai
     [scores] = run_scores.read_task(store, "toy")
     answers = robustness.read_answers(store, run.name, 3, "first")
     found = robustness.measure_robustness(scores, answers, -2.3)
-    ids = store.examples("toy", "train").set_index("example")["id"]
+    ids = read_task_examples(store, "toy", "train").set_index("example")["id"]
     asked = {ids[e]: a for e, a in found.examples["perturbed_accuracy"].items()}
     assert asked == {"1": 0.5, "3": 0.5}
     assert (found.left_out, found.not_asked, found.unknown) == (0, 1, 0)
@@ -141,7 +144,7 @@ def test_the_largest_array_counts_and_rows_keep_their_numbers(tmp_path):
     [scores] = run_scores.read_task(store, "toy")
     grades = np.load(run / "checkpoint-3" / "train_answer_types4_seed2.npy")
     assert scores.samples == 4
-    ids = store.examples("toy", "train").set_index("example")["id"]
+    ids = read_task_examples(store, "toy", "train").set_index("example")["id"]
     assert [ids[e] for e in scores.examples] == ["1", "3", "4"]
     np.testing.assert_allclose(scores.accuracy[0], (grades[[1, 3, 4]] == 0).mean(axis=1))
     np.testing.assert_allclose(scores.nll[0], np.log(np.linspace(1, 2, 6)[[1, 3, 4]]))
@@ -153,8 +156,8 @@ def test_texts_can_be_attached_later_and_a_second_import_adds_nothing(tmp_path):
     published_arrays.import_published(store, tmp_path / "runs")
     texts = [Example("x", f"question {i}", f"solution {i}", str(i)) for i in range(6)]
     assert published_arrays.import_published(store, tmp_path / "runs", train=texts) == []
-    assert store.examples("toy", "train")["question"].tolist()[4] == "question 4"
-    assert len(store.scores("toy")) == 3 + 5
+    assert read_task_examples(store, "toy", "train")["question"].tolist()[4] == "question 4"
+    assert len(read_scores(store, "toy")) == 3 + 5
 
 
 def test_texts_of_another_data_set_are_refused_and_nothing_is_imported(tmp_path):
@@ -164,7 +167,7 @@ def test_texts_of_another_data_set_are_refused_and_nothing_is_imported(tmp_path)
         published_arrays.import_published(
             store, tmp_path / "runs", train=[Example("a", "q", "s", "1")] * 2
         )
-    assert store.runs().empty
+    assert read_runs(store).empty
 
 
 def test_arrays_that_do_not_belong_together_are_refused(tmp_path):
@@ -198,7 +201,7 @@ def test_runs_of_one_task_must_share_one_test_set(tmp_path):
     store = Store(tmp_path / "store")
     with pytest.raises(DataError, match="must share one test set"):
         published_arrays.import_published(store, tmp_path)
-    assert store.runs().empty
+    assert read_runs(store).empty
 
 
 def test_runs_of_several_tasks_keep_their_tasks(tmp_path):
@@ -208,7 +211,7 @@ def test_runs_of_several_tasks_keep_their_tasks(tmp_path):
     with pytest.raises(DataError, match="several tasks"):
         published_arrays.import_published(store, tmp_path, task="one")
     assert len(published_arrays.import_published(store, tmp_path)) == 2
-    assert store.tasks() == ["other", "toy"]
+    assert read_tasks(store) == ["other", "toy"]
 
 
 def test_a_left_out_run_is_predicted_as_well_as_the_method_says(runs):

@@ -22,7 +22,10 @@ from premem_core.models import checkpoints
 from premem_core.records import Run, Sampling
 from premem_core.scoring import job_files, job_process, jobs
 from premem_core.scoring.spec import ScoringSpec
+from premem_core.store.completions import read_completions
 from premem_core.store.database import Store
+from premem_core.store.runs import read_checkpoints
+from premem_core.store.scores import commit_inbox, read_committed_shards, read_counts, read_scores
 from tests.helpers import tiny
 from tests.helpers.paths import ROOT
 
@@ -81,7 +84,7 @@ def whole(five, tmp_path_factory) -> Store:
 
 def completions(store: Store) -> pd.DataFrame:
     sheets = [("train", ""), ("test", ""), ("train", "first")]
-    parts = [store.completions("sums", step, *sheet) for step in STEPS for sheet in sheets]
+    parts = [read_completions(store, "sums", step, *sheet) for step in STEPS for sheet in sheets]
     return pd.concat(parts, ignore_index=True).sort_values(KEY, ignore_index=True)
 
 
@@ -89,7 +92,7 @@ def assert_consistent(store: Store) -> None:
     """Each completion is there once, and they are what the store's counts say."""
     drawn = completions(store)
     assert not drawn.duplicated(KEY).any()
-    counts = store.counts("sums").set_index(KEY[:-1]).sort_index()
+    counts = read_counts(store, "sums").set_index(KEY[:-1]).sort_index()
     counts = counts[counts["samples"] > 0]
     by_pair = drawn.groupby(KEY[:-1])["grade"]
     assert by_pair.count().equals(counts["samples"].astype("int64").rename("grade"))
@@ -102,13 +105,14 @@ def assert_same(one: Store, other: Store) -> None:
         assert_consistent(store)
         assert not list((store.path / "inbox").iterdir())
         files = list(store.path.glob("completions/*/*"))
-        assert {file.name for file in files} == store.committed_shards("sums")
+        assert {file.name for file in files} == read_committed_shards(store, "sums")
     pd.testing.assert_frame_equal(completions(one), completions(other))
     for perturbation in ("", "first"):
-        scores = [store.scores("sums", perturbation) for store in (one, other)]
+        scores = [read_scores(store, "sums", perturbation) for store in (one, other)]
         pd.testing.assert_frame_equal(*scores, check_exact=True)
     states = [
-        store.checkpoints("sums")[["step", "state", "reason", "samples"]] for store in (one, other)
+        read_checkpoints(store, "sums")[["step", "state", "reason", "samples"]]
+        for store in (one, other)
     ]
     pd.testing.assert_frame_equal(*states)
 
@@ -315,7 +319,7 @@ def test_a_checkpoint_that_kills_its_worker_fails_and_the_rest_is_scored(five, w
     assert message.startswith("checkpoint 216: its process died 3 times")
     assert "signal 9" in message
     assert len(strikes(tmp_path / "log")) == 3
-    states = store.checkpoints("sums")
+    states = read_checkpoints(store, "sums")
     assert states["state"].tolist() == ["scored", "scored", "failed", "scored", "scored"]
     assert_consistent(store)
     assert job_process.run_job(store, "sums").state == "done"
@@ -332,7 +336,7 @@ def test_a_worker_that_is_killed_between_two_adapters_is_replaced(tmp_path):
     jobs.create_job(store, replace(SPEC, plan="full"), run, "sums", TRAIN[:4], TEST[:4])
     assert run_with("killed_between_adapters", store, tmp_path / "log") == ("done", "")
     assert len(strikes(tmp_path / "log")) == 1
-    assert store.checkpoints("sums")["state"].tolist() == ["scored", "scored"]
+    assert read_checkpoints(store, "sums")["state"].tolist() == ["scored", "scored"]
     assert_consistent(store)
 
 
@@ -360,7 +364,7 @@ def test_a_broken_third_checkpoint_of_five_costs_itself_only(five, whole, tmp_pa
     end = job_process.run_job(store, "sums")
     assert end.state == "failed"
     assert "checkpoint 216" in end.message
-    states = store.checkpoints("sums")
+    states = read_checkpoints(store, "sums")
     assert states["state"].tolist() == ["scored", "scored", "failed", "scored", "scored"]
     print(f"\n{states['reason'][2]}")
     assert reason in states["reason"][2]
@@ -436,7 +440,7 @@ def test_on_a_full_disk_a_job_stops_with_one_sentence_and_loses_nothing(
 def refusal(store: Store) -> str:
     """What is said when the inbox cannot be committed."""
     try:
-        store.commit_inbox()
+        commit_inbox(store)
     except StoreError as error:
         return str(error)
     return ""
@@ -453,10 +457,10 @@ def test_a_commit_for_which_the_disk_has_no_room_changes_nothing(five, whole, di
         fill(disk, but=kilobytes * 1024)
         if message := refusal(store):
             said[kilobytes] = message
-            assert Store(store.path).counts("sums").empty
+            assert read_counts(Store(store.path), "sums").empty
         assert_consistent(Store(store.path))
         free(disk)
-        store.commit_inbox()
+        commit_inbox(store)
         pd.testing.assert_frame_equal(completions(store), completions(whole))
         assert_consistent(store)
         shutil.rmtree(store.path)

@@ -15,7 +15,9 @@ from premem_core.problems.examples import read_examples
 from premem_core.records import Sampling
 from premem_core.scoring import extra_passes, job_files, job_process, jobs
 from premem_core.scoring.spec import ScoringSpec
+from premem_core.store.checkpoint_measures import read_unconditional_nll
 from premem_core.store.database import Store
+from premem_core.store.examples import read_task_examples
 
 SPEC = ScoringSpec("sums", "gsm8k", sampling=Sampling(samples=1, max_new_tokens=8))
 T = -2.3
@@ -43,10 +45,10 @@ def test_solutions_alone_are_measured_once_and_rank_by_difficulty(store, run_dir
     assert "12 solutions of 'sums' are measured without their question" in result.output
 
     examples, template = job_files.read_training_problems(store, "sums")
-    alone = store.alone("sums")
+    alone = read_unconditional_nll(store, "sums")
     [run] = run_scores.read_task(store, "sums")
     assert set(alone["step"]) == {int(run.steps[0])}
-    numbers = store.examples("sums", "train").set_index("id")["example"]
+    numbers = read_task_examples(store, "sums", "train").set_index("id")["example"]
     [first, *_] = checkpoints.read_run(run_dir).checkpoints
     model = AutoModelForCausalLM.from_pretrained(first.path)
     for example in examples[:3]:

@@ -20,13 +20,19 @@ from premem_core.models import checkpoints
 from premem_core.problems import examples
 from premem_core.problems.prompts import PromptTemplate
 from premem_core.records import Sampling
-from premem_core.scoring import estimate, job_files, job_process, jobs
+from premem_core.scoring import dispatcher, estimate, job_files, job_process, jobs
 from premem_core.scoring.job_files import Execution
 from premem_core.scoring.progress import write_progress
 from premem_core.scoring.spec import ScoringSpec
+from premem_core.store.checkpoint_measures import read_baselines
+from premem_core.store.completions import read_completions
 from premem_core.store.database import Store
+from premem_core.store.examples import read_task_examples
+from premem_core.store.runs import read_checkpoints, read_runs
+from premem_core.store.scores import commit_inbox, read_committed_shards, read_counts, read_scores
 from premem_core.training import finetune
 from tests.helpers import tiny
+from tests.helpers.stores import add_examples
 
 SPEC = ScoringSpec(
     "sums", "gsm8k", sampling=Sampling(samples=3, max_new_tokens=30), chunk_examples=16
@@ -51,9 +57,11 @@ def finished(run_dir, data, tmp_path_factory) -> Store:
 
 def content(store: Store):
     """Everything that a job leaves, in an order of its own."""
-    steps = store.checkpoints("sums")["step"]
-    completions = [store.completions("sums", step, s) for step in steps for s in ("train", "test")]
-    return store.scores("sums"), completions, store.committed_shards("sums")
+    steps = read_checkpoints(store, "sums")["step"]
+    completions = [
+        read_completions(store, "sums", step, s) for step in steps for s in ("train", "test")
+    ]
+    return read_scores(store, "sums"), completions, read_committed_shards(store, "sums")
 
 
 def assert_same(one: Store, other: Store) -> None:
@@ -68,12 +76,12 @@ def assert_same(one: Store, other: Store) -> None:
 
 
 def test_a_job_scores_every_example_of_every_checkpoint(finished):
-    scores = finished.scores("sums")
+    scores = read_scores(finished, "sums")
     assert len(scores) == 3 * (48 + 40)
     assert set(scores["samples"]) == {3}
     assert scores.query("split == 'train'")["nll"].notna().all()
     assert scores.query("split == 'test'")["nll"].isna().all()
-    completions = finished.completions("sums", 360, "train")
+    completions = read_completions(finished, "sums", 360, "train")
     assert len(completions) == 48 * 3
     correct = completions[completions["grade"] == 0]
     assert len(correct) == scores.query("split == 'train' and step == 360")["correct"].sum() > 0
@@ -144,7 +152,7 @@ def test_a_checkpoint_that_breaks_costs_itself_and_the_rest_goes_on(run_dir, dat
     end = job_process.run_job(store, "sums")
     assert end.state == "failed"
     assert "checkpoint 240" in end.message
-    states = store.checkpoints("sums")
+    states = read_checkpoints(store, "sums")
     assert states["state"].tolist() == ["scored", "failed", "scored"]
     assert "not a whole safetensors file" in states["reason"][1]
     shutil.copytree(run_dir, run, dirs_exist_ok=True)
@@ -238,12 +246,12 @@ def test_killed_at_random_moments_and_resumed_a_job_ends_as_if_nothing_had_happe
 def test_a_refused_start_leaves_no_example_behind(run_dir, data, tmp_path):
     store = Store(tmp_path)
     test = examples.read_examples(data[1]).examples
-    store.add_examples("sums", "test", [replace(test[0], question="another text")])
+    add_examples(store, "sums", "test", [replace(test[0], question="another text")])
     version = store.version()
     with pytest.raises(StoreError, match="another text"):
         create(store, run_dir, data)
     assert store.version() == version
-    assert store.examples("sums", "train").empty
+    assert read_task_examples(store, "sums", "train").empty
 
 
 def test_a_start_that_was_killed_is_started_anew(run_dir, data, tmp_path):
@@ -251,16 +259,19 @@ def test_a_start_that_was_killed_is_started_anew(run_dir, data, tmp_path):
     folder = create(store, run_dir, data)
     (folder / "job.json").unlink()
     create(store, run_dir, data, replace(SPEC, chunk_examples=40))
-    assert len(store.checkpoints("sums")) == 3
-    assert len(store.runs()) == 1
+    assert len(read_checkpoints(store, "sums")) == 3
+    assert len(read_runs(store)) == 1
 
 
-def test_a_job_names_its_process_before_anything_else(run_dir, data, tmp_path):
+def test_a_job_names_its_process_before_anything_else(run_dir, data, tmp_path, monkeypatch):
     store = Store(tmp_path)
     create(store, run_dir, data)
     seen = []
-    commit = store.commit_inbox
-    store.commit_inbox = lambda: seen.append(jobs.job_progress(store, "sums").pid) or commit()
+    monkeypatch.setattr(
+        dispatcher,
+        "commit_inbox",
+        lambda store: seen.append(jobs.job_progress(store, "sums").pid) or commit_inbox(store),
+    )
     job_process.run_job(store, "sums")
     assert set(seen) == {os.getpid()}
 
@@ -268,8 +279,8 @@ def test_a_job_names_its_process_before_anything_else(run_dir, data, tmp_path):
 def drawn(store: Store, run: str = "sums"):
     """Every completion that is there, by what identifies it."""
     frames = [
-        store.completions(run, step, split, perturbation)
-        for step in store.checkpoints(run)["step"]
+        read_completions(store, run, step, split, perturbation)
+        for step in read_checkpoints(store, run)["step"]
         for split, perturbation in (("train", ""), ("test", ""), ("train", "first"))
     ]
     keys = ["step", "split", "perturbation", "example", "sample"]
@@ -331,7 +342,7 @@ def test_a_finished_job_is_extended_by_what_is_missing_and_by_nothing_else(run_d
     assert end.state == "done"
     assert set(before) <= set(shards(store))
     assert drawn(store).equals(drawn(at_once))
-    assert store.checkpoints("sums")["samples"].tolist() == [4, 4, 4]
+    assert read_checkpoints(store, "sums")["samples"].tolist() == [4, 4, 4]
 
 
 @pytest.mark.parametrize(
@@ -363,9 +374,9 @@ def test_perturbed_queries_are_sampled_at_the_last_checkpoint(run_dir, data, tmp
     store = Store(tmp_path)
     create(store, run_dir, data, replace(SPEC, perturbations=("first", "we-know-that")))
     job_process.run_job(store, "sums")
-    counts = store.counts("sums").groupby(["perturbation", "step"])["samples"].sum()
+    counts = read_counts(store, "sums").groupby(["perturbation", "step"])["samples"].sum()
     assert counts["first"].to_dict() == counts["we-know-that"].to_dict() == {360: 48 * 3}
-    assert set(store.scores("sums")["samples"]) == {3}
+    assert set(read_scores(store, "sums")["samples"]) == {3}
 
 
 def test_a_job_that_is_cancelled_as_soon_as_its_process_is_known_says_so(
@@ -413,7 +424,7 @@ def test_lora_checkpoints_share_one_engine(tmp_path, data):
     create(store, folder, data)
     end = job_process.run_job(store, "sums")
     assert end.state == "done"
-    assert len(store.checkpoints("sums")) == 3
+    assert len(read_checkpoints(store, "sums")) == 3
     alone = Store(tmp_path / "alone")
     run = checkpoints.read_run(folder)
     train, test = (examples.read_examples(file).examples for file in data)
@@ -431,7 +442,7 @@ def test_an_estimate_keeps_nothing_and_is_of_the_right_size(run_dir, data, tmp_p
     found = estimate.estimate_job(SPEC, run, train, test, tmp_path, [None])
     assert found.completions == 3 * 88 * 3
     assert estimate.estimate_apart(tmp_path, SPEC, run, train, test).completions == 3 * 88 * 3
-    assert store.runs().empty
+    assert read_runs(store).empty
     assert not list((tmp_path / "inbox").iterdir())
     create(store, run_dir, data)
     started = time.monotonic()
@@ -455,7 +466,7 @@ def test_a_job_measures_the_weights_once_they_are_scored_when_asked_to(run_dir, 
     create(store, run_dir, data, few, execution=Execution(weights=True, base=str(base)))
     end = job_process.run_job(store, "sums", lambda progress: said.append(progress.message))
     assert (end.state, end.message) == ("done", "")
-    kept = store.baselines("sums").pivot(index="step", columns="name", values="value")
+    kept = read_baselines(store, "sums").pivot(index="step", columns="name", values="value")
     assert kept["distance"].is_monotonic_increasing
     assert len(kept["gradient_variance"].dropna()) == 3
     assert "checkpoint 120: gradient variance" in said

@@ -14,9 +14,16 @@ import pytest
 from premem_core.errors import StoreError
 from premem_core.files import flock
 from premem_core.records import Checkpoint, Example, RunRecord
+from premem_core.store import scores
+from premem_core.store.checkpoint_measures import add_baseline, read_baselines
+from premem_core.store.completions import read_agreement, read_completions
 from premem_core.store.database import Store
+from premem_core.store.examples import read_task_examples
+from premem_core.store.runs import add_run, read_checkpoints, read_runs, set_checkpoint_state
 from premem_core.store.schema import MIGRATIONS
+from premem_core.store.scores import commit_inbox, read_committed_shards, read_scores
 from premem_core.store.shards import SAMPLES, TARGETS, write_shard
+from tests.helpers.stores import add_examples
 
 READ_NOW = fcntl.LOCK_SH | fcntl.LOCK_NB
 SCHEMA = {
@@ -35,8 +42,9 @@ SCHEMA = {
 }
 
 
-def add_run(store: Store, run: str = "r", n: int = 4) -> list[int]:
-    return store.add_run(
+def register(store: Store, run: str = "r", n: int = 4) -> list[int]:
+    return add_run(
+        store,
         RunRecord(run, "t", "scored", 1e-3, 2, 8, n),
         [Checkpoint(Path("c"), 10, 1.0)],
         [Example(str(i), f"q{i}", "s", "a") for i in range(n)],
@@ -77,83 +85,86 @@ def test_a_store_of_a_newer_premem_is_refused(tmp_path):
 def test_every_commit_raises_the_version_and_a_failed_one_changes_nothing(tmp_path):
     store = Store(tmp_path)
     before = store.version()
-    add_run(store)
+    register(store)
     assert store.version() == before + 1
     with pytest.raises(StoreError, match="another text"):
-        store.add_examples(
-            "t", "train", [Example("new", "q", "s", "a"), Example("0", "?", "s", "a")]
+        add_examples(
+            store, "t", "train", [Example("new", "q", "s", "a"), Example("0", "?", "s", "a")]
         )
     assert store.version() == before + 1
-    assert len(store.examples("t", "train")) == 4
+    assert len(read_task_examples(store, "t", "train")) == 4
 
 
 def test_an_example_keeps_its_number_and_the_same_id_may_stand_in_another_task(tmp_path):
     store = Store(tmp_path)
-    numbers = add_run(store)
-    assert add_run(store) == numbers
-    assert set(store.add_examples("u", "train", [Example("0", "other", "s", "a")])) - set(numbers)
+    numbers = register(store)
+    assert register(store) == numbers
+    assert set(add_examples(store, "u", "train", [Example("0", "other", "s", "a")])) - set(numbers)
 
 
 def test_shards_add_up_and_are_counted_once(tmp_path):
     store = Store(tmp_path)
-    numbers = add_run(store)
+    numbers = register(store)
     names = [samples_shard(store, "r", numbers, i, grade=i % 3) for i in range(3)]
-    assert store.commit_inbox() == 3
+    assert commit_inbox(store) == 3
     samples_shard(store, "r", numbers, 0)  # a worker that did not know it was done
-    store.commit_inbox()
-    store.set_checkpoint_state("r", 10, "scored")
-    scores = store.scores("t")
+    commit_inbox(store)
+    set_checkpoint_state(store, "r", 10, "scored")
+    scores = read_scores(store, "t")
     assert scores["samples"].tolist() == [3] * 4
     assert scores["correct"].tolist() == scores["unparsed"].tolist() == [1] * 4
-    assert store.committed_shards("r") == set(names)
+    assert read_committed_shards(store, "r") == set(names)
     assert not list((tmp_path / "inbox").iterdir())
-    assert store.completions("r", 10, "train")["completion"].tolist() == ["$3*4=12$ <script>"] * 12
+    assert (
+        read_completions(store, "r", 10, "train")["completion"].tolist()
+        == ["$3*4=12$ <script>"] * 12
+    )
 
 
 def test_perplexities_and_samples_meet_in_one_row_in_either_order(tmp_path):
     store = Store(tmp_path)
-    numbers = add_run(store)
+    numbers = register(store)
     samples_shard(store, "r", numbers[:2], 0)
-    store.commit_inbox()
+    commit_inbox(store)
     columns = {
         "run": ["r"] * 4, "step": [10] * 4, "split": ["train"] * 4, "perturbation": [""] * 4,
         "example": numbers, "nll": [0.1, 0.2, 0.3, 0.4], "tokens": [7] * 4,
     }  # fmt: skip
     write_shard(tmp_path / "inbox", "00000010.train..targets.00000.r.parquet", "r",
                 pa.table(columns, schema=TARGETS))  # fmt: skip
-    store.commit_inbox()
+    commit_inbox(store)
     samples_shard(store, "r", numbers[2:], 1)
-    store.commit_inbox()
-    store.set_checkpoint_state("r", 10, "scored")
-    scores = store.scores("t")
+    commit_inbox(store)
+    set_checkpoint_state(store, "r", 10, "scored")
+    scores = read_scores(store, "t")
     assert scores["nll"].tolist() == [0.1, 0.2, 0.3, 0.4]
     assert scores["samples"].tolist() == [1] * 4
 
 
 def test_a_baseline_takes_the_place_of_the_former_one(tmp_path):
     store = Store(tmp_path)
-    add_run(store)
+    register(store)
     before = store.version()
     for value in (1.0, 2.0):
-        store.add_baseline("r", 10, "distance", value, f"from base{value:.0f}")
+        add_baseline(store, "r", 10, "distance", value, f"from base{value:.0f}")
     assert store.version() == before + 2
-    assert store.baselines("r").to_dict("records") == [
+    assert read_baselines(store, "r").to_dict("records") == [
         {"run": "r", "step": 10, "name": "distance", "value": 2.0, "settings": "from base2"}
     ]
-    assert store.baselines("other").empty
+    assert read_baselines(store, "other").empty
 
 
 def test_a_copied_database_holds_the_same_and_numbers_on(tmp_path):
     store = Store(tmp_path / "it's")
-    add_run(store)
-    store.add_baseline("r", 10, "distance", 1.0)
+    register(store)
+    add_baseline(store, "r", 10, "distance", 1.0)
     copied = Store(tmp_path / "copy")
     copied.database.unlink()
     store.copy_database(copied.database)
     assert copied.version() == store.version()
-    assert copied.baselines("r").equals(store.baselines("r"))
-    assert add_run(copied, n=6)[:4] == add_run(store)
-    assert add_run(copied, n=6)[4:] == [5, 6]
+    assert read_baselines(copied, "r").equals(read_baselines(store, "r"))
+    assert register(copied, n=6)[:4] == register(store)
+    assert register(copied, n=6)[4:] == [5, 6]
 
 
 def old_database(folder: Path, schema: int) -> duckdb.DuckDBPyConnection:
@@ -169,7 +180,7 @@ def old_database(folder: Path, schema: int) -> duckdb.DuckDBPyConnection:
 def test_a_store_of_every_earlier_schema_is_brought_up_to_date(schema, tmp_path):
     old_database(tmp_path, schema).close()
     store = Store(tmp_path)
-    add_run(store)
+    register(store)
     with store.reading() as connection:
         rows = connection.execute(
             """SELECT table_name, string_agg(column_name, ' ' ORDER BY ordinal_position)
@@ -181,12 +192,14 @@ def test_a_store_of_every_earlier_schema_is_brought_up_to_date(schema, tmp_path)
 def test_a_store_with_baselines_without_settings_keeps_them(tmp_path):
     with old_database(tmp_path, 3) as connection:
         connection.execute("INSERT INTO baselines VALUES ('r', 1, 'distance', 2.0)")
-    assert Store(tmp_path).baselines("r").to_numpy().tolist() == [["r", 1, "distance", 2.0, ""]]
+    assert read_baselines(Store(tmp_path), "r").to_numpy().tolist() == [
+        ["r", 1, "distance", 2.0, ""]
+    ]
 
 
 def test_agreement_is_the_share_of_the_most_common_answer(tmp_path):
     store = Store(tmp_path)
-    add_run(store)
+    register(store)
     answers = {
         (10, 1): ["7", "7", "8", None],  # no answer agrees with none
         (10, 2): [None, None, None, "8"],
@@ -210,48 +223,51 @@ def test_agreement_is_the_share_of_the_most_common_answer(tmp_path):
             )  # fmt: skip
             name = f"{step:08d}.{split}.{perturbation}.samples.{example}.r.parquet"
             write_shard(tmp_path / "inbox", name, "r", rows)
-    store.commit_inbox()
-    assert store.agreement("r", "test").to_numpy().tolist() == [
+    commit_inbox(store)
+    assert read_agreement(store, "r", "test").to_numpy().tolist() == [
         [10, 1, 0.5],
         [10, 2, 0.25],
         [10, 3, 0],
         [20, 1, 0.5],
     ]
-    assert set(store.agreement("r", "train")["agreement"]) == {1.0}
-    assert store.agreement("imported", "test").empty
+    assert set(read_agreement(store, "r", "train")["agreement"]) == {1.0}
+    assert read_agreement(store, "imported", "test").empty
 
 
 def test_a_checkpoint_that_is_not_scored_to_its_end_is_in_no_chart(tmp_path):
     store = Store(tmp_path)
-    samples_shard(store, "r", add_run(store), 0)
-    store.commit_inbox()
-    assert store.scores("t").empty
-    assert store.runs()[["checkpoints", "scored"]].to_numpy().tolist() == [[1, 0]]
+    samples_shard(store, "r", register(store), 0)
+    commit_inbox(store)
+    assert read_scores(store, "t").empty
+    assert read_runs(store)[["checkpoints", "scored"]].to_numpy().tolist() == [[1, 0]]
 
 
 def test_an_unfinished_shard_is_not_seen(tmp_path):
     store = Store(tmp_path)
     (tmp_path / "inbox" / "half.tmp").write_bytes(b"PAR1")
-    assert store.commit_inbox() == 0
+    assert commit_inbox(store) == 0
 
 
 def test_paths_inside_the_store_move_with_it(tmp_path):
     store = Store(tmp_path / "s")
     inside = tmp_path / "s" / "checkpoints" / "run"
-    store.add_run(RunRecord("r", "t", "scored", None, None, None, 0),
+    add_run(store, RunRecord("r", "t", "scored", None, None, None, 0),
                   [Checkpoint(inside, 1), Checkpoint(tmp_path / "away", 2)], [], [])  # fmt: skip
-    assert store.checkpoints("r")["path"].tolist() == ["checkpoints/run", str(tmp_path / "away")]
+    assert read_checkpoints(store, "r")["path"].tolist() == [
+        "checkpoints/run",
+        str(tmp_path / "away"),
+    ]
 
 
 def _commit_forever(path: str) -> None:
     store = Store(path)
     while True:
-        store.commit_inbox()
+        commit_inbox(store)
 
 
 def test_killed_committers_leave_no_shard_half_counted_or_counted_twice(tmp_path):
     store = Store(tmp_path)
-    numbers = add_run(store)
+    numbers = register(store)
     context = multiprocessing.get_context("spawn")
     rng = random.Random(0)
     written = 0
@@ -265,11 +281,11 @@ def test_killed_committers_leave_no_shard_half_counted_or_counted_twice(tmp_path
             time.sleep(0.01)
         os.kill(committer.pid, signal.SIGKILL)
         committer.join()
-    store.commit_inbox()
-    store.set_checkpoint_state("r", 10, "scored")
-    assert store.scores("t")["samples"].tolist() == [written] * 4
-    assert len(store.completions("r", 10, "train")) == 4 * written
-    assert len(store.committed_shards("r")) == written > 50
+    commit_inbox(store)
+    set_checkpoint_state(store, "r", 10, "scored")
+    assert read_scores(store, "t")["samples"].tolist() == [written] * 4
+    assert len(read_completions(store, "r", 10, "train")) == 4 * written
+    assert len(read_committed_shards(store, "r")) == written > 50
 
 
 def _read_forever(path: str, errors) -> None:
@@ -277,14 +293,14 @@ def _read_forever(path: str, errors) -> None:
     until = time.monotonic() + 3
     while time.monotonic() < until:
         try:
-            assert store.runs()["run"].tolist() == ["r"]
+            assert read_runs(store)["run"].tolist() == ["r"]
         except Exception as error:
             errors.put(repr(error))
 
 
 def test_readers_and_a_writer_do_not_get_in_each_others_way(tmp_path):
     store = Store(tmp_path)
-    numbers = add_run(store)
+    numbers = register(store)
     context = multiprocessing.get_context("spawn")
     errors = context.Queue()
     readers = [
@@ -295,7 +311,7 @@ def test_readers_and_a_writer_do_not_get_in_each_others_way(tmp_path):
     written = 0
     while any(reader.is_alive() for reader in readers):
         samples_shard(store, "r", numbers, written)
-        written += store.commit_inbox()
+        written += commit_inbox(store)
     assert errors.empty()
     assert written > 3
 
@@ -309,7 +325,7 @@ def test_the_store_never_fetches_an_extension(tmp_path):
 def test_a_store_whose_making_was_killed_is_made_to_its_end(tmp_path):
     with duckdb.connect(str(tmp_path / "premem.duckdb")):
         pass
-    assert Store(tmp_path).runs().empty
+    assert read_runs(Store(tmp_path)).empty
 
 
 def test_a_database_that_is_none_is_one_sentence(tmp_path):
@@ -320,10 +336,10 @@ def test_a_database_that_is_none_is_one_sentence(tmp_path):
 
 def test_a_store_may_lie_in_a_folder_that_looks_like_a_partition(tmp_path):
     store = Store(tmp_path / "run=9" / "step=7")
-    samples_shard(store, "r", add_run(store), 0)
-    store.commit_inbox()
-    store.set_checkpoint_state("r", 10, "scored")
-    assert len(store.scores("t")) == 4
+    samples_shard(store, "r", register(store), 0)
+    commit_inbox(store)
+    set_checkpoint_state(store, "r", 10, "scored")
+    assert len(read_scores(store, "t")) == 4
 
 
 def test_a_stop_during_the_commit_stays_a_stop(tmp_path, monkeypatch):
@@ -353,7 +369,7 @@ def test_a_stop_during_the_commit_stays_a_stop(tmp_path, monkeypatch):
 
     monkeypatch.setattr(store, "_connect", connected)
     with pytest.raises(Stopped):
-        store.add_examples("t", "train", [Example("0", "q", "s", "a")])
+        add_examples(store, "t", "train", [Example("0", "q", "s", "a")])
 
 
 def test_a_stop_in_the_midst_of_a_statement_stays_a_stop(tmp_path):
@@ -377,9 +393,9 @@ def test_a_stop_in_the_midst_of_a_statement_stays_a_stop(tmp_path):
 
 def test_who_sees_the_version_of_a_commit_sees_its_completions(tmp_path, monkeypatch):
     store = Store(tmp_path)
-    numbers = add_run(store)
+    numbers = register(store)
     samples_shard(store, "r", numbers, 0)
-    file_away, seen = Store._file_away, []
+    file_away, seen = scores._file_away, []
 
     def locked_meanwhile(self, file):
         with pytest.raises(BlockingIOError), flock(tmp_path / "premem.lock", READ_NOW):
@@ -387,6 +403,6 @@ def test_who_sees_the_version_of_a_commit_sees_its_completions(tmp_path, monkeyp
         seen.append(file.name)
         file_away(self, file)
 
-    monkeypatch.setattr(Store, "_file_away", locked_meanwhile)
-    store.commit_inbox()
+    monkeypatch.setattr(scores, "_file_away", locked_meanwhile)
+    commit_inbox(store)
     assert len(seen) == 1

@@ -1,1 +1,5 @@
-"""Room."""
+"""Executors: where the workers of a scoring job run, one checkpoint each.
+
+Begin with `worker.py` (the unit of work) and `executor.py` (what an executor does); `local.py`
+runs workers on this machine, `ray_cluster.py` on a Ray cluster.
+"""

@@ -14,7 +14,10 @@ from premem_core.records import Sampling
 from premem_core.scoring import job_files, job_process, jobs
 from premem_core.scoring.progress import Progress
 from premem_core.scoring.spec import ScoringSpec
+from premem_core.store.completions import read_completions
 from premem_core.store.database import Store
+from premem_core.store.runs import read_checkpoints
+from premem_core.store.scores import read_committed_shards, read_counts, read_scores
 from tests.helpers import tiny
 
 pytestmark = pytest.mark.ray
@@ -69,8 +72,8 @@ def local(run_dir, tmp_path_factory) -> Store:
 
 def completions(store: Store) -> pd.DataFrame:
     sheets = [("train", ""), ("test", ""), ("train", "first")]
-    steps = store.checkpoints("sums")["step"]
-    parts = [store.completions("sums", step, *sheet) for step in steps for sheet in sheets]
+    steps = read_checkpoints(store, "sums")["step"]
+    parts = [read_completions(store, "sums", step, *sheet) for step in steps for sheet in sheets]
     return pd.concat(parts, ignore_index=True).sort_values(KEY, ignore_index=True)
 
 
@@ -78,12 +81,12 @@ def assert_same(one: Store, other: Store) -> None:
     assert not completions(one).duplicated(KEY).any()
     pd.testing.assert_frame_equal(completions(one), completions(other))
     for perturbation in ("", "first"):
-        scores = [store.scores("sums", perturbation) for store in (one, other)]
+        scores = [read_scores(store, "sums", perturbation) for store in (one, other)]
         pd.testing.assert_frame_equal(*scores, check_exact=True)
     for store in (one, other):
         assert not list((store.path / "inbox").iterdir())
         files = list(store.path.glob("completions/*/*"))
-        assert {file.name for file in files} == store.committed_shards("sums")
+        assert {file.name for file in files} == read_committed_shards(store, "sums")
 
 
 def test_a_job_on_a_cluster_ends_like_one_on_this_machine(
@@ -138,7 +141,7 @@ def test_shards_come_from_a_prefix_where_nodes_do_not_see_the_store(
     assert job_process.run_job(store, "sums").state == "done"
     assert_same(store, local)
     left = {file.name for file in (tmp_path / "prefix" / "sums").iterdir()}
-    assert left == store.committed_shards("sums")
+    assert left == read_committed_shards(store, "sums")
 
 
 def test_a_cluster_that_does_not_answer_is_one_sentence(run_dir, tmp_path):
@@ -149,7 +152,7 @@ def test_a_cluster_that_does_not_answer_is_one_sentence(run_dir, tmp_path):
         job_process.run_job(store, "sums")
     assert time.monotonic() - began < 30
     assert jobs.job_progress(store, "sums").state == "failed"
-    assert store.counts("sums").empty
+    assert read_counts(store, "sums").empty
 
 
 def test_cancelling_stops_a_job_on_a_cluster_and_it_resumes_here(cluster, local, run_dir, tmp_path):

@@ -1,0 +1,125 @@
+"""Examples in the store: questions, solutions, answers, and their perturbed forms."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from premem_core.errors import StoreError
+from premem_core.records import Example
+from premem_core.store.database import Store, read_frame
+from premem_core.store.schema import Connection
+
+EXAMPLE_COLUMNS = ("example", "id", "question", "solution", "answer", "metadata")
+SIZE_COLUMNS = ("example", "id", "metadata", "lines", "words")
+PERTURBED_COLUMNS = ("perturbation", "example", "question", "solution", "answer")
+
+
+def add_perturbed_examples(
+    store: Store, perturbation: str, numbers: Sequence[int], examples: Sequence[Example]
+) -> None:
+    """Keep what a perturbation makes of examples; what is known of them already stays."""
+    incoming = pd.DataFrame(
+        {
+            "perturbation": perturbation,
+            "example": list(numbers),
+            "question": [e.question for e in examples],
+            "solution": [e.solution for e in examples],
+            "answer": [e.answer for e in examples],
+        }
+    )
+    with store.writing() as connection:
+        connection.register("incoming", incoming)
+        connection.execute("INSERT OR IGNORE INTO perturbed FROM incoming")
+
+
+def read_task_examples(store: Store, task: str, split: str) -> pd.DataFrame:
+    """EXAMPLE_COLUMNS of a task's examples."""
+    return read_frame(
+        store,
+        "SELECT * FROM examples WHERE task = ? AND split = ? ORDER BY example",
+        EXAMPLE_COLUMNS,
+        [task, split],
+    )
+
+
+def read_example_sizes(store: Store, task: str, split: str) -> pd.DataFrame:
+    """SIZE_COLUMNS of a task's examples, of which it reads no text into memory.
+
+    lines and words are the solution's.
+    """
+    with store.reading() as connection:
+        # By way of Arrow: a million ids are no Python objects in between.
+        table = connection.sql(
+            r"""SELECT example, id, metadata,
+                len(string_split(trim(solution, chr(10) || ' '), chr(10)))::INTEGER AS lines,
+                len(regexp_extract_all(solution, '\S+'))::INTEGER AS words
+            FROM examples WHERE task = ? AND split = ? ORDER BY example""",
+            params=[task, split],
+        ).to_arrow_table()
+    return table.to_pandas()[list(SIZE_COLUMNS)]
+
+
+def read_example_texts(store: Store, numbers: Sequence[int]) -> pd.DataFrame:
+    """EXAMPLE_COLUMNS of these examples, in their order."""
+    asked = pd.DataFrame({"example": numbers, "place": range(len(numbers))})
+    with store.reading() as connection:
+        connection.register("asked", asked)
+        rows = connection.execute(
+            "SELECT examples.* FROM asked JOIN examples USING (example) ORDER BY place"
+        )
+        return rows.df()[list(EXAMPLE_COLUMNS)]
+
+
+def read_perturbed_examples(store: Store, task: str, perturbation: str) -> pd.DataFrame:
+    """PERTURBED_COLUMNS of a task's examples."""
+    return read_frame(
+        store,
+        """SELECT perturbed.* FROM perturbed JOIN examples USING (example)
+        WHERE task = ? AND perturbation = ? ORDER BY example""",
+        PERTURBED_COLUMNS,
+        [task, perturbation],
+    )
+
+
+def examples_frame(task: str, split: str, examples: Sequence[Example]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "task": task,
+            "split": split,
+            "id": [e.id for e in examples],
+            "question": [e.question for e in examples],
+            "solution": [e.solution for e in examples],
+            "answer": [e.answer for e in examples],
+            "metadata": [pd.Series(dict(e.metadata)).to_json() for e in examples],
+        }
+    )
+
+
+def insert_examples(connection: Connection, frame: pd.DataFrame) -> list[int]:
+    connection.register("incoming", frame)
+    other = connection.execute(
+        """SELECT incoming.id, incoming.task FROM incoming JOIN examples USING (task, split, id)
+        WHERE examples.question <> '' AND incoming.question <> ''
+            AND (examples.question <> incoming.question OR examples.solution <> incoming.solution)
+        LIMIT 1"""
+    ).fetchone()
+    if other:
+        raise StoreError(
+            f"example '{other[0]}' of task '{other[1]}' is in the store with another text; "
+            "give these examples their own task name or ids"
+        )
+    connection.execute("""
+        INSERT INTO examples (task, split, id, question, solution, answer, metadata)
+        SELECT * FROM incoming WHERE NOT EXISTS (FROM examples WHERE examples.task = incoming.task
+            AND examples.split = incoming.split AND examples.id = incoming.id)""")
+    connection.execute("""
+        UPDATE examples SET question = incoming.question, solution = incoming.solution,
+            answer = incoming.answer, metadata = incoming.metadata
+        FROM incoming WHERE examples.task = incoming.task AND examples.split = incoming.split
+            AND examples.id = incoming.id AND examples.question = '' AND incoming.question <> ''""")
+    numbers = connection.execute(
+        "SELECT id, example FROM examples JOIN incoming USING (task, split, id)"
+    ).fetchall()
+    connection.unregister("incoming")
+    by_id = dict(numbers)
+    return [by_id[i] for i in frame["id"]]

@@ -1,0 +1,184 @@
+"""Runs and their checkpoints in the store."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from premem_core.records import Checkpoint, Example, RunRecord
+from premem_core.store.database import Store, read_frame
+from premem_core.store.examples import examples_frame, insert_examples
+from premem_core.store.schema import Connection
+
+RUN_COLUMNS = (
+    "run",
+    "task",
+    "source",
+    "learning_rate",
+    "epochs",
+    "batch_size",
+    "train_examples",
+    "grader",
+    "scored_by",
+    "checkpoints",
+    "scored",
+    "failed",
+    "created",
+)
+CHECKPOINT_COLUMNS = ("run", "step", "epoch", "learning_rate", "path", "state", "reason", "samples")
+
+
+def add_run(
+    store: Store,
+    record: RunRecord,
+    checkpoints: Sequence[Checkpoint],
+    train: Sequence[Example],
+    test: Sequence[Example],
+) -> list[int]:
+    """Register a run that is about to be scored; the store's numbers of `train` and `test`.
+
+    Of a run that is there already, checkpoints are added and what is scored stays.
+
+    Raises:
+        StoreError: an example is known with another text; nothing was added.
+    """
+    with store.writing() as connection:
+        numbers = [
+            number
+            for split, examples in (("train", train), ("test", test))
+            for number in insert_examples(connection, examples_frame(record.task, split, examples))
+        ]
+        # What a start that was killed left, perhaps of other checkpoints.
+        connection.execute(
+            "DELETE FROM checkpoints WHERE run = ? AND state = 'waiting'", [record.run]
+        )
+        _add_run(connection, record)
+        for checkpoint in checkpoints:
+            path = store.relative(checkpoint.path)
+            _add_checkpoint(connection, record.run, checkpoint, path, "waiting")
+        return numbers
+
+
+def set_checkpoint_state(
+    store: Store,
+    run: str,
+    step: int,
+    state: str,
+    reason: str | None = None,
+    *,
+    samples: int | None = None,
+) -> None:
+    """`state` is waiting, scored (to so many samples per example) or failed (why)."""
+    with store.writing() as connection:
+        connection.execute(
+            """UPDATE checkpoints SET state = ?, reason = ?, samples = coalesce(?, samples)
+            WHERE run = ? AND step = ?""",
+            [state, reason, samples, run, step],
+        )
+
+
+def add_scored_runs(
+    store: Store,
+    runs: Sequence[tuple[RunRecord, Sequence[Checkpoint], pd.DataFrame]],
+    examples: Sequence[tuple[str, str, Sequence[Example]]],
+) -> None:
+    """Import finished runs in one transaction.
+
+    Args:
+        runs: record, checkpoints, and a frame of step, split, perturbation, id, samples,
+            correct, unparsed, nll, tokens, where `id` names an example of the record's task.
+        examples: (task, split, examples) that the frames name.
+    """
+    with store.writing() as connection:
+        for task, split, members in examples:
+            insert_examples(connection, examples_frame(task, split, members))
+        for record, checkpoints, frame in runs:
+            _add_run(connection, record)
+            for checkpoint in checkpoints:
+                _add_checkpoint(connection, record.run, checkpoint, None, "scored")
+            connection.register("frame", frame)
+            connection.execute(
+                """INSERT INTO scores
+                SELECT ?, step, split, perturbation, example, samples, correct, unparsed, 0,
+                    nll, tokens
+                FROM frame JOIN examples USING (split, id) WHERE task = ?""",
+                [record.run, record.task],
+            )
+            connection.unregister("frame")
+
+
+def read_runs(store: Store) -> pd.DataFrame:
+    """RUN_COLUMNS, one row per run, by learning rate; how many checkpoints it has."""
+    return read_frame(
+        store,
+        """SELECT runs.*, count(step)::INTEGER AS checkpoints,
+            count(*) FILTER (state = 'scored')::INTEGER AS scored,
+            count(*) FILTER (state = 'failed')::INTEGER AS failed
+        FROM runs LEFT JOIN checkpoints USING (run)
+        GROUP BY ALL ORDER BY task, runs.learning_rate, run""",
+        RUN_COLUMNS,
+    )
+
+
+def read_checkpoints(store: Store, run: str) -> pd.DataFrame:
+    """CHECKPOINT_COLUMNS of one run, in training order."""
+    return read_frame(
+        store, "SELECT * FROM checkpoints WHERE run = ? ORDER BY step", CHECKPOINT_COLUMNS, [run]
+    )
+
+
+def read_tasks(store: Store) -> list[str]:
+    """The tasks of which there is a run."""
+    with store.reading() as connection:
+        rows = connection.execute("SELECT DISTINCT task FROM runs ORDER BY 1").fetchall()
+    return [row[0] for row in rows]
+
+
+def read_task_checkpoints(store: Store, task: str) -> pd.DataFrame:
+    """CHECKPOINT_COLUMNS of the scored checkpoints of a task's runs."""
+    return read_frame(
+        store,
+        """SELECT checkpoints.* FROM checkpoints JOIN runs USING (run)
+        WHERE task = ? AND state = 'scored' ORDER BY run, step""",
+        CHECKPOINT_COLUMNS,
+        [task],
+    )
+
+
+def _add_run(connection: Connection, record: RunRecord) -> None:
+    connection.execute(
+        """INSERT INTO runs (run, task, source, learning_rate, epochs, batch_size,
+            train_examples, grader, scored_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT DO UPDATE SET task = excluded.task, source = excluded.source,
+            learning_rate = excluded.learning_rate, epochs = excluded.epochs,
+            batch_size = excluded.batch_size, train_examples = excluded.train_examples,
+            grader = coalesce(runs.grader, excluded.grader),
+            scored_by = coalesce(runs.scored_by, excluded.scored_by)""",
+        [
+            record.run,
+            record.task,
+            record.source,
+            record.learning_rate,
+            record.epochs,
+            record.batch_size,
+            record.train_examples,
+            record.grader,
+            record.grader,
+        ],
+    )
+
+
+def _add_checkpoint(
+    connection: Connection, run: str, checkpoint: Checkpoint, path: str | None, state: str
+) -> None:
+    connection.execute(
+        """INSERT OR IGNORE INTO checkpoints (run, step, epoch, learning_rate, path, state)
+            VALUES (?, ?, ?, ?, ?, ?)""",
+        [
+            run,
+            checkpoint.step,
+            checkpoint.epoch,
+            checkpoint.learning_rate,
+            path,
+            state,
+        ],
+    )

@@ -1,0 +1,179 @@
+"""Scores in the store: counts of graded samples and NLLs, committed from shards exactly once."""
+
+import fcntl
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from premem_core.records import Grade
+from premem_core.store.database import Store, read_frame
+from premem_core.store.schema import Connection
+from premem_core.store.shards import completions_folder, has_targets, run_of
+
+SCORE_COLUMNS = (
+    "run",
+    "step",
+    "split",
+    "example",
+    "samples",
+    "correct",
+    "unparsed",
+    "timeout",
+    "nll",
+    "tokens",
+)
+GRADE_NAMES = ("correct", "incorrect", "unparsed", "timeout")
+COUNT_COLUMNS = ("step", "split", "perturbation", "example", "samples", "correct", "nll")
+
+COUNTS_OF_GRADES = f"""count(*) AS samples,
+    count(*) FILTER (grade = {Grade.CORRECT:d}) AS correct,
+    count(*) FILTER (grade = {Grade.UNPARSED:d}) AS unparsed,
+    count(*) FILTER (grade = {Grade.TIMEOUT:d}) AS timeout"""
+
+
+def commit_inbox(store: Store) -> int:
+    """Commit the shards that wait in the inbox; how many there were.
+
+    Each shard's name enters the ledger in the transaction that adds its counts; only then is
+    the file moved. Killed in between, the next call finds the name and only moves the file.
+    """
+    waiting = sorted((store.path / "inbox").glob("*.parquet"))
+    if not waiting:
+        return 0
+    # Moved under the same lock: who sees the new version sees its completions too.
+    with store.lock(fcntl.LOCK_EX):
+        with store.transaction() as connection:
+            rows = connection.execute("SELECT shard FROM shards").fetchall()
+            known = {row[0] for row in rows}
+            # Seen again under the lock: another process may have committed meanwhile.
+            waiting = [file for file in waiting if file.exists()]
+            for file in waiting:
+                if file.name not in known:
+                    _commit_shard(connection, file)
+        for file in waiting:
+            _file_away(store, file)
+    return len(waiting)
+
+
+def _file_away(store: Store, file: Path) -> None:
+    with suppress(FileNotFoundError):  # another process was faster
+        run = run_of(file)
+        folder = completions_folder(store.path, run)
+        folder.mkdir(exist_ok=True)
+        file.replace(folder / file.name)
+
+
+def read_committed_shards(store: Store, run: str) -> set[str]:
+    """Names of the shards of `run` whose counts are in the store."""
+    with store.reading() as connection:
+        rows = connection.execute("SELECT shard FROM shards WHERE run = ?", [run]).fetchall()
+    return {row[0] for row in rows}
+
+
+def read_counts(store: Store, run: str) -> pd.DataFrame:
+    """COUNT_COLUMNS: what is committed of a run, whatever its checkpoints' state."""
+    return read_frame(
+        store, f"SELECT {', '.join(COUNT_COLUMNS)} FROM scores WHERE run = ?", COUNT_COLUMNS, [run]
+    )
+
+
+def read_grade_totals(store: Store, run: str, step: int) -> pd.DataFrame:
+    """Example → how many completions of its training question are correct, incorrect,
+
+    unparsed and timeout at a checkpoint.
+    """
+    return read_frame(
+        store,
+        """SELECT example, correct, samples - correct - unparsed - timeout AS incorrect,
+            unparsed, timeout
+        FROM scores WHERE run = ? AND step = ? AND split = 'train' AND perturbation = ''""",
+        ("example", *GRADE_NAMES),
+        [run, step],
+    ).set_index("example")
+
+
+def read_scores(store: Store, task: str, perturbation: str = "") -> pd.DataFrame:
+    """SCORE_COLUMNS of the scored checkpoints of a task's runs, in training order."""
+    return read_frame(
+        store,
+        """SELECT run, step, split, example, scores.samples, correct, unparsed, timeout, nll,
+            tokens
+        FROM scores JOIN runs USING (run) JOIN checkpoints USING (run, step)
+        WHERE task = ? AND perturbation = ? AND state = 'scored'
+        ORDER BY run, split, step, example""",
+        SCORE_COLUMNS,
+        [task, perturbation],
+    )
+
+
+def read_checkpoint_scores(
+    store: Store, task: str
+) -> Iterator[tuple[str, int, dict[str, NDArray[Any]]]]:
+    """The scored checkpoints of a task's runs, in training order, one at a time.
+
+    Returns:
+        Run, step, and a row per question as it is: example, samples, correct, nll (NaN where
+        not known), test (whether it is of the test set); those come last, each by number.
+    """
+    with store.reading() as connection:
+        checkpoints = connection.execute(
+            """SELECT run, step FROM checkpoints JOIN runs USING (run)
+            WHERE task = ? AND state = 'scored' ORDER BY run, step""",
+            [task],
+        ).fetchall()
+        for run, step in checkpoints:
+            rows = connection.execute(
+                """SELECT example, samples, correct, coalesce(nll, 'nan'::DOUBLE) AS nll,
+                    split = 'test' AS test
+                FROM scores WHERE run = ? AND step = ? AND perturbation = ''
+                ORDER BY test, example""",
+                [run, step],
+            ).fetchnumpy()
+            yield run, step, {name: np.asarray(values) for name, values in rows.items()}
+
+
+def read_target_tokens(store: Store, runs: Sequence[str]) -> pd.Series:
+    """How many tokens the solutions have that these runs were trained on, by example number.
+
+    Where the runs' tokenizers differ, the most; NaN where not known.
+    """
+    of_runs = []
+    with store.reading() as connection:
+        for run in runs:
+            rows = connection.execute(
+                """SELECT example, coalesce(tokens::FLOAT, 'nan'::FLOAT) AS tokens FROM scores
+                WHERE run = $run AND split = 'train' AND perturbation = ''
+                    AND step = (SELECT min(step) FROM scores WHERE run = $run)""",
+                {"run": run},
+            ).fetchnumpy()
+            of_runs.append(pd.Series(rows["tokens"], rows["example"]))
+    return of_runs[0] if len(of_runs) == 1 else pd.concat(of_runs, axis=1).max(axis=1)
+
+
+def _commit_shard(connection: Connection, file: Path) -> None:
+    connection.execute("INSERT INTO shards VALUES (?, ?)", [file.name, run_of(file)])
+    if has_targets(file):
+        incoming = """SELECT run, step, split, perturbation, example, 0 AS samples, 0 AS correct,
+            0 AS unparsed, 0 AS timeout, nll, tokens
+            FROM read_parquet(?, hive_partitioning = false)"""
+    else:
+        incoming = f"""SELECT run, step, split, perturbation, example, {COUNTS_OF_GRADES},
+            NULL AS nll, NULL AS tokens
+            FROM read_parquet(?, hive_partitioning = false) GROUP BY ALL"""
+    connection.execute(
+        f"""MERGE INTO scores USING ({incoming}) AS incoming
+        USING (run, step, split, perturbation, example)
+        WHEN MATCHED THEN UPDATE SET samples = scores.samples + incoming.samples,
+            correct = scores.correct + incoming.correct,
+            unparsed = scores.unparsed + incoming.unparsed,
+            timeout = scores.timeout + incoming.timeout,
+            nll = coalesce(incoming.nll, scores.nll),
+            tokens = coalesce(incoming.tokens, scores.tokens)
+        WHEN NOT MATCHED THEN INSERT""",
+        [str(file)],
+    )
