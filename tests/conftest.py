@@ -8,7 +8,7 @@ from hypothesis import settings
 
 from premem_core.dashboard.figures import style
 from tests.helpers import tiny
-from tests.helpers.paths import SHARED
+from tests.helpers.paths import GSM8K, SHARED
 
 style.CHECKED = True
 settings.register_profile("premem", deadline=None)  # no test is timed
@@ -25,10 +25,10 @@ def main_module():
 
 @pytest.fixture(scope="session")
 def published() -> Path:
-    """The published score arrays (not part of this repository)."""
+    """The whole published score arrays; a slice of them is part of the repository."""
     folder = SHARED / "kang2024"
     if not folder.is_dir():
-        pytest.skip(f"the published arrays are not at {folder}")
+        pytest.skip(f"needs the whole published arrays, which are not at {folder}")
     return folder
 
 
@@ -63,8 +63,7 @@ def data(tmp_path_factory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="session")
 def gsm8k() -> Path:
-    """GSM8K's problems (not part of this repository)."""
-    folder = SHARED / "gsm8k"
-    if not folder.is_dir():
-        pytest.skip(f"GSM8K is not at {folder}")
-    return folder
+    """All problems of GSM8K; a slice of them is part of the repository."""
+    if not GSM8K.is_dir():
+        pytest.skip(f"needs all of GSM8K, which is not at {GSM8K}")
+    return GSM8K

@@ -97,9 +97,10 @@ def import_published(
         split: examples.read_examples(file).examples if file else None
         for split, file in (("train", train), ("test", test))
     }
-    published_arrays.read_published(source)  # before a store is made for nothing
+    # Read once before, so that no store is made for a source that is refused.
+    published_arrays.read_published(source, fewest_samples=fewest_samples)
     home = Store(store)
-    names = published_arrays.import_published(
+    imported = published_arrays.import_published(
         home,
         source,
         task=task,
@@ -107,4 +108,6 @@ def import_published(
         test=texts["test"],
         fewest_samples=fewest_samples,
     )
-    say(f"{len(names)} runs imported into {store}")
+    for warning in imported.warnings:
+        say(f"warning: {warning}")
+    say(f"{len(imported.runs)} runs imported into {store}")

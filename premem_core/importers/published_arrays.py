@@ -1,15 +1,15 @@
 """Published per-checkpoint score arrays (katiekang1998/reasoning_generalization) → records.
 
-Layout (METHOD, section 3): `<task>_orig_<E>epochs_<full|half|quarter>_lr<LR>_bs<B>/`, in it
-`subsample_idxs.npy` (the rows trained on) and per `checkpoint-<step>/` the arrays
-`train_answer_types<K>_….npy`, `test_answer_types<K>_….npy` (rows × K: 0 correct, 1 incorrect,
-2 unparsed) and `train_perplexities.npy`; where training queries were perturbed, also
+Layout (docs/method.md, section 3): `<task>_orig_<E>epochs_<full|half|quarter>_lr<LR>_bs<B>/`, in it
+`subsample_idxs.npy` (the rows trained on; a full run without it was trained on all rows) and per
+`checkpoint-<step>/` the arrays `train_answer_types<K>_….npy`, `test_answer_types<K>_….npy`
+(rows × K grades: 0 correct, 1 incorrect, 2 unparsed, 3 timed out), `train_perplexities.npy` and
+perhaps `train_num_tokens.npy`; where training queries were perturbed, also
 `train_first_answer_types<K>_….npy` and `train_we_answer_types<K>_….npy`, perhaps of the first rows
 only. Within a row the samples are sorted by likelihood, so only their counts are kept: no order
 that could be mistaken for exchangeable survives the import.
 """
 
-import io
 import re
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -21,17 +21,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from premem_core.errors import DataError
+from premem_core.importers import array_files
+from premem_core.importers.array_files import Folder
+from premem_core.importers.trained_rows import describe_wrong_rows
 from premem_core.records import Checkpoint, Example, Grade, RunRecord
 from premem_core.store.database import Store
 from premem_core.store.runs import add_scored_runs, read_runs
 
 RUN_NAME = re.compile(
-    r"(?P<task>.+)_orig_(?P<epochs>\d+)epochs_\w+_lr(?P<lr>[\d.e-]+)_bs(?P<bs>\d+)"
+    r"(?P<task>.+)_orig_(?P<epochs>\d+)epochs_(?P<size>\w+)_lr(?P<lr>[\d.e-]+)_bs(?P<bs>\d+)"
 )
 PERTURBED = {"first": "first", "we-know-that": "we"}  # perturbation → its label in file names
 STEP = re.compile(r"checkpoint-(\d+)")
-
-Folder = Path | zipfile.Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Counts:
 class PublishedCheckpoint:
     """One checkpoint: train counts and NLL (N_train,) in the order of `rows`, test counts.
 
-    `perturbed`: by perturbation, the training file's rows that were asked under it, and counts.
+    `perturbed`: by perturbation, the training file's rows that were sampled under it, and counts.
     """
 
     step: int
@@ -61,7 +62,11 @@ class PublishedCheckpoint:
 
 @dataclass(frozen=True, slots=True)
 class PublishedRun:
-    """One published run; `rows` are the training file's rows that it was trained on."""
+    """One published run.
+
+    `rows`: the training file's rows that it was trained on. `warning`: why these are probably
+    the wrong ones, where they are.
+    """
 
     name: str
     task: str
@@ -70,6 +75,15 @@ class PublishedRun:
     batch_size: int
     rows: NDArray[np.int64]
     checkpoints: tuple[PublishedCheckpoint, ...]
+    warning: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """The names of the runs that were imported, and what is doubtful about any of them."""
+
+    runs: list[str]
+    warnings: list[str]
 
 
 def read_published(source: Path, *, fewest_samples: bool = False) -> list[PublishedRun]:
@@ -81,7 +95,8 @@ def read_published(source: Path, *, fewest_samples: bool = False) -> list[Publis
             choice: 5 samples) instead of the largest.
 
     Raises:
-        DataError: no run is there, or one of its arrays is missing or has an unexpected shape.
+        DataError: no run is there; or one of its arrays is missing, has an unexpected shape or
+            holds values that cannot be.
     """
     runs = [_read_run(folder, fewest_samples) for folder in _run_folders(_open(source))]
     if not runs:
@@ -100,8 +115,8 @@ def import_published(
     train: Sequence[Example] | None = None,
     test: Sequence[Example] | None = None,
     fewest_samples: bool = False,
-) -> list[str]:
-    """Import the published runs that the store does not have yet, all or none; their names.
+) -> Imported:
+    """Import the published runs that the store does not have yet, all or none.
 
     Args:
         task: the task's name in the store; by default the one in the folders' names.
@@ -126,7 +141,7 @@ def import_published(
         examples.append((task or name, "train", _named_rows(train, n_train, "train")))
         examples.append((task or name, "test", _named_rows(test, n_test, "test")))
     add_scored_runs(store, [_scored_run(run, task or run.task) for run in new], examples)
-    return [run.name for run in new]
+    return Imported([run.name for run in new], [run.warning for run in new if run.warning])
 
 
 def _row_counts(runs: Sequence[PublishedRun]) -> tuple[int, int]:
@@ -221,16 +236,23 @@ def _run_folders(folder: Folder) -> Iterable[Folder]:
 def _read_run(folder: Folder, fewest_samples: bool) -> PublishedRun:
     name = RUN_NAME.fullmatch(folder.name)
     assert name is not None
-    rows = _load(folder / "subsample_idxs.npy")
     steps = {int(m[1]): c for c in folder.iterdir() if (m := STEP.fullmatch(c.name))}
     if not steps:
         raise DataError(f"{folder} holds no checkpoint-<step> folder; copy the run again")
+    perplexities = {
+        step: array_files.read_perplexities(steps[step] / "train_perplexities.npy")
+        for step in sorted(steps)
+    }
+    last = max(steps)
+    rows = _trained_rows(folder, name["size"], len(perplexities[last]))
+    for step, own in perplexities.items():
+        _check_trained(steps[step], own, rows, len(perplexities[last]))
     batch_size = int(name["bs"])
     checkpoints = tuple(
         _read_checkpoint(
-            steps[step], step, round(step * batch_size / len(rows)), rows, fewest_samples
+            steps[step], step, round(step * batch_size / len(rows)), own, rows, fewest_samples
         )
-        for step in sorted(steps)
+        for step, own in perplexities.items()
     )
     return PublishedRun(
         name=folder.name,
@@ -240,36 +262,82 @@ def _read_run(folder: Folder, fewest_samples: bool) -> PublishedRun:
         batch_size=batch_size,
         rows=rows,
         checkpoints=checkpoints,
+        warning=describe_wrong_rows(folder.name, last, np.log(perplexities[last]), rows),
     )
 
 
+def _trained_rows(folder: Folder, size: str, n: int) -> NDArray[np.int64]:
+    """The rows that a run was trained on, of the n rows of its arrays."""
+    file = folder / "subsample_idxs.npy"
+    if not file.exists():
+        if size == "full":
+            return np.arange(n)
+        raise DataError(
+            f"{folder} holds no subsample_idxs.npy, so nothing says which rows this {size} run was "
+            "trained on; only a full run can be imported without it: copy that file too"
+        )
+    rows = array_files.read_row_numbers(file)
+    if rows.max() >= n:
+        raise DataError(
+            f"{file} names row {rows.max()}, but train_perplexities has {n} rows, numbered from 0; "
+            "the arrays of a run must belong together"
+        )
+    return rows
+
+
+def _check_trained(
+    folder: Folder, perplexities: NDArray[np.float64], rows: NDArray[np.int64], n: int
+) -> None:
+    """Every checkpoint has a perplexity for each trained row, and n rows like the last one."""
+    _check_length(folder, "train_perplexities", perplexities, n)
+    if (unknown := rows[np.isnan(perplexities[rows])]).size:
+        raise DataError(
+            f"{folder}: train_perplexities holds nan in row {unknown[0]}, which the run was "
+            f"trained on ({len(unknown)} such rows); a trained row needs its perplexity at every "
+            "checkpoint"
+        )
+
+
+def _check_length(folder: Folder, label: str, array: NDArray, n: int) -> None:
+    if len(array) != n:
+        raise DataError(
+            f"{folder}: {label} has {len(array)} rows, but train_perplexities of the run's last "
+            f"checkpoint has {n}; the arrays of a run must belong together"
+        )
+
+
 def _read_checkpoint(
-    folder: Folder, step: int, epoch: float, rows: NDArray[np.int64], fewest_samples: bool
+    folder: Folder,
+    step: int,
+    epoch: float,
+    perplexities: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    fewest_samples: bool,
 ) -> PublishedCheckpoint:
-    perplexities = _load(folder / "train_perplexities.npy")
+    grades, test = (
+        array_files.read_grades(_answer_types(folder, split, fewest_samples))
+        for split in ("train", "test")
+    )
+    _check_length(folder, "train_answer_types", grades, len(perplexities))
     tokens_file = folder / "train_num_tokens.npy"
-    grades, test = (_load(_answer_types(folder, s, fewest_samples)) for s in ("train", "test"))
-    asked = {
-        name: _load(file)
+    tokens = array_files.read_token_counts(tokens_file) if tokens_file.exists() else None
+    if tokens is not None:
+        _check_length(folder, "train_num_tokens", tokens, len(perplexities))
+    perturbed = {
+        name: array_files.read_grades(file)
         for name, label in PERTURBED.items()
         if (file := _find_answer_types(folder, f"train_{label}", fewest_samples))
     }
-    for label, array in (("train_answer_types", grades), ("train_perplexities", perplexities)):
-        if len(array) <= rows.max():
-            raise DataError(
-                f"{folder}: {label} has {len(array)} rows, but subsample_idxs names row "
-                f"{rows.max()}; the arrays of a run must belong together"
-            )
     return PublishedCheckpoint(
         step=step,
         epoch=epoch,
         train=_count(grades[rows]),
         nll=np.log(perplexities[rows]),
-        tokens=_load(tokens_file)[rows] if tokens_file.exists() else None,
+        tokens=None if tokens is None else tokens[rows],
         test=_count(test),
         perturbed={
             name: (known := rows[rows < len(own)], _count(own[known]))
-            for name, own in asked.items()
+            for name, own in perturbed.items()
         },
     )
 
@@ -293,11 +361,3 @@ def _count(grades: NDArray[np.int64]) -> Counts:
         correct=(grades == Grade.CORRECT).sum(axis=1),
         unparsed=(grades == Grade.UNPARSED).sum(axis=1),
     )
-
-
-def _load(file: Folder) -> NDArray:
-    try:
-        array: NDArray = np.load(io.BytesIO(file.read_bytes()), allow_pickle=False)
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"{file} is not a readable .npy array ({error}); copy it again") from error
-    return array

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -17,7 +18,7 @@ from premem_core.grading.math_grader import MathGrader
 from premem_core.grading.paper_grader import is_equiv
 from premem_core.records import Grade
 from tests.helpers.grading_cases import CASES, Case
-from tests.helpers.paths import GSM8K
+from tests.helpers.paths import GSM8K, GSM8K_SLICE
 
 POWER_TOWER = r"\boxed{9^{9^{9^{9}}}}"
 
@@ -63,18 +64,26 @@ def test_the_table_has_at_least_150_cases_and_each_trap_of_a_grader_is_named_onc
     assert len({(case.completion, case.reference, case.grader) for case in CASES}) == len(CASES)
 
 
-def gsm8k_solutions(split: str) -> list[str]:
-    file = GSM8K / f"{split}.jsonl"
+def gsm8k_solutions(split: str, folder: Path = GSM8K_SLICE) -> list[str]:
+    file = folder / f"{split}.jsonl"
     if not file.exists():
-        pytest.skip(f"GSM8K is not at {file}")
+        pytest.skip(f"needs all of GSM8K, which is not at {file}")
     return [json.loads(line)["answer"] for line in file.read_text("utf-8").splitlines()]
 
 
-@pytest.mark.parametrize(("split", "rows"), [("train", 7473), ("test", 1319)])
+@pytest.mark.parametrize(
+    ("folder", "split", "rows"),
+    [
+        (GSM8K_SLICE, "train", 300),
+        (GSM8K_SLICE, "test", 300),
+        (GSM8K, "train", 7473),
+        (GSM8K, "test", 1319),
+    ],
+)
 def test_every_gsm8k_solution_is_correct_against_itself_and_its_final_answer(
-    split: str, rows: int
+    folder: Path, split: str, rows: int
 ) -> None:
-    solutions = gsm8k_solutions(split)
+    solutions = gsm8k_solutions(split, folder)
     answers = [solution.partition("#### ")[2] for solution in solutions]
     grader = make_grader("gsm8k")
     assert len(solutions) == rows
@@ -82,12 +91,15 @@ def test_every_gsm8k_solution_is_correct_against_itself_and_its_final_answer(
     assert {g.grade for g in grader.grade(solutions, answers)} == {Grade.CORRECT}
 
 
-@pytest.mark.parametrize(("split", "rejected"), [("train", 2), ("test", 0)])
-def test_the_paper_grader_rejects_two_gsm8k_solutions_against_themselves(
-    split: str, rejected: int
+@pytest.mark.parametrize(
+    ("folder", "split", "rejected"),
+    [(GSM8K_SLICE, "train", 0), (GSM8K, "train", 2), (GSM8K, "test", 0)],
+)
+def test_the_paper_grader_rejects_two_gsm8k_solutions_against_themselves_and_no_others(
+    folder: Path, split: str, rejected: int
 ) -> None:
     # Their reasoning says "The answer is", which the published code prefers to the hash mark.
-    solutions = gsm8k_solutions(split)
+    solutions = gsm8k_solutions(split, folder)
     grades = [g.grade for g in make_grader("paper").grade(solutions, solutions)]
     assert (grades.count(Grade.INCORRECT), grades.count(Grade.CORRECT)) == (
         rejected,
@@ -96,7 +108,7 @@ def test_the_paper_grader_rejects_two_gsm8k_solutions_against_themselves(
 
 
 def test_the_math_grader_agrees_with_gsm8k_on_its_own_answers(graders: dict[str, Grader]) -> None:
-    solutions = gsm8k_solutions("test")[:300]
+    solutions = gsm8k_solutions("test")
     # Written with cents, so that no pair is settled by being the same string.
     completions = [solution.replace(",", "") + ".00" for solution in solutions]
     assert {g.grade for g in graders["math"].grade(completions, solutions)} == {Grade.CORRECT}
