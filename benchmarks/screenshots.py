@@ -1,8 +1,10 @@
-"""Every page of the dashboard on the demo study: light and dark, 1440 and 800 pixels wide.
+"""Every page of the dashboard on the demo study, as pictures for the documents.
 
-python benchmarks/screenshots.py [page …] writes docs/screenshots/<page>-<theme>-<width>.png
+python benchmarks/screenshots.py [page …] writes docs/screenshots/<page>-light-1440.png; with
+--theme dark and --width 800, pictures of these under the names that say so.
 """
 
+import argparse
 import io
 import sys
 import tempfile
@@ -24,14 +26,14 @@ from premem_core.store.examples import read_task_examples
 
 RUN = demo_study.SETTINGS[demo_study.SHIPPED_RUN]
 LONGEST = "lr3e-3_ep24_n500"
-LABEL, STEP = "lr 0.003 · 24 epochs · 500 examples", 384
+STEP = 384
 FORM = {
     "folder": f"data/demo/runs/{RUN.name}",
     "train": f"data/demo/train_{RUN.problems}.jsonl",
     "test": "data/demo/test.jsonl",
 }
 CHOICE = {
-    "runs": LABEL,
+    "runs": LONGEST,
     "strategies": ["low pre-memorization accuracy", "high perplexity"],
     "gates": ["suspected wrong labels", "exact and near duplicates"],
     "gate-labels": "0.3",
@@ -46,10 +48,9 @@ PAGES = {
     "example": "example",  # that one whose grade is set by hand
     "robustness": "robustness",
     "compare": "compare",
-    "grades": f"grades?{urlencode({'against': 'paper', 'run': LABEL})}",
+    "grades": f"grades?{urlencode({'against': 'paper', 'run': LONGEST})}",
     "curate": f"curate?{urlencode(CHOICE, doseq=True)}",
 }
-THEMES, WIDTHS = ("light", "dark"), (1440, 800)
 DRAWN = """
     () => document.querySelector('[data-testid=stApp][data-test-script-state=notRunning]')
         && [...document.querySelectorAll('[data-testid=stPlotlyChart]')].every(
@@ -67,7 +68,7 @@ def prepare(folder: Path) -> None:
     key = SampleKey(STEP, "train", "", int(row["example"]), int(row["sample"]))
     hand_grades.set_grade(home, LONGEST, key, Grade.CORRECT, "it says so in words", who="kim")
     problem = read_task_examples(home, "demo", "train").set_index("example")["id"][row["example"]]
-    PAGES["example"] = f"example?{urlencode({'example': problem, 'at': STEP, 'run': LABEL})}"
+    PAGES["example"] = f"example?{urlencode({'example': problem, 'at': STEP, 'run': LONGEST})}"
     for name in (".streamlit", "data"):
         (folder / name).symlink_to(ROOT / name)
 
@@ -95,18 +96,20 @@ def take(browser: Browser, address: str, theme: str, width: int, file: Path) -> 
 
 
 def main() -> None:
-    asked = sys.argv[1:] or list(PAGES)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("pages", nargs="*", metavar="page", help="default: all")
+    parser.add_argument("--theme", choices=("light", "dark"), default="light")
+    parser.add_argument("--width", type=int, default=1440, help="pixels")
+    given = parser.parse_args()
     out = ROOT / "docs" / "screenshots"
     out.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
         prepare(Path(folder))
         with serve("store", Path(folder)) as url:
-            for name in asked:
-                for theme in THEMES:
-                    for width in WIDTHS:
-                        file = out / f"{name}-{theme}-{width}.png"
-                        take(browser, f"{url}/{PAGES[name]}", theme, width, file)
-                        print(file.relative_to(ROOT), f"{file.stat().st_size // 1024} KB")
+            for name in given.pages or PAGES:
+                file = out / f"{name}-{given.theme}-{given.width}.png"
+                take(browser, f"{url}/{PAGES[name]}", given.theme, given.width, file)
+                print(file.relative_to(ROOT), f"{file.stat().st_size // 1024} KB")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import streamlit as st
 
 from premem_core.analysis import checkpoint_comparison, copied_text, run_scores
 from premem_core.dashboard import cached_reads, elements, figures, pickers, wording
+from premem_core.dashboard.view import pick_task
 from premem_core.dashboard.wording import count
 from premem_core.grading import graded_completions
 from premem_core.store.examples import read_task_examples
@@ -17,9 +18,7 @@ QUESTION = {"train": "training question", "test": "test question"}
 st.header("Compare")
 headline = st.empty()
 with elements.controls():
-    task = pickers.pick_task()
-    if task is None:
-        st.stop()
+    task = pick_task()
     split = st.segmented_control(
         "Questions", list(QUESTION), default="train", required=True, key="split",
         bind="query-params",
@@ -27,43 +26,25 @@ with elements.controls():
 runs = {run.run: run for run in cached_reads.task_runs(task)}
 labels = run_scores.run_labels(list(runs.values()))
 several = [name for name, run in runs.items() if len(run.steps) > 1] or list(runs)
-usual = st.session_state.get("run")  # the run that another page showed
+usual = st.session_state.get("kept_run")  # the run that another page showed
 usual = usual if usual in runs else several[0]
 with elements.controls():
 
     def pick_checkpoint(side: str, run: str, last: bool) -> int:
         """One of the run's steps."""
-        steps = runs[run].steps.tolist()
-        step: int = st.selectbox(
-            f"Checkpoint {side.upper()}",
-            steps,
-            index=len(steps) - 1 if last else 0,
-            key=f"step_{side}",
-            bind="query-params",
-            width=140,
-        )
-        return step
+        steps = [str(step) for step in runs[run].steps]
+        usual = steps[-1] if last else steps[0]
+        label = f"Checkpoint {side.upper()}"
+        return int(pickers.pick_name(label, steps, f"step_{side}", default=usual, width=140))
 
-    run_a = st.selectbox(
-        "Run A",
-        list(runs),
-        index=list(runs).index(usual),
-        format_func=labels.__getitem__,
-        key="run_a",
-        bind="query-params",
-        width=300,
+    run_a = pickers.pick_name(
+        "Run A", list(runs), "run_a", default=usual, display=labels, width=300
     )
     step_a = pick_checkpoint("a", run_a, last=False)
-    other = st.selectbox(
-        "Run B",
-        [SAME, *runs],
-        format_func={SAME: SAME, **labels}.__getitem__,
-        key="run_b",
-        bind="query-params",
-        width=300,
-    )
+    other = pickers.pick_name("Run B", [SAME, *runs], "run_b", display=labels, width=300)
     run_b = run_a if other == SAME else other
     step_b = pick_checkpoint("b", run_b, last=True)
+pickers.say_what_is_missing(st.empty())
 
 if (run_a, step_a) == (run_b, step_b):
     st.info("A and B are the same checkpoint; choose another checkpoint or run above.")

@@ -2,7 +2,6 @@
 
 import streamlit as st
 
-from premem_core.analysis import run_scores
 from premem_core.curation import collection_plan, export, quality_gates, selection, strategies
 from premem_core.curation.recipe import Recipe
 from premem_core.dashboard import (
@@ -10,9 +9,9 @@ from premem_core.dashboard import (
     curate_form,
     elements,
     figures,
-    pickers,
     recipe_file,
 )
+from premem_core.dashboard.view import pick_view
 from premem_core.dashboard.wording import count, plain
 from premem_core.errors import PrememError
 from premem_core.store.examples import read_example_texts
@@ -24,16 +23,11 @@ BESIDE = ["random", "perplexity", "words"]  # strategies that a selection is hel
 recipe_file.follow_opened()
 st.header("Curate")
 headline = st.empty()
-with elements.controls():
-    task = pickers.pick_task()
-    if task is None:
-        st.stop()
-    everything = cached_reads.task_runs(task)
-    judges = pickers.pick_runs(everything)
-    estimator = pickers.pick_estimator()
-    threshold = pickers.pick_threshold(task, everything, estimator)
+view = pick_view("several")
+task, judges = view.task, view.shown
+with view.controls:
     recipe_file.open_recipe()
-known = curate_form.evidence(task, judges, threshold, estimator)
+known = curate_form.evidence(task, judges, view.threshold, view.estimator)
 criteria = curate_form.pick_criteria(known)
 with elements.controls():
     combine = curate_form.pick_combine(criteria)
@@ -46,9 +40,9 @@ try:
     recipe = Recipe(
         task=task,
         runs=tuple(run.run for run in judges),
-        log_log_threshold=threshold,
+        log_log_threshold=view.threshold,
         criteria=criteria,
-        estimator=estimator,
+        estimator=view.estimator,
         combine=combine,
         budget=budget,
         budget_in=unit,
@@ -68,7 +62,7 @@ except PrememError as error:
     st.error(plain(error))
     st.stop()
 every, left_out = len(known.examples), len(set(found["id"]) - set(recipe.excused))
-of = f"run {plain(run_scores.run_labels(everything)[recipe.runs[0]])}" if len(judges) == 1 else (
+of = f"run {view.label}" if len(judges) == 1 else (
     f"the mean of {count(len(judges), 'run')}"
 )  # fmt: skip
 headline.markdown(
@@ -208,8 +202,7 @@ with elements.controls():
     )  # fmt: skip
 st.caption(
     "The folder has a data card and the recipe in it. The recipe builds the same file again, here "
-    "or by `python -m premem_core curate --from-recipe`. "
-    + pickers.threshold_note(task, everything, estimator)
+    "or by `python -m premem_core curate --from-recipe`. " + view.threshold_note()
 )
 
 st.subheader("Collect more")

@@ -4,7 +4,8 @@ import streamlit as st
 
 from premem_core.analysis import copied_text, example_table
 from premem_core.analysis.robustness import perturbed_steps
-from premem_core.dashboard import cached_reads, elements, figures, grade_form, pickers
+from premem_core.dashboard import cached_reads, elements, figures, grade_form
+from premem_core.dashboard.view import pick_view
 from premem_core.dashboard.wording import percent, plain, signed
 from premem_core.grading import graded_completions
 from premem_core.problems.perturbations import perturbation_label
@@ -13,15 +14,9 @@ from premem_core.store.examples import read_perturbed_examples
 from premem_core.store.scores import read_counts
 
 st.header("One example")
-with elements.controls():
-    task = pickers.pick_task()
-    if task is None:
-        st.stop()
-    everything = cached_reads.task_runs(task)
-    run = pickers.pick_run(everything)
-    estimator = pickers.pick_estimator()
-    threshold = pickers.pick_threshold(task, everything, estimator)
-table = cached_reads.example_table(task, run, threshold, estimator)
+view = pick_view("one")
+run = view.run
+table = cached_reads.example_table(view.task, run, view.threshold, view.estimator)
 known = set(table["id"])
 ids = [each for each in st.session_state.get("neighbours", []) if each in known]
 ids = ids or table["id"].tolist()
@@ -69,7 +64,7 @@ with left:
     )
 with right:
     elements.chart(
-        figures.life_figure(life, threshold, elements.palette()),
+        figures.life_figure(life, view.threshold, elements.palette()),
         "life",
         life,
         alt="Accuracy and perplexity of the example at each checkpoint",
@@ -103,7 +98,7 @@ if steps:
     every = cached_reads.drawn(run.run, "train", number, under, step)
     drawn = every.to_dict("records")
 if under and drawn:
-    posed = cached_reads.read(read_perturbed_examples, task, under).set_index("example")
+    posed = cached_reads.read(read_perturbed_examples, view.task, under).set_index("example")
     question = posed["question"].get(number, row["question"])
     answer = posed["answer"].get(number, "")
     said = f"Asked so, what differs is marked{f'; its answer: {answer}' if answer else ''}"
@@ -123,7 +118,7 @@ elements.passages(texts, side_by_side=True)
 if drawn:
     grade_form.grade_form(run.run, step, "train", under, number, drawn)
 
-near = cached_reads.neighbours(task, number)
+near = cached_reads.neighbours(view.task, number)
 if len(near):
     st.subheader("Similar questions")
     elements.small_table(

@@ -3,21 +3,16 @@
 import streamlit as st
 
 from premem_core.analysis import example_table
-from premem_core.dashboard import cached_reads, elements, pickers
+from premem_core.dashboard import cached_reads, elements
+from premem_core.dashboard.view import pick_view
 from premem_core.dashboard.wording import count, percent, plain
 from premem_core.store.scores import GRADE_NAMES, read_grade_totals
 
 st.header("Examples")
 headline = st.empty()
-with elements.controls():
-    task = pickers.pick_task()
-    if task is None:
-        st.stop()
-    everything = cached_reads.task_runs(task)
-    run = pickers.pick_run(everything)
-    estimator = pickers.pick_estimator()
-    threshold = pickers.pick_threshold(task, everything, estimator)
-table = cached_reads.example_table(task, run, threshold, estimator)
+view = pick_view("one")
+run = view.run
+table = cached_reads.example_table(view.task, run, view.threshold, view.estimator)
 ids = st.query_params.get_all("ids")
 shown = table[table["id"].isin(ids)] if ids else table
 
@@ -120,12 +115,11 @@ st.dataframe(
 )
 st.caption(
     "PM, accuracy and perplexity are those at the last checkpoint. Right: more than half of the "
-    "samples. Select a row to open the example. "
-    + pickers.threshold_note(task, everything, estimator)
+    "samples. Select a row to open the example. " + view.threshold_note()
 )
 st.download_button(
     "Numbers as CSV",
-    lambda: shown.drop(columns="accuracies").to_csv(index=False),
+    lambda: view.with_settings(shown.drop(columns="accuracies")).to_csv(index=False),
     file_name="premem-examples.csv",
     mime="text/csv",
     type="tertiary",

@@ -2,76 +2,62 @@
 
 import streamlit as st
 
-from premem_core.analysis import baselines, leave_one_out, prediction, run_scores
+from premem_core.analysis import baselines, leave_one_out, prediction
+from premem_core.analysis.calibrating_runs import calibrating_runs, what_counts_less
 from premem_core.analysis.calibration import Calibration
+from premem_core.analysis.run_scores import order_in_words
 from premem_core.analysis.study import Analysis
 from premem_core.dashboard import cached_reads, elements, figures, pickers
 from premem_core.dashboard.figures import html_report
-from premem_core.dashboard.wording import count, interval, perplexity, signed, train_r2
+from premem_core.dashboard.view import pick_view
+from premem_core.dashboard.wording import count, fit_in_words, interval, perplexity, plain, signed
 from premem_core.errors import PrememError
-from premem_core.metrics import r2, thresholds
+from premem_core.metrics import thresholds
+
+OF_ONE_RUN = "of the run that the threshold is fitted to"
 
 st.header("R² fits")
 headline = st.empty()
-with elements.controls():
-    task = pickers.pick_task()
-    if task is None:
-        st.stop()
-    everything = cached_reads.task_runs(task)
-    tested = [run for run in everything if run.tested]
-    counted = pickers.pick_runs(tested) if tested else []
-    estimator = pickers.pick_estimator()
-    objective = pickers.pick_objective()
-    threshold = pickers.pick_threshold(task, counted, estimator, objective) if tested else None
+view = pick_view("several", which=lambda run: run.tested, choose_objective=True)
 warnings = st.empty()
 
 
-def fit_section(task: str, done: Analysis) -> None:
+def fit_section(done: Analysis) -> None:
     """How well PM predicts test accuracy over the runs that have a test set.
 
     The numbers come first: what follows takes time, and a chart keeps the browser busy.
     """
     of_premem = interval(done.identity_ci90), interval(done.linear_ci90)
+    if done.points["run"].nunique() < 2:
+        of_premem = (OF_ONE_RUN,) * 2
     panels = (
-        ("Pre-memorization accuracy", "premem", "fit", of_premem),
-        ("Plain train accuracy", "train_accuracy", "train-fit", ("\N{NO-BREAK SPACE}",) * 2),
+        ("Pre-memorization accuracy", "fit", "premem", of_premem),
+        ("Plain train accuracy", "train-fit", "train_accuracy", ("\N{NO-BREAK SPACE}",) * 2),
     )
+    r2s = ((done.identity_r2, done.linear_r2), done.train_accuracy_r2())
     columns = st.columns([1.55, 1], gap="large")
-    for column, (title, predictor, _, (of_identity, of_linear)) in zip(
-        columns, panels, strict=True
-    ):
-        x, test = done.points[predictor].to_numpy(), done.points["test_accuracy"].to_numpy()
+    for column, (title, *_, notes), of_both in zip(columns, panels, r2s, strict=True):
         with column:
             st.subheader(title)
             elements.numbers(
-                ("Identity R²", signed(r2.identity_r2(x, test)), of_identity),
-                ("Linear R²", signed(r2.linear_r2(x, test)), of_linear),
+                ("Identity R²", signed(of_both[0]), notes[0]),
+                ("Linear R²", signed(of_both[1]), notes[1]),
             )
-    known = done.points.dropna(subset=["premem"])
-    runs = known["run"].nunique()
-    if done.identity_ci90:
-        headline.markdown(
-            f"Over {count(len(known), 'checkpoint')} of {count(runs, 'run')}, "
-            f"pre-memorization accuracy equals test accuracy with identity R² "
-            f"**{signed(done.identity_r2)}** ({interval(done.identity_ci90)} over resampled "
-            f"runs; {estimator} estimator); {train_r2(known)}."
-        )
-    else:
-        headline.markdown(
-            f"With {count(len(known), 'checkpoint')} of {count(runs, 'run')} there is too "
-            "little to say how well pre-memorization accuracy predicts test accuracy."
-        )
+    resampled = f"{interval(done.identity_ci90)} over resampled runs" if done.identity_ci90 else ""
+    headline.markdown(fit_in_words(done.points, view.estimator, resampled))
     if done.caveats:
-        warnings.warning("  \n".join(done.caveats))
-    labels = run_scores.run_labels(counted)
-    symbols = figures.run_symbols({run.run: (run.epochs, run.trained_on) for run in counted})
+        warnings.warning("  \n".join(map(plain, done.caveats)))
+    labels = {run.run: view.labels[run.run] for run in done.study.runs}
+    symbols = figures.run_symbols(
+        {run.run: (run.epochs, run.trained_on) for run in done.study.runs}
+    )
     drawn = [
         figures.fit_figure(
             done.points, labels, symbols, predictor, title.lower(), elements.palette(), number == 0
         )
-        for number, (title, predictor, *_) in enumerate(panels)
+        for number, (title, _, predictor, _) in enumerate(panels)
     ]
-    for column, figure, (title, _, name, _) in zip(columns, drawn, panels, strict=True):
+    for column, figure, (title, name, *_) in zip(columns, drawn, panels, strict=True):
         with column:
             elements.chart(
                 figure,
@@ -82,9 +68,9 @@ def fit_section(task: str, done: Analysis) -> None:
     st.caption(
         "Each point is a checkpoint; bars are 90 % intervals over questions; the dashed line is "
         "perfect prediction. Identity R² asks whether the number *is* the test accuracy, linear R² "
-        "whether some line through it would be. Colour: learning rate, low to high. Shape: epochs "
-        f"and number of training examples. PM by the {estimator} estimator. "
-        + pickers.threshold_note(task, counted, estimator, objective)
+        f"whether some line through it would be. Colour: {order_in_words(done.study.runs)}. Shape: "
+        f"epochs and number of training examples. PM by the {view.estimator} estimator. "
+        + view.threshold_note()
     )
 
 
@@ -93,7 +79,7 @@ def threshold_section(done: Analysis) -> None:
     left, right = st.columns([1.55, 1], gap="large")
     study, fit = done.study, done.study.fit
     with left:
-        st.subheader(f"{objective.title()} R² at every threshold")
+        st.subheader(f"{view.objective.title()} R² at every threshold")
         if fit is None:
             st.caption("No threshold can be fitted to these runs.")
         else:
@@ -104,7 +90,7 @@ def threshold_section(done: Analysis) -> None:
                 ),
                 "threshold",
                 table,
-                alt=f"{objective.title()} R² against the threshold",
+                alt=f"{view.objective.title()} R² against the threshold",
             )
             low, high = fit.plateau
             st.caption(
@@ -131,7 +117,7 @@ def threshold_section(done: Analysis) -> None:
                 )
         st.markdown("\n\n".join(told))
         elements.small_table(
-            study.off_by_run.replace({"run": run_scores.run_labels(counted)}),
+            study.off_by_run.replace({"run": view.labels}),
             {
                 "run": "Left out",
                 "log_log_threshold": ("t of the others", lambda t: signed(t, 2)),
@@ -141,38 +127,32 @@ def threshold_section(done: Analysis) -> None:
         )
 
 
-def prediction_section(task: str) -> None:
+def prediction_section() -> None:
     """What test accuracy to expect of a run, from the others or from a saved calibration."""
     st.subheader("What to expect on new problems")
-    untested = [run for run in everything if not run.tested]
-    names = {run.run: run for run in [*untested, *tested]}
-    longest = max(names, key=lambda name: len(names[name].steps))
-    labels = run_scores.run_labels(everything)
+    tested = [run.run for run in view.runs if run.tested]
+    of = {run.run: run for run in sorted(view.runs, key=lambda run: run.tested)}
+    longest = max(of, key=lambda name: len(of[name].steps))
     with elements.controls():
-        name = st.selectbox(
-            "Run to predict", names, index=0 if untested else list(names).index(longest),
-            format_func=labels.__getitem__, key="predict",
-            bind="query-params", width=350,
+        name = pickers.pick_name(
+            "Run to predict", list(of), "predict", display=view.labels, width=350,
+            default=longest if len(tested) == len(of) else None,
         )  # fmt: skip
         with st.popover("Calibration"):
-            picked = st.multiselect(
-                "Runs that it learns from",
-                [run.run for run in tested],
-                format_func=labels.__getitem__,
+            picked = pickers.pick_names(
+                "Runs that it learns from", tested, "calibrate", display=view.labels,
                 placeholder="those shown above",
-                key="calibrate",
-                bind="query-params",
-            )
+            )  # fmt: skip
             upload = st.file_uploader(
                 "or a saved calibration.json of the same base model and data set", type="json"
             )
-        learned_from = [run for run in tested if run.run in picked] or counted
-        others = [run for run in learned_from if run.run != name]
+        learned_from = picked or [run.run for run in view.shown]
+        others = [of[run] for run in learned_from if run != name]
         try:
             if upload is not None:
                 learned = Calibration.from_json(upload.getvalue().decode(), upload.name)
             else:
-                learned = cached_reads.calibration(task, others, estimator)
+                learned = cached_reads.calibration(view.task, others, view.estimator)
         except (PrememError, UnicodeDecodeError) as error:
             st.info(f"No prediction yet: {error}")
             return
@@ -182,14 +162,14 @@ def prediction_section(task: str) -> None:
             file_name="calibration.json",
             mime="application/json",
         )
-    run = names[name]
+    run = of[name]
     try:
         rows, choice = prediction.predict(run, learned), prediction.choose(run, learned)
     except PrememError as error:
         st.info(str(error))
         return
     if choice:
-        st.markdown(choice.in_words())
+        st.markdown(choice.in_words(rows))
     elements.chart(
         figures.prediction_figure(rows, elements.palette()),
         "prediction",
@@ -203,8 +183,8 @@ def prediction_section(task: str) -> None:
         "a 90 % interval: sampling noise over questions, and what the threshold was off by on runs "
         "that it was not chosen from."
     )
-    if notes := prediction.notes(task, rows, learned):
-        st.warning("  \n".join(notes))
+    if notes := prediction.notes(view.task, rows, learned):
+        st.warning("  \n".join(map(plain, notes)))
 
 
 def baselines_section(done: Analysis) -> None:
@@ -240,24 +220,29 @@ def baselines_section(done: Analysis) -> None:
     )
 
 
-def report_section(task: str, done: Analysis) -> None:
+def report_section(done: Analysis) -> None:
     """All of it to keep, or to send to someone without this dashboard."""
     st.download_button(
         "The whole analysis as one HTML file",
-        lambda: html_report.report(task, done),
-        file_name=f"premem-{task}.html",
+        lambda: html_report.report(view.task, done),
+        file_name=f"premem-{view.task}.html",
         mime="text/html",
         on_click="ignore",
     )
 
 
-if threshold is not None:
-    found = cached_reads.analysed(task, counted, estimator, objective, threshold)
-    fit_section(task, found)
+found = None
+if calibrating_runs(view.shown):
+    found = cached_reads.analysed(
+        view.task, view.shown, view.estimator, view.objective, view.threshold
+    )
+    fit_section(found)
     threshold_section(found)
+elif view.shown:
+    headline.markdown(plain(" ".join(what_counts_less(view.shown))))
 else:
     headline.markdown("No run of this task has test problems; give a test file on the Score page.")
-prediction_section(task)
-if threshold is not None:
+prediction_section()
+if found is not None:
     baselines_section(found)
-    report_section(task, found)
+    report_section(found)

@@ -2,7 +2,9 @@
 
 import streamlit as st
 
+from premem_core.analysis import run_scores
 from premem_core.dashboard import cached_reads, elements, figures, grade_form, pickers
+from premem_core.dashboard.view import pick_task
 from premem_core.dashboard.wording import count, percent
 from premem_core.errors import PrememError
 from premem_core.grading import graded_completions, grader_comparison, regrade, run_graders
@@ -14,9 +16,7 @@ st.header("Grades")
 headline = st.empty()
 home = cached_reads.store()
 with elements.controls():
-    task = pickers.pick_task()
-    if task is None:
-        st.stop()
+    task = pick_task()
     everything = cached_reads.task_runs(task)
     graded = {run.run for run in everything}
     runs = [run for run in cached_reads.read(run_graders.regradable_runs) if run in graded]
@@ -26,7 +26,9 @@ with elements.controls():
             "a task that was scored here, or score a run on the Score page."
         )
         st.stop()
-    run = pickers.pick_run([each for each in everything if each.run in runs]).run
+    labels = run_scores.run_labels(everything)
+    longest = max(everything, key=lambda scores: len(scores.steps) * (scores.run in runs))
+    run = pickers.pick_name("Run", runs, "run", default=longest.run, display=labels, width=330)
     graders = cached_reads.read(run_graders.read_graders, run)
     one = st.selectbox("Grader", graders.names, key="grader", bind="query-params", width=150)
     others = [name for name in graders.names if name != one]

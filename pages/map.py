@@ -2,21 +2,17 @@
 
 import streamlit as st
 
-from premem_core.analysis import example_table, run_scores
-from premem_core.dashboard import cached_reads, elements, figures, pickers
+from premem_core.analysis import example_table
+from premem_core.dashboard import cached_reads, elements, figures
+from premem_core.dashboard.view import pick_view
 from premem_core.dashboard.wording import count, percent, plain
 
 st.header("Memorization map")
 headline = st.empty()
-with elements.controls():
-    task = pickers.pick_task()
-    if task is None:
-        st.stop()
-    everything = cached_reads.task_runs(task)
-    run = pickers.pick_run(everything)
-    estimator = pickers.pick_estimator()
-    threshold = pickers.pick_threshold(task, everything, estimator)
-    table = cached_reads.example_table(task, run, threshold, estimator)
+view = pick_view("one")
+run = view.run
+table = cached_reads.example_table(view.task, run, view.threshold, view.estimator)
+with view.controls:
     by_metadata = {name: f"by {name}" for name in example_table.metadata(table)}
     sorts = {**example_table.SORTS, **by_metadata}
     sort = st.selectbox(
@@ -25,7 +21,7 @@ with elements.controls():
     )  # fmt: skip
 
 table = example_table.ordered(table, sort)
-cells = example_table.cells(run, table.index.tolist(), threshold)
+cells = example_table.cells(run, table.index.tolist(), view.threshold)
 if (clicked := elements.selected("chart-map")) and clicked.points:
     members = cells.members[clicked.points[0]["point_index"] % len(cells.members)]
     chosen_ids = table.loc[members, "id"].tolist()
@@ -36,7 +32,7 @@ learned = table["learned"].notna().mean() if whole else float("nan")
 before = example_table.copied_first(table).mean() if whole else float("nan")
 headline.markdown(
     f"By step {last}, **{percent(learned)}** of the {count(len(table), 'scored example')} of "
-    f"{plain(run_scores.run_labels(everything)[run.run])} were answered right at some checkpoint, "
+    f"{view.label} were answered right at some checkpoint, "
     "and "
     f"**{percent(table['memorized'].notna().mean())}** were memorized; "
     f"{percent(before)} were memorized before, or at, the "
@@ -45,9 +41,9 @@ headline.markdown(
 left, right = st.columns([5, 1], gap="medium")
 with left:
     elements.chart(
-        figures.map_figure(cells, threshold, elements.palette()),
+        figures.map_figure(cells, view.threshold, elements.palette()),
         "map",
-        table.drop(columns=["accuracies", "question", "solution"]),
+        view.with_settings(table.drop(columns=["accuracies", "question", "solution"])),
         alt="Training examples by checkpoint, coloured by accuracy and perplexity",
         select=True,
     )
@@ -59,6 +55,6 @@ st.caption(
     f"Each column is {len(table) / len(cells.members):.0f} neighbouring examples, "
     f"{plain(sorts[sort])}; a click on a cell opens them. Colours are means: towards blue, "
     "more samples are right; towards orange, perplexity is below the threshold (memorized). "
-    + pickers.threshold_note(task, everything, estimator)
+    + view.threshold_note()
     + ("" if whole else " The sampling plan left samples out: what they would say is not known.")
 )

@@ -3,37 +3,22 @@
 import streamlit as st
 
 from premem_core.analysis import curves
-from premem_core.dashboard import cached_reads, elements, pickers
-from premem_core.dashboard.wording import WHAT_IT_IS, count, signed, train_r2
-from premem_core.metrics.r2 import identity_r2
+from premem_core.dashboard import cached_reads
+from premem_core.dashboard.view import pick_view
+from premem_core.dashboard.wording import WHAT_IT_IS, fit_in_words
 from premem_core.store.runs import read_runs
 
 st.header("Overview")
 st.markdown(WHAT_IT_IS)
 headline = st.empty()
-with elements.controls():
-    task = pickers.pick_task()
-    if task is None:
-        st.page_link("pages/score.py", label="Score a run")
-        st.stop()
-    runs = cached_reads.task_runs(task)
-    estimator = pickers.pick_estimator()
-    threshold = pickers.pick_threshold(task, runs, estimator)
+view = pick_view()
 
-lines = cached_reads.lines(runs, threshold, estimator)
-st.caption(f"{pickers.threshold_note(task, runs, estimator)} {curves.not_known(lines)}")
-points = curves.points(lines)
-known = points.dropna(subset=["premem"])
-if len(known) > 1:
-    r2 = identity_r2(known["premem"].to_numpy(), known["test_accuracy"].to_numpy())
-    headline.markdown(
-        f"Over {count(len(known), 'checkpoint')} of {count(known['run'].nunique(), 'run')} "
-        f"it gives the test accuracy with identity R² **{signed(r2)}** "
-        f"({estimator} estimator); {train_r2(known)}."
-    )
+lines = cached_reads.lines(view.runs, view.threshold, view.estimator)
+st.caption(f"{view.threshold_note()} {curves.not_known(lines)}")
+headline.markdown(fit_in_words(curves.weighted_points(lines), view.estimator))
 
 about = cached_reads.read(read_runs)
-table = curves.overview(lines, about[about["task"] == task])
+table = curves.overview(lines, about[about["task"] == view.task])
 number = st.column_config.NumberColumn
 st.dataframe(
     table,
@@ -47,9 +32,10 @@ st.dataframe(
         "train_examples": number("Train examples", format="localized"),
         "scored": st.column_config.TextColumn("Checkpoints scored"),
         "premem_curve": st.column_config.LineChartColumn("PM by checkpoint", y_min=0, y_max=1),
-        "train_percent": number("Train, last", format="%.1f %%"),
-        "premem_percent": number("PM, last", format="%.1f %%"),
-        "test_percent": number("Test, last", format="%.1f %%"),
-        "memorized_percent": number("Memorized, last", format="%.1f %%"),
+        "step": number("Last scored", format="%d", help="The numbers beside it are of this step."),
+        "train_percent": number("Train", format="%.1f %%"),
+        "premem_percent": number("PM", format="%.1f %%"),
+        "test_percent": number("Test", format="%.1f %%"),
+        "memorized_percent": number("Memorized", format="%.1f %%"),
     },
 )

@@ -4,7 +4,9 @@ import streamlit as st
 
 from premem_core.analysis import copied_text, robustness
 from premem_core.analysis.robustness import Robustness
+from premem_core.analysis.run_scores import RunScores
 from premem_core.dashboard import cached_reads, elements, figures, pickers, wording
+from premem_core.dashboard.view import pick_view
 from premem_core.dashboard.wording import count, plain, signed
 from premem_core.errors import PrememError
 from premem_core.grading import graded_completions
@@ -15,32 +17,33 @@ SHOWN = 1_000  # questions in the table; the numbers have them all
 
 st.header("Robustness")
 headline = st.empty()
-with elements.controls():
-    task = pickers.pick_task()
-    if task is None:
-        st.stop()
-    everything = cached_reads.task_runs(task)
-    steps_of = {
-        run.run: cached_reads.read(robustness.perturbed_steps, run.run) for run in everything
-    }
-    asked = {run: at for run, at in steps_of.items() if at}
-    if not asked:
-        st.info(
-            "No run of this task was asked perturbed queries. Choose some on the Score page (of a "
-            "job that is done: “Ask more of it”), or score with `--perturb`."
+asked: dict[str, dict[str, list[int]]] = {}
+
+
+def was_perturbed(run: RunScores) -> bool:
+    """Whether the run was sampled on perturbed queries; at which steps is kept in `asked`."""
+    asked[run.run] = cached_reads.read(robustness.perturbed_steps, run.run)
+    return bool(asked[run.run])
+
+
+view = pick_view(
+    "one",
+    which=was_perturbed,
+    otherwise="No run of this task was sampled on perturbed queries. Choose some on the Score page "
+    "(of a job that is done: “Ask more of it”), or score with `--perturb`.",
+)
+scores, name = view.run, view.run.run
+steps = sorted({step for of in asked[name].values() for step in of})
+with view.controls:
+    step = int(
+        pickers.pick_name(
+            "Checkpoint", [str(s) for s in steps], "step", default=str(steps[-1]), width=120
         )
-        st.stop()
-    name = pickers.pick_run([run for run in everything if run.run in asked]).run
-    steps = sorted({step for of in asked[name].values() for step in of})
-    step: int = st.selectbox(
-        "Checkpoint", steps, index=len(steps) - 1, key="step", bind="query-params", width=120
     )
-    estimator = pickers.pick_estimator()
-    threshold = pickers.pick_threshold(task, everything, estimator)
-scores = next(run for run in everything if run.run == name)
+pickers.say_what_is_missing(view.notices)
 
 
-def overview(task: str, step: int, found: list[Robustness]) -> None:
+def overview(step: int, found: list[Robustness]) -> None:
     """Accuracy by pre-memorization accuracy under every perturbation, and the numbers behind it."""
     table = robustness.summary(found)
     worst = table.sort_values("drop").iloc[-1]
@@ -58,13 +61,13 @@ def overview(task: str, step: int, found: list[Robustness]) -> None:
         elements.chart(
             figures.robustness_figure(found, elements.palette()),
             "robustness",
-            robustness.bins(found),
+            view.with_settings(robustness.bins(found)),
             alt="Accuracy on perturbed training queries by pre-memorization accuracy",
         )
         st.caption(
             "Training questions in bins of pre-memorization accuracy, to the nearest fifth; bars "
             "are 90 % intervals over questions. Grey: the questions as they are. "
-            + pickers.threshold_note(task, everything, estimator)
+            + view.threshold_note()
         )
     with right:
         st.subheader("By perturbation")
@@ -96,7 +99,7 @@ def what_foretells_it(one: Robustness) -> None:
     elements.chart(
         figures.auroc_figure(one.auroc, elements.palette()),
         "auroc",
-        one.auroc,
+        view.with_settings(one.auroc),
         alt="Area under the ROC curve of each signal, with its 90 % interval",
     )
 
@@ -123,7 +126,7 @@ def pick_question(task: str, name: str, step: int, one: Robustness) -> tuple[int
     )
     st.download_button(
         "Numbers as CSV",
-        lambda: every.drop(columns="solution").to_csv(index=False),
+        lambda: view.with_settings(every.drop(columns="solution")).to_csv(index=False),
         file_name=f"premem-{name}-{one.perturbation}.csv",
         mime="text/csv",
         type="tertiary",
@@ -176,8 +179,8 @@ try:
         robustness.measure_robustness(
             scores,
             cached_reads.read(robustness.read_answers, name, step, perturbation),
-            threshold,
-            estimator,
+            view.threshold,
+            view.estimator,
         )
         for perturbation, at in asked[name].items()
         if step in at
@@ -191,7 +194,7 @@ if not found:
     st.stop()
 if notes := robustness.caveats(found):
     st.warning("  \n".join(map(plain, notes)))
-overview(task, step, found)
+overview(step, found)
 kinds = {each.perturbation: each for each in found}
 with elements.controls():
     kind = st.selectbox(
@@ -204,5 +207,5 @@ with left:
     what_foretells_it(kinds[kind])
 with right:
     st.subheader("Questions, broken ones first")
-    picked = pick_question(task, name, step, kinds[kind])
-answers(task, name, step, kind, *picked)
+    picked = pick_question(view.task, name, step, kinds[kind])
+answers(view.task, name, step, kind, *picked)

@@ -1,4 +1,4 @@
-"""Simpler numbers that might predict test accuracy as well as PM does (METHOD, section 7).
+"""Simpler numbers that might predict test accuracy as well as PM does (docs/method.md, section 7).
 
 Axes: C checkpoints of one run in training order, M test problems.
 """
@@ -144,23 +144,27 @@ def evaluate(points: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         points: `curves.points`, with a column per predictor; one that is not there is not known.
+            Its column `weight` says how much each point counts; without it, all count alike.
 
     Returns:
         One row per predictor: predictor, points (how many), identity_r2 (of accuracies only) and
         linear_r2 against test accuracy, gap_pearson and gap_r2; NaN where undefined.
     """
     test, train = (points[name].to_numpy(float) for name in ("test_accuracy", "train_accuracy"))
+    weights = points["weight"].to_numpy(float) if "weight" in points else None
     rows = []
     for name, predictor in PREDICTORS.items():
         x = points[name].to_numpy(float) if name in points else np.full(len(points), np.nan)
         expected_gap = train - x if predictor.is_accuracy else x
-        gap_pearson = r2.pearson(expected_gap, train - test)
+        gap_pearson = r2.pearson(expected_gap, train - test, weights)
         rows.append(
             {
                 "predictor": name,
                 "points": int(np.sum(~np.isnan(x) & ~np.isnan(test))),
-                "identity_r2": r2.identity_r2(x, test) if predictor.is_accuracy else np.nan,
-                "linear_r2": r2.linear_r2(x, test),
+                "identity_r2": r2.identity_r2(x, test, weights)
+                if predictor.is_accuracy
+                else np.nan,
+                "linear_r2": r2.linear_r2(x, test, weights),
                 "gap_pearson": gap_pearson,
                 "gap_r2": gap_pearson**2,
             }

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from premem_core.analysis import curves
+from premem_core.analysis.calibrating_runs import calibrating_runs, what_counts_less
 from premem_core.analysis.caveats import caveats
 from premem_core.analysis.leave_one_out import left_out
 from premem_core.analysis.run_scores import RunScores
@@ -120,12 +121,12 @@ def _checked(read: Calibration) -> Calibration:
 
 
 def calibrate(task: str, runs: Sequence[RunScores], estimator: Estimator = "plain") -> Calibration:
-    """What these runs teach; those without a test accuracy do not count.
+    """What the runs that take part (`calibrating_runs`) say about a run without a test set.
 
     Raises:
         DataError: no threshold can be fitted to them.
     """
-    runs = [run for run in runs if run.tested]
+    given, runs = runs, calibrating_runs(runs)
     of_runs = curves.threshold_steps(runs, estimator)
     fit = curves.best_step(of_runs)
     lines = [curves.curve(run, fit.log_log_threshold, estimator) for run in runs]
@@ -142,20 +143,25 @@ def calibrate(task: str, runs: Sequence[RunScores], estimator: Estimator = "plai
         premem_range=(float(points["premem"].min()), float(points["premem"].max())),
         runs=tuple(run.run for run in runs),
         checkpoints=len(points),
-        warnings=(*caveats(lines, fit), *([NO_INTERVAL] if rows is None else [])),
+        warnings=(
+            *caveats(lines, fit),
+            *what_counts_less(given),
+            *([NO_INTERVAL] if rows is None else []),
+        ),
     )
 
 
 def _residual_sd(rows: pd.DataFrame) -> float:
     squares = (rows["test_accuracy"] - rows["predicted"]) ** 2
-    return float(np.sqrt(max(0.0, (squares - rows["predicted_se"] ** 2).mean())))
+    beyond_noise = np.average(squares - rows["predicted_se"] ** 2, weights=rows["weight"])
+    return float(np.sqrt(max(0.0, beyond_noise)))
 
 
 def _difference_sd(
     runs: Sequence[RunScores], rows: pd.DataFrame, estimator: Estimator
 ) -> float | None:
     """Two checkpoints answer the same questions: their difference has the noise of differences."""
-    squares = []
+    squares, weights = [], []
     for run in runs:
         own = rows[rows["run"] == run.run].set_index("step")
         premem = estimators.premem(
@@ -166,7 +172,10 @@ def _difference_sd(
         for a, b in combinations(own.index, 2):
             noise = [standard_error(x[at[a]] - x[at[b]]) for x in (premem, run.test_accuracy)]
             squares.append((residual[a] - residual[b]) ** 2 - np.square(noise).sum())
-    return float(np.sqrt(max(0.0, np.mean(squares)))) if squares else None
+            weights.append(float(own["weight"].iloc[0]))
+    if not squares:
+        return None
+    return float(np.sqrt(max(0.0, np.average(squares, weights=weights))))
 
 
 def standard_error(values: pre_memorization.Floats) -> float:

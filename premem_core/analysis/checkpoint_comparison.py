@@ -1,8 +1,8 @@
 """Two checkpoints, A and B, on the same questions: the difference, and which questions flipped.
 
 The question is the unit: its K samples share their fate, so the tests pair questions and never
-count samples (METHOD, section 4). A question counts as right where more than half of its samples
-are correct.
+count samples (docs/method.md, section 4). A question counts as right where more than half of its
+samples are correct.
 """
 
 from dataclasses import dataclass

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from premem_core.analysis.calibrating_runs import calibrating_runs, run_weights, takes_part
 from premem_core.analysis.run_scores import RunScores
 from premem_core.errors import DataError
 from premem_core.metrics import estimators, intervals, pre_memorization, thresholds
@@ -99,6 +100,15 @@ def points(curves: Sequence[Curve]) -> pd.DataFrame:
     return rows[rows["test_accuracy"].notna()]
 
 
+def weighted_points(lines: Sequence[Curve]) -> pd.DataFrame:
+    """`points` of the runs that take part, and how much each counts (weight)."""
+    runs = [line.scores for line in lines if takes_part(line.scores)]
+    weights = dict(zip((run.run for run in runs), run_weights(runs), strict=True))
+    rows = points(lines)
+    rows = rows.assign(weight=rows["run"].map(weights).astype(np.float64))
+    return rows[rows["weight"].notna()]
+
+
 def not_known(curves: Sequence[Curve]) -> str:
     """In words, which means are not known and why; empty where all are."""
     checkpoints = sum(len(c.premem) for c in curves)
@@ -121,14 +131,15 @@ def not_known(curves: Sequence[Curve]) -> str:
 
 
 def threshold_steps(runs: Sequence[RunScores], estimator: Estimator = "plain") -> Steps:
-    """R² over these runs' checkpoints at every threshold.
+    """R² over these runs' checkpoints at every threshold, each run by its weight.
 
     Raises:
         DataError: the estimator is not defined for these runs.
     """
     tests = [intervals.mean_interval(run.test_accuracy)[0] for run in runs]
+    counts, nlls = [run.counts for run in runs], [run.nll for run in runs]
     try:
-        return thresholds.steps([r.counts for r in runs], [r.nll for r in runs], tests, estimator)
+        return thresholds.steps(counts, nlls, tests, estimator).weighted(run_weights(runs))
     except ValueError as error:
         raise DataError(f"no threshold can be fitted: {error}; use the plain estimator") from error
 
@@ -138,12 +149,14 @@ def best_threshold(
     estimator: Estimator = "plain",
     objective: Objective = "identity",
 ) -> ThresholdFit:
-    """The exact R²-optimal threshold over the runs that have test accuracies.
+    """The exact R²-optimal threshold over those of the runs that take part (`calibrating_runs`).
+
+    This is the default threshold of a task, on every page and in every command.
 
     Raises:
         DataError: as `threshold_steps` and `best_step`.
     """
-    return best_step(threshold_steps(runs, estimator), objective)
+    return best_step(threshold_steps(calibrating_runs(runs), estimator), objective)
 
 
 def best_step(of_runs: Steps, objective: Objective = "identity") -> ThresholdFit:
@@ -200,7 +213,7 @@ def perplexities(run: RunScores) -> pd.DataFrame:
 
 
 def overview(curves: Sequence[Curve], runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per run: what it is, how far it is scored, and where its last checkpoint stands.
+    """One row per run: what it is, how far it is scored, and its last scored checkpoint (step).
 
     Args:
         curves: of the runs that have a scored checkpoint; the others stand without numbers.
@@ -219,6 +232,7 @@ def overview(curves: Sequence[Curve], runs: pd.DataFrame) -> pd.DataFrame:
                 "train_examples": run["train_examples"],
                 "scored": f"{run['scored']} of {run['checkpoints']}{failed}",
                 "premem_curve": c.premem[~np.isnan(c.premem)].tolist() if c else [],
+                "step": int(c.scores.steps[-1]) if c else None,
                 "train_percent": 100 * c.train[-1] if c else np.nan,
                 "premem_percent": 100 * c.premem[-1] if c else np.nan,
                 "test_percent": 100 * c.test[-1] if c else np.nan,

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from premem_core.analysis import curves
+from premem_core.analysis.calibrating_runs import run_weights
 from premem_core.analysis.run_scores import RunScores
 from premem_core.errors import DataError
 from premem_core.metrics import intervals, r2
@@ -28,11 +29,13 @@ def left_out(
         of_runs: `curves.threshold_steps` of the runs.
 
     Returns:
-        run, step, log_log_threshold, predicted, predicted_se, test_accuracy. None where
-        there is one group only, or what is left without one determines no threshold.
+        run, step, log_log_threshold, predicted, predicted_se, test_accuracy, weight (of the
+        run's checkpoints). None where there is one group only, or what is left without one
+        determines no threshold.
     """
     if len(set(groups)) < 2:
         return None
+    weight_of = dict(zip((run.run for run in runs), run_weights(runs), strict=True))
     rows = []
     for group in dict.fromkeys(groups):
         others = np.array([other != group for other in groups])
@@ -51,6 +54,7 @@ def left_out(
                         "predicted": line.premem,
                         "predicted_se": line.premem_half / intervals.Z90,
                         "test_accuracy": line.test,
+                        "weight": weight_of[run.run],
                     }
                 )
             )
@@ -67,12 +71,15 @@ class Errors:
 
 
 def errors(rows: pd.DataFrame) -> Errors:
-    """Of `left_out` predictions."""
-    residual = (rows["test_accuracy"] - rows["predicted"]).to_numpy()
+    """Of `left_out` predictions, each by its weight."""
+    predicted, test, weights = (
+        rows[name].to_numpy() for name in ("predicted", "test_accuracy", "weight")
+    )
+    residual = test - predicted
     return Errors(
-        mae=float(np.abs(residual).mean()),
-        rmse=float(np.sqrt((residual**2).mean())),
-        r2=r2.identity_r2(rows["predicted"].to_numpy(), rows["test_accuracy"].to_numpy()),
+        mae=float(np.average(np.abs(residual), weights=weights)),
+        rmse=float(np.sqrt(np.average(residual**2, weights=weights))),
+        r2=r2.identity_r2(predicted, test, weights),
     )
 
 

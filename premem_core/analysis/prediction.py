@@ -1,14 +1,16 @@
 """Prediction: the test accuracy to expect of a run, and the checkpoint to ship."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from premem_core.analysis import curves
-from premem_core.analysis.calibration import Calibration, standard_error
+from premem_core.analysis.calibration import Calibration, calibrate, standard_error
 from premem_core.analysis.run_scores import RunScores
 from premem_core.metrics import estimators, intervals
+from premem_core.metrics.estimators import Estimator
 
 
 def predict(run: RunScores, calibration: Calibration) -> pd.DataFrame:
@@ -42,6 +44,33 @@ def predict(run: RunScores, calibration: Calibration) -> pd.DataFrame:
             "extrapolated": (line.premem < lowest) | (line.premem > highest),
         }
     )
+
+
+def predict_from_others(
+    task: str, run: RunScores, runs: Sequence[RunScores], estimator: Estimator = "plain"
+) -> tuple[pd.DataFrame, Calibration]:
+    """What to expect of a run's checkpoints, learned from the other runs of its task.
+
+    Pages, commands and reports say "expect" of nothing else.
+
+    Returns:
+        `predict`, and the calibration that it rests on.
+
+    Raises:
+        DataError: the other runs determine no threshold, or the estimator is not defined for this
+            run's numbers of samples.
+    """
+    calibration = calibrate(task, [other for other in runs if other.run != run.run], estimator)
+    return predict(run, calibration), calibration
+
+
+def expectation_in_words(rows: pd.DataFrame, step: int) -> str:
+    """What `predict` says of a checkpoint, as '41.2 % (90 % interval 35.0 to 47.4 %)'."""
+    [checkpoint] = rows[rows["step"] == step].to_dict("records")
+    predicted, low, high = (100 * checkpoint[name] for name in ("predicted", "low", "high"))
+    if np.isnan(low):
+        return f"{predicted:.1f} % (one other run only, so no interval)"
+    return f"{predicted:.1f} % (90 % interval {low:.1f} to {high:.1f} %)"
 
 
 def notes(task: str, rows: pd.DataFrame, calibration: Calibration) -> list[str]:
@@ -81,9 +110,14 @@ class Choice:
     next_predicted: float | None
     confidence: float | None
 
-    def in_words(self) -> str:
-        """One sentence."""
-        ship = f"Ship step {self.step}: {100 * self.predicted:.1f} % is expected on new problems"
+    def in_words(self, rows: pd.DataFrame) -> str:
+        """One sentence.
+
+        Args:
+            rows: `predict`, from which the choice was made.
+        """
+        expected = expectation_in_words(rows, self.step)
+        ship = f"Ship step {self.step}: expect {expected} on new problems"
         if self.next_step is None or self.next_predicted is None:
             return f"{ship}; no other checkpoint is known."
         second = f"step {self.next_step} ({100 * self.next_predicted:.1f} %)"

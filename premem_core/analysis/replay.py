@@ -1,7 +1,7 @@
 """What a plan and an estimator would have cost and said, replayed over runs that are scored.
 
 Each replay draws K of a pair's samples at random without replacement, in random order (never the
-first K: METHOD, section 3), and lets the plan see only those that it asks for.
+first K: docs/method.md, section 3), and lets the plan see only those that it asks for.
 
 Axes: C checkpoints of one run in training order, N training examples, R repeats.
 """

@@ -1,4 +1,4 @@
-"""How answers hold when the training query is perturbed, by pre-memorization accuracy (METHOD, 5).
+"""How answers hold when the training query is perturbed, by PM (docs/method.md, section 5).
 
 Axes: N training examples of one checkpoint to which a perturbation applies.
 """

@@ -41,6 +41,8 @@ class RunScores:
     test_examples: NDArray[np.int64]  # (M,) numbers in the store
     test_accuracy: Floats  # (C, M)
     grader: str | None = None  # whose grades count; None: not known, an import
+    waiting: int = 0  # checkpoints that are not scored yet
+    failed: int = 0  # checkpoints that could not be scored
 
     @property
     def accuracy(self) -> Floats:
@@ -105,6 +107,22 @@ def run_labels(runs: Sequence[RunScores]) -> dict[str, str]:
     }
 
 
+def samples_in_words(runs: Sequence[RunScores]) -> str:
+    """'5 samples per training question', or from how many to how many where the runs differ."""
+    fewest, most = min(run.samples for run in runs), max(run.samples for run in runs)
+    if fewest < most:
+        return f"{fewest} to {most} samples per training question, depending on the run"
+    return f"{most} sample{'' if most == 1 else 's'} per training question"
+
+
+def order_in_words(runs: Sequence[RunScores]) -> str:
+    """What the runs' order, and so their colours, stand for."""
+    rates = [run.learning_rate for run in runs]
+    if np.isnan(rates).any() or len(set(rates)) < 2:
+        return "the runs in their order"
+    return "the runs by learning rate, low to high"
+
+
 def _examples(n: int) -> str:
     return f"{n:,} example{'' if n == 1 else 's'}"
 
@@ -146,6 +164,8 @@ def _run_scores(
         test_examples=test_examples,
         test_accuracy=_grid(test_accuracies, test_places, len(test_examples), np.nan),
         grader=None if pd.isna(about["grader"]) else str(about["grader"]),
+        waiting=int(about["checkpoints"] - about["scored"] - about["failed"]),
+        failed=int(about["failed"]),
     )
 
 

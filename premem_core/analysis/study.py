@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from premem_core.analysis import baselines, curves, leave_one_out
+from premem_core.analysis.calibrating_runs import calibrating_runs, what_counts_less
 from premem_core.analysis.caveats import caveats
 from premem_core.analysis.curves import Curve
 from premem_core.analysis.run_scores import RunScores
@@ -36,7 +37,8 @@ class Study:
         objective: the R² that thresholds are chosen by.
         others: `read_baselines` of the runs.
         of_runs: R² at every threshold; `fit` its optimum, None where there is none.
-        runs: those with a test set.
+        runs: those that take part (`calibrating_runs`), each counting by its weight.
+        counts_less: in sentences, which of the runs given do not take part, or count less.
         left_out: each run predicted with the others' threshold (`prediction.left_out`);
             `rate_left_out` with that of the runs of other learning rates. None where impossible.
         refitted: R² over resampled runs, each with its own best threshold; None with fewer than
@@ -44,6 +46,7 @@ class Study:
     """
 
     runs: tuple[RunScores, ...]
+    counts_less: tuple[str, ...]
     estimator: Estimator
     objective: Objective
     others: pd.DataFrame
@@ -77,7 +80,8 @@ class Analysis:
     Attributes:
         log_log_threshold: t in force; `fitted` when it stands for the study's optimum.
         lines: the runs' curves.
-        points: one row per checkpoint with a test accuracy (`curves.points`).
+        points: one row per checkpoint with a test accuracy (`curves.points`), and how much it
+            counts (weight).
     """
 
     study: Study
@@ -89,12 +93,12 @@ class Analysis:
     @cached_property
     def identity_r2(self) -> float:
         """Over the points whose PM is known; NaN where undefined."""
-        return identity_r2(*self._premem_and_test())
+        return identity_r2(*self._premem_and_test(), self._weights())
 
     @cached_property
     def linear_r2(self) -> float:
         """Over the points whose PM is known; NaN where undefined."""
-        return linear_r2(*self._premem_and_test())
+        return linear_r2(*self._premem_and_test(), self._weights())
 
     @property
     def identity_ci90(self) -> tuple[float, float] | None:
@@ -117,7 +121,11 @@ class Analysis:
     @cached_property
     def caveats(self) -> tuple[str, ...]:
         """What these numbers do not say, in sentences."""
-        return (*caveats(self.lines, self.study.fit), *_mixed_settings(self.study.others))
+        return (
+            *caveats(self.lines, self.study.fit),
+            *self.study.counts_less,
+            *_mixed_settings(self.study.others),
+        )
 
     @cached_property
     def _again(self) -> Resamples | None:
@@ -128,6 +136,15 @@ class Analysis:
             return of.refitted
         return thresholds.resample(of.of_runs, of.objective, self.log_log_threshold)
 
+    def train_accuracy_r2(self) -> tuple[float, float]:
+        """Identity and linear R² of plain train accuracy over the points where it is known."""
+        train, test = (self.points[n].to_numpy() for n in ("train_accuracy", "test_accuracy"))
+        weights = self._weights()
+        return identity_r2(train, test, weights), linear_r2(train, test, weights)
+
+    def _weights(self) -> Floats:
+        return self.points["weight"].to_numpy()
+
     def _premem_and_test(self) -> tuple[Floats, Floats]:
         return self.points["premem"].to_numpy(), self.points["test_accuracy"].to_numpy()
 
@@ -136,14 +153,13 @@ class Analysis:
         known = self.points.dropna(subset=["premem"])
         study = self.study
         source = f"the optimum of {study.objective} R²" if self.fitted else "given"
-        test, train = (self.points[name].to_numpy() for name in ("test_accuracy", "train_accuracy"))
         sentences = [
             f"{len(known)} checkpoints of {known['run'].nunique()} runs; threshold t = "
             f"{self.log_log_threshold:.3f} ({source}); {study.estimator} estimator.",
             f"Identity R² of pre-memorization accuracy against test accuracy "
             f"{self.identity_r2:.3f}{_between(self.identity_ci90)}, linear R² {self.linear_r2:.3f}"
             f"{_between(self.linear_ci90)}; linear R² of plain train accuracy "
-            f"{linear_r2(train, test):.3f}.",
+            f"{self.train_accuracy_r2()[1]:.3f}.",
         ]
         for what, rows in (("run", study.left_out), ("learning rate", study.rate_left_out)):
             if rows is not None:
@@ -161,17 +177,19 @@ def make_study(
     estimator: Estimator = "plain",
     objective: Objective = "identity",
 ) -> Study:
-    """Study those of the runs that have a test set.
+    """Study those of the runs that take part: with a test set, and finished.
 
     Args:
         others: `read_baselines` of these runs.
 
     Raises:
-        DataError: none has one; the estimator is not defined for a run's numbers of samples.
+        DataError: none takes part; the estimator is not defined for a run's numbers of samples.
     """
-    runs = [run for run in runs if run.tested]
-    if not runs:
+    given, runs = runs, calibrating_runs(runs)
+    if not any(run.tested for run in given):
         raise DataError("no run of this task has test problems; score some with a test file")
+    if not runs:
+        raise DataError(" ".join(what_counts_less(given)) + " Wait for its job, or resume it.")
     of_runs = curves.threshold_steps(runs, estimator)
     fit: ThresholdFit | None = None
     with suppress(DataError):
@@ -182,6 +200,7 @@ def make_study(
         rates = [np.nan] * len(runs)
     return Study(
         runs=tuple(runs),
+        counts_less=tuple(what_counts_less(given)),
         estimator=estimator,
         objective=objective,
         others=others,
@@ -208,7 +227,7 @@ def analyse(of: Study, log_log_threshold: float | None = None, fitted: bool = Fa
         best = of.fit or curves.best_step(of.of_runs, of.objective)
         log_log_threshold, fitted = best.log_log_threshold, True
     lines = tuple(curves.curve(run, log_log_threshold, of.estimator) for run in of.runs)
-    return Analysis(of, log_log_threshold, fitted, lines, curves.points(lines))
+    return Analysis(of, log_log_threshold, fitted, lines, curves.weighted_points(lines))
 
 
 def read_baseline_predictors(store: Store, runs: Sequence[RunScores]) -> pd.DataFrame:

@@ -27,7 +27,6 @@ from premem_core.commands.options import (
     write_text,
 )
 from premem_core.errors import UsageError
-from premem_core.metrics import r2
 from premem_core.metrics.estimators import Estimator
 from premem_core.metrics.sampling_plan import Plan
 from premem_core.metrics.thresholds import Objective
@@ -219,7 +218,7 @@ def print_fit(
         say(f"report written to {report}")
     known = done.points.dropna(subset=["premem"])
     n_runs, n_checkpoints = known["run"].nunique(), len(known)
-    y, train = (done.points[name].to_numpy() for name in ("test_accuracy", "train_accuracy"))
+    train_identity_r2, train_linear_r2 = done.train_accuracy_r2()
     if as_json:
         print_json(
             {
@@ -232,8 +231,8 @@ def print_fit(
                 "identity_r2_ci90": done.identity_ci90,
                 "linear_r2": done.linear_r2,
                 "linear_r2_ci90": done.linear_ci90,
-                "train_accuracy_linear_r2": r2.linear_r2(train, y),
-                "train_accuracy_identity_r2": r2.identity_r2(train, y),
+                "train_accuracy_linear_r2": train_linear_r2,
+                "train_accuracy_identity_r2": train_identity_r2,
                 "n_runs": n_runs,
                 "n_checkpoints": n_checkpoints,
                 "leave_one_run_out": _left_out(study.left_out),
@@ -296,10 +295,9 @@ def predict(
                 f"{calibration} was made with the {learned.estimator} estimator, and {estimator} "
                 "is asked for; leave --estimator out, or calibrate again"
             )
+        rows = prediction.predict(own, learned)
     else:
-        others = [each for each in runs if each.run != run]
-        learned = calibrate(task, others, estimator or "plain")
-    rows = prediction.predict(own, learned)
+        rows, learned = prediction.predict_from_others(task, own, runs, estimator or "plain")
     choice = prediction.choose(own, learned)
     if as_json:
         print_json(
@@ -320,6 +318,6 @@ def predict(
         f"estimator, calibrated on {len(learned.runs)} runs"
     )
     if choice:
-        typer.echo(choice.in_words())
+        typer.echo(choice.in_words(rows))
     for sentence in prediction.notes(task, rows, learned):
         typer.echo(f"note: {sentence}")

@@ -24,6 +24,8 @@ from premem_core.commands.options import (
 from premem_core.curation import export, quality_gates, selection
 from premem_core.curation.recipe import Combine, Criterion, Recipe, Shape, Unit, Weights
 from premem_core.errors import UsageError
+from premem_core.store.database import Store
+from premem_core.store.runs import read_tasks
 
 BESIDE_A_RECIPE = {"store", "out", "recipe", "from_recipe", "as_json"}  # options
 
@@ -39,7 +41,14 @@ def curate(
     ],
     store: StoreOption = Path("store"),
     run: Annotated[
-        list[str] | None, typer.Option(help="A run to judge examples by; several: their mean.")
+        list[str] | None,
+        typer.Option(
+            help="A run to judge examples by; several: their mean. Default: all scored runs of the "
+            "task."
+        ),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="The runs' task; default: the only one of the store.")
     ] = None,
     strategy: Annotated[
         list[str] | None,
@@ -118,10 +127,12 @@ def curate(
         if asked.store_version not in (None, home.version()):
             say("the store has changed since the recipe was written; what it chooses may have, too")
     else:
+        task = _task(home, task, run or [])
+        scored = run_scores.read_task(home, task)
         if not run:
-            raise UsageError("no run is chosen to judge the examples by; give --run")
-        task = task_of(home, run[0])
-        t = threshold_of(run_scores.read_task(home, task), log_log_threshold, estimator)
+            run = [scores.run for scores in scored]
+            say(f"judged by all {len(run)} scored runs of the task '{task}': {', '.join(run)}")
+        t = threshold_of(scored, log_log_threshold, estimator)
         asked = Recipe(
             task=task,
             runs=tuple(run),
@@ -170,6 +181,24 @@ def curate(
     for name, n in found["gate"].value_counts().items():
         typer.echo(f"gate '{name}': {n:,} found")
     typer.echo(f"{len(chosen):,} of {every:,} examples; mean {told}; {out}")
+
+
+def _task(store: Store, task: str | None, runs: Sequence[str]) -> str:
+    """The task of the runs, or the one that is given, or the only one of the store.
+
+    Raises:
+        UsageError: neither says which, or they say different ones.
+    """
+    if runs:
+        of_run = task_of(store, runs[0])
+        if task not in (None, of_run):
+            raise UsageError(f"the run '{runs[0]}' is of the task '{of_run}', not of '{task}'")
+        return of_run
+    tasks = read_tasks(store)
+    if task is None and len(tasks) != 1:
+        known = ", ".join(f"'{name}'" for name in tasks) or "none yet"
+        raise UsageError(f"give --run, or --task: the store has the tasks {known}")
+    return task or tasks[0]
 
 
 def _check_alone(context: typer.Context) -> None:

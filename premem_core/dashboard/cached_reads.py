@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from premem_core.analysis import curves, run_scores
+from premem_core.analysis import curves, prediction, run_scores
 from premem_core.analysis import example_table as et
 from premem_core.analysis.calibration import Calibration, calibrate
 from premem_core.analysis.curves import Curve
@@ -86,6 +86,15 @@ def _calibration(
 ) -> Calibration:
     runs = _chosen(path, version, task, names)
     return calibrate(task, runs, estimator)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _expectation(
+    path: str, version: int, task: str, run: str, estimator: Estimator
+) -> pd.DataFrame:
+    runs = _runs(path, version, task)
+    [scores] = [scores for scores in runs if scores.run == run]
+    return prediction.predict_from_others(task, scores, runs, estimator)[0]
 
 
 @st.cache_resource(max_entries=8, show_spinner="Reading examples…")
@@ -206,6 +215,14 @@ def calibration(task: str, runs: Sequence[RunScores], estimator: Estimator) -> C
         DataError: no threshold can be fitted to them.
     """
     return _calibration(*cache_key(), task, tuple(run.run for run in runs), estimator)
+
+
+def expectation(task: str, run: RunScores, estimator: Estimator) -> pd.DataFrame | str:
+    """`prediction.predict_from_others`; a sentence where nothing can be expected."""
+    try:
+        return _expectation(*cache_key(), task, run.run, estimator)
+    except DataError as error:
+        return str(error)
 
 
 def example_table(

@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from html import escape
 from pathlib import Path
 from typing import Any, Literal
@@ -10,9 +9,11 @@ from urllib.parse import urlencode
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from premem_core.analysis.copied_text import Passage
-from premem_core.dashboard import figures
+from premem_core.dashboard import figures, streamlit_workarounds
+from premem_core.dashboard.wording import plain
 
 PICTURES = ("svg", "png")
 PNG_SCALE = 3  # sharp in print
@@ -24,7 +25,7 @@ def palette() -> figures.Palette:
     return figures.DARK if st.context.theme.type == "dark" else figures.LIGHT
 
 
-def controls() -> AbstractContextManager[Any]:
+def controls() -> DeltaGenerator:
     """The row of controls that change the whole page; wraps in a narrow window."""
     return st.container(horizontal=True, vertical_alignment="bottom", gap="small")
 
@@ -94,6 +95,8 @@ def pick_question(
     ids = rows["id"].tolist()
     wanted = st.query_params.get("question")
     first = ids.index(wanted) if wanted in ids else 0
+    if wanted and wanted not in ids:
+        st.caption(f"The address asks for question '{plain(wanted)}', which is not in this table.")
     shown = {name: column for name, column in columns.items() if column is not None}
     event = st.dataframe(
         table_of(rows, list(shown), BEGINNING // 2),  # all of one stands beside it
@@ -177,11 +180,10 @@ def chart(
     With `select`, what is clicked is what `selected` gives.
     """
     picture = st.session_state.get("pictures", PICTURES[0])
-    st.plotly_chart(
+    streamlit_workarounds.plotly_chart(
         figure,
         key=f"chart-{name}",
         alt=alt,
-        theme=None,  # Streamlit's would be applied, and the chart drawn, twice
         on_select="rerun" if select else "ignore",
         selection_mode="points",
         config={

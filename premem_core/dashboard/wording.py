@@ -49,10 +49,31 @@ def interval(ends: tuple[float, float] | None) -> str:
     return f"90 %: {signed(ends[0])} to {signed(ends[1])}"
 
 
-def train_r2(points: pd.DataFrame) -> str:
-    """Identity R² of plain train accuracy, in the words that end a headline."""
-    train = points["train_accuracy"].to_numpy()
-    known = int((~np.isnan(train)).sum())
-    among = "" if known == len(train) else f", known at {known} of them"
-    r2 = identity_r2(train, points["test_accuracy"].to_numpy())
-    return f"plain train accuracy{among}: {signed(r2)}"
+def fit_in_words(points: pd.DataFrame, estimator: str, interval_of_r2: str = "") -> str:
+    """How well PM gives the test accuracy over these checkpoints, or why that cannot be said.
+
+    Args:
+        points: `curves.weighted_points`.
+        estimator: of PM.
+        interval_of_r2: of identity R², where there is one.
+    """
+    known = points.dropna(subset=["premem"])
+    runs = known["run"].nunique()
+    where = f"{count(len(known), 'checkpoint')} of {count(runs, 'run')}"
+    if runs < 2:
+        return (
+            f"With {where} there is too little to say how well pre-memorization accuracy predicts "
+            "test accuracy: the threshold is fitted to the same checkpoints, so R² over them would "
+            "be no test."
+        )
+    premem, train, test, weights = (
+        known[name].to_numpy() for name in ("premem", "train_accuracy", "test_accuracy", "weight")
+    )
+    in_brackets = f"{interval_of_r2}; {estimator}" if interval_of_r2 else estimator
+    among = int((~np.isnan(train)).sum())
+    among_them = "" if among == len(train) else f", known at {among} of them"
+    return (
+        f"Over {where}, pre-memorization accuracy equals test accuracy with identity R² "
+        f"**{signed(identity_r2(premem, test, weights))}** ({in_brackets} estimator); plain train "
+        f"accuracy{among_them}: {signed(identity_r2(train, test, weights))}."
+    )

@@ -1,4 +1,4 @@
-"""Pre-memorization accuracy from counts of correct samples: two estimators (METHOD, section 4).
+"""Pre-memorization accuracy from counts of correct samples: two estimators (docs/method.md, 4).
 
 Axes: C checkpoints of one run in training order, N training examples.
 

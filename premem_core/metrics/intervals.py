@@ -1,4 +1,4 @@
-"""Means over questions with their 90 % interval. Arrays in, arrays out (METHOD, section 4)."""
+"""Means over questions with their 90 % interval. Arrays in, arrays out (docs/method.md, 4)."""
 
 import numpy as np
 
@@ -11,7 +11,8 @@ def mean_interval(values: Floats) -> tuple[Floats, Floats]:
     """Mean over the last axis and the half-width of its 90 % interval.
 
     Questions are the independent units: the K samples of one question share their fate, so the
-    interval comes from the spread between questions (METHOD, section 4). NaN entries do not count.
+    interval comes from the spread between questions (docs/method.md, section 4). NaN entries do
+    not count.
 
     >>> mean, half = mean_interval(np.array([0.0, 1.0, 0.0, 1.0]))
     >>> print(f"{mean:.2f} ± {half:.2f}")

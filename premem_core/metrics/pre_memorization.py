@@ -1,4 +1,4 @@
-"""Pre-memorization accuracy and what it is made of. Arrays in, arrays out (METHOD, section 1).
+"""Pre-memorization accuracy and its parts. Arrays in, arrays out (docs/method.md, section 1).
 
 Axes: C checkpoints of one run in training order, N training examples.
 """

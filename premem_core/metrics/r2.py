@@ -5,43 +5,55 @@ import numpy as np
 from premem_core.metrics.pre_memorization import Floats
 
 
-def identity_r2(x: Floats, y: Floats) -> float:
-    """R² of the identity line: 1 − Σ(y − x)² / Σ(y − ȳ)² (METHOD, section 1).
+def identity_r2(x: Floats, y: Floats, weights: Floats | None = None) -> float:
+    """R² of the identity line: 1 − Σw(y − x)² / Σw(y − ȳ)² (docs/method.md, section 1).
 
     A NaN leaves its point out. NaN where it is undefined: fewer than two points, or y does not
     vary.
 
+    Args:
+        x: (P,) predicted accuracies.
+        y: (P,) measured accuracies.
+        weights: (P,) how much each point counts; None: all alike.
+
     >>> identity_r2(np.array([0.1, 0.5, np.nan]), np.array([0.1, 0.5, 0.9]))
     1.0
     """
-    x, y = _known_points(x, y)
+    x, y, w = _known_points(x, y, weights)
     if len(y) < 2 or np.ptp(y) == 0:
         return float("nan")
-    return float(1 - np.sum((y - x) ** 2) / np.sum((y - y.mean()) ** 2))
+    mean = np.average(y, weights=w)
+    return float(1 - np.sum(w * (y - x) ** 2) / np.sum(w * (y - mean) ** 2))
 
 
-def linear_r2(x: Floats, y: Floats) -> float:
+def linear_r2(x: Floats, y: Floats, weights: Floats | None = None) -> float:
     """R² of the best line through the points: the squared Pearson correlation; NaN where undefined.
+
+    Args: as `identity_r2`.
 
     >>> round(linear_r2(np.array([0.0, 1.0, 2.0]), np.array([5.0, 7.0, 9.0])), 6)
     1.0
     """
-    return pearson(x, y) ** 2
+    return pearson(x, y, weights) ** 2
 
 
-def pearson(x: Floats, y: Floats) -> float:
-    """Pearson's correlation.
+def pearson(x: Floats, y: Floats, weights: Floats | None = None) -> float:
+    """Pearson's correlation, of weighted points where weights (P,) are given.
 
     A NaN leaves its point out. NaN where it says nothing: fewer than three points, for any two
     have a line through them, or x or y does not vary.
     """
-    x, y = _known_points(x, y)
+    x, y, w = _known_points(x, y, weights)
     if len(y) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
-    return float(np.corrcoef(x, y)[0, 1])
+    if np.ptp(w) == 0:
+        return float(np.corrcoef(x, y)[0, 1])
+    (xx, xy), (_, yy) = np.cov(x, y, aweights=w, ddof=0)
+    return float(xy / np.sqrt(xx * yy))
 
 
-def _known_points(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+def _known_points(x: Floats, y: Floats, weights: Floats | None) -> tuple[Floats, Floats, Floats]:
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    w = np.ones(len(y)) if weights is None else np.asarray(weights, dtype=np.float64)
     known = ~np.isnan(x) & ~np.isnan(y)
-    return x[known], y[known]
+    return x[known], y[known], w[known]

@@ -5,8 +5,8 @@ each pair, is one number per run. A pair (checkpoint, example) that a plan leave
 needed, never zero: `estimators` knows its pre-memorization accuracy all the same, or says NaN.
 
     full   K samples of every pair (the paper, section 3).
-    lazy   exactly what PM of every checkpoint needs at one threshold (METHOD, section 4): an
-           unmasked pair in full; a masked one until its correct samples reach the best earlier
+    lazy   exactly what PM of every checkpoint needs at one threshold (docs/method.md, section 4):
+           an unmasked pair in full; a masked one until its correct samples reach the best earlier
            unmasked pair's, and not at all while that best is 0.
     final  exactly what PM of the last checkpoint needs: a masked last pair, where any earlier pair
            is unmasked, in full; if some are correct, back over the unmasked pairs, latest first,

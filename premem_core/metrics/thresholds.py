@@ -1,8 +1,8 @@
 """R² of mean PM against test accuracy as an exact function of the threshold.
 
-Mean PM is a step function of the threshold that changes only at observed NLLs (METHOD, section 4),
-so R² is one too, and sorting the NLLs gives all of it: the optimum, the plateau around it, and the
-same for any weighting of the runs, which is how runs are left out or resampled.
+Mean PM is a step function of the threshold that changes only at observed NLLs (docs/method.md,
+section 4), so R² is one too, and sorting the NLLs gives all of it: the optimum, the plateau around
+it, and the same for any weighting of the runs, which is how runs are left out or resampled.
 
 Axes: R runs, K breakpoints in τ = e^t, C checkpoints and N training examples of one run.
 """
@@ -74,6 +74,16 @@ class Steps:
             self.at[kept], self.run[kept], self.change[:, kept], self.start * runs[:, None],
             self.fixed * runs[:, None],
         )  # fmt: skip
+
+    def weighted(self, weights: Floats) -> "Steps":
+        """The same with each run's checkpoints counted `weights` (R,) times.
+
+        The numbers of unknown x stay whole: one is enough to leave a threshold out.
+        """
+        change, start = self.change.copy(), self.start.copy()
+        change[:3] *= weights[self.run]
+        start[:, :3] *= weights[:, None]
+        return Steps(self.at, self.run, change, start, self.fixed * weights[:, None])
 
     def r2(self, objective: Objective = "identity") -> Floats:
         """(K + 1,): R² on every step, NaN where it is undefined or a PM is not known."""

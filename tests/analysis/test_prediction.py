@@ -86,7 +86,7 @@ def test_one_run_gives_a_number_but_no_interval_and_says_why(runs):
     assert rows["predicted"].notna().all()
     choice = prediction.choose(runs[1], alone)
     assert choice.confidence is None
-    assert "nothing tells how sure" in choice.in_words()
+    assert "nothing tells how sure" in choice.in_words(rows)
 
 
 def test_runs_without_a_test_set_calibrate_nothing(runs):

@@ -152,3 +152,20 @@ def test_a_folder_in_no_folder_is_refused_and_a_file_without_a_value_is_written(
     words = ("--strategy", "premem", "--strategy", "metadata:level", "--combine", "any")
     assert run("curate", *JUDGED, *words, "--out", out).exit_code == 0
     assert pd.read_parquet(out)["metadata:level"].dtype == float
+
+
+def test_without_a_run_all_scored_runs_of_the_task_judge_and_that_is_said(run, store, tmp_path):
+    out, recipe = tmp_path / "all.jsonl", tmp_path / "all.yaml"
+    options = ["--out", out, "--recipe", recipe, "--log-log-threshold", "-2.3"]
+    result = run("curate", *options)
+    assert result.exit_code == 0, result.output
+    assert "judged by all 2 scored runs of the task 'toy': slow, fast" in result.output
+    assert Recipe.from_yaml(recipe.read_text()).runs == ("slow", "fast")
+    named = tmp_path / "named.jsonl"
+    assert run("curate", "--out", named, *JUDGED).exit_code == 0
+    assert named.read_bytes() == out.read_bytes()
+
+
+def test_a_task_that_is_not_the_runs_own_is_refused(run, tmp_path):
+    result = run("curate", "--out", tmp_path / "x.jsonl", "--task", "other", *JUDGED)
+    assert "the run 'slow' is of the task 'toy', not of 'other'" in str(result.exception)

@@ -202,8 +202,7 @@ def page(store: Store, monkeypatch, name: str, **query: str) -> AppTest:
 def test_the_page_of_an_example_sets_a_grade_and_undoes_it(store, monkeypatch):
     key = wrong(store)
     examples = read_task_examples(store, "demo", "train").set_index("example")
-    label = "lr 0.001 · 5 epochs · 1,000 examples"
-    test = page(store, monkeypatch, "example", example=examples["id"][key.example], run=label)
+    test = page(store, monkeypatch, "example", example=examples["id"][key.example], run=RUN)
     name = f"{RUN}-{STEP}-train--{key.example}"
     test.selectbox(key=f"which-{name}").select(key.sample + 1).run()
 
@@ -226,7 +225,6 @@ def test_the_page_of_an_example_sets_a_grade_and_undoes_it(store, monkeypatch):
 def test_the_page_of_grades_lists_them(store, monkeypatch):
     hand_grades.set_grade(store, RUN, wrong(store), Grade.CORRECT, "it is right")
     regrade.grade_again(store, RUN, "math")
-    label = "lr 0.001 · 5 epochs · 1,000 examples"
-    test = page(store, monkeypatch, "grades", run=label)
+    test = page(store, monkeypatch, "grades", run=RUN)
     assert not test.exception
     assert "Set by hand" in [each.value for each in test.subheader]
