@@ -1,4 +1,4 @@
-"""The command line: `python -m premem_core <command> --help`.
+"""The command line: `premem <command> --help`, or `python -m premem_core <command> --help`.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage. A user's mistake is one sentence on stderr.
 """
@@ -7,11 +7,13 @@ import sys
 
 import typer
 
+from premem_core import installation
 from premem_core.commands import (
     analyse,
     baselines,
     collect,
     curate,
+    dashboard,
     grade,
     jobs,
     labels,
@@ -33,7 +35,7 @@ for command in (
     *(analyse.robustness, curate.curate, collect.collect, collect.generate),
     *(labels.labels, baselines.ifd),
     *(grade.grade, grade.regrade, grade.disagreements, grade.override, grade.overrides),
-    *(make.finetune, make.demo, make.import_published),
+    *(make.finetune, make.demo, make.import_published, dashboard.dashboard),
 ):
     app.command()(command)
 app.add_typer(jobs.jobs_app, name="jobs")
@@ -48,6 +50,11 @@ def main() -> None:
         sys.exit(2)
     except PrememError as error:
         say(f"error: {error}")
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        if (explained := installation.explain(error)) is None:
+            raise
+        say(f"error: {explained}")
         sys.exit(1)
     except (Cancelled, KeyboardInterrupt):
         say("stopped; what was done is kept: score goes on with --resume, generate by itself")

@@ -1,19 +1,20 @@
-"""Everything that Premem raises on purpose.
+"""The exceptions that Premem raises itself.
 
     PrememError
     ├── DataError          a data file, or a row of it, cannot be used
     ├── CheckpointError    a run's folder or one of its checkpoints cannot be used
-    ├── StoreError         the store refuses: another schema, a conflict with what it holds
+    ├── StoreError         the store cannot do it: it has another schema, or holds something else
     ├── JobError           a scoring job cannot start, or cannot resume with this specification
-    ├── EndpointError      a model's endpoint does not answer, or refuses
+    ├── EndpointError      a model's endpoint does not answer, or refuses the request
+    ├── InstallationError  a package that is needed is not installed
     └── UsageError         an argument is unknown or out of range
 
-A message is one sentence for a person: what was given, what was expected, what to do.
+Each message is one sentence that says what was given, what was expected and what to do.
 """
 
 
 class PrememError(Exception):
-    """Base of all errors that are shown to a person without a traceback."""
+    """Base of all errors whose message is shown to the user without a traceback."""
 
 
 class DataError(PrememError):
@@ -25,7 +26,7 @@ class CheckpointError(PrememError):
 
 
 class StoreError(PrememError):
-    """The store refuses what was asked; nothing was changed."""
+    """The store cannot do what the call requested; nothing in it was changed."""
 
 
 class JobError(PrememError):
@@ -33,7 +34,11 @@ class JobError(PrememError):
 
 
 class EndpointError(PrememError):
-    """A model's endpoint does not answer, or refuses; what it answered before is kept."""
+    """A model's endpoint does not answer, or refuses the request; earlier answers are kept."""
+
+
+class InstallationError(PrememError):
+    """A package that is needed is not installed; the message gives the command to install it."""
 
 
 class UsageError(PrememError):

@@ -1,7 +1,8 @@
-"""The demo: a small but real study that fits two CPU cores.
+"""The demo: a small but real study that two CPU cores can make.
 
-A tiny Llama is pretrained on arithmetic and on the language of word problems, then fine-tuned on
-them in settings that differ in learning rate, length and data size. All of it is made from seeds.
+A tiny Llama is pretrained on arithmetic and on the language of word problems. Then it is fine-tuned
+on such problems in settings that differ in learning rate, length and data size. Everything is made
+from random seeds.
 """
 
 import json
@@ -14,20 +15,23 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from premem_core import installation
 from premem_core.demo import word_problems
-from premem_core.demo.pretraining import Progress, pretrain
+from premem_core.demo.pretraining import OnProgress, pretrain
 from premem_core.errors import JobError, StoreError
+from premem_core.files import write_whole
 from premem_core.models import checkpoints
 from premem_core.records import Example, Sampling
 from premem_core.scoring import job_files, job_process, jobs
 from premem_core.scoring.spec import ScoringSpec
 from premem_core.store.database import Store
+from premem_core.store.job_folder import JobFolder
 from premem_core.training.finetune import finetune_model
 
 TASK = "demo"
-SHIPPED = Path(__file__).parents[2] / "data" / "demo"
-SHIPPED_RUN = 0  # whose checkpoints are shipped, small enough to try the upload
-SCORED_PROBLEMS = 500  # of each run's training problems, so that all runs answer the same ones
+SHIPPED = installation.FILES / "data" / "demo"
+SHIPPED_RUN = 0  # the setting whose checkpoints are shipped, for trying the upload
+SCORED_PROBLEMS = 500  # the first training problems, which all runs were trained on
 SAMPLING = Sampling(samples=5, temperature=0.8, top_p=0.95, max_new_tokens=128)
 PERTURBATIONS = ("first", "we-know-that", "rename", "swap", "redraw")
 TEST_PROBLEMS = 300
@@ -36,7 +40,7 @@ TRAIN_SEED, TEST_SEED = 101, 202
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One fine-tuning of the study; `checkpoint_every` counts epochs."""
+    """The settings of one fine-tuning run of the study; `checkpoint_every` counts epochs."""
 
     learning_rate: float
     epochs: int
@@ -46,13 +50,13 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """Such as lr3e-3_ep24_n500."""
+        """The run's name, such as lr3e-3_ep24_n500."""
         rate = f"{self.learning_rate:.0e}".replace("e-0", "e-")
         return f"lr{rate}_ep{self.epochs}_n{self.problems}"
 
 
-# Rate, length and data size all vary, so that no other quantity lines the runs up by accident: from
-# hardly trained to every solution known by heart. The longest come first, to keep all cores busy.
+# Learning rate, length and data size all vary, so that none of them alone explains the results. The
+# runs range from hardly trained to fully memorized. The longest come first, to keep all cores busy.
 SETTINGS = (
     Setting(learning_rate=3e-3, epochs=15, problems=1000, checkpoint_every=3),
     Setting(learning_rate=3e-3, epochs=24, problems=500, checkpoint_every=4),
@@ -63,7 +67,7 @@ SETTINGS = (
 
 
 def problems() -> tuple[list[Example], list[Example]]:
-    """The largest training set, whose beginnings are the smaller ones, and the test set."""
+    """The largest training set and the test set; a smaller training set is its first problems."""
     train = word_problems.make_problems(
         max(setting.problems for setting in SETTINGS), TRAIN_SEED, prefix="train-"
     )
@@ -74,13 +78,13 @@ def problems() -> tuple[list[Example], list[Example]]:
 
 
 def install(store: Path) -> None:
-    """Put the shipped study into a new store.
+    """Copy the shipped study into a new store.
 
     Raises:
-        StoreError: something is there already, or the study is not beside the package.
+        StoreError: `store` exists and is not an empty folder, or this installation has no study.
     """
     if store.exists() and (not store.is_dir() or any(store.iterdir())):
-        raise StoreError(f"{store} is there already and not empty; give a new folder with --store")
+        raise StoreError(f"{store} already exists and is not empty; give a new folder with --store")
     if not (SHIPPED / "store" / "premem.duckdb").exists():
         raise StoreError(f"{SHIPPED} holds no demo study; make one with demo --rebuild")
     unfinished = store.with_name(f"{store.name}.unfinished")
@@ -88,13 +92,12 @@ def install(store: Path) -> None:
     shutil.copytree(SHIPPED / "store", unfinished).rename(store)
 
 
-def rebuild(store: Store, progress: Progress = print) -> None:
-    """Make the study from nothing in `store`; what an earlier call finished is kept.
+def rebuild(store: Store, progress: OnProgress = print) -> None:
+    """Make the whole study in `store`; parts that an earlier call finished are kept.
 
-    `<store>/demo/` gets `train_<n>.jsonl` and `test.jsonl` (id, question, and answer: the
-    solution, ending in `#### <number>`, as in GSM8K's files), the base model in `base`, and one
-    folder per setting in `runs`. Each setting is fine-tuned and scored in a process of its own,
-    as many at a time as there are cores.
+    `<store>/demo/` gets the problems in `train_<n>.jsonl` and `test.jsonl`, the base model in
+    `base`, and one folder per setting in `runs`. Each setting is fine-tuned and scored in a
+    separate process; as many processes run at a time as there are cores.
     """
     work = store.path / "demo"
     work.mkdir(exist_ok=True)
@@ -102,15 +105,15 @@ def rebuild(store: Store, progress: Progress = print) -> None:
     for size in sorted({setting.problems for setting in SETTINGS}):
         write_jsonl(work / f"train_{size}.jsonl", train[:size])
     write_jsonl(work / "test.jsonl", test)
-    made_once(work / "base", lambda out: pretrain(out, progress=progress))
+    make_once(work / "base", lambda out: pretrain(out, progress=progress))
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(os.cpu_count(), context, one_thread) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), context, use_one_thread) as pool:
         for made in [pool.submit(_finetune_and_score, store.path, setting) for setting in SETTINGS]:
             progress(made.result())
 
 
 def ship(store: Store, folder: Path) -> None:
-    """Copy what `install` needs, the problems and one run's checkpoints to `folder`.
+    """Copy the files that `install` needs, the problems and one run's checkpoints to `folder`.
 
     Raises:
         StoreError: the folder holds something else than a shipped study.
@@ -127,8 +130,11 @@ def ship(store: Store, folder: Path) -> None:
         shutil.copy(work / name, folder)
 
 
-def one_thread() -> None:
-    """Small models gain nothing from two threads; two processes are twice as fast."""
+def use_one_thread() -> None:
+    """Limit this process to one thread.
+
+    A small model gains nothing from a second thread, but a second process doubles the speed.
+    """
     import torch
 
     torch.set_num_threads(1)
@@ -136,10 +142,10 @@ def one_thread() -> None:
 
 
 def _finetune_and_score(path: Path, setting: Setting) -> str:
-    """In a process of its own: one run's checkpoints, then their scores; what was done."""
+    """Fine-tune and score one setting; return a line that says how long it took."""
     store, (train, test) = Store(path), problems()
     work, started = path / "demo", time.monotonic()
-    folder = made_once(work / "runs" / setting.name, _finetuning(work / "base", train, setting))
+    folder = make_once(work / "runs" / setting.name, _finetuning(work / "base", train, setting))
     made = time.monotonic() - started
     spec = ScoringSpec(
         run=setting.name,
@@ -173,10 +179,10 @@ def score(
     trained_on: int | None = None,
     execution: job_files.Execution = job_files.Execution(),
 ) -> None:
-    """Score the run in a folder, or go on with it, in this process and beside others.
+    """Score the run in a folder in this process, or resume its job; other jobs may run meanwhile.
 
     Raises:
-        JobError: it does not come to its end.
+        JobError: the job failed.
     """
     jobs.create_job(
         store,
@@ -186,7 +192,7 @@ def score(
         train,
         test,
         trained_on=trained_on,
-        resume=(store.job_folder(spec.run) / "job.json").exists(),
+        resume=JobFolder.of(store, spec.run).holds_job,
         execution=execution,
     )
     end = job_process.run_job(store, spec.run, queue=False)  # as many at once as there are cores
@@ -195,12 +201,16 @@ def score(
 
 
 def write_jsonl(path: Path, examples: Iterable[Example]) -> None:
-    """One example per line, with the fields id, question and answer of GSM8K's own files."""
+    """Write one example per line, with the fields id, question and answer as in GSM8K's files.
+
+    `answer` is the solution, which ends in `#### <number>`.
+    """
     rows = ({"id": e.id, "question": e.question, "answer": e.solution} for e in examples)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def _finetuning(base: Path, train: Sequence[Example], setting: Setting) -> Callable[[Path], Path]:
+    """A function that fine-tunes `base` by a setting and writes the run into a folder."""
     return lambda out: finetune_model(
         base,
         train[: setting.problems],
@@ -212,10 +222,10 @@ def _finetuning(base: Path, train: Sequence[Example], setting: Setting) -> Calla
     )
 
 
-def made_once(folder: Path, make: Callable[[Path], Path]) -> Path:
-    """`folder`, made under another name and renamed at the end: it is there whole or not at all."""
+def make_once(folder: Path, make: Callable[[Path], Path]) -> Path:
+    """Return `folder`; if it does not exist, `make` it first, whole or not at all."""
     if not folder.exists():
-        unfinished = folder.with_name(f"{folder.name}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        make(unfinished).rename(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with write_whole(folder) as unfinished:
+            make(unfinished)
     return folder

@@ -1,16 +1,19 @@
-"""A question told in other words, with the same answer: other people, other things, another order.
+"""Questions in other words with the same answer: other people, other things, another order.
 
-Each function gives None where it cannot be sure that the problem stays the same.
+A function returns None where the change might change the problem itself.
 """
 
-import importlib
 import random
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 
-LOCALES = ("de_DE", "en_GB", "en_IN", "en_US", "es_ES", "fr_FR", "it_IT", "nl_NL", "pl_PL", "pt_BR")
-NAMED_FOR = {  # first names that are more often something else
+# Female and male first names of Brazil, France, Germany, India, Italy, the Netherlands, Poland,
+# Spain, the United Kingdom and the United States that have at least three letters, all of them
+# from a to z.
+FIRST_NAMES = Path(__file__).parent / "first_names"
+OTHER_MEANINGS = {  # first names that more often mean something else, such as a month or a place
     "April", "Asia", "August", "Augusta", "Austin", "Autumn", "Berlin", "Brooklyn", "Carolina",
     "Chelsea", "Christian", "Dallas", "Florence", "Georgia", "German", "Glen", "Independence",
     "India", "Israel", "Jersey", "Job", "Jordan", "June", "Kenya", "London", "Madison", "Marine",
@@ -22,7 +25,7 @@ PLACE_AFTER = re.compile(
     r"\s(?:City|Street|St\.|Avenue|Ave\.|Road|Island|County|University|College|High|Middle|School|"
     r"Elementary|Park|Lake|River|Beach|Day|Company|Inc)\b"
 )
-# Things of one kind, singular and plural, that take each other's place without changing a number.
+# Groups of similar things, singular and plural. One replaces another without changing a number.
 THINGS: Sequence[Sequence[tuple[str, str]]] = (
     (("apple", "apples"), ("pear", "pears"), ("peach", "peaches"), ("banana", "bananas"),
      ("mango", "mangoes"), ("plum", "plums"), ("lemon", "lemons")),
@@ -46,12 +49,13 @@ THINGS: Sequence[Sequence[tuple[str, str]]] = (
     (("chair", "chairs"), ("stool", "stools"), ("bench", "benches")),
     (("balloon", "balloons"), ("kite", "kites"), ("puzzle", "puzzles"), ("doll", "dolls")),
 )  # fmt: skip
-# What a thing of a kind has, or does, that the others may not: such questions are left alone.
-TELLING = re.compile(
+# Words for what one thing of a group has or does and another may not. Questions with such a word
+# are not changed.
+SPECIFIC = re.compile(
     r"\b(?:legs?|feet|teeth|tooth|paws?|wheels?|tires?|milk|eggs?|wings?|tails?|ears?|pages?|chapters?|slices?|"
     r"bark\w*|meow\w*|ink|peel\w*|juice|pie|pies|seeds?|puppies|puppy|kittens?|litters?)\b"
 )
-# A unit, what takes its place, and the words beside which it does not: other units of its kind.
+# The replacement of a unit, and the related units: a question with one of those is not changed.
 UNITS: Sequence[tuple[Mapping[str, str], re.Pattern[str]]] = (
     ({"$": "€", "dollars": "euros", "dollar": "euro"},
      re.compile(r"\b(?:cents?|quarters?|dimes?|nickels?|penn(?:y|ies)|bucks?|bills?|US|euros?)\b")),
@@ -66,8 +70,8 @@ UNITS: Sequence[tuple[Mapping[str, str], re.Pattern[str]]] = (
 )  # fmt: skip
 SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[\"“(]?[A-Z0-9$€])")
 ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Mt|Prof|Jr|Sr|vs|approx|etc|No|[ap]\.m|[AP])\.")
-# A sentence with one of these may lean on the one before it, or on the order of events.
-LEANS = re.compile(
+# A sentence with one of these words may depend on the sentence before it or on the order of events.
+DEPENDENT = re.compile(
     r"\b(?:of the|he|she|they|it|him|her|them|his|hers|their|theirs|its|this|that|these|those|"
     r"then|there|"
     r"also|too|another|others?|remaining|remainder|rest|both|each|same|such|so|thus|therefore|"
@@ -79,7 +83,7 @@ LEANS = re.compile(
 )
 PRONOUN = re.compile(r"(?:He|She|They|It|His|Her|Their|This|That|These|Then)\b")
 OPENING_THE = re.compile(r"^(?:the|every|all|some)\b", re.IGNORECASE)
-ASIDES = (
+IRRELEVANT = (
     "The weather was pleasant all day.",
     "A radio was playing quietly in the background.",
     "Somebody had left a window open.",
@@ -95,23 +99,19 @@ ASIDES = (
 
 @cache
 def first_names() -> tuple[frozenset[str], frozenset[str]]:
-    """Female and male first names of ten countries; none that is both, or more often a word."""
-    names = []
-    for kind in ("first_names_female", "first_names_male"):
-        found: set[str] = set()
-        for locale in LOCALES:
-            module = importlib.import_module(f"faker.providers.person.{locale}")
-            found |= set(getattr(module.Provider, kind))
-        names.append({name for name in found if re.fullmatch("[A-Z][a-z]{2,}", name)})
-    female, male = names
-    return frozenset(female - male - NAMED_FOR), frozenset(male - female - NAMED_FOR)
+    """Female and male first names of ten countries, without names of both and OTHER_MEANINGS."""
+    female, male = (
+        set((FIRST_NAMES / f"{sex}.txt").read_text(encoding="utf-8").split())
+        for sex in ("female", "male")
+    )
+    return frozenset(female - male - OTHER_MEANINGS), frozenset(male - female - OTHER_MEANINGS)
 
 
 def people(question: str) -> list[str]:
-    """The first names in a question, in order."""
+    """The first names in a question, in the order of their first occurrence."""
     female, male = first_names()
     words = set(re.findall(r"[a-z]+", question))
-    found = []
+    names = []
     for match in re.finditer(r"\b[A-Z][a-z]+\b", question):
         name = match[0]
         if name not in female and name not in male:
@@ -122,61 +122,62 @@ def people(question: str) -> list[str]:
             question, match.end()
         ):
             continue
-        found.append(name)
-    return list(dict.fromkeys(found))
+        names.append(name)
+    return list(dict.fromkeys(names))
 
 
 def rename_people(question: str, familiar: Collection[str], rng: random.Random) -> str | None:
-    """Other people of the same sex, from names that the data set uses.
+    """The question with other people of the same sex.
 
     Args:
-        familiar: `people` of all questions; where they do not suffice, any first name is taken.
+        familiar: `people` of all questions. The new names are taken from them while there are
+            unused ones, and from all first names after that.
     """
-    taken = people(question)
     mentioned = set(re.findall(r"\b[A-Z][a-z]+\b", question))
-    others: dict[str, str] = {}
-    for name in taken:
+    replacements: dict[str, str] = {}
+    for name in people(question):
         sex = next(names for names in first_names() if name in names)
-        free = {n for n in sex - mentioned - set(others.values()) if n.lower() not in familiar}
-        others[name] = rng.choice(sorted(free.intersection(familiar) or free))
-    return _replaced(question, others) if others else None
+        unused = sex - mentioned - set(replacements.values())
+        free = {n for n in unused if n.lower() not in familiar}
+        replacements[name] = rng.choice(sorted(free.intersection(familiar) or free))
+    return _replaced(question, replacements) if replacements else None
 
 
 def swap_things(question: str, familiar: Collection[str], rng: random.Random) -> str | None:
-    """Other things of the same kind, or another currency or unit of measure.
+    """The question with other things of the same group, another currency or another unit.
 
     Args:
-        familiar: words of all questions; things that the data set knows are preferred.
+        familiar: words of all questions; things among them are preferred.
     """
     words = re.findall(r"[a-z]+|\$", question.lower())
-    others: dict[str, str] = {}
-    if not TELLING.search(question.lower()):
-        for kind in THINGS:
-            named = [thing for thing in kind if set(thing) & set(words)]
-            free = [thing for thing in kind if thing not in named]
-            known = [thing for thing in free if thing[1] in familiar]
-            pool = known if len(known) >= len(named) else free
+    replacements: dict[str, str] = {}
+    if not SPECIFIC.search(question.lower()):
+        for group in THINGS:
+            named = [thing for thing in group if set(thing) & set(words)]
+            free = [thing for thing in group if thing not in named]
+            preferred = [thing for thing in free if thing[1] in familiar]
+            pool = preferred if len(preferred) >= len(named) else free
             if not named or len(pool) < len(named):
                 continue
-            for thing, other in zip(named, rng.sample(pool, len(named)), strict=True):
-                others |= dict(zip(thing, other, strict=True))
-    for unit, not_beside in UNITS:
-        if set(unit) & set(words) and not not_beside.search(question):
-            others |= unit
-    others = {word: other for word, other in others.items() if word in words}
-    return _replaced(question, others) if others else None
+            for thing, new_thing in zip(named, rng.sample(pool, len(named)), strict=True):
+                replacements |= dict(zip(thing, new_thing, strict=True))
+    for unit, related in UNITS:
+        if set(unit) & set(words) and not related.search(question):
+            replacements |= unit
+    replacements = {word: new for word, new in replacements.items() if word in words}
+    return _replaced(question, replacements) if replacements else None
 
 
 def reorder_sentences(question: str, rng: random.Random) -> str | None:
-    """Two neighbouring sentences the other way round, neither of which leans on the other."""
+    """The question with two neighbouring sentences exchanged that do not depend on each other."""
     if ABBREVIATION.search(question):
         return None
     sentences = SENTENCE.split(question)
     places = [
         i
         for i in range(len(sentences) - 1)
-        if _stands_alone(sentences[i])
-        and _stands_alone(sentences[i + 1])
+        if _is_independent(sentences[i])
+        and _is_independent(sentences[i + 1])
         and not any(map(PRONOUN.match, sentences[i + 2 : i + 3]))
     ]
     if not places:
@@ -187,42 +188,42 @@ def reorder_sentences(question: str, rng: random.Random) -> str | None:
 
 
 def insert_sentence(question: str, rng: random.Random) -> str | None:
-    """A sentence more, before the last one, that has nothing to do with the problem."""
+    """The question with an irrelevant sentence before its last one."""
     sentences = [question] if ABBREVIATION.search(question) else SENTENCE.split(question)
-    return " ".join([*sentences[:-1], rng.choice(ASIDES), sentences[-1]])
+    return " ".join([*sentences[:-1], rng.choice(IRRELEVANT), sentences[-1]])
 
 
 def vocabulary(questions: Iterable[str]) -> frozenset[str]:
-    """The people and words of a data set's questions: what is familiar to `rename` and `swap`."""
-    found: set[str] = set()
+    """The people and words of all questions: `familiar` for `rename_people` and `swap_things`."""
+    familiar: set[str] = set()
     for question in questions:
-        found.update(people(question))
-        found.update(re.findall(r"\b[a-z]+", question))
-    return frozenset(found)
+        familiar.update(people(question))
+        familiar.update(re.findall(r"\b[a-z]+", question))
+    return frozenset(familiar)
 
 
-def _stands_alone(sentence: str) -> bool:
-    return sentence.endswith(".") and not LEANS.search(sentence) and not OPENING_THE.match(sentence)
+def _is_independent(sentence: str) -> bool:
+    dependent = DEPENDENT.search(sentence) or OPENING_THE.match(sentence)
+    return sentence.endswith(".") and not dependent
 
 
-def _replaced(text: str, others: Mapping[str, str]) -> str:
-    """Whole words and signs put in the place of others at once, with their case and article."""
+def _replaced(text: str, replacements: Mapping[str, str]) -> str:
+    """The text with whole words and signs replaced in one pass; case and article are adapted."""
+    in_lower_case = {word.lower(): new for word, new in replacements.items()}
 
-    in_any_case = {word.lower(): new for word, new in others.items()}
-
-    def other(match: re.Match[str]) -> str:
+    def replacement(match: re.Match[str]) -> str:
         word = match[0]
-        if word in others:
-            return others[word]
-        new = in_any_case[word.lower()]
+        if word in replacements:
+            return replacements[word]
+        new = in_lower_case[word.lower()]
         return new.upper() if word.isupper() else new.capitalize()
 
-    wanted = "|".join(
+    pattern = "|".join(
         re.escape(word) if word == "$" else rf"\b{re.escape(word)}\b"
-        for word in sorted(others, key=len, reverse=True)
+        for word in sorted(replacements, key=len, reverse=True)
     )
-    new = re.sub(wanted, other, text, flags=re.IGNORECASE)
-    nouns = "|".join(map(re.escape, {o for o in others.values() if o.islower()}))
+    new = re.sub(pattern, replacement, text, flags=re.IGNORECASE)
+    nouns = "|".join(map(re.escape, {n for n in replacements.values() if n.islower()}))
     if nouns:
         new = re.sub(rf"\b([Aa])n? (?=({nouns})\b)", _article, new)
     return new

@@ -1,4 +1,4 @@
-"""The store's folder and its database: how it is opened, locked and versioned."""
+"""The store's folder and its database: opening, locking and the version."""
 
 import fcntl
 import time
@@ -15,33 +15,34 @@ from premem_core.errors import StoreError
 from premem_core.files import flock
 from premem_core.store.schema import MIGRATIONS, Connection, migrate, read_meta
 
-# What a full disk makes of a statement, a commit, and what is asked of the connection after it.
+# What DuckDB raises when the disk is full: in a statement, in a commit, and in any later statement.
 WRITE_ERRORS = (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException)
-# What DuckDB makes of whatever a signal raises while a statement runs: Ctrl-C, or a job cancelled.
+# DuckDB's message when a signal handler raises while a statement runs, as on Ctrl-C.
 INTERRUPTED = "Query interrupted"
 
-
-COARSEST_CLOCK = 2.0  # seconds between two times of a file, on the worst of file systems
+COARSEST_CLOCK = 2.0  # seconds; some file systems round a file's time to this
 
 
 class Store:
-    """A store folder; made on first use.
+    """A store folder, which is created if it does not exist.
+
+    Args:
+        create: if False, the store must exist.
 
     Raises:
-        StoreError: the folder cannot be made, or a newer Premem wrote it.
+        StoreError: the folder cannot be created, or is not a store, or a newer Premem wrote it.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, create: bool = True) -> None:
         self.path = Path(path)
         self.database = self.path / "premem.duckdb"
-        try:
-            for name in ("inbox", "completions", "checkpoints", "jobs"):
-                (self.path / name).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"the store {self.path} cannot be made ({error.strerror}); give a writable folder"
-            ) from error
+        if create:
+            self._make_folders()
         if not self.database.exists():
+            if not create:
+                raise StoreError(
+                    f"{self.path} is not a store (no premem.duckdb in it); give a store's folder"
+                )
             with self.lock(fcntl.LOCK_EX), self._connect(read_only=False) as connection:
                 migrate(connection)
         schema = self._schema()
@@ -53,32 +54,45 @@ class Store:
         if schema < len(MIGRATIONS):
             with self.writing():
                 pass
-        self._stamp: list[tuple[int, int]] = []  # of the files when `_version` was read
+        self._stamp: list[tuple[int, int]] = []  # times and sizes of the files for `_version`
         self._version = 0
+
+    def _make_folders(self) -> None:
+        try:
+            for name in ("inbox", "completions", "checkpoints", "jobs"):
+                (self.path / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"the store {self.path} cannot be created ({error.strerror}); give a folder that "
+                "can be written to"
+            ) from error
 
     def _schema(self) -> int:
         with self.reading() as connection:
             try:
                 return read_meta(connection, "schema")
-            except duckdb.CatalogException:  # killed before its first table: made now
+            except duckdb.CatalogException:  # the process that created it was killed
                 return 0
-
-    # How the database is reached
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A read-only connection under the shared lock; closed at the end."""
+        """A read-only connection, under the lock that readers share."""
         with self.lock(fcntl.LOCK_SH), self._connect(read_only=True) as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A connection under the exclusive lock: one transaction, and the version rises by one."""
+        """A connection under the exclusive lock, in one transaction that raises the version."""
         with self.lock(fcntl.LOCK_EX), self.transaction() as connection:
             yield connection
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
+        """As `writing`, for a caller that holds the exclusive lock already.
+
+        Raises:
+            StoreError: the database cannot be opened or written; nothing was changed.
+        """
         with self._connect(read_only=False) as connection:
             migrate(connection)
             try:
@@ -87,7 +101,7 @@ class Store:
                     yield connection
                     connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'version'")
                 except BaseException:
-                    with suppress(duckdb.Error):  # what went wrong may have ended it already
+                    with suppress(duckdb.Error):  # the error may have ended the transaction
                         connection.rollback()
                     raise
                 connection.commit()
@@ -95,11 +109,12 @@ class Store:
                 reason = str(error).splitlines()[0]
                 raise StoreError(
                     f"{self.database} could not be written ({reason}); nothing was changed: free "
-                    "space on its disk and do it again"
+                    "space on its disk and try again"
                 ) from error
 
     def lock(self, kind: int) -> AbstractContextManager[None]:
-        # A file of its own: closing a handle of the database file would drop DuckDB's own lock.
+        """Hold the store's lock; `kind` is as in `files.flock`."""
+        # Not on the database file itself: closing a handle of it would release DuckDB's lock.
         return flock(self.path / "premem.lock", kind)
 
     @contextmanager
@@ -119,10 +134,10 @@ class Store:
             yield opened
 
     def version(self) -> int:
-        """A counter that each commit raises: the key of every cache.
+        """A counter that rises with every commit; caches use it as a key.
 
-        Opening the database takes 20 ms, so it is read again only where its files have changed, or
-        did so too lately for their times to tell.
+        Opening the database takes 20 ms. So the counter is read again only if the database's files
+        have changed, or may have changed within the precision of their times.
         """
         stamp = []
         for file in (self.database, self.database.with_name(f"{self.database.name}.wal")):
@@ -137,25 +152,25 @@ class Store:
         return self._version
 
     def copy_database(self, file: Path) -> None:
-        """Write the database anew, without the room that was freed in it."""
+        """Write a copy of the database to `file`, without the unused space in it."""
         with self.lock(fcntl.LOCK_SH), connect() as connection:
             connection.execute(f"ATTACH '{_quoted(self.database)}' AS ours (READ_ONLY)")
             connection.execute(f"ATTACH '{_quoted(file)}' AS copied")
             connection.execute("COPY FROM DATABASE ours TO copied")
 
     def relative(self, path: Path) -> str:
-        """`path` as the store writes it down: relative when inside it, so that it can move."""
+        """`path` as it is stored: relative if it is inside the store, so that the store can move."""
         path, home = path.resolve(), self.path.resolve()
         return str(path.relative_to(home) if path.is_relative_to(home) else path)
 
     def job_folder(self, run: str) -> Path:
-        """Where the scoring job of a run keeps its state; made by who starts one."""
+        """The folder of a run's scoring job, which is created when a job starts."""
         return self.path / "jobs" / quote(run, safe="")
 
 
 @contextmanager
 def connect(database: str = ":memory:", **options: Any) -> Iterator[Connection]:
-    """DuckDB without the progress bar that it would print into a command's output."""
+    """A DuckDB connection without a progress bar, which would be mixed into a command's output."""
     with duckdb.connect(database, **options) as connection:
         connection.execute("SET enable_progress_bar = false")
         try:
@@ -173,6 +188,6 @@ def _quoted(path: Path) -> str:
 def read_frame(
     store: Store, query: str, columns: Sequence[str], parameters: Sequence[object] = ()
 ) -> pd.DataFrame:
-    """What a query gives, only these columns, in order."""
+    """These columns of the result of a query, in this order."""
     with store.reading() as connection:
         return connection.execute(query, parameters).df()[list(columns)]

@@ -1,0 +1,351 @@
+"""The public Python API: a store opened for reading, and the threshold of your own arrays."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from premem_core.analysis import curves, run_scores
+from premem_core.analysis.curves import Curve
+from premem_core.analysis.run_scores import RunScores
+from premem_core.analysis.study import Study, make_study, read_baseline_predictors
+from premem_core.errors import DataError, UsageError
+from premem_core.grading.graded_completions import read_checkpoint_completions
+from premem_core.metrics import thresholds
+from premem_core.metrics.estimators import ESTIMATORS, Estimator, SampleCounts
+from premem_core.metrics.pre_memorization import Floats
+from premem_core.metrics.thresholds import OBJECTIVES, Objective, ThresholdFit
+from premem_core.store.database import Store
+from premem_core.store.examples import read_task_examples
+from premem_core.store.runs import read_checkpoints, read_runs, read_tasks
+from premem_core.store.scores import read_scores
+from premem_core.store.sql import read_sql
+
+SPLITS = ("train", "test")
+
+
+def open_store(path: Path | str) -> "StoreReader":
+    """Open a store to read it.
+
+    Nothing is made where there is no store. A store that an older Premem wrote is brought up to
+    date, as every command does.
+
+    Args:
+        path: the store's folder.
+
+    Raises:
+        StoreError: there is no store, or a newer Premem wrote it.
+
+    Example:
+        store = premem.open_store("store")
+    """
+    return StoreReader(Store(path, create=False))
+
+
+class StoreReader:
+    """A store that is only read; `open_store` makes one.
+
+    Each method reads the store as it is at that moment, and any number of processes may read while
+    a job is scoring. An unknown name is a `UsageError` that says which names there are.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __repr__(self) -> str:
+        return f"premem.open_store({str(self.path)!r})"
+
+    @property
+    def path(self) -> Path:
+        """The store's folder."""
+        return self._store.path
+
+    @property
+    def version(self) -> int:
+        """A counter that rises whenever the store changes: a key for caches of your own."""
+        return self._store.version()
+
+    def tasks(self) -> list[str]:
+        """The tasks of which the store has a run. Runs of one task are analysed together.
+
+        Example:
+            store.tasks()
+        """
+        return read_tasks(self._store)
+
+    def runs(self) -> pd.DataFrame:
+        """One row per run.
+
+        Columns:
+            run, task: its name, and the task it belongs to.
+            source: "scored" by a job of this store, or "published": imported score arrays.
+            learning_rate, epochs, batch_size: of the fine-tuning; missing where not known.
+            train_examples: how many examples it was trained on.
+            grader, scored_by: whose grades count now, and who graded it when it was scored.
+            checkpoints, scored, failed: how many checkpoints it has, how many of them are scored,
+                and how many could not be scored.
+            created: when it was added, UTC.
+
+        Example:
+            store.runs()[["run", "task", "learning_rate", "checkpoints", "scored"]]
+        """
+        return read_runs(self._store)
+
+    def checkpoints(self, run: str) -> pd.DataFrame:
+        """One row per checkpoint of a run, in training order.
+
+        Columns:
+            run, step: the run, and the update after which the checkpoint was saved.
+            epoch, learning_rate: at that step; missing where not known.
+            path: its folder, relative to the store where it lies in it; missing for an import.
+            state, reason: "waiting", "scored" or "failed", and why it failed.
+            samples: completions per example it was scored to; missing where each row has its own.
+
+        Raises:
+            UsageError: the store has no such run.
+
+        Example:
+            run = store.runs()["run"].iloc[-1]
+            store.checkpoints(run)
+        """
+        self._check("run", run, read_runs(self._store)["run"].tolist())
+        return read_checkpoints(self._store, run)
+
+    def examples(self, task: str, split: str = "train") -> pd.DataFrame:
+        """One row per example of a task.
+
+        Columns:
+            example: its number in the store, by which other tables name it.
+            id: its name in the data file.
+            question, solution, answer: the texts; empty where only scores were imported.
+            metadata: the data file's other fields, as a JSON object.
+
+        Raises:
+            UsageError: the store has no such task, or the split is neither "train" nor "test".
+
+        Example:
+            store.examples("demo", "test")[["id", "question", "answer"]]
+        """
+        self._check("task", task, self.tasks())
+        self._check("split", split, SPLITS)
+        return read_task_examples(self._store, task, split)
+
+    def scores(self, task: str, perturbation: str = "") -> pd.DataFrame:
+        """One row per run, checkpoint, split and example: all that accuracies are computed from.
+
+        Only checkpoints that are scored to the end are in it.
+
+        Args:
+            perturbation: of the questions, such as "rename"; by default the original questions.
+
+        Columns:
+            run, step, split, example: what the row is about.
+            samples: completions that were drawn and graded.
+            correct, unparsed, timeout: how many of them are correct, state no final answer, or
+                could not be compared in time; the others are incorrect.
+            nll: mean negative log-likelihood per token of the solution, nats; its exponential is
+                the perplexity. Missing for test examples.
+            tokens: how many tokens the solution has.
+
+        Raises:
+            UsageError: the store has no such task.
+
+        Example:
+            scores = store.scores("demo")
+            scores = scores.assign(accuracy=scores["correct"] / scores["samples"])
+            scores.groupby(["run", "step", "split"])["accuracy"].mean()
+        """
+        self._check("task", task, self.tasks())
+        return read_scores(self._store, task, perturbation)
+
+    def completions(
+        self, run: str, step: int, split: str = "train", perturbation: str = ""
+    ) -> pd.DataFrame:
+        """One row per completion of a checkpoint; empty where the run's scores were imported.
+
+        Columns:
+            example, sample: the question's number in the store, and which of its samples it is,
+                from 0.
+            completion: the text as it was sampled.
+            extracted: the final answer that was found in it; missing where there is none.
+            grade: "correct", "incorrect", "unparsed" or "timeout": the grade that counts.
+            by_hand: whether a person set that grade.
+            tokens, finished: its length in tokens, and whether it ended before the limit.
+
+        Raises:
+            UsageError: the store has no such run, the run has no such checkpoint, or the split is
+                neither "train" nor "test".
+
+        Example:
+            step = store.checkpoints(run)["step"].iloc[-1]
+            completions = store.completions(run, step)
+            completions["grade"].value_counts()
+        """
+        self._check("split", split, SPLITS)
+        self._check("step", step, self.checkpoints(run)["step"].tolist())
+        return read_checkpoint_completions(self._store, run, int(step), split, perturbation)
+
+    def premem(
+        self,
+        task: str,
+        *,
+        log_log_threshold: float | None = None,
+        estimator: Estimator = "plain",
+    ) -> pd.DataFrame:
+        """Pre-memorization accuracy (PM): one row per run and scored checkpoint of a task.
+
+        Accuracies are means over examples, from 0 to 1, and "half" is the half-width of the mean's
+        90 % interval. A mean is missing where the sampling plan left out samples that it needs.
+
+        Args:
+            log_log_threshold: t = log log PPL, below which a solution counts as memorized; by
+                default the threshold that pages and commands use: the best over the task's runs.
+            estimator: "plain", the paper's formula; or "jackknife", less biased with few samples.
+
+        Columns:
+            run, step, epoch: the checkpoint that the row is about.
+            log_log_threshold, estimator: the threshold and the estimator that were used.
+            train_accuracy: accuracy on the training questions.
+            masked_accuracy: the same, with 0 for every example that is memorized.
+            premem, premem_half: PM, which predicts test accuracy.
+            test_accuracy, test_half: accuracy on the test questions; missing where there are none.
+            memorized_share: the share of training examples that are memorized.
+            premem_unknown_examples: how many examples have a PM that is not known.
+
+        Raises:
+            UsageError: the store has no such task, or an argument is out of range.
+            DataError: no threshold can be fitted to the task's runs; give one.
+
+        Example:
+            store.premem("demo")[["run", "step", "premem", "premem_half", "test_accuracy"]]
+            store.premem("demo", log_log_threshold=-2.3, estimator="jackknife")
+        """
+        lines = self.curves(task, log_log_threshold=log_log_threshold, estimator=estimator)
+        return curves.table(lines)
+
+    def curves(
+        self,
+        task: str,
+        *,
+        log_log_threshold: float | None = None,
+        estimator: Estimator = "plain",
+    ) -> list[Curve]:
+        """What `premem` tabulates, as arrays per run: what `premem.figures` draws.
+
+        Example:
+            lines = store.curves("demo")
+            names = [line.scores.run for line in lines]
+            chart = premem.figures.curves_figure(lines, names, premem.figures.LIGHT, by_epoch=True)
+            chart.write_html("curves.html")
+        """
+        runs = self._scored(task, estimator)
+        if log_log_threshold is None:
+            log_log_threshold = curves.best_threshold(runs, estimator).log_log_threshold
+        elif not math.isfinite(log_log_threshold):
+            raise UsageError(f"the threshold t is {log_log_threshold}; give a finite number")
+        return [curves.curve(run, log_log_threshold, estimator) for run in runs]
+
+    def study(
+        self, task: str, *, estimator: Estimator = "plain", objective: Objective = "identity"
+    ) -> Study:
+        """How well PM predicts test accuracy over a task's runs, at every threshold.
+
+        `premem.analyse` gives its numbers at one threshold.
+
+        Args:
+            estimator: as for `premem`.
+            objective: the R² that the threshold is chosen by: "identity" or "linear".
+
+        Raises:
+            UsageError: the store has no such task, or an argument is unknown.
+            DataError: no run of the task has test examples.
+
+        Example:
+            study = store.study("demo")
+            study.left_out  # each run predicted with the threshold of the others
+            premem.analyse(study).identity_ci90
+        """
+        runs = self._scored(task, estimator)
+        self._check("objective", objective, OBJECTIVES)
+        others = read_baseline_predictors(self._store, runs)
+        return make_study(runs, others, estimator, objective)
+
+    def sql(self, query: str, parameters: Sequence[object] = ()) -> pd.DataFrame:
+        """What one SELECT gives, over a read-only connection to the store's DuckDB database.
+
+        The tables are runs, checkpoints, examples, scores, baselines, perturbed, overrides, alone,
+        shards and meta; `SHOW ALL TABLES` gives their columns. The completions are Parquet files
+        in the store's folder, which a query can read too.
+
+        Args:
+            query: in DuckDB's dialect; `?` stands for a parameter.
+
+        Raises:
+            StoreError: it is no SELECT, more than one statement, or DuckDB refuses it.
+
+        Example:
+            store.sql("SELECT run, max(step) AS last FROM checkpoints GROUP BY run ORDER BY run")
+            store.sql(
+                "SELECT count(*) AS drawn FROM read_parquet(?) WHERE finished",
+                [f"{store.path}/completions/*/*.samples.*.parquet"],
+            )
+        """
+        return read_sql(self._store, query, parameters)
+
+    def _scored(self, task: str, estimator: str) -> list[RunScores]:
+        self._check("estimator", estimator, ESTIMATORS)
+        return run_scores.read_task(self._store, task)
+
+    def _check(self, what: str, given: object, known: Sequence[object]) -> None:
+        if given not in known:
+            names = ", ".join(map(repr, known))
+            then = f"choose one of: {names}" if names else "there is none yet"
+            raise UsageError(f"there is no {what} {given!r} in {self.path}; {then}")
+
+
+def best_threshold(
+    correct: Sequence[NDArray[np.integer]],
+    samples: int,
+    nll: Sequence[Floats],
+    test_accuracy: Sequence[Floats],
+    *,
+    estimator: Estimator = "plain",
+    objective: Objective = "identity",
+) -> ThresholdFit:
+    """The threshold t = log log PPL at which mean PM predicts test accuracy best, exactly.
+
+    One array per run; C checkpoints in training order, N training examples. Every checkpoint
+    counts alike, whichever run it is of.
+
+    Args:
+        correct: (C, N) integers: how many of an example's samples are correct.
+        samples: how many samples each example has.
+        nll: (C, N): mean negative log-likelihood per token of the solution, nats.
+        test_accuracy: (C,), from 0 to 1; NaN leaves a checkpoint out.
+        estimator: of PM: "plain" or "jackknife".
+        objective: the R² that is highest there: "identity" or "linear".
+
+    Raises:
+        DataError: the shapes do not fit, or no threshold can be fitted.
+
+    >>> correct, nll = np.array([[3, 2], [5, 4]]), np.array([[0.9, 0.8], [0.02, 0.3]])
+    >>> fit = best_threshold([correct], 5, [nll], [np.array([0.5, 0.7])])
+    >>> round(fit.r2, 3), fit.lowest < fit.log_log_threshold < fit.highest
+    (1.0, True)
+    """
+    try:
+        counts = [
+            SampleCounts.of(np.full(c.shape, samples), c.astype(np.int64), samples) for c in correct
+        ]
+        for of_run, likelihoods, tests in zip(correct, nll, test_accuracy, strict=True):
+            if of_run.shape != likelihoods.shape or tests.shape != of_run.shape[:1]:
+                raise ValueError(
+                    f"correct is {of_run.shape}, nll {likelihoods.shape} and test_accuracy "
+                    f"{tests.shape}; expected (C, N), (C, N) and (C,)"
+                )
+        return thresholds.steps(counts, nll, test_accuracy, estimator).best(objective)
+    except ValueError as error:
+        raise DataError(f"no threshold can be fitted: {error}") from error
