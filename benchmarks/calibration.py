@@ -1,6 +1,6 @@
 """How long the best threshold takes to find: exactly, and on a grid as the published notebooks do.
 
-python benchmarks/calibration.py ../shared/data/kang2024
+python benchmarks/calibration.py kang2024
 """
 
 import sys

@@ -20,7 +20,7 @@ FLAGS += ["--disable-background-networking", "--disable-component-update"]
 
 @contextmanager
 def serve(store: str, folder: Path = ROOT, script: Path = ROOT / "serve.py") -> Iterator[str]:
-    """The address of a dashboard on a store; `folder` is where it runs."""
+    """The address of a dashboard on a store; `folder` is where it runs, beside its modules."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -29,7 +29,7 @@ def serve(store: str, folder: Path = ROOT, script: Path = ROOT / "serve.py") -> 
     process = subprocess.Popen(
         [sys.executable, "-m", "streamlit", "run", str(script), *options],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PREMEM_STORE": store},
+        env=os.environ | {"PYTHONPATH": str(script.parent), "PREMEM_STORE": store},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -1,6 +1,6 @@
 """How many planted duplicates and test leaks are found, and what is found where none was planted.
 
-python benchmarks/duplicates.py ../shared/data/gsm8k [--read 10]
+python benchmarks/duplicates.py gsm8k [--read 10]
 
 PLANTED problems of the test set, and as many of the training set, are put into the training set
 again: as they are, in capitals or small letters, with other spaces, with other people's names, or

@@ -1,6 +1,6 @@
 """How long the dashboard's pages take in Chromium, on a store of the published size.
 
-python benchmarks/pages.py ../shared/data/kang2024 --texts ../shared/data/gsm8k
+python benchmarks/pages.py kang2024 --texts gsm8k
 
 The store is that of published_store.py.
 
@@ -30,9 +30,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from dashboard import ROOT, chromium, serve
 from published_store import build
-
-from premem_core.analysis import run_scores
-from premem_core.store.database import Store
 
 PAGES = {  # path: title in the sidebar, query parameter that names the run
     "": ("Overview", None),
@@ -293,11 +290,9 @@ def main() -> None:
         print(f"store: {time.perf_counter() - started:.0f} s, {run} with completions", flush=True)
         if asked.build_only:
             return
-        runs = run_scores.read_task(Store(home), "gsm8k")
-        label = run_scores.run_labels(runs)[run]
         url = stack.enter_context(serve(str(home)))
         addresses = {
-            path: f"{url}/{path}" + (f"?{urlencode({key: label})}" if key else "")
+            path: f"{url}/{path}" + (f"?{urlencode({key: run})}" if key else "")
             for path, (_, key) in PAGES.items()
         }
         browser = stack.enter_context(chromium())

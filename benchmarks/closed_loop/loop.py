@@ -1,6 +1,6 @@
 """The closed loop on the demo task: whose variants raise test accuracy with the least data.
 
-In each round (METHOD, section 6; arXiv 2411.07681, section 6) the base model is fine-tuned anew on
+In each round (docs/method.md, 6; arXiv 2411.07681, section 6) the base model is fine-tuned anew on
 the first problems and all that were collected; a strategy chooses seeds among the first problems,
 and variants of them are collected, as many as under any other strategy. Strategies differ in the
 choice of seeds alone: first problems, the variants' writer, sizes and recipe are the same.
@@ -85,7 +85,7 @@ class Setting:
     share: float = 0.5
 
 
-def run(folder: Path, setting: Setting, progress: pretraining.Progress = print) -> pd.DataFrame:
+def run(folder: Path, setting: Setting, progress: pretraining.OnProgress = print) -> pd.DataFrame:
     """Make the experiment in a folder; what an earlier call finished is kept.
 
     The folder gets the base model, the runs, a store of those that were scored, and a result per
@@ -108,9 +108,9 @@ def run(folder: Path, setting: Setting, progress: pretraining.Progress = print) 
     if noted.exists() and noted.read_text() != content:
         raise UsageError(f"{folder} holds an experiment with another setting; give a new folder")
     noted.write_text(content)
-    demo_study.made_once(folder / "base", lambda out: pretraining.pretrain(out, progress=progress))
+    demo_study.make_once(folder / "base", lambda out: pretraining.pretrain(out, progress=progress))
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(os.cpu_count(), context, demo_study.one_thread) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), context, demo_study.use_one_thread) as pool:
 
         def done(under_way: Sequence[Future[str]]) -> None:
             for each in as_completed(under_way):
@@ -249,7 +249,7 @@ def _train_and_test(
     folder: Path, setting: Setting, name: str, problems: Sequence[Example], result: Result
 ) -> str:
     """Fine-tune the base, and measure the last checkpoint's test accuracy; what came out."""
-    made = demo_study.made_once(
+    made = demo_study.make_once(
         folder / "runs" / name,
         lambda out: finetune_model(
             folder / "base",

@@ -47,7 +47,7 @@ def experiment(
 
     outcome = loop.run(out, loop.Setting(seeds, rounds, first, new, test), say)
     summary, efficiency = loop.summary(outcome), loop.efficiency(outcome)
-    labels = {name: strategies.named(name).label for name in loop.STRATEGIES}
+    labels = {name: strategies.get_strategy(name).label for name in loop.STRATEGIES}
     drawn = experiment_figure(summary, labels, figures.LIGHT)
     named = [table.replace({"strategy": labels}) for table in (efficiency, summary)]
     parts = [
