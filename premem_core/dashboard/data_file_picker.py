@@ -1,4 +1,4 @@
-"""A data file that a person gives: uploaded, and kept in the store, or named where it lies."""
+"""Data file picker: a data file is uploaded into the store, or its path is typed in."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -6,12 +6,13 @@ from pathlib import Path
 import streamlit as st
 
 from premem_core.dashboard.cached_reads import store
+from premem_core.dashboard.streamlit_workarounds import set_control
 from premem_core.dashboard.upload.tickets import keep_file
 from premem_core.errors import PrememError
 
 
 def pick_data_file(label: str, key: str) -> Path | None:
-    """The file; None: none is given yet. The page's URL keeps where it lies."""
+    """The path of the chosen file, which the page's address holds; None if there is none yet."""
     uploaded = st.file_uploader(label, type=["jsonl", "csv", "parquet"], key=f"{key}_upload")
     if uploaded:
         try:
@@ -19,8 +20,7 @@ def pick_data_file(label: str, key: str) -> Path | None:
         except PrememError as error:
             st.error(str(error))
         else:
-            # At every run: a browser that has not yet seen the path sends its old, empty one back.
-            st.session_state[key] = str(file)
+            set_control(key, str(file))
     text = st.text_input(
         f"{label}: path on this machine",
         key=key,
@@ -32,9 +32,9 @@ def pick_data_file(label: str, key: str) -> Path | None:
 
 
 def expanded(text: str) -> Path | None:
-    """A path that a person typed; None: they did not."""
+    """The path that a person typed, "~" expanded; None if they typed none."""
     if not text:
         return None
-    with suppress(RuntimeError):  # "~nobody": the path is then what it says
+    with suppress(RuntimeError):  # no such user: the "~" stays in the path
         return Path(text).expanduser()
     return Path(text)

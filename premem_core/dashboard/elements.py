@@ -17,7 +17,7 @@ from premem_core.dashboard.wording import plain
 
 PICTURES = ("svg", "png")
 PNG_SCALE = 3  # sharp in print
-BEGINNING = 100  # characters of a text that a table has
+TABLE_TEXT = 100  # characters of a long text that a table shows
 
 
 def palette() -> figures.Palette:
@@ -30,13 +30,13 @@ def controls() -> DeltaGenerator:
     return st.container(horizontal=True, vertical_alignment="bottom", gap="small")
 
 
-def table_of(rows: pd.DataFrame, columns: list[str], beginning: int = BEGINNING) -> pd.DataFrame:
-    """The columns that a table shows, long texts by their beginning: all of it is sent."""
+def table_of(rows: pd.DataFrame, columns: list[str], longest: int = TABLE_TEXT) -> pd.DataFrame:
+    """The columns that a table shows, long texts cut: the browser receives all that is in it."""
     table = rows[columns]
     for name in {"question", "completion"}.intersection(columns):
-        whole = rows[name]
-        begun = whole.str.slice(0, beginning - 1) + "…"
-        table = table.assign(**{name: whole.where(whole.str.len() <= beginning, begun)})
+        texts = rows[name]
+        cut = texts.str.slice(0, longest - 1) + "…"
+        table = table.assign(**{name: texts.where(texts.str.len() <= longest, cut)})
     return table
 
 
@@ -46,60 +46,62 @@ def small_table(
     alt: str,
     links: dict[str, str] | None = None,
 ) -> None:
-    """A table of few rows that is only read: drawn at once, its cells wrapped.
+    """A table of a few rows, only for reading: it needs no second drawing, and its cells wrap.
 
     Args:
-        columns: the columns shown, in order, with their titles; of numbers also how they are
-            written, and they stand to the right.
-        alt: what it shows, for screen readers.
-        links: columns whose cells open this page anew, and the parameter that their value is of.
+        columns: the columns shown, in order, with their titles. A column of numbers also has the
+            function that writes a number, and is aligned to the right.
+        alt: what the table shows, for screen readers.
+        links: column → the query parameter that its cells set, as links to this page.
     """
     head, body = "", [""] * len(rows)
     for name, column in columns.items():
         title, write = (column, str) if isinstance(column, str) else column
         right = "" if isinstance(column, str) else ' class="premem-number"'
         head += f'<th scope="col"{right}>{escape(title)}</th>'
-        for at, value in enumerate(rows[name]):
+        for row, value in enumerate(rows[name]):
             cell = escape(write(value))
             if links and name in links:
-                here = {key: st.query_params.get_all(key) for key in st.query_params}
-                address = urlencode({**here, links[name]: value}, doseq=True)
+                query = {key: st.query_params.get_all(key) for key in st.query_params}
+                address = urlencode({**query, links[name]: value}, doseq=True)
                 cell = f'<a href="?{escape(address)}" target="_self">{cell}</a>'
-            body[at] += f"<td{right}>{cell}</td>"
-    rest = "".join(f"<tr>{row}</tr>" for row in body)
+            body[row] += f"<td{right}>{cell}</td>"
+    body_rows = "".join(f"<tr>{cells}</tr>" for cells in body)
     st.html(
         f'<div class="premem-table" tabindex="0" role="region" aria-label="{escape(alt)}">'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{rest}</tbody></table></div>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body_rows}</tbody></table></div>"
     )
 
 
-def numbers(*told: tuple[str, str, str]) -> None:
-    """A few large numbers in a row, each a title, a value and a note, in one element."""
-    each = [
+def numbers(*items: tuple[str, str, str]) -> None:
+    """A few large numbers in a row, in one element; an item is a title, a value and a note."""
+    html = [
         f"<div><dt>{escape(title)}</dt><dd>{escape(value)}</dd>"
         + (f'<dd class="premem-note">{escape(note)}</dd></div>' if note else "</div>")
-        for title, value, note in told
+        for title, value, note in items
     ]
-    st.html(f'<dl class="premem-numbers">{"".join(each)}</dl>')
+    st.html(f'<dl class="premem-numbers">{"".join(html)}</dl>')
 
 
 def pick_question(
     rows: pd.DataFrame, columns: dict[str, Any], key: str, height: int | Literal["auto"] = "auto"
 ) -> int:
-    """A table of questions; the place of the row that is selected, which the address keeps.
+    """A table of questions; returns the place of the selected row, whose id the address holds.
 
     Args:
         rows: with a column `id`.
-        columns: the columns shown, in order, with their configuration; None: not shown.
+        columns: the columns shown, in order, with their configuration; one with None is left out.
     """
     ids = rows["id"].tolist()
-    wanted = st.query_params.get("question")
-    first = ids.index(wanted) if wanted in ids else 0
-    if wanted and wanted not in ids:
-        st.caption(f"The address asks for question '{plain(wanted)}', which is not in this table.")
+    requested = st.query_params.get("question")
+    first = ids.index(requested) if requested in ids else 0
+    if requested and requested not in ids:
+        st.caption(
+            f"The address asks for question '{plain(requested)}', which is not in this table."
+        )
     shown = {name: column for name, column in columns.items() if column is not None}
     event = st.dataframe(
-        table_of(rows, list(shown), BEGINNING // 2),  # all of one stands beside it
+        table_of(rows, list(shown), TABLE_TEXT // 2),  # the page shows the selected one in full
         hide_index=True,
         height=height,
         column_config=shown,
@@ -115,18 +117,18 @@ def pick_question(
 
 
 def verbatim(*texts: tuple[str, str]) -> None:
-    """Texts as they are, never as Markdown, each under its title."""
+    """Texts under their titles, shown character by character, never as Markdown."""
     passages([(title, [Passage(text, marked=False)]) for title, text in texts])
 
 
 def passages(
     texts: Sequence[tuple[str, Sequence[Passage]]], mark: bool = True, side_by_side: bool = False
 ) -> None:
-    """Texts as they are, each under its title, in one element: a page may show a hundred.
+    """Texts under their titles, in one element: a page may show a hundred.
 
     Args:
-        mark: set off the passages that are marked; False: those that are not.
-        side_by_side: in as many columns as there is room for.
+        mark: whether the marked passages are highlighted; False: the others are.
+        side_by_side: whether the texts stand in columns, as many as there is room for.
     """
     html = []
     for title, parts in texts:
@@ -143,7 +145,7 @@ def passages(
 
 
 def pick_picture_format() -> None:
-    """What the camera in a chart's corner saves."""
+    """The control for the format of the picture that the camera in a chart's corner saves."""
     st.segmented_control(
         "Charts saved as",
         PICTURES,
@@ -151,12 +153,12 @@ def pick_picture_format() -> None:
         required=True,
         key="pictures",
         format_func=str.upper,
-        help="By the camera in a chart's corner.",
+        help="The camera in a chart's corner saves the chart in this format.",
     )
 
 
-def written(name: str, write: Callable[[Path], object]) -> bytes:
-    """What a function writes to a file of this name, for a download button."""
+def file_bytes(name: str, write: Callable[[Path], object]) -> bytes:
+    """The bytes that a function writes to a file of this name, for a download button."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / name
         write(file)
@@ -164,9 +166,9 @@ def written(name: str, write: Callable[[Path], object]) -> bytes:
 
 
 def selected(key: str) -> Any:
-    """What is selected in a chart or a table, before it is drawn; None where nothing is.
+    """The selection in a chart or a table, before it is drawn; None where nothing is selected.
 
-    Asked early by a page that a click leaves: what it would still draw would not be seen.
+    A page that a click leaves reads it early, and so does not draw what nobody would see.
     """
     state = st.session_state.get(key)
     return state.selection if state else None
@@ -175,9 +177,13 @@ def selected(key: str) -> Any:
 def chart(
     figure: figures.Chart, name: str, table: pd.DataFrame | None, alt: str, select: bool = False
 ) -> None:
-    """A chart with its picture in the tool bar and its numbers as CSV below it.
+    """A chart with a button that saves its picture, and its numbers as CSV below it.
 
-    With `select`, what is clicked is what `selected` gives.
+    Args:
+        name: of the files that the reader saves.
+        table: the chart's numbers; None: no CSV.
+        alt: what the chart shows, for screen readers.
+        select: whether a click on a point selects it, for `selected`.
     """
     picture = st.session_state.get("pictures", PICTURES[0])
     streamlit_workarounds.plotly_chart(

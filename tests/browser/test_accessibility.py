@@ -16,6 +16,7 @@ from premem_core.scoring import jobs
 from premem_core.scoring.progress import CheckpointProgress, Progress, write_progress
 from premem_core.scoring.spec import ScoringSpec
 from premem_core.store.database import Store
+from tests.browser.waiting import new_page, until_settled
 from tests.helpers.paths import ROOT
 
 RUN = demo_study.SETTINGS[demo_study.SHIPPED_RUN]
@@ -41,13 +42,6 @@ ADDRESSES = {
 }
 # axe measures no contrast of what is scrolled out of sight.
 WINDOW = {"width": 1440, "height": 5000}
-DRAWN = """
-    () => document.querySelector('[data-testid=stApp][data-test-script-state=notRunning]')
-        && document.querySelectorAll('[data-testid=stMain] h2').length
-        && [...document.querySelectorAll('[data-testid=stPlotlyChart]')].every(
-            chart => chart.querySelector('.main-svg'))
-        && document.getAnimations().every(animation => animation.playState !== 'running')
-"""
 OPEN_EXPANDERS = """
     document.querySelectorAll('[data-testid=stExpander] details:not([open]) > summary').forEach(
         summary => summary.click())
@@ -74,20 +68,20 @@ def add_failed_job(home: Store) -> None:
         CheckpointProgress(run.checkpoints[0].step, "scored", 20, 20),
         CheckpointProgress(run.checkpoints[1].step, "failed", 4, 20, "it is not whole"),
     )
-    write_progress(folder / "state.json", Progress("failed", "failed", 24, 40, checkpoints=rows))
+    write_progress(folder.state, Progress("failed", "failed", 24, 40, checkpoints=rows))
 
 
 @pytest.fixture(params=["light", "dark"])
 def page(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    context = chromium.new_context(color_scheme=request.param, viewport=WINDOW)
-    yield context.new_page()
-    context.close()
+    page = new_page(chromium, color_scheme=request.param, viewport=WINDOW)
+    yield page
+    page.context.close()
 
 
 def wait_until_drawn(page: Page) -> None:
-    page.wait_for_function(DRAWN, timeout=60_000)
-    page.wait_for_timeout(500)  # charts settle on their width
-    page.wait_for_function(DRAWN, timeout=60_000)
+    heading = page.get_by_test_id("stMain").get_by_role("heading", level=2).first
+    expect(heading).to_be_visible(timeout=60_000)
+    until_settled(page)
 
 
 def barriers(page: Page, where: str) -> list[str]:

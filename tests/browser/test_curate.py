@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from premem_core.__main__ import app
 from premem_core.demo import demo_study
+from tests.browser.waiting import new_page, until_settled
 from tests.helpers.paths import ROOT
 
 
@@ -33,16 +34,14 @@ def url(start_streamlit: Callable[..., Any], store: Path) -> str:
 
 @pytest.fixture
 def page(chromium) -> Page:
-    page = chromium.new_page(viewport={"width": 1440, "height": 2600})
+    page = new_page(chromium, viewport={"width": 1440, "height": 2600})
     yield page
-    page.close()
+    page.context.close()
 
 
 def drawn(page: Page) -> None:
-    app = page.get_by_test_id("stApp")
     expect(page.get_by_role("heading", name="The selection")).to_be_visible()
-    page.wait_for_timeout(700)
-    expect(app).to_have_attribute("data-test-script-state", "notRunning")
+    until_settled(page)
 
 
 def download(page: Page, name: str, folder: Path) -> Path:
@@ -61,13 +60,13 @@ def tick(page: Page, which: int, row: int) -> None:
     """The check box of a row of a table."""
     box = page.get_by_test_id("stDataFrame").nth(which).bounding_box()
     page.mouse.click(box["x"] + 18, box["y"] + 52 + 35 * row)
-    page.wait_for_timeout(500)
+    until_settled(page)
 
 
 def test_two_rows_are_dropped_by_hand_and_the_recipe_builds_the_same_again(
     page, url, store, chromium, tmp_path
 ):
-    page.goto(f"{url}/curate?t=-2.3&runs=lr+0.003+%C2%B7+15+epochs+%C2%B7+1%2C000+examples")
+    page.goto(f"{url}/curate?t=-2.3&runs=lr3e-3_ep15_n1000")
     drawn(page)
     headline = page.get_by_text(re.compile(r"^\d[\d,]* examples of 500, judged by run"))
     expect(headline).to_be_visible()
@@ -81,13 +80,13 @@ def test_two_rows_are_dropped_by_hand_and_the_recipe_builds_the_same_again(
     tick(page, 0, 3)
     drawn(page)
     page.get_by_role("button", name="Drop the selected rows").click()
-    expect(page.get_by_role("button", name="Take back the 2 dropped by hand")).to_be_visible()
+    expect(page.get_by_role("button", name="Restore the 2 dropped by hand")).to_be_visible()
     drawn(page)
     data, recipe = download(page, "Data", tmp_path), download(page, "Recipe", tmp_path)
     assert ids(data) == [each for at, each in enumerate(before) if at not in (1, 3)]
     told = headline.inner_text()
 
-    fresh = chromium.new_page(viewport={"width": 1440, "height": 2600})
+    fresh = new_page(chromium, viewport={"width": 1440, "height": 2600})
     fresh.goto(f"{url}/curate?budget=7&t=-1&dropped=train-0001")  # what was asked for gives way
     drawn(fresh)
     fresh.get_by_role("button", name="Open a recipe").click()
@@ -100,7 +99,7 @@ def test_two_rows_are_dropped_by_hand_and_the_recipe_builds_the_same_again(
     expect(fresh.get_by_text(told)).to_be_visible()
     drawn(fresh)
     assert download(fresh, "Data", tmp_path).read_bytes() == data.read_bytes()
-    fresh.close()
+    fresh.context.close()
 
     again = tmp_path / "again.jsonl"
     command = ["curate", "--store", str(store), "--from-recipe", str(recipe), "--out", str(again)]
@@ -122,9 +121,9 @@ def test_two_rows_are_dropped_by_hand_and_the_recipe_builds_the_same_again(
         assert packed.read(parts["recipe.yaml"]) == recipe.read_bytes()
         table = pd.read_parquet(io.BytesIO(packed.read(parts["train.parquet"])))
         assert table["id"].tolist() == ids(data)
-        assert "By hand: 2 taken out." in packed.read(parts["README.md"]).decode()
+        assert "By hand: 2 excluded." in packed.read(parts["README.md"]).decode()
 
-    page.get_by_role("button", name="Take back the 2 dropped by hand").click()
+    page.get_by_role("button", name="Restore the 2 dropped by hand").click()
     drawn(page)
     page.get_by_role("radio", name="jsonl").click()
     drawn(page)
@@ -133,14 +132,14 @@ def test_two_rows_are_dropped_by_hand_and_the_recipe_builds_the_same_again(
 
 def test_what_a_gate_finds_is_shown_and_let_through(page, url):
     page.goto(
-        f"{url}/curate?t=-2.13&runs=lr+0.001+%C2%B7+5+epochs+%C2%B7+1%2C000+examples&gates=suspected+wrong+labels&gate-labels=0.4"
+        f"{url}/curate?t=-2.13&runs=lr1e-3_ep5_n1000&gates=suspected+wrong+labels&gate-labels=0.4"
     )
     drawn(page)
     headline = page.get_by_text(re.compile("left out by quality gates"))
     expect(headline).to_be_visible()
     n = int(re.match(r"([\d,]+) examples", headline.inner_text())[1].replace(",", ""))
     tick(page, 0, 0)
-    expect(page.get_by_text("Its solution", exact=True)).to_be_visible()
+    expect(page.get_by_text("Solution", exact=True)).to_be_visible()
     page.get_by_role("button", name="Let through").click()
     expect(page).to_have_url(re.compile("excused=train-"))
     expect(page.get_by_text(re.compile(rf"^{n + 1} examples of"))).to_be_visible()
@@ -164,7 +163,7 @@ def test_an_id_is_put_in_and_taken_back_by_hand(page, url):
     drawn(page)
     expect(page.get_by_text(re.compile(r"^5 examples of"))).to_be_visible()
     page.get_by_role("button", name="By hand: 1").click()
-    put_in = page.get_by_role("combobox", name="Put in")
+    put_in = page.get_by_role("combobox", name="Always kept")
     put_in.fill("train-0001")
     put_in.press("Enter")
     expect(page).to_have_url(re.compile("kept=train-0001"))

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from premem_core.demo import demo_study
 from premem_core.store.database import Store
+from tests.browser.waiting import new_page, until_settled
 from tests.helpers import tiny
 from tests.helpers.paths import ROOT
 
@@ -30,8 +31,7 @@ def url(start_streamlit: Callable[..., Any], store: Store) -> str:
 
 @pytest.fixture
 def page(chromium: Browser) -> Iterator[Page]:
-    context = chromium.new_context(viewport={"width": 1440, "height": 1100})
-    page = context.new_page()
+    page = new_page(chromium, viewport={"width": 1440, "height": 1100})
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     outside: list[str] = []
@@ -44,7 +44,7 @@ def page(chromium: Browser) -> Iterator[Page]:
         ),
     )
     yield page
-    context.close()
+    page.context.close()
     assert problems == []
     assert outside == []
 
@@ -55,7 +55,7 @@ def shots(page: Page) -> Callable[[str], None]:
 
     def shoot(name: str) -> None:
         if folder := os.environ.get("PREMEM_SCREENSHOTS"):
-            page.wait_for_timeout(1500)
+            until_settled(page)
             page.screenshot(path=f"{folder}/{name}.png", full_page=True)
 
     return shoot
@@ -152,7 +152,7 @@ def test_the_uploaded_demo_run_becomes_a_curve_and_a_fit(page, url, store, shots
 
     page.goto(f"{url}/fits")
     expect(
-        page.get_by_text("With 5 checkpoints of 1 run there is too little to say")
+        page.get_by_text("With 5 checkpoints of 1 run, it is not known how well")
     ).to_be_visible()
     before = large_number(page, "Identity R²")
     slider = page.get_by_role("slider")

@@ -15,6 +15,7 @@ from premem_core.grading import grader_comparison, regrade
 from premem_core.store.completions import samples_shards
 from premem_core.store.database import Store
 from premem_core.store.examples import read_task_examples
+from tests.browser.waiting import HeldMessages, new_page, until_settled
 from tests.helpers.paths import ROOT
 
 HOSTILE_RUN, HOSTILE_ID = "lr3e-3_ep24_n500", "train-0003"
@@ -34,24 +35,21 @@ def url(start_streamlit: Callable[..., Any], tmp_path_factory) -> str:
 
 @pytest.fixture
 def page(chromium) -> Page:
-    page = chromium.new_page(viewport={"width": 1440, "height": 1200})
+    page = new_page(chromium, viewport={"width": 1440, "height": 1200})
     yield page
-    page.close()
+    page.context.close()
 
 
 def table_of(page: Page):
     table = page.get_by_test_id("stDataFrame").first
     expect(table).to_be_visible()
-    page.wait_for_timeout(1000)
+    until_settled(page)
     return table
 
 
 def go_back(page: Page) -> None:
     """Back from a page that is drawn: one that is not, Streamlit may push once more."""
-    app = page.get_by_test_id("stApp")
-    expect(app).to_have_attribute("data-test-script-state", "notRunning")
-    page.wait_for_timeout(700)
-    expect(app).to_have_attribute("data-test-script-state", "notRunning")
+    until_settled(page)
     page.go_back()
 
 
@@ -59,7 +57,7 @@ def test_from_a_cell_of_the_map_to_its_examples_to_one_of_them_and_back(page, ur
     page.goto(f"{url}/map?t=-2.3")
     chart = page.locator(".st-key-chart-map .js-plotly-plot").first
     expect(chart).to_be_visible()
-    page.wait_for_timeout(1500)
+    until_settled(page)
     box = chart.bounding_box()
     page.mouse.click(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.5)
     expect(page).to_have_url(re.compile(r"/examples\?.*ids="))
@@ -165,9 +163,9 @@ def hostile(start_streamlit: Callable[..., Any], tmp_path_factory) -> tuple[str,
     ],
 )
 def test_a_hostile_text_is_shown_as_it_is_everywhere(page, hostile, address, texts):
-    label = quote_plus("lr 0.003 · 24 epochs · 500 examples")
+    name = "lr3e-3_ep24_n500"
     url, completion = hostile
-    page.goto(f"{url}/{address.format(id=HOSTILE_ID, run=label, completion=completion)}")
+    page.goto(f"{url}/{address.format(id=HOSTILE_ID, run=name, completion=completion)}")
     expect(page.locator(".premem-text").first).to_be_visible()
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
     shown = [text.text_content() for text in page.locator(".premem-text").all()]
@@ -185,60 +183,43 @@ def test_a_hostile_text_is_found_and_listed(page, hostile):
 
 
 def test_what_was_chosen_stays_when_a_page_is_left_before_the_browser_has_finished_it(page, url):
-    held: list[tuple[Any, str | bytes]] | None = None
-
-    def connect(browser: Any) -> None:
-        server = browser.connect_to_server()
-        server.on_message(lambda said: deliver(browser, said))
-
-    def deliver(browser: Any, said: str | bytes) -> None:
-        nonlocal held
-        if held is None:
-            browser.send(said)
-        else:
-            held.append((browser, said))
-        if held is None and b" examples** of " in (said if isinstance(said, bytes) else b""):
-            held = []
-
-    page.route_web_socket(re.compile("/_stcore/stream"), connect)
+    messages = HeldMessages(page)
     page.goto(f"{url}/map?sort=memorized+first")
-    sort = page.get_by_role("combobox", name="Sorted")
+    sort = page.get_by_role("combobox", name="Order")
     expect(sort).to_have_value("memorized first")
+    messages.begin_after(" examples** of ")
     page.get_by_role("link", name="Examples").click()
     expect(page.get_by_text(re.compile(r"^\d+ examples of"))).to_be_visible()
-    page.wait_for_timeout(1000)
+    messages.until_drawn(times=1)
     page.get_by_role("link", name="Memorization map").click()
-    page.wait_for_timeout(1000)
-    assert held
-    late, held = held, None
-    for browser, said in late:
-        browser.send(said)
+    messages.until_drawn(times=2)
+    messages.release()
     expect(page.get_by_text("neighbouring examples, memorized first")).to_be_visible()
-    page.wait_for_timeout(1000)
+    until_settled(page)
     expect(sort).to_have_value("memorized first")
     expect(page).to_have_url(re.compile(r"/map[?]sort=memorized"))
 
 
 def test_what_was_chosen_stays_from_page_to_page_and_on_the_way_back(page, url):
     page.goto(f"{url}/map")
-    slider = page.get_by_role("slider", name=re.compile("Memorized below"))
+    slider = page.get_by_role("slider", name=re.compile("memorized below"))
     expect(slider).to_be_visible()
-    page.get_by_role("combobox", name="Sorted").click()
+    page.get_by_role("combobox", name="Order").click()
     page.get_by_role("option", name="memorized first").click()
     page.get_by_role("combobox", name="Run").click()
     page.get_by_role("option").first.click()
     slider.focus()
     page.keyboard.press("ArrowRight")
-    expect(page).to_have_url(re.compile(r"run=.*sort=.*t=-2[.]12"))
+    expect(page).to_have_url(re.compile(r"(?=.*[?&]run=)(?=.*[?&]sort=)(?=.*[?&]t=-2[.]12)"))
     chosen = page.url
     threshold = slider.get_attribute("aria-valuetext")
 
     page.get_by_role("link", name="Examples").click()
     expect(page.get_by_text(re.compile(r"^\d+ examples of"))).to_be_visible()
     page.get_by_role("link", name="Memorization map").click()
-    sort = page.get_by_role("combobox", name="Sorted")
+    sort = page.get_by_role("combobox", name="Order")
     expect(sort).to_have_value("memorized first")
-    for address in ("/examples?run=", "/map?run="):
+    for address in ("/examples?", "/map?"):
         go_back(page)
         expect(page).to_have_url(re.compile(re.escape(address)))
         expect(slider).to_have_attribute("aria-valuetext", threshold)

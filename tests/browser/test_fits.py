@@ -12,9 +12,11 @@ from playwright.sync_api import Browser, Page, expect
 from premem_core.demo import demo_study
 from premem_core.importers.published_arrays import import_published
 from premem_core.store.database import Store
+from tests.browser.waiting import new_page, until_settled
 from tests.helpers.paths import ROOT
 
 MOVES = 20
+BETWEEN = 1000  # ms in which a page is quiet before the next move, as with a reader
 BARE = ROOT / "benchmarks" / "bare_page.py"
 MOST = 3.0  # times as long as on a bare page: a machine's own speed is in both
 NUMBER = ".premem-numbers dd, [data-testid=stMetricValue]"  # on the page, on a bare one
@@ -36,7 +38,7 @@ CLOCK = """
 
 
 def open_page(chromium: Browser, url: str) -> Page:
-    page = chromium.new_page(viewport={"width": 1440, "height": 1100}, accept_downloads=True)
+    page = new_page(chromium, viewport={"width": 1440, "height": 1100})
     page.goto(url)
     expect(page.locator(NUMBER).first).to_be_visible(timeout=60_000)
     return page
@@ -55,26 +57,26 @@ def test_a_chart_is_saved_as_the_kind_of_picture_that_was_chosen(chromium, demo_
     page.get_by_role("radio", name=kind).click()
     chart = page.locator(".st-key-chart-fit")
     expect(chart.locator(".main-svg").first).to_be_visible()
-    page.wait_for_timeout(1000)
+    until_settled(page)
     chart.hover()
     with page.expect_download() as saved:
         chart.locator(".modebar-btn").first.click()
     assert saved.value.suggested_filename == f"premem-fit.{kind.lower()}"
     assert Path(saved.value.path()).read_bytes().startswith(start)
-    page.close()
+    page.context.close()
 
 
 def redrawn(page: Page) -> list[float]:
     """ms from each of MOVES key presses on the slider to the number that it changes."""
-    page.wait_for_timeout(2000)
+    until_settled(page, quiet=BETWEEN)
     page.get_by_role("slider").focus()
     page.evaluate(CLOCK, NUMBER)
     for move in range(MOVES):
         page.keyboard.press("PageUp" if move % 2 else "PageDown")
         page.wait_for_function("so_far => window.redrawn.length > so_far", arg=move)
-        page.wait_for_timeout(1000)  # until the rest of the page is quiet again
+        until_settled(page, quiet=BETWEEN)
     times: list[float] = page.evaluate("window.redrawn")
-    page.close()
+    page.context.close()
     return times
 
 
@@ -99,19 +101,19 @@ def test_the_slider_redraws_r2_of_the_published_runs_at_once(
 
 
 def test_the_chosen_runs_stay_from_page_to_page_and_in_the_address(chromium, demo_url):
-    page = open_page(chromium, f"{demo_url}/fits?runs=lr+0.0003+·+5+epochs+·+500+examples")
+    page = open_page(chromium, f"{demo_url}/fits?runs=lr3e-4_ep5_n500")
     expect(page.get_by_role("button", name="Runs: 1 of 5")).to_be_visible()
     page.get_by_role("link", name="Memorization curves").click()
-    expect(page).to_have_url(re.compile(r"/curves\?.*runs=lr\+0.0003"))
+    expect(page).to_have_url(re.compile(r"/curves\?.*runs=lr3e-4"))
     expect(page.get_by_role("button", name="Runs: 1 of 5")).to_be_visible()
     page.get_by_role("link", name="Memorization map").click()
-    expect(page.get_by_role("combobox", name="Sorted")).to_be_visible()
+    expect(page.get_by_role("combobox", name="Order")).to_be_visible()
     page.get_by_role("link", name="R² fits").click()
-    expect(page).to_have_url(re.compile(r"/fits\?.*runs=lr\+0.0003"))
+    expect(page).to_have_url(re.compile(r"/fits\?.*runs=lr3e-4"))
     page.get_by_role("button", name="Runs: 1 of 5").click()
     page.get_by_role("combobox", name="Runs").click()
     page.get_by_role("option", name="lr 0.001").click()
-    expect(page).to_have_url(re.compile(r"runs=lr\+0.0003.*runs=lr\+0.001"))
+    expect(page).to_have_url(re.compile(r"runs=lr3e-4.*runs=lr1e-3"))
     page.reload()
     expect(page.get_by_role("button", name="Runs: 2 of 5")).to_be_visible()
-    page.close()
+    page.context.close()

@@ -1,10 +1,8 @@
-"""What all charts share: traces and layout as plain dicts in, one dressed chart out.
+"""The common look of all charts: traces and layout as plain dicts in, one chart out.
 
-plotly's own figures check and copy each property; that takes longer than all else on a page.
+plotly's own figures check and copy every property, which takes longer than the rest of a page.
 
-plotly.js compares a chart with what it drew before, and draws all of it again where it finds an
-array, or a template, that is another object. Streamlit hands it every chart twice: so there is no
-template here, and arrays are lists under one `datarevision`.
+A chart has no template, and each of its axes a range, for streamlit_workarounds.plotly_chart.
 """
 
 from collections.abc import Sequence
@@ -21,15 +19,15 @@ from premem_core.metrics.pre_memorization import Floats
 Attributes = dict[str, Any]  # of a trace, an axis, a shape: plotly's reference names them
 
 FONT = '"Source Sans", sans-serif'  # the dashboard's
-CHECKED = False  # whether plotly checks every property; tests do it
+CHECKED = False  # whether plotly checks every property; tests set it
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "x")
 
 
 class Chart(BaseFigure):
-    """Traces and layout as plotly.js takes them; for Streamlit, a plotly figure."""
+    """Traces and layout in the form of plotly.js; Streamlit takes it for a plotly figure."""
 
     def __init__(self, data: list[Attributes], layout: Attributes) -> None:
-        # Not BaseFigure's: it copies everything, and again when it is asked for it.
+        # BaseFigure's own __init__ and to_dict would each copy everything.
         self._content = {"data": data, "layout": layout}
         if CHECKED:
             go.Figure(self._content)
@@ -50,16 +48,16 @@ def figure(
     legend: Attributes | None = None,
     **layout: Any,
 ) -> Chart:
-    """A chart of these traces in the dashboard's looks.
+    """A chart of these traces in the dashboard's look.
 
     Args:
         data: the traces.
-        palette: the colours in force.
+        palette: the current colours.
         height: in pixels.
-        top: the margin above the axes, in pixels, where legend and titles stand.
+        top: the margin above the axes, in pixels, for legend and titles.
         left, bottom: the margins for labels, in pixels. Without them plotly measures the labels and
             draws again.
-        legend: what differs from one line along the top.
+        legend: plotly's options, where it is not one line along the top.
         layout: the axes, by plotly's names (xaxis, yaxis, yaxis2, ...), each with its range, for
             one that plotly.js finds itself may be lost when Streamlit hands it the chart again;
             shapes, annotations and whatever else plotly's layout has.
@@ -71,7 +69,7 @@ def figure(
         "linecolor": palette.grid,
         "tickfont": font,
         "automargin": left is None,
-        "ticklabeloverflow": "allow",  # to see which to hide plotly measures each of them
+        "ticklabeloverflow": "allow",  # else plotly measures every label to hide some
     }
     for name, given in layout.items():
         if name.startswith(("xaxis", "yaxis")):
@@ -89,7 +87,6 @@ def figure(
             "hoverlabel": {"bgcolor": palette.surface, "font": {**font, "size": 13}},
             "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": palette.train},
             "font": font,
-            "datarevision": 0,
             "legend": {**above, "font": font, **(legend or {})},
             **_lists(layout),
         },
@@ -97,28 +94,28 @@ def figure(
 
 
 def around(values: Floats) -> list[float]:
-    """The range of an axis for markers at these places."""
+    """The range of an axis with room around markers at these values."""
     low, high = float(np.min(values)), float(np.max(values))
     room = 0.06 * (high - low) or 1.0
     return [low - room, high + room]
 
 
 def across(y: float, axis: str = "y", **line: Any) -> Attributes:
-    """A straight line over the whole width."""
-    at = {"x0": 0, "x1": 1, "xref": "x domain", "y0": y, "y1": y, "yref": axis}
-    return {"type": "line", **at, "line": line}
+    """A horizontal line over the whole width."""
+    ends = {"x0": 0, "x1": 1, "xref": "x domain", "y0": y, "y1": y, "yref": axis}
+    return {"type": "line", **ends, "line": line}
 
 
 def upright(x: float, **line: Any) -> Attributes:
-    """A straight line over the whole height."""
-    at = {"x0": x, "x1": x, "xref": "x", "y0": 0, "y1": 1, "yref": "y domain"}
-    return {"type": "line", **at, "line": line}
+    """A vertical line over the whole height."""
+    ends = {"x0": x, "x1": x, "xref": "x", "y0": 0, "y1": 1, "yref": "y domain"}
+    return {"type": "line", **ends, "line": line}
 
 
 def band(x: Floats, middle: Floats, half: Floats, color: str) -> Attributes:
-    """middle ± half, shaded.
+    """A shaded band, middle ± half.
 
-    A gap in the line is a gap in its band: one closed shape per stretch, NaN between them.
+    Where values are not known the band has a gap: a closed shape per stretch, NaN between them.
 
     Args:
         x, middle, half: (C,); NaN where not known.
@@ -126,10 +123,10 @@ def band(x: Floats, middle: Floats, half: Floats, color: str) -> Attributes:
     known = ~np.isnan(middle + half)
     stretches = np.split(np.arange(len(x)), np.flatnonzero(known[1:] != known[:-1]) + 1)
     along, up = [], []
-    for at in stretches:
-        if known[at[0]]:
-            along += [*x[at], *np.flip(x[at]), np.nan]
-            up += [*(middle + half)[at], *np.flip((middle - half)[at]), np.nan]
+    for places in stretches:
+        if known[places[0]]:
+            along += [*x[places], *np.flip(x[places]), np.nan]
+            up += [*(middle + half)[places], *np.flip((middle - half)[places]), np.nan]
     return {
         "type": "scatter",
         "x": along[:-1],
@@ -144,7 +141,7 @@ def band(x: Floats, middle: Floats, half: Floats, color: str) -> Attributes:
 
 
 def _lists(given: Any) -> Any:
-    """The same with lists for arrays."""
+    """The same content with lists in place of arrays."""
     if isinstance(given, dict):
         return {name: _lists(value) for name, value in given.items()}
     if isinstance(given, list):
