@@ -26,16 +26,16 @@ def jobs_list(store: StoreOption = Path("store"), as_json: JsonOption = False) -
 
     found = jobs.all_job_progress(existing_store(store))
     if as_json:
-        print_json([asdict(p) for p in found])
+        print_json([asdict(job) for job in found])
         return
-    for p in found:
-        typer.echo(f"{p.run}\t{p.state}\t{p.completions_done}/{p.completions_total}\t{p.message}")
+    for job in found:
+        done = f"{job.completions_done}/{job.completions_total}"
+        typer.echo(f"{job.run}\t{job.state}\t{done}\t{job.message}")
 
 
 @jobs_app.command("run")
 def jobs_run(run: str, store: StoreOption = Path("store")) -> None:
     """Do what is left of a job, in this process (the dashboard starts jobs this way)."""
-
     run_job(existing_store(store), run)
 
 
@@ -82,14 +82,13 @@ def jobs_extend(
     from premem_core.scoring import job_files, jobs
 
     home = existing_store(store)
-    earlier = job_files.read_job_spec(home, run)
+    earlier = job_files.read_job_spec(home, run).perturbations
+    changes = {"samples": samples, "plan": plan, "log_log_threshold": log_log_threshold}
     jobs.extend_job(
         home,
         run,
-        samples=samples or earlier.sampling.samples,
-        plan=plan or earlier.plan,
-        log_log_threshold=log_log_threshold or earlier.log_log_threshold,
-        perturbations=tuple(dict.fromkeys((*earlier.perturbations, *(perturb or ())))),
+        perturbations=tuple(dict.fromkeys((*earlier, *(perturb or ())))),
+        **{name: value for name, value in changes.items() if value is not None},
     )
     run_job(home, run)
 
@@ -103,6 +102,7 @@ def jobs_cancel(run: str, store: StoreOption = Path("store")) -> None:
 
 
 def run_job(store: Store, run: str) -> None:
+    """Do what is left of a job, print how it goes, and exit with 0 where it was done, 1 if not."""
     from premem_core.scoring import job_files, job_process
 
     end = job_process.run_job(store, run, _print_progress)
@@ -117,6 +117,7 @@ def run_job(store: Store, run: str) -> None:
 
 
 def say_estimate(estimate: "Estimate") -> None:
+    """Print what a job will take."""
     say(
         f"estimate: at most {timedelta(seconds=round(estimate.seconds))} "
         f"({estimate.load_seconds:.0f} s to load a checkpoint, "
@@ -131,9 +132,9 @@ def _print_progress(progress: Progress) -> None:
     left = progress.seconds_left
     rest = f", {left / 60:.1f} min left" if left is not None else ""
     active = [
-        f"checkpoint {each.step}: {each.state}"
-        for each in progress.checkpoints
-        if each.state not in ("waiting", "scored", "failed")
+        f"checkpoint {checkpoint.step}: {checkpoint.state}"
+        for checkpoint in progress.checkpoints
+        if checkpoint.state not in ("waiting", "scored", "failed")
     ]
     where = "; ".join(active) or progress.message or progress.state
     rate = f"{progress.completions_per_second:.0f}/s"

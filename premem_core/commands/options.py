@@ -1,10 +1,12 @@
 """What commands share: options, the store they are given, how they print."""
 
+import functools
+import inspect
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -33,6 +35,28 @@ ThresholdOption = Annotated[
 ]
 
 
+Options = TypeVar("Options")
+
+
+def takes_options(
+    record: type[Options],
+) -> Callable[[Callable[[Options], None]], Callable[..., None]]:
+    """Make a function of a dataclass a command, with an option for each field of the dataclass.
+
+    typer reads the options of a command from its signature; this gives it the dataclass's own.
+    """
+
+    def with_options(function: Callable[[Options], None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def command(**options: Any) -> None:
+            function(record(**options))
+
+        command.__signature__ = inspect.signature(record)  # type: ignore[attr-defined]
+        return command
+
+    return with_options
+
+
 def existing_store(path: Path) -> Store:
     """The store at `path`.
 
@@ -58,17 +82,17 @@ def task_of(store: Store, run: str) -> str:
 
 
 def threshold_of(
-    runs: Sequence[RunScores], asked: float | None, estimator: Estimator = "plain"
+    runs: Sequence[RunScores], given: float | None, estimator: Estimator = "plain"
 ) -> float:
-    """The threshold that was asked for, t = log log PPL; by default the optimum over the runs.
+    """The threshold that was given, t = log log PPL; by default the optimum over the runs.
 
     Raises:
         UsageError: it is no finite number.
     """
-    if asked is not None:
-        if not math.isfinite(asked):
-            raise UsageError(f"the threshold t must be a finite number, not {asked}")
-        return asked
+    if given is not None:
+        if not math.isfinite(given):
+            raise UsageError(f"the threshold t must be a finite number, not {given}")
+        return given
     return curves.best_threshold(runs, estimator).log_log_threshold
 
 
@@ -92,20 +116,24 @@ def write_text(file: Path, text: str) -> None:
 
 
 def check_paths(read: Sequence[Path | None], written: Sequence[Path | None]) -> None:
-    """Look, before the work is done, where its files go.
+    """Look, before the work is done, whether its files can be written.
+
+    Args:
+        read: files that the work reads; None: not given.
+        written: files that it writes.
 
     Raises:
         UsageError: a file cannot be written where it should, or one would replace another.
     """
-    seen = {each.resolve() for each in read if each is not None}
-    for each in written:
-        if each is None:
+    seen = {file.resolve() for file in read if file is not None}
+    for file in written:
+        if file is None:
             continue
-        if not each.name or each.is_dir() or not each.resolve().parent.is_dir():
-            raise UsageError(f"{each} is no file in a folder that is there; give another path")
-        if each.resolve() in seen:
-            raise UsageError(f"{each} is given twice, or is read as well; give another path")
-        seen.add(each.resolve())
+        if not file.name or file.is_dir() or not file.resolve().parent.is_dir():
+            raise UsageError(f"{file} is no file in a folder that is there; give another path")
+        if file.resolve() in seen:
+            raise UsageError(f"{file} is given twice, or is read as well; give another path")
+        seen.add(file.resolve())
 
 
 def say(line: str) -> None:

@@ -13,7 +13,7 @@ from premem_core.dashboard.cached_reads import store
 from premem_core.dashboard.pickers import PAPER_GSM8K
 from premem_core.dashboard.score_form import PLAN_NAMES
 from premem_core.dashboard.wording import count
-from premem_core.errors import JobError, PrememError
+from premem_core.errors import InstallationError, JobError, PrememError
 from premem_core.metrics.sampling_plan import PLANS
 from premem_core.problems.perturbations import KINDS, perturbation_label
 from premem_core.scoring import job_files, jobs
@@ -174,5 +174,5 @@ def _cancel(run: str) -> None:
 
 
 def _start(run: str) -> None:
-    with suppress(JobError):
+    with suppress(JobError, InstallationError):  # the page says above what is not installed
         jobs.start_job(store(), run)

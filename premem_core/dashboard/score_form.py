@@ -1,11 +1,11 @@
-"""The score page's form: which checkpoints, which data, how much of it.
+"""The score page's form: which checkpoints, which data, what is measured of them.
 
-What a person typed or uploaded is named by paths in the page's URL, so a reload loses nothing.
+Files and folders, typed or uploaded, are named by their paths in the page's address, so a reload
+loses none.
 """
 
 import itertools
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,18 +15,22 @@ from streamlit.delta_generator import DeltaGenerator
 
 from premem_core.dashboard.cached_reads import store, task_threshold
 from premem_core.dashboard.data_file_picker import expanded, pick_data_file
+from premem_core.dashboard.elements import verbatim
 from premem_core.dashboard.pickers import PAPER_GSM8K
 from premem_core.dashboard.upload.tickets import Ticket, finish
 from premem_core.dashboard.upload.widget import folder_upload, forget_ticket, session_ticket
 from premem_core.dashboard.wording import perplexity
 from premem_core.errors import PrememError, StoreError
+from premem_core.grading.graders import GRADERS
 from premem_core.metrics.sampling_plan import PLANS, Plan
-from premem_core.problems.fields import AnswerRule, Fields, detect_fields
-from premem_core.problems.perturbations import check_perturbation
-from premem_core.problems.user_perturbations import from_template, read_perturbed
-from premem_core.records import Example, Run
+from premem_core.models import load_backend
+from premem_core.problems.fields import AnswerRule, Fields, detect_fields, likely_grader
+from premem_core.problems.perturbations import KINDS
+from premem_core.problems.prompts import PromptTemplate
+from premem_core.records import Sampling
 from premem_core.scoring import estimate
-from premem_core.scoring.spec import ScoringSpec
+from premem_core.scoring.job_files import Execution
+from premem_core.scoring.prepare import PreparedJob, RequestedData, ScoreRequest
 
 PLAN_NAMES = {"full": "All", "lazy": "As far as needed", "final": "Last checkpoint only"}
 
@@ -107,14 +111,43 @@ def pick_plan(task: str, left: DeltaGenerator, right: DeltaGenerator) -> tuple[P
     return plan, threshold
 
 
-def pick_own_queries(examples: Sequence[Example]) -> dict[str, Sequence[Example]]:
-    """The training problems under perturbations of the user's own, by their names.
+def pick_request(request: ScoreRequest, data: RequestedData) -> ScoreRequest:
+    """What is measured of a run: the request with all that a person chooses on the page."""
+    first, second, third, fourth = st.columns(4)
+    run = first.text_input("Name of the run", data.run.path.resolve().name)
+    task = second.text_input(
+        "Task", likely_task(request.train_file), help="Runs of one task are fitted together."
+    )
+    grader = third.selectbox(
+        "Grader", GRADERS, index=GRADERS.index(likely_grader(data.train.fields))
+    )
+    samples = fourth.number_input("Samples per problem", 1, 100, 5)
+    first, second, third = st.columns([1.4, 1, 1.6])
+    plan, threshold = pick_plan(task, first, second)
+    perturbations = third.multiselect(
+        "Perturbed training queries, at the last checkpoint",
+        list(KINDS),
+        format_func=KINDS.__getitem__,
+        help="Another form of the question, or of the response's beginning, in which a copied "
+        "solution no longer fits. Where one does not apply, the problem is left out.",
+    )
+    with st.expander("Perturbed queries of your own"):
+        request = _pick_own_perturbations(request)
+    with st.expander("Prompt template, sampling, engine"):
+        request = _pick_details(request, samples)
+    return replace(
+        request,
+        run=run,
+        task=task,
+        grader=grader,
+        plan=plan,
+        log_log_threshold=threshold,
+        perturbations=tuple(perturbations),
+    )
 
-    Raises:
-        UsageError: the text has no place for the question, or a name cannot be one.
-        DataError: the file cannot be read, or is not of these problems.
-    """
-    own: dict[str, Sequence[Example]] = {}
+
+def _pick_own_perturbations(request: ScoreRequest) -> ScoreRequest:
+    """The request with perturbations of the user's own: a text, a file, both or none."""
     left, right = st.columns(2, gap="large")
     with left:
         text = st.text_area(
@@ -123,35 +156,75 @@ def pick_own_queries(examples: Sequence[Example]) -> dict[str, Sequence[Example]
         name = st.text_input("Its name in charts", "own-text")
     with right:
         file = pick_data_file("A file: question, and the id of the problem it is of", "perturbed")
-    if text.strip():
-        own[name] = from_template(text, examples)
-    if file:
-        name = re.sub(r"[^a-z0-9]+", "-", file.stem.lower()).strip("-") or "own-file"
-        own[name] = read_perturbed(file, examples)
-    for name in own:
-        check_perturbation(name, own)
-    return own
-
-
-def may_be_saved(spec: ScoringSpec, pairs: int) -> str:
-    """In words, what a plan may leave out of the samples of so many (checkpoint, example) pairs."""
-    if spec.plan == "full":
-        return ""
-    return (
-        f" Up to {pairs * spec.sampling.samples:,} of the completions may prove not needed; the "
-        "perplexities, measured first, will tell."
+    return replace(
+        request,
+        perturbation_texts={name: text} if text.strip() else {},
+        perturbation_files={_name_in_charts(file): file} if file else {},
     )
 
 
-def show_estimate(
-    spec: ScoringSpec, run: Run, train: Sequence[Example], test: Sequence[Example]
-) -> None:
+def _name_in_charts(file: Path) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", file.stem.lower()).strip("-") or "own-file"
+
+
+def _pick_details(request: ScoreRequest, samples: int) -> ScoreRequest:
+    """The request with its template, its sampling, its backend and what is measured afterwards."""
+    paper = PromptTemplate()
+    first, second, third, fourth = st.columns(4)
+    prompt = first.text_area("Prompt", paper.prompt)
+    target = second.text_area("Target", paper.target)
+    temperature = third.number_input("Temperature", 0.0, 2.0, 0.8, 0.1)
+    top_p = third.number_input("Top p", 0.01, 1.0, 0.95, 0.01)
+    tokens = fourth.number_input("Longest completion, tokens", 1, 8192, 512)
+    stop = fourth.text_input("Ends a completion", repr(paper.stop[0])[1:-1])
+    default = load_backend.default_backend()
+    installed = [name for name in load_backend.BACKENDS if name in ("hf", default)]
+    backend = first.selectbox("Engine", installed, help="vllm where it is installed, or hf.")
+    weights = second.checkbox(
+        "Then measure the weights",
+        help="Distance from initialization and gradient variance: simpler predictors of test "
+        "accuracy, for the R² fits page.",
+    )
+    base = third.text_input("Folder of the model that the run began with") if weights else ""
+    return replace(
+        request,
+        template=PromptTemplate(prompt, target, (stop.replace("\\n", "\n"),) if stop else ()),
+        sampling=Sampling(samples, temperature, top_p, tokens),
+        backend=backend,
+        execution=Execution(weights=weights, base=base or None),
+    )
+
+
+def show_job(job: PreparedJob) -> None:
+    """What the model gets, and what the job would do."""
+    left, right = st.columns(2, gap="large")
+    prompt, target = job.first_prompt_and_target
+    with left:
+        verbatim(("The first prompt, as the model sees it", prompt))
+    with right:
+        verbatim(("Its target: the perplexity is that of this text", target))
+    avoidable = (
+        f" Up to {job.avoidable:,} of the completions may prove not needed; the perplexities, "
+        "measured first, will tell."
+    )
+    full = job.spec.plan == "full"
+    st.markdown(
+        f"**{len(job.steps)} checkpoints** (steps {job.steps[0]} to {job.steps[-1]}), "
+        f"**{len(job.train):,} training** and **{len(job.test):,} test** problems: "
+        f"**{'' if full else 'at most '}{job.completions:,} completions** and "
+        f"{job.perplexities:,} perplexities.{'' if full else avoidable}"
+    )
+
+
+def show_estimate(job: PreparedJob) -> None:
     """A button that scores a few problems and says what the whole job would take."""
     if not st.button("Estimate time and disk", help="Scores a few problems; keeps nothing."):
         return
     try:
         with st.spinner("Scoring a few problems at the last checkpoint…"):
-            found = estimate.estimate_apart(store().path, spec, run, train, test)
+            found = estimate.estimate_apart(
+                store().path, job.spec, job.data.run, job.train, job.test, job.user_perturbations
+            )
     except PrememError as error:
         st.error(str(error))
         return

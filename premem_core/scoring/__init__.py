@@ -5,6 +5,7 @@ its perturbed form, under the number that the store gave it. The *work left* is 
 does not have yet, cut into *chunks*; a finished chunk is a shard. A *dispatcher* gives
 checkpoints to workers, which an *executor* runs on this machine or on a Ray cluster.
 
-Begin with `spec.py` (what is asked), `work_left.py` (what is left) and `checkpoint.py` (doing
-it); then `jobs.py` (a job as its caller sees it) and `job_process.py` (running it).
+Begin with `spec.py` (what is measured), `work_left.py` (what is left of it) and `checkpoint.py`
+(how it is measured); then `prepare.py` (from a person's request to a job), `jobs.py` (a job as
+its callers see it) and `job_process.py` (how it runs).
 """

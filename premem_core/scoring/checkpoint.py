@@ -1,4 +1,4 @@
-"""Scoring one checkpoint: perplexities of training solutions, then graded samples, into shards.
+"""One checkpoint's scoring: perplexities of training solutions, then graded samples, into shards.
 
 A shard that is there already is read instead of computed again.
 """
@@ -19,14 +19,14 @@ from premem_core.store.shards import SAMPLES, TARGETS, ShardWriter
 
 
 def score_checkpoint(
-    known: WorkLeft,
+    work: WorkLeft,
     step: int,
     backend: Backend,
     grader: Grader,
-    shelf: ShardWriter,
+    writer: ShardWriter,
     on_chunk: Callable[[Chunk, float], None],
 ) -> None:
-    """Do what can be done at a checkpoint now, each chunk into a shard; `known` is filled in.
+    """Do what can be done at a checkpoint now, each chunk into a shard; `work` is filled in.
 
     Args:
         backend: the checkpoint, loaded.
@@ -35,19 +35,19 @@ def score_checkpoint(
     Raises:
         DataError: a prompt or target cannot be scored.
     """
-    row, spec = known.steps.index(step), known.spec
-    sheets = {(sheet.split, sheet.perturbation): sheet for sheet in known.sheets}
-    for chunk in target_chunks(known, step):
-        table, seconds = shelf.read(chunk.shard), 0.0
+    row, spec = work.steps.index(step), work.spec
+    grids = {(grid.split, grid.perturbation): grid for grid in work.grids}
+    for chunk in target_chunks(work, step):
+        table, seconds = writer.read(chunk.shard), 0.0
         if table is None:
             table, seconds = _targets(spec, chunk, backend)
-            shelf.write(chunk.shard, table)
-        known.sheets[0].add(row, table)
+            writer.write(chunk.shard, table)
+        work.grids[0].add(row, table)
         on_chunk(chunk, seconds)
     # Each pass draws what the passes before it have shown to be needed.
-    while chunks := sample_chunks(known, step):
-        for chunk, table, seconds in _samples(spec, chunks, backend, grader, shelf):
-            sheets[chunk.split, chunk.perturbation].add(row, table)
+    while chunks := sample_chunks(work, step):
+        for chunk, table, seconds in _samples(spec, chunks, backend, grader, writer):
+            grids[chunk.split, chunk.perturbation].add(row, table)
             on_chunk(chunk, seconds)
 
 
@@ -72,12 +72,16 @@ def _targets(spec: ScoringSpec, chunk: Chunk, backend: Backend) -> tuple[pa.Tabl
 
 
 def _samples(
-    spec: ScoringSpec, chunks: Sequence[Chunk], backend: Backend, grader: Grader, shelf: ShardWriter
+    spec: ScoringSpec,
+    chunks: Sequence[Chunk],
+    backend: Backend,
+    grader: Grader,
+    writer: ShardWriter,
 ) -> Iterator[tuple[Chunk, pa.Table, float]]:
-    """Each chunk's table, from the shelf or drawn; the backend sees all that are drawn as one."""
+    """Each chunk's table, read or drawn; the backend gets all that are to be drawn at once."""
     missing = []
     for chunk in chunks:
-        table = shelf.read(chunk.shard)
+        table = writer.read(chunk.shard)
         if table is None:
             missing.append(chunk)
         else:
@@ -90,7 +94,7 @@ def _samples(
         completions = next(drawn)
         seconds = time.perf_counter() - started
         table = _graded(chunk, completions, grader)
-        shelf.write(chunk.shard, table)
+        writer.write(chunk.shard, table)
         yield chunk, table, seconds
 
 

@@ -1,7 +1,8 @@
-"""The loop of a running job: what is known → who does what next → what is known now.
+"""The dispatcher of a running job: it gives the work that is left to workers until none is left.
 
-Its memory is the store: workers leave shards, the loop commits them, looks at the counts again and
-hands out what the sampling plan asks for. So it does not matter who was killed when.
+It keeps no results of its own: workers leave shards, the dispatcher commits them to the store,
+reads the counts again and gives out what the sampling plan needs next. Therefore any process may
+be killed at any time.
 """
 
 import time
@@ -12,12 +13,11 @@ from dataclasses import dataclass, replace
 from premem_core.errors import StoreError
 from premem_core.models.backend import Resources
 from premem_core.records import Checkpoint, Run
-from premem_core.scoring import work_left
 from premem_core.scoring.executors.executor import Executor
 from premem_core.scoring.executors.worker import Assignment, Event
 from premem_core.scoring.progress import Tracker
 from premem_core.scoring.spec import Query, ScoringSpec
-from premem_core.scoring.work_left import WorkLeft
+from premem_core.scoring.work_left import WorkLeft, find_work_left
 from premem_core.store.database import Store
 from premem_core.store.runs import read_checkpoints, set_checkpoint_state
 from premem_core.store.scores import commit_inbox, read_committed_shards, read_counts
@@ -25,12 +25,12 @@ from premem_core.store.shards import ShardWriter
 
 ATTEMPTS = 3  # of a checkpoint whose worker dies before it finished a chunk
 SMALLEST_BATCH = 64  # the batch divisor beyond which memory is not what is wrong
-SECONDS = 1.0  # between two looks at the inbox
+SECONDS = 1.0  # between two commits of the inbox
 
 
 @dataclass(slots=True)
 class _UnderWay:
-    """An assignment that somebody is at."""
+    """An assignment that a worker has."""
 
     phases: dict[int, str]  # of the checkpoints that are not finished: what is done there
     batch_divisor: int
@@ -40,7 +40,7 @@ class Dispatcher:
     """One job's run from where it stands to its end.
 
     Args:
-        shelf: where the workers leave their shards.
+        writer: where the workers leave their shards.
         resources: what each worker may use.
     """
 
@@ -51,61 +51,64 @@ class Dispatcher:
         run: Run,
         queries: Sequence[Query],
         executor: Executor,
-        shelf: ShardWriter,
+        writer: ShardWriter,
         resources: Resources = Resources(),
     ) -> None:
         self.store, self.spec, self.run = store, spec, run
-        self.queries, self.executor, self.shelf = queries, executor, shelf
+        self.queries, self.executor, self.writer = queries, executor, writer
         self.resources = resources
         self.failed: dict[int, str] = {}
         self._under_way: list[_UnderWay] = []
         self._visited: set[int] = set()
-        self._version, self._known = -1, WorkLeft(spec, (), [])
+        self._version, self._work_left = -1, WorkLeft(spec, (), [])
         self._losses: Counter[int] = Counter()
         states = read_checkpoints(store, spec.run).set_index("step")
         whole = (states["state"] == "scored") & (states["samples"] == spec.sampling.samples)
         self._scored = set(states.index[whole])
 
-    def known(self) -> WorkLeft:
-        """What the store knows, all that waits in the inbox committed."""
-        if self.shelf.remote:
-            self.shelf.fetch(
-                self.store.path / "inbox", read_committed_shards(self.store, self.spec.run)
-            )
+    def work_left(self) -> WorkLeft:
+        """What is left by the store's counts, once all that waits in the inbox is committed."""
+        if self.writer.remote:
+            committed = read_committed_shards(self.store, self.spec.run)
+            self.writer.fetch(self.store.path / "inbox", committed)
         commit_inbox(self.store)
         if (version := self.store.version()) != self._version:
             steps = [checkpoint.step for checkpoint in self.run.checkpoints]
             counts = read_counts(self.store, self.spec.run)
-            self._known = work_left.find_work_left(self.spec, steps, self.queries, counts)
+            self._work_left = find_work_left(self.spec, steps, self.queries, counts)
             self._version = version
-        return self._known
+        return self._work_left
 
-    def work(self, tracker: Tracker) -> None:
-        """Do what is left; why checkpoints failed is in `failed` then.
+    def dispatch(self, tracker: Tracker) -> None:
+        """Do what is left; afterwards `failed` says which checkpoints failed, and why.
 
         Raises:
             StoreError: the disk is full.
         """
-        known, looked = self.known(), time.monotonic()
+        work, looked = self.work_left(), time.monotonic()
         while True:
-            alive = known.without(set(self.failed))
+            alive = work.without(set(self.failed))
             with_work = alive.with_work()
             self._mark_scored(alive, with_work)
             ready = self._ready(alive, with_work)
             for checkpoints in self._shares(ready):
                 self._begin(checkpoints, alive)
-            tracker.count(known, self._phases(), self.failed)
+            tracker.count(work, self._phases(), self.failed)
             if not ready and not self._under_way:
                 return
-            free, ended = self.executor.free, False
-            while time.monotonic() - looked < SECONDS and not ended:
-                for event in self.executor.wait(SECONDS / 4):
-                    ended |= self._take(event, tracker)
-                ended |= self.executor.free > free
-            known, looked = self.known(), time.monotonic()
+            self._wait(tracker, looked + SECONDS)
+            work, looked = self.work_left(), time.monotonic()
+
+    def _wait(self, tracker: Tracker, until: float) -> None:
+        """Note what the workers report, until then or until one of them has become free."""
+        free, ended = self.executor.free, False
+        while time.monotonic() < until and not ended:
+            for event in self.executor.wait(SECONDS / 4):
+                ended |= self._take(event, tracker)
+            ended |= self.executor.free > free
 
     def _ready(self, alive: WorkLeft, with_work: set[int]) -> list[Checkpoint]:
-        """Checkpoints at which something can be done and nobody is, in the plan's order.
+        """Checkpoints with work that no worker has, in the plan's order.
 
         Where a plan's decisions at a checkpoint wait for others, a second visit waits until
         nothing is under way: then all that it needs is known.
@@ -119,7 +122,7 @@ class Dispatcher:
             and not (busy and checkpoint.step in self._visited)
         ]
         if self.spec.plan == "final" and self._visited.issuperset(alive.steps):
-            ready.reverse()  # it walks back from the last
+            ready.reverse()  # this plan goes back from the last
         return ready
 
     def _shares(self, ready: list[Checkpoint]) -> Iterator[tuple[Checkpoint, ...]]:
@@ -135,38 +138,41 @@ class Dispatcher:
             ready, free = ready[share:], free - 1
 
     def _begin(self, checkpoints: tuple[Checkpoint, ...], alive: WorkLeft) -> None:
-        self.executor.submit(Assignment(checkpoints, alive, self.shelf, self.resources))
+        self.executor.submit(Assignment(checkpoints, alive, self.writer, self.resources))
         phases = {checkpoint.step: "waiting" for checkpoint in checkpoints}
         self._under_way.append(_UnderWay(phases, self.resources.batch_divisor))
         self._visited.update(checkpoint.step for checkpoint in checkpoints)
 
     def _take(self, event: Event, tracker: Tracker) -> bool:
         """Note what happened; True when a worker has become free."""
-        own = next((each for each in self._under_way if event.step in each.phases), None)
-        if own is None:  # the end of a worker that had said already why
+        having = (under_way for under_way in self._under_way if event.step in under_way.phases)
+        assignment = next(having, None)
+        if assignment is None:  # the end of a worker that has reported its reason before
             return False
-        tracker.engine(event.seconds)
-        if event.kind == "disk":
-            raise StoreError(
-                f"the disk of {self.store.path} is full ({event.text}); what was finished is "
-                "kept: free space and resume"
-            )
-        if event.kind in ("loading", "chunk"):
-            own.phases[event.step] = event.text or "loading"
-        if event.kind == "loaded":
-            tracker.loaded()
-        if event.kind == "chunk":
-            self._losses[event.step] = 0
-        if event.kind in ("memory", "lost"):
-            self._again(event, own.batch_divisor)
-        if event.kind == "failed":
-            self._fail(event.step, event.text)
-        if event.kind in ("done", "failed"):
-            own.phases.pop(event.step)
-        if event.kind in ("memory", "lost"):
-            self._visited -= own.phases.keys()  # not a visit: no need to wait for the others
-            own.phases.clear()
-        self._under_way = [each for each in self._under_way if each.phases]
+        tracker.add_engine_seconds(event.seconds)
+        match event.kind:
+            case "disk":
+                raise StoreError(
+                    f"the disk of {self.store.path} is full ({event.text}); what was finished is "
+                    "kept: free space and resume"
+                )
+            case "loading":
+                assignment.phases[event.step] = "loading"
+            case "loaded":
+                tracker.loaded()
+            case "chunk":
+                assignment.phases[event.step] = event.text
+                self._losses[event.step] = 0
+            case "memory" | "lost":
+                self._again(event, assignment.batch_divisor)
+                self._visited -= assignment.phases.keys()  # no visit: the others need not wait
+                assignment.phases.clear()
+            case "failed":
+                self._fail(event.step, event.text)
+                assignment.phases.pop(event.step)
+            case "done":
+                assignment.phases.pop(event.step)
+        self._under_way = [under_way for under_way in self._under_way if under_way.phases]
         return event.kind in ("done", "failed", "memory", "lost")
 
     def _again(self, event: Event, batch_divisor: int) -> None:
@@ -190,10 +196,12 @@ class Dispatcher:
         set_checkpoint_state(self.store, self.spec.run, step, "failed", reason)
 
     def _phases(self) -> dict[int, str]:
-        return {step: what for each in self._under_way for step, what in each.phases.items()}
+        return {
+            step: phase for under_way in self._under_way for step, phase in under_way.phases.items()
+        }
 
     def _mark_scored(self, alive: WorkLeft, with_work: set[int]) -> None:
-        """A checkpoint is scored when nothing that is still to come could ask more of it."""
+        """A checkpoint is scored when no result that is still to come could need more of it."""
         under_way = self._phases()
         unfinished = [step for step in alive.steps if step in under_way or step in with_work]
         whole = [step for step in alive.steps if step not in unfinished]

@@ -1,24 +1,25 @@
-"""What a job will take, from a short run of its own: a few problems at one checkpoint."""
+"""Estimate of what a job will take, from a short run of it: a few problems at one checkpoint."""
 
 import json
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from premem_core.errors import JobError
 from premem_core.models.backend import Resources
 from premem_core.problems import examples
-from premem_core.records import Example, Run
+from premem_core.records import Checkpoint, Example, Run
 from premem_core.scoring import jobs, work_left
 from premem_core.scoring.executors.local import LocalExecutor
 from premem_core.scoring.executors.worker import Assignment, Event
 from premem_core.scoring.spec import ScoringSpec
 from premem_core.store.database import Store
-from premem_core.store.shards import ShardWriter
+from premem_core.store.shards import ShardWriter, find_shards
 
 PROBLEMS = 32
 
@@ -52,7 +53,7 @@ def estimate_job(
 
     Args:
         store: where the job will write.
-        devices: as for `Processes`; one worker is measured, all of them counted on.
+        devices: as for `LocalExecutor`; one worker is measured, all of them are counted on.
 
     Raises:
         JobError: the checkpoint cannot be scored, for the reason given.
@@ -60,43 +61,67 @@ def estimate_job(
     checkpoint = run.checkpoints[-1]
     few = examples.draw(train, min(PROBLEMS, len(train)), spec.sampling.seed)
     small = replace(spec, plan="full", perturbations=(), chunk_examples=len(few))
-    with tempfile.TemporaryDirectory(prefix="premem-") as scratch:
-        (Path(scratch) / "inbox").mkdir()
-        board = work_left.all_work(small, [checkpoint.step], few, ())
-        shelf = ShardWriter(scratch, spec.run)
-        assignment = Assignment((checkpoint,), board, shelf, Resources())
-        events = _run(assignment, LocalExecutor(devices[:1], spec.backend))
-        sizes = [
-            (file.stat().st_size, ".samples." in file.name)
-            for file in (Path(scratch) / "inbox").glob("*.parquet")
-        ]
-    load = sum(event.seconds for event in events if event.kind == "loaded")
-    targets = sum(e.seconds for e in events if e.text == "perplexities")
-    samples = sum(e.seconds for e in events if e.text == "train samples")
+    measured = _measure(small, checkpoint, few, LocalExecutor(devices[:1], spec.backend))
     drawn = len(few) * spec.sampling.samples
     completions = work_left.most_completions(spec, [c.step for c in run.checkpoints], train, test)
     perplexities = len(run.checkpoints) * len(train)
     workers = min(len(devices), len(run.checkpoints))
     seconds = (
-        len(run.checkpoints) * load
-        + perplexities * targets / len(few)
-        + completions * samples / drawn
+        len(run.checkpoints) * measured.load_seconds
+        + perplexities * measured.target_seconds / len(few)
+        + completions * measured.sample_seconds / drawn
     ) / workers
     return Estimate(
         completions=completions,
         seconds=seconds,
-        bytes_on_disk=completions * sum(s for s, is_samples in sizes if is_samples) / drawn
-        + perplexities * sum(s for s, is_samples in sizes if not is_samples) / len(few),
+        bytes_on_disk=completions * measured.sample_bytes / drawn
+        + perplexities * measured.target_bytes / len(few),
         bytes_free=shutil.disk_usage(_existing_part(store)).free,
-        load_seconds=load,
-        completions_per_second=drawn / samples if samples else float("inf"),
+        load_seconds=measured.load_seconds,
+        completions_per_second=(
+            drawn / measured.sample_seconds if measured.sample_seconds else float("inf")
+        ),
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What the short run took."""
+
+    load_seconds: float
+    target_seconds: float
+    sample_seconds: float
+    target_bytes: int
+    sample_bytes: int
+
+
+def _measure(
+    spec: ScoringSpec, checkpoint: Checkpoint, train: Sequence[Example], executor: LocalExecutor
+) -> _Measured:
+    with tempfile.TemporaryDirectory(prefix="premem-") as scratch:
+        inbox = Path(scratch) / "inbox"
+        inbox.mkdir()
+        work = work_left.all_work(spec, [checkpoint.step], train, ())
+        writer = ShardWriter(scratch, spec.run)
+        events = _run(Assignment((checkpoint,), work, writer, Resources()), executor)
+        return _Measured(
+            sum(event.seconds for event in events if event.kind == "loaded"),
+            sum(event.seconds for event in events if event.text == "perplexities"),
+            sum(event.seconds for event in events if event.text == "train samples"),
+            sum(file.stat().st_size for file in find_shards(inbox, kind="targets")),
+            sum(file.stat().st_size for file in find_shards(inbox, kind="samples")),
+        )
+
+
 def estimate_apart(
-    store: Path, spec: ScoringSpec, run: Run, train: Sequence[Example], test: Sequence[Example]
+    store: Path,
+    spec: ScoringSpec,
+    run: Run,
+    train: Sequence[Example],
+    test: Sequence[Example],
+    user_perturbations: Mapping[str, Sequence[Example]] = MappingProxyType({}),
 ) -> Estimate:
-    """`estimate` for all of this machine's GPUs, in a process of its own.
+    """`estimate_job` for all of this machine's GPUs, in a process of its own.
 
     For the dashboard: its own process must neither load a model nor fork.
 
@@ -104,7 +129,15 @@ def estimate_apart(
         JobError: the checkpoint cannot be scored, for the reason given.
     """
     with tempfile.TemporaryDirectory(prefix="premem-") as scratch:
-        jobs.create_job(Store(scratch), spec, run, "estimate", train, test)
+        jobs.create_job(
+            Store(scratch),
+            spec,
+            run,
+            "estimate",
+            train,
+            test,
+            user_perturbations=user_perturbations,
+        )
         command = ["jobs", "estimate", spec.run, "--store", scratch, "--json"]
         done = subprocess.run(
             [sys.executable, "-m", "premem_core", *command],

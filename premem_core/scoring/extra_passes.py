@@ -1,7 +1,7 @@
 """Extra passes over a scored run: measures of the weights, and NLLs without the question.
 
 The NLL of a solution without its question in the prompt is a part of instruction-following
-difficulty (METHOD, section 6).
+difficulty (docs/method.md, section 6).
 """
 
 from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ def measure_weights(
         examples: training examples, for the gradient.
         template: how an example becomes text.
         base: folder of the model that the run began with; adapters need none.
-        say: told what is being done, before it is.
+        say: called with what is about to be done.
 
     Returns:
         Why, for the checkpoints that something could not be measured of, by step.
@@ -60,21 +60,26 @@ def measure_weights(
             say(f"checkpoint {step}: {measure.replace('_', ' ')}")
             try:
                 [checkpoint] = checkpoints.read_run(store.path / path, check=False).checkpoints
-                if measure == "distance":
-                    value, settings = (
-                        weight_distance.distance(checkpoint, base),
-                        _origin(checkpoint, base),
-                    )
-                else:
-                    value = gradient_variance.measure_gradient_variance(
-                        checkpoint, examples, template
-                    )
-                    settings = gradient_variance.settings(checkpoint, len(examples))
+                value, settings = _measured(measure, checkpoint, examples, template, base)
             except (CheckpointError, DataError, MemoryError) as error:
                 failed[step] = str(error)
                 continue
             add_baseline(store, run, step, measure, value, settings)
     return failed
+
+
+def _measured(
+    measure: Measure,
+    checkpoint: Checkpoint,
+    examples: Sequence[Example],
+    template: PromptTemplate,
+    base: Path | None,
+) -> tuple[float, str]:
+    """A measure of one checkpoint, and how it was taken."""
+    if measure == "distance":
+        return weight_distance.distance(checkpoint, base), _origin(checkpoint, base)
+    value = gradient_variance.measure_gradient_variance(checkpoint, examples, template)
+    return value, gradient_variance.settings(checkpoint, len(examples))
 
 
 def _origin(checkpoint: Checkpoint, base: Path | None) -> str:
@@ -109,15 +114,15 @@ def measure_unconditional_nll(
     backend: str | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> int:
-    """Measure the solutions of a run at its first scored checkpoint; says how many are known now.
+    """Measure the solutions of a run at its first scored checkpoint; how many are known now.
 
-    What is known is kept in the store as it comes, and not measured again.
+    Each result is kept in the store as it comes, and not measured again.
 
     Args:
         examples: those that the run was scored on.
         template: how an example becomes text.
         backend: by default the one that is installed.
-        say: told what is being done, before it is.
+        say: called with what is about to be done.
 
     Raises:
         UsageError: as `scored_folders`.
@@ -128,7 +133,7 @@ def measure_unconditional_nll(
     task = read_runs(store).set_index("run")["task"][run]
     numbers = read_task_examples(store, task, "train").set_index("id")["example"]
     known = set(read_unconditional_nll(store, run).query("step == @step")["example"])
-    missing = [each for each in examples if numbers[each.id] not in known]
+    missing = [example for example in examples if numbers[example.id] not in known]
     if missing:
         say(f"checkpoint {step}: {len(missing):,} solutions without their question")
         [checkpoint] = checkpoints.read_run(store.path / path, check=False).checkpoints
@@ -136,9 +141,9 @@ def measure_unconditional_nll(
         try:
             for start in range(0, len(missing), COMMIT_EVERY):
                 chunk = missing[start : start + COMMIT_EVERY]
-                targets = [template.fill(each)[1] for each in chunk]
+                targets = [template.fill(example)[1] for example in chunk]
                 scores = model.target_nll([""] * len(chunk), targets)
-                index = [int(numbers[each.id]) for each in chunk]
+                index = [int(numbers[example.id]) for example in chunk]
                 add_unconditional_nll(
                     store, run, step, pd.Series([score.nll for score in scores], index)
                 )

@@ -1,25 +1,64 @@
-"""The files of a scoring job: `job.json`, `queries.parquet`, `execution.json`, and their checks."""
+"""The content of a scoring job's files: the specification, the problems and the execution."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
-from pathlib import Path
+from io import BytesIO
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from premem_core.errors import CheckpointError, JobError
+from premem_core.files import replace_file, write_json
 from premem_core.models import checkpoints
 from premem_core.problems import perturbations
 from premem_core.problems.prompts import PromptTemplate
 from premem_core.records import Example, Run
 from premem_core.scoring.spec import Query, ScoringSpec, read_spec
 from premem_core.store.database import Store
+from premem_core.store.job_folder import JobFolder
+
+ExecutorName = Literal["local", "ray"]
 
 
-def describe(
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """Where a job runs; it may differ from one resumption to the next.
+
+    Args:
+        executor: this machine, or Ray.
+        workers: how many at most; default: one per GPU (or set of GPUs), without GPUs one.
+        tensor_parallel: GPUs per worker.
+        address: of the Ray cluster; None: the one this machine belongs to, or a new one here.
+        shards: an fsspec prefix for Ray workers that do not see the store's folder.
+        weights: measure the checkpoints' weights too, once they are scored (`measure_weights`).
+        base: folder of the model that the run began with, for that.
+    """
+
+    executor: ExecutorName = "local"
+    workers: int | None = None
+    tensor_parallel: int = 1
+    address: str | None = None
+    shards: str | None = None
+    weights: bool = False
+    base: str | None = None
+
+
+def existing_job_folder(store: Store, run: str) -> JobFolder:
+    """The folder of the job that scores a run.
+
+    Raises:
+        JobError: there is no such job.
+    """
+    folder = JobFolder.of(store, run)
+    if not folder.holds_job:
+        raise JobError(f"the store {store.path} has no scoring job named '{run}'")
+    return folder
+
+
+def describe_job(
     store: Store,
     spec: ScoringSpec,
     run: Run,
@@ -36,7 +75,12 @@ def describe(
         "train_data": _digest(train),
         "test_data": _digest(test),
     }
-    plain: dict[str, Any] = json.loads(json.dumps(described))
+    return as_json(described)
+
+
+def as_json(content: dict[str, Any]) -> dict[str, Any]:
+    """What comes back when this is written as JSON and read."""
+    plain: dict[str, Any] = json.loads(json.dumps(content))
     return plain
 
 
@@ -45,84 +89,29 @@ def _digest(examples: Sequence[Example]) -> str:
     return f"{len(examples)} examples, sha256 {sha256(content.encode()).hexdigest()[:16]}"
 
 
-def check_same(run: str, was: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Refuse to resume a job with another specification.
-
-    Raises:
-        JobError: it differs; the message says in what.
-    """
-    if differing := _differences(was, wanted):
-        raise JobError(
-            f"the run '{run}' cannot be resumed with another specification ({differing}); repeat "
-            "the first one, ask more of it with --extend, or choose another name with --run"
-        )
+def write_description(folder: JobFolder, description: dict[str, Any]) -> None:
+    """Keep a job's description (`describe_job`)."""
+    write_json(folder.description, description)
 
 
-def check_more(
-    run: str,
-    was: dict[str, Any],
-    wanted: dict[str, Any],
-    folder: Path,
-    examples: Sequence[Example],
-) -> None:
-    """Refuse what is not more of the same: it would throw away, or mix, what is scored.
-
-    Args:
-        examples: that are asked for; none: as before.
-
-    Raises:
-        JobError: something is missing or has changed; the message says what.
-    """
-    problems = []
-    if wanted["sampling"]["samples"] < was["sampling"]["samples"]:
-        problems.append(
-            f"{was['sampling']['samples']} samples are drawn, {wanted['sampling']['samples']} "
-            "asked for"
-        )
-    for name in ("checkpoints", "perturbations"):
-        if gone := [each for each in was.get(name, []) if each not in wanted[name]]:
-            problems.append(f"{name} lack {gone[0]}")
-    if examples:
-        given = {(e.id, e.question, e.solution, e.answer) for e in examples}
-        for query in read_queries(folder / "queries.parquet"):
-            e = query.example
-            if not query.perturbation and (e.id, e.question, e.solution, e.answer) not in given:
-                problems.append(f"the {query.split} problem '{e.id}' is missing or has changed")
-                break
-    may_grow = {
-        *("plan", "log_log_threshold", "perturb_all", "perturbations", "checkpoints"),
-        *("train_data", "test_data", "chunk_examples"),
-    }
-    fixed_was, fixed = ({k: v for k, v in d.items() if k not in may_grow} for d in (was, wanted))
-    fixed_was["sampling"] = {**was["sampling"], "samples": wanted["sampling"]["samples"]}
-    if differing := _differences(fixed_was, fixed):
-        problems.append(differing)
-    if problems:
-        raise JobError(
-            f"the run '{run}' can only be asked for more of the same ({'; '.join(problems)}); "
-            "choose another name with --run for something else"
-        )
+def read_description(folder: JobFolder) -> dict[str, Any]:
+    """The description that `write_description` kept."""
+    description: dict[str, Any] = json.loads(folder.description.read_text())
+    return description
 
 
-def _differences(was: dict[str, Any], wanted: dict[str, Any]) -> str:
-    # What an older version did not write had the value that is the default now.
-    defaults = json.loads(json.dumps(asdict(ScoringSpec("", ""))))
-    flat_was, flat_wanted = _flat({**defaults, **was}), _flat(wanted)
-    differing = [key for key in flat_wanted if flat_was.get(key) != flat_wanted[key]]
-    return "; ".join(f"{k} was {flat_was.get(k)}, is {flat_wanted[k]}" for k in differing)
+def write_execution(folder: JobFolder, execution: Execution) -> None:
+    """Keep where a job runs."""
+    write_json(folder.execution, asdict(execution))
 
 
-def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        flat |= (
-            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        )
-    return flat
+def read_execution(folder: JobFolder) -> Execution:
+    """Where a job runs."""
+    return Execution(**json.loads(folder.execution.read_text()))
 
 
-def write_queries(file: Path, queries: Sequence[Query]) -> None:
-    """Keep the queries; the file is there whole or not at all."""
+def write_queries(folder: JobFolder, queries: Sequence[Query]) -> None:
+    """Keep a job's queries; the file is there whole or not at all."""
     columns = {
         "number": [q.number for q in queries],
         "split": [q.split for q in queries],
@@ -132,12 +121,12 @@ def write_queries(file: Path, queries: Sequence[Query]) -> None:
         "solution": [q.example.solution for q in queries],
         "answer": [q.example.answer for q in queries],
     }
-    part = file.with_suffix(".tmp")
-    pq.write_table(pa.table(columns), part)
-    part.replace(file)
+    content = BytesIO()
+    pq.write_table(pa.table(columns), content)
+    replace_file(folder.queries, content.getvalue())
 
 
-def read_queries(file: Path) -> list[Query]:
+def read_queries(folder: JobFolder) -> list[Query]:
     """The queries that `write_queries` kept."""
     return [
         Query(
@@ -146,42 +135,16 @@ def read_queries(file: Path) -> list[Query]:
             Example(row["id"], row["question"], row["solution"], row["answer"]),
             row.get("perturbation", ""),
         )
-        for row in pq.read_table(file).to_pylist()
+        for row in pq.read_table(folder.queries).to_pylist()
     ]
 
 
-ExecutorName = Literal["local", "ray"]
-
-
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """Where a job runs; it may differ from one resumption to the next.
-
-    Args:
-        executor: this machine, or Ray.
-        workers: how many at most; default: one per GPU (or set of GPUs), without GPUs one.
-        tensor_parallel: GPUs per worker.
-        address: of the Ray cluster; None: the one this machine belongs to, or a new one here.
-        shards: an fsspec prefix for Ray workers that do not see the store's folder.
-        weights: measure the checkpoints' weights too, once they are scored (`weight_pass`).
-        base: folder of the model that the run began with, for that.
-    """
-
-    executor: ExecutorName = "local"
-    workers: int | None = None
-    tensor_parallel: int = 1
-    address: str | None = None
-    shards: str | None = None
-    weights: bool = False
-    base: str | None = None
-
-
-def user_perturbation_names(folder: Path) -> set[str]:
-    """The names of the user's own perturbations that a job, if there is one, knows already."""
-    if not (folder / "job.json").exists():
+def user_perturbation_names(folder: JobFolder) -> set[str]:
+    """The names of the user's own perturbations that a job, if there is one, has already."""
+    if not folder.holds_job:
         return set()
-    asked = json.loads((folder / "job.json").read_text()).get("perturbations", [])
-    return set(asked) - perturbations.KINDS.keys()
+    names = read_description(folder).get("perturbations", [])
+    return set(names) - perturbations.KINDS.keys()
 
 
 def read_job_spec(store: Store, run: str) -> ScoringSpec:
@@ -190,7 +153,7 @@ def read_job_spec(store: Store, run: str) -> ScoringSpec:
     Raises:
         JobError: there is no such job.
     """
-    return read_spec(json.loads((existing_job_folder(store, run) / "job.json").read_text()))
+    return read_spec(read_description(existing_job_folder(store, run)))
 
 
 def read_job(store: Store, run: str) -> tuple[ScoringSpec, Run, list[Query]]:
@@ -201,7 +164,7 @@ def read_job(store: Store, run: str) -> tuple[ScoringSpec, Run, list[Query]]:
         CheckpointError: a checkpoint is no longer there.
     """
     folder = existing_job_folder(store, run)
-    job = json.loads((folder / "job.json").read_text())
+    job = read_description(folder)
     found = checkpoints.read_run(store.path / job["run_path"], check=False)
     wanted = [c for c in found.checkpoints if c.step in job["checkpoints"]]
     missing = set(job["checkpoints"]) - {c.step for c in wanted}
@@ -209,8 +172,7 @@ def read_job(store: Store, run: str) -> tuple[ScoringSpec, Run, list[Query]]:
         raise CheckpointError(
             f"{found.path} no longer holds checkpoint {min(missing)}; put it back to resume"
         )
-    queries = read_queries(folder / "queries.parquet")
-    return read_spec(job), replace(found, checkpoints=tuple(wanted)), queries
+    return read_spec(job), replace(found, checkpoints=tuple(wanted)), read_queries(folder)
 
 
 def read_training_problems(store: Store, run: str) -> tuple[list[Example], PromptTemplate]:
@@ -219,16 +181,10 @@ def read_training_problems(store: Store, run: str) -> tuple[list[Example], Promp
     Raises:
         JobError: there is no such job.
     """
-    queries = read_queries(existing_job_folder(store, run) / "queries.parquet")
+    queries = read_queries(existing_job_folder(store, run))
     return training_problems(queries), read_job_spec(store, run).template
 
 
 def training_problems(queries: Sequence[Query]) -> list[Example]:
+    """The training problems among a job's queries, without their perturbed forms."""
     return [query.example for query in queries if query.split == "train" and not query.perturbation]
-
-
-def existing_job_folder(store: Store, run: str) -> Path:
-    folder = store.job_folder(run)
-    if not (folder / "job.json").exists():
-        raise JobError(f"the store {store.path} has no scoring job named '{run}'")
-    return folder

@@ -1,8 +1,7 @@
-"""Running a scoring job, in the job's own process."""
+"""A scoring job's own process: it runs the job to its end."""
 
 import contextlib
 import fcntl
-import json
 import os
 import signal
 import time
@@ -12,24 +11,25 @@ from pathlib import Path
 from types import FrameType
 
 from premem_core.errors import JobError, PrememError, StoreError
-from premem_core.files import flock
+from premem_core.files import NO_SPACE, flock
 from premem_core.models.backend import Resources
 from premem_core.records import Run
 from premem_core.scoring.dispatcher import Dispatcher
 from premem_core.scoring.executors import local
 from premem_core.scoring.executors.executor import Executor
 from premem_core.scoring.executors.local import LocalExecutor
-from premem_core.scoring.executors.worker import DISK_FULL
 from premem_core.scoring.extra_passes import measure_weights
 from premem_core.scoring.job_files import (
     Execution,
     existing_job_folder,
+    read_execution,
     read_job,
     training_problems,
 )
 from premem_core.scoring.jobs import all_job_progress, check_grader
 from premem_core.scoring.progress import Progress, Tracker, read_progress, write_progress
 from premem_core.store.database import Store
+from premem_core.store.job_folder import JobFolder, queue_lock
 from premem_core.store.shards import ShardWriter
 
 
@@ -56,20 +56,20 @@ def run_job(
         StoreError: the disk is full; what was finished is kept.
     """
     folder = existing_job_folder(store, run)
-    state = folder / "state.json"
+    state = folder.state
     try:
         with (
-            flock(folder / "lock", fcntl.LOCK_EX | fcntl.LOCK_NB),
+            flock(folder.lock, fcntl.LOCK_EX | fcntl.LOCK_NB),
             _sigterm_cancels(),
             _full_disk_said(store),
         ):
-            # First of all who to signal: the file may still name a process that is gone.
-            was = read_progress(state)
-            queued = was.queued if was.state == "queued" else time.time()
-            ours = replace(was, state="queued", pid=os.getpid(), message="", queued=queued)
+            # First of all whom to signal: the file may still name a process that is gone.
+            before = read_progress(state)
+            queued = before.queued if before.state == "queued" else time.time()
+            waiting = replace(before, state="queued", pid=os.getpid(), message="", queued=queued)
             try:  # from here on it is known whom to signal
-                write_progress(state, ours)
-                with _turn(store, ours, on_progress) if queue else contextlib.nullcontext():
+                write_progress(state, waiting)
+                with _turn(store, waiting, on_progress) if queue else contextlib.nullcontext():
                     return _execute(store, run, on_progress)
             except (Cancelled, KeyboardInterrupt):
                 message = "stopped on request; resume continues where it stopped"
@@ -97,7 +97,7 @@ def _full_disk_said(store: Store) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in DISK_FULL:
+        if error.errno not in NO_SPACE:
             raise
         raise StoreError(
             f"the disk of {store.path} is full; what was finished is kept: free space and resume"
@@ -105,61 +105,57 @@ def _full_disk_said(store: Store) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _turn(store: Store, ours: Progress, on_progress: Callable[[Progress], None]) -> Iterator[None]:
+def _turn(
+    store: Store, waiting: Progress, on_progress: Callable[[Progress], None]
+) -> Iterator[None]:
     """Jobs of a store run one after the other on this machine: first come, first served."""
-    told = False
+    announced = False
     while True:
-        earlier = any(
-            other.state == "queued"
-            and other.pid  # it was started, not only created
-            and (other.queued, other.run) < (ours.queued, ours.run)
-            for other in all_job_progress(store)
-        )
-        if not earlier:
+        if not _has_earlier(store, waiting):
             with contextlib.suppress(BlockingIOError), contextlib.ExitStack() as stack:
-                stack.enter_context(
-                    flock(store.path / "jobs" / "turn.lock", fcntl.LOCK_EX | fcntl.LOCK_NB)
-                )
+                stack.enter_context(flock(queue_lock(store), fcntl.LOCK_EX | fcntl.LOCK_NB))
                 held = stack.pop_all()
                 break
-        if not told:
-            told = True
-            on_progress(replace(ours, message="waiting for the job before it"))
+        if not announced:
+            announced = True
+            on_progress(replace(waiting, message="waiting for the job before it"))
         time.sleep(0.5)
     with held:
         yield
 
 
-def _execute(store: Store, name: str, on_progress: Callable[[Progress], None]) -> Progress:
-    folder = store.job_folder(name)
-    spec, run, queries = read_job(store, name)
-    check_grader(store, spec)
-    execution = Execution(**json.loads((folder / "execution.json").read_text()))
-    shelf = ShardWriter(execution.shards or str(store.path.resolve()), spec.run)
-    shelf.sweep()
-    executor = _executor(execution, run, spec.backend)
-    dispatcher = Dispatcher(
-        store,
-        spec,
-        run,
-        queries,
-        executor,
-        shelf,
-        Resources(tensor_parallel=execution.tensor_parallel),
+def _has_earlier(store: Store, waiting: Progress) -> bool:
+    """Whether a job that was started earlier waits for its turn too."""
+    return any(
+        job.state == "queued"
+        and job.pid  # it was started, not only created
+        and (job.queued, job.run) < (waiting.queued, waiting.run)
+        for job in all_job_progress(store)
     )
+
+
+def _execute(store: Store, run: str, on_progress: Callable[[Progress], None]) -> Progress:
+    folder = JobFolder.of(store, run)
+    spec, checkpoints_of_run, queries = read_job(store, run)
+    check_grader(store, spec)
+    execution = read_execution(folder)
+    writer = ShardWriter(execution.shards or str(store.path.resolve()), spec.run)
+    writer.sweep()
+    executor = _executor(execution, checkpoints_of_run, spec.backend)
+    resources = Resources(tensor_parallel=execution.tensor_parallel)
+    dispatcher = Dispatcher(store, spec, checkpoints_of_run, queries, executor, writer, resources)
     try:
-        start = read_progress(folder / "state.json")
-        tracker = Tracker(folder / "state.json", start, dispatcher.known(), on_progress)
-        dispatcher.work(tracker)
+        start = read_progress(folder.state)
+        tracker = Tracker(folder.state, start, dispatcher.work_left(), on_progress)
+        dispatcher.dispatch(tracker)
     finally:
         executor.close()
-    shelf.sweep()
-    failed = dispatcher.failed
-    unmeasured = {}
-    if execution.weights and len(failed) < len(run.checkpoints):
+    writer.sweep()
+    failed, unmeasured = dispatcher.failed, dict[int, str]()
+    if execution.weights and len(failed) < len(checkpoints_of_run.checkpoints):
         base = Path(execution.base) if execution.base else None
         problems = training_problems(queries)
-        unmeasured = measure_weights(store, name, problems, spec.template, base, say=tracker.say)
+        unmeasured = measure_weights(store, run, problems, spec.template, base, say=tracker.say)
     reasons = [f"checkpoint {step}: {why}" for step, why in [*failed.items(), *unmeasured.items()]]
     return tracker.end("failed" if failed else "done", "; ".join(reasons))
 

@@ -1,4 +1,4 @@
-"""Progress of a scoring job: counted from what is in the store, kept in the job's `state.json`."""
+"""Progress of a scoring job, counted from what is in the store and kept in its `state.json`."""
 
 import json
 import time
@@ -60,49 +60,54 @@ def write_progress(file: Path, progress: Progress) -> None:
     write_json(file, asdict(progress))
 
 
+def _checkpoint_rows(
+    work: WorkLeft, phases: Mapping[int, str], failed: Mapping[int, str]
+) -> list[CheckpointProgress]:
+    with_work, at_most = work.with_work(), work.without(set(failed)).at_most()
+    rows = []
+    for step, done in work.drawn().items():
+        more = at_most.get(step, 0)
+        state = "waiting" if step in with_work or more else "scored"
+        if step in failed:
+            state = "failed"
+        rows.append(
+            CheckpointProgress(
+                step, phases.get(step) or state, done, done + more, failed.get(step, "")
+            )
+        )
+    return rows
+
+
 class Tracker:
-    """Keeps state.json true."""
+    """Keeps a job's `state.json` up to date."""
 
     def __init__(
-        self, file: Path, start: Progress, known: WorkLeft, on_progress: Callable[[Progress], None]
+        self, file: Path, start: Progress, work: WorkLeft, on_progress: Callable[[Progress], None]
     ) -> None:
         self.file, self.on_progress = file, on_progress
         self.now = replace(start, state="running", message="", engine_seconds=0.0)
         # When the first sample could come, with how many drawn before.
         self.began: tuple[float, int] | None = None
-        self.count(known, {}, {})
+        self.count(work, {}, {})
 
-    def count(self, known: WorkLeft, phases: Mapping[int, str], failed: Mapping[int, str]) -> None:
-        """Look at the board again.
+    def count(self, work: WorkLeft, phases: Mapping[int, str], failed: Mapping[int, str]) -> None:
+        """Count again what is done and what may come.
 
         Args:
             phases: what is being done at the checkpoints in work, by step.
             failed: why, by step.
         """
-        alive, with_work = known.without(set(failed)), known.with_work()
-        drawn, at_most = known.drawn(), alive.at_most()
-        rows = []
-        for step, done in drawn.items():
-            more = at_most.get(step, 0)
-            state = phases.get(step) or ("failed" if step in failed else "")
-            rows.append(
-                CheckpointProgress(
-                    step,
-                    state or ("waiting" if step in with_work or more else "scored"),
-                    done,
-                    done + more,
-                    failed.get(step, ""),
-                )
-            )
-        done, total = (sum(getattr(r, f"completions_{n}") for r in rows) for n in ("done", "total"))
+        rows = _checkpoint_rows(work, phases, failed)
+        done = sum(row.completions_done for row in rows)
+        total = sum(row.completions_total for row in rows)
+        total_of_alive = sum(row.completions_total for row in rows if row.step not in failed)
         rate = self.now.completions_per_second
         if self.began and done > self.began[1]:
             rate = (done - self.began[1]) / (time.monotonic() - self.began[0])
         self._write(
             completions_done=done,
             completions_total=total,
-            completions_saved=alive.full()
-            - sum(r.completions_total for r in rows if r.step not in failed),
+            completions_saved=work.without(set(failed)).completions_of_full_plan() - total_of_alive,
             completions_per_second=rate,
             checkpoints=tuple(rows),
         )
@@ -111,8 +116,8 @@ class Tracker:
         """A worker can begin to sample: the rate counts from the first such moment."""
         self.began = self.began or (time.monotonic(), self.now.completions_done)
 
-    def engine(self, seconds: float) -> None:
-        """An engine was at work for so long."""
+    def add_engine_seconds(self, seconds: float) -> None:
+        """An engine has worked for so long."""
         self.now = replace(self.now, engine_seconds=self.now.engine_seconds + seconds)
 
     def say(self, message: str) -> None:

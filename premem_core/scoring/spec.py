@@ -1,4 +1,4 @@
-"""What is measured of a run: the specification of a scoring job, and its checks."""
+"""The specification of a scoring job: what is measured of a run."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -30,9 +30,12 @@ class Query:
 class ScoringSpec:
     """What is measured of a run.
 
-    `plan` says which samples are drawn (`sampling_plan`); all but "full" need the threshold
-    t = log log PPL. Perturbed training queries are sampled at the last checkpoint, or at every
-    one with `perturb_all`.
+    Args:
+        chunk_examples: problems per unit of work.
+        plan: which samples are drawn (`sampling_plan`).
+        log_log_threshold: t = log log PPL, which every plan but "full" needs.
+        perturbations: of the training queries, which are sampled at the last checkpoint.
+        perturb_all: at every checkpoint.
     """
 
     run: str
@@ -47,11 +50,11 @@ class ScoringSpec:
     perturb_all: bool = False
 
 
-def check_spec(spec: ScoringSpec, own: Collection[str] = ()) -> None:
-    """Refuse a specification that cannot work, before anything is read or made.
+def check_spec(spec: ScoringSpec, user_perturbations: Collection[str] = ()) -> None:
+    """Refuse a specification that cannot work, before anything is made.
 
     Args:
-        own: names of the user's own perturbations.
+        user_perturbations: the names of the user's own.
 
     Raises:
         UsageError: the grader, the backend or a perturbation is unknown, or the plan needs a
@@ -65,7 +68,7 @@ def check_spec(spec: ScoringSpec, own: Collection[str] = ()) -> None:
         )
     make_grader(spec.grader).close()
     for perturbation in spec.perturbations:
-        perturbations.check_perturbation(perturbation, own)
+        perturbations.check_perturbation(perturbation, user_perturbations)
         if spec.perturbations.count(perturbation) > 1:
             raise UsageError(f"perturbation '{perturbation}' is asked for twice; name it once")
     if spec.plan not in PLANS:

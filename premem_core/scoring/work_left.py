@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -21,6 +20,7 @@ from premem_core.problems.perturbations import PREFIXES
 from premem_core.records import Example, Grade
 from premem_core.scoring.spec import Query, ScoringSpec, Split
 from premem_core.store.scores import COUNT_COLUMNS
+from premem_core.store.shards import ShardName
 
 Counts = NDArray[np.int64]
 
@@ -43,18 +43,21 @@ class Chunk:
     @property
     def shard(self) -> str:
         """The shard's file name, in the inbox and in the store's ledger."""
-        kind = "samples" if self.numbers else "targets"
+        ranges = self.numbers or [range(0)] * len(self.queries)
         content = [
-            (query.number, r.start, r.stop)
-            for query, r in zip(
-                self.queries, self.numbers or [range(0)] * len(self.queries), strict=True
-            )
+            (query.number, samples.start, samples.stop)
+            for query, samples in zip(self.queries, ranges, strict=True)
         ]
-        digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
-        return (
-            f"{self.step:08d}.{self.split}.{self.perturbation}.{kind}."
-            f"{self.block:05d}-{digest}.{quote(self.run, safe='')}.parquet"
+        name = ShardName(
+            step=self.step,
+            split=self.split,
+            perturbation=self.perturbation,
+            kind="samples" if self.numbers else "targets",
+            block=self.block,
+            digest=hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12],
+            run=self.run,
         )
+        return str(name)
 
 
 @dataclass(slots=True)
@@ -72,66 +75,70 @@ class QueryGrid:
     nll: NDArray[np.float64]  # (C, N), nats; NaN: not measured yet
 
     def columns(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where the queries of these store numbers stand."""
-        own = np.array([query.number for query in self.queries])
-        order = np.argsort(own)
-        return order[np.searchsorted(own, numbers, sorter=order)]
+        """Which columns hold the queries of these store numbers."""
+        of_columns = np.array([query.number for query in self.queries])
+        order = np.argsort(of_columns)
+        return order[np.searchsorted(of_columns, numbers, sorter=order)]
 
     def add(self, row: int, table: pa.Table) -> None:
-        """Take a shard of checkpoint `row` into account."""
-        examples = self.columns(table["example"].to_numpy())
+        """Take a shard of the checkpoint in this row into account."""
+        columns = self.columns(table["example"].to_numpy())
         if "nll" in table.column_names:
-            self.nll[row, examples] = table["nll"].to_numpy()
+            self.nll[row, columns] = table["nll"].to_numpy()
         else:
-            np.add.at(self.samples[row], examples, 1)
-            np.add.at(self.correct[row], examples, table["grade"].to_numpy() == Grade.CORRECT)
+            np.add.at(self.samples[row], columns, 1)
+            np.add.at(self.correct[row], columns, table["grade"].to_numpy() == Grade.CORRECT)
+
+    def of_rows(self, rows: list[int]) -> "QueryGrid":
+        """A copy with the checkpoints in these rows."""
+        return replace(
+            self, samples=self.samples[rows], correct=self.correct[rows], nll=self.nll[rows]
+        )
 
 
 @dataclass(slots=True)
 class WorkLeft:
-    """What is known of a whole job, and so what is still to be done."""
+    """What is known of a whole job, and therefore what is still to be done.
+
+    The first grid is that of the training queries as they are.
+    """
 
     spec: ScoringSpec
     steps: tuple[int, ...]  # (C,) in training order, those that count
-    sheets: list[QueryGrid]
+    grids: list[QueryGrid]
 
     def needs_targets(self, step: int) -> NDArray[np.bool_]:
         """Which training queries' perplexities are not measured yet at a checkpoint: (N,)."""
-        return np.isnan(self.sheets[0].nll[self.steps.index(step)])
+        return np.isnan(self.grids[0].nll[self.steps.index(step)])
 
-    def to_draw(self, sheet: QueryGrid) -> Counts:
-        """(C, N) further samples to draw now, as far as can be told yet."""
+    def to_draw(self, grid: QueryGrid) -> Counts:
+        """(C, N) further samples to draw now, as far as is known yet."""
         spec, wanted = self.spec, self.spec.sampling.samples
-        if sheet.split == "train" and not sheet.perturbation:
+        if grid.split == "train" and not grid.perturbation:
             return sampling_plan.to_draw(
-                spec.plan,
-                wanted,
-                spec.log_log_threshold,
-                sheet.nll,
-                sheet.samples,
-                sheet.correct,
+                spec.plan, wanted, spec.log_log_threshold, grid.nll, grid.samples, grid.correct
             )
-        left = np.maximum(wanted - sheet.samples, 0)
-        last_only = spec.plan == "final" or (sheet.perturbation and not spec.perturb_all)
+        left = np.maximum(wanted - grid.samples, 0)
+        last_only = spec.plan == "final" or (grid.perturbation and not spec.perturb_all)
         if last_only:
             left[:-1] = 0
         return left
 
     def with_work(self) -> set[int]:
         """The steps at which something can be done now."""
-        any_target = np.isnan(self.sheets[0].nll).any(axis=1)
-        any_sample = [self.to_draw(sheet).any(axis=1) for sheet in self.sheets]
-        work = np.logical_or.reduce([any_target, *any_sample])
-        return {step for step, has in zip(self.steps, work, strict=True) if has}
+        any_target = np.isnan(self.grids[0].nll).any(axis=1)
+        any_sample = [self.to_draw(grid).any(axis=1) for grid in self.grids]
+        has_work = np.logical_or.reduce([any_target, *any_sample])
+        return {step for step, has in zip(self.steps, has_work, strict=True) if has}
 
     def drawn(self) -> dict[int, int]:
         """Completions drawn so far, by step."""
-        return _by_step(self.steps, [sheet.samples for sheet in self.sheets])
+        return _by_step(self.steps, [grid.samples for grid in self.grids])
 
     def at_most(self) -> dict[int, int]:
         """Completions that may still have to be drawn, by step."""
-        spec, train = self.spec, self.sheets[0]
-        more = sampling_plan.at_most(
+        spec, train = self.spec, self.grids[0]
+        of_train = sampling_plan.at_most(
             spec.plan,
             spec.sampling.samples,
             spec.log_log_threshold,
@@ -139,72 +146,74 @@ class WorkLeft:
             train.samples,
             train.correct,
         )
-        return _by_step(self.steps, [more, *(self.to_draw(sheet) for sheet in self.sheets[1:])])
+        of_others = [self.to_draw(grid) for grid in self.grids[1:]]
+        return _by_step(self.steps, [of_train, *of_others])
 
-    def full(self) -> int:
-        """Completions of the full plan."""
-        full = WorkLeft(replace(self.spec, plan="full"), self.steps, self.sheets)
-        return sum(int((sheet.samples + full.to_draw(sheet)).sum()) for sheet in self.sheets)
+    def completions_of_full_plan(self) -> int:
+        """Completions that the full plan would draw in all."""
+        full = WorkLeft(replace(self.spec, plan="full"), self.steps, self.grids)
+        return sum(int((grid.samples + full.to_draw(grid)).sum()) for grid in self.grids)
 
     def without(self, steps: set[int]) -> "WorkLeft":
-        """The board as if these checkpoints, which failed, did not exist."""
-        kept = [row for row, step in enumerate(self.steps) if step not in steps]
-        sheets = [
-            QueryGrid(
-                s.split, s.perturbation, s.queries, s.samples[kept], s.correct[kept], s.nll[kept]
-            )
-            for s in self.sheets
-        ]
-        return WorkLeft(self.spec, tuple(self.steps[row] for row in kept), sheets)
+        """A copy as if these checkpoints, which failed, did not exist."""
+        rows = [row for row, step in enumerate(self.steps) if step not in steps]
+        grids = [grid.of_rows(rows) for grid in self.grids]
+        return WorkLeft(self.spec, tuple(self.steps[row] for row in rows), grids)
+
+    def copy(self) -> "WorkLeft":
+        """A copy that can be filled in apart from this one."""
+        return self.without(set())
 
 
 def _by_step(steps: Sequence[int], counts: Sequence[Counts]) -> dict[int, int]:
-    return dict(zip(steps, sum(each.sum(axis=1) for each in counts).tolist(), strict=True))
+    totals = sum(of_grid.sum(axis=1) for of_grid in counts)
+    return dict(zip(steps, totals.tolist(), strict=True))
 
 
 def find_work_left(
     spec: ScoringSpec, steps: Sequence[int], queries: Sequence[Query], counts: pd.DataFrame
 ) -> WorkLeft:
-    """What is known of a job.
+    """What is left of a job.
 
     Args:
-        counts: `Store.counts` of its run.
+        counts: `read_counts` of its run.
     """
-    sheets = []
-    for split, perturbation in (
-        ("train", ""),
-        ("test", ""),
-        *(("train", name) for name in spec.perturbations),
-    ):
-        own = "" if perturbation in PREFIXES else perturbation
-        members = [q for q in queries if q.split == split and q.perturbation == own]
-        members.sort(key=lambda query: (len(query.example.question), query.number))
-        shape = (len(steps), len(members))
-        zeros = np.zeros(shape, dtype=np.int64)
-        sheet = QueryGrid(
-            split,  # type: ignore[arg-type]
-            perturbation,
-            tuple(members),
-            zeros,
-            zeros.copy(),
-            np.full(shape, np.nan),
-        )
-        known = counts[(counts["split"] == split) & (counts["perturbation"] == perturbation)]
-        known = known[known["step"].isin(steps)]
-        if len(known):
-            rows = np.searchsorted(np.asarray(steps), known["step"].to_numpy())
-            columns = sheet.columns(known["example"].to_numpy())
-            sheet.samples[rows, columns] = known["samples"]
-            sheet.correct[rows, columns] = known["correct"]
-            sheet.nll[rows, columns] = known["nll"].to_numpy(dtype=np.float64)
-        sheets.append(sheet)
-    return WorkLeft(spec, tuple(steps), sheets)
+    sets: list[tuple[Split, str]] = [("train", ""), ("test", "")]
+    sets += [("train", name) for name in spec.perturbations]
+    grids = [_find_grid(split, name, steps, queries, counts) for split, name in sets]
+    return WorkLeft(spec, tuple(steps), grids)
+
+
+def _find_grid(
+    split: Split,
+    perturbation: str,
+    steps: Sequence[int],
+    queries: Sequence[Query],
+    counts: pd.DataFrame,
+) -> QueryGrid:
+    text_of = "" if perturbation in PREFIXES else perturbation
+    members = [q for q in queries if q.split == split and q.perturbation == text_of]
+    members.sort(key=lambda query: (len(query.example.question), query.number))
+    shape = (len(steps), len(members))
+    zeros = np.zeros(shape, dtype=np.int64)
+    grid = QueryGrid(
+        split, perturbation, tuple(members), zeros, zeros.copy(), np.full(shape, np.nan)
+    )
+    known = counts[(counts["split"] == split) & (counts["perturbation"] == perturbation)]
+    known = known[known["step"].isin(steps)]
+    if len(known):
+        rows = np.searchsorted(np.asarray(steps), known["step"].to_numpy())
+        columns = grid.columns(known["example"].to_numpy())
+        grid.samples[rows, columns] = known["samples"]
+        grid.correct[rows, columns] = known["correct"]
+        grid.nll[rows, columns] = known["nll"].to_numpy(dtype=np.float64)
+    return grid
 
 
 def all_work(
     spec: ScoringSpec, steps: Sequence[int], train: Sequence[Example], test: Sequence[Example]
 ) -> WorkLeft:
-    """The board of a job of which nothing is done and no example has its number yet."""
+    """What is left of a job of which nothing is done, and no example has its number yet."""
     queries = [Query(n, "train", example) for n, example in enumerate(train)]
     queries += [Query(n, "test", example) for n, example in enumerate(test, len(queries))]
     for name in spec.perturbations:  # at most: it need not apply to all of them
@@ -219,41 +228,32 @@ def most_completions(
     return sum(all_work(spec, steps, train, test).at_most().values())
 
 
-def target_chunks(known: WorkLeft, step: int) -> list[Chunk]:
+def target_chunks(work: WorkLeft, step: int) -> list[Chunk]:
     """The perplexities that are not measured yet at a checkpoint."""
-    wanted = known.needs_targets(step)
-    return [
-        Chunk(known.spec.run, step, "train", "", block, queries)
-        for block, queries, _ in _blocks(known.spec, known.sheets[0], wanted)
-    ]
+    blocks = _blocks(work.spec, work.grids[0], work.needs_targets(step))
+    return [Chunk(work.spec.run, step, "train", "", block, queries) for block, queries, _ in blocks]
 
 
-def sample_chunks(known: WorkLeft, step: int) -> list[Chunk]:
+def sample_chunks(work: WorkLeft, step: int) -> list[Chunk]:
     """The samples that are known to be needed at a checkpoint and are not drawn yet."""
-    row, result = known.steps.index(step), []
-    for sheet in known.sheets:
-        more = known.to_draw(sheet)[row]
-        for block, queries, at in _blocks(known.spec, sheet, more > 0):
-            starts = sheet.samples[row, at].tolist()
-            numbers = tuple(
-                range(start, start + n) for start, n in zip(starts, more[at].tolist(), strict=True)
-            )
-            result.append(
-                Chunk(
-                    known.spec.run, step, sheet.split, sheet.perturbation, block, queries, numbers
-                )
-            )
-    return result
+    row, run, chunks = work.steps.index(step), work.spec.run, []
+    for grid in work.grids:
+        more = work.to_draw(grid)[row]
+        for block, queries, columns in _blocks(work.spec, grid, more > 0):
+            first = grid.samples[row, columns]
+            numbers = tuple(map(range, first.tolist(), (first + more[columns]).tolist()))
+            chunks.append(Chunk(run, step, grid.split, grid.perturbation, block, queries, numbers))
+    return chunks
 
 
 def _blocks(
-    spec: ScoringSpec, sheet: QueryGrid, wanted: NDArray[np.bool_]
+    spec: ScoringSpec, grid: QueryGrid, wanted: NDArray[np.bool_]
 ) -> Iterator[tuple[int, tuple[Query, ...], NDArray[np.int64]]]:
-    """Blocks of a sheet: number, the queries that are wanted of it, their columns.
+    """Blocks of a grid: number, the queries that are wanted of it, their columns.
 
     A block's number and borders do not depend on what is wanted, so a resumed job cuts the same.
     """
-    for block, start in enumerate(range(0, len(sheet.queries), spec.chunk_examples)):
-        at = start + np.flatnonzero(wanted[start : start + spec.chunk_examples])
-        if len(at):
-            yield block, tuple(sheet.queries[column] for column in at), at
+    for block, start in enumerate(range(0, len(grid.queries), spec.chunk_examples)):
+        columns = start + np.flatnonzero(wanted[start : start + spec.chunk_examples])
+        if len(columns):
+            yield block, tuple(grid.queries[column] for column in columns), columns

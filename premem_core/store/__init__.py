@@ -1,17 +1,19 @@
 """The store: one folder that holds all results, and the only SQL.
 
     premem.duckdb          runs, checkpoints, examples, scores, baselines, perturbed examples,
-                           grades set by hand, shard ledger, schema and version
-    premem.lock            reader/writer lock around every open, query and close of the database
-    inbox/*.parquet        finished shards that wait to be committed
-    completions/run=…/     committed shards, completions included, read in place
-    checkpoints/, jobs/    uploaded checkpoints; what each scoring job was asked and where it stands
+                           grades set by hand, ledger of shards, schema and version
+    premem.lock            the lock for readers and writers, held while the database is open
+    inbox/*.parquet        finished shards that are not committed yet
+    completions/run=…/     committed shards with the completions, which are read from these files
+    grades/run=…/          grades that other graders gave to these completions
+    checkpoints/           uploaded checkpoints
+    jobs/                  scoring jobs: what each measures, and its state
 
-Any number of processes may read. A worker never opens the database: it writes *shards*, one
-Parquet file per finished piece of work, into the inbox, and the next process that writes commits
-them exactly once, by the *ledger* of shard names. The *version* is a counter that each commit
-raises.
+Any number of processes may read the store. A worker never opens the database. It writes *shards*,
+one Parquet file per finished piece of work, into the inbox. The next process that writes to the
+database commits them: it adds their counts, and their names to the *ledger*, so that none is
+counted twice. The *version* is a counter that rises by one with each commit.
 
-Begin with `database.py` (how it is opened and locked); the other files are functions by subject
-whose first argument is the store.
+Begin with `database.py` (how the database is opened and locked). The other files hold functions by
+subject, whose first argument is the store.
 """

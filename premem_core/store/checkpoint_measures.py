@@ -1,4 +1,7 @@
-"""Measures of a checkpoint besides its samples: weights, and the NLL without the question."""
+"""Measures of a checkpoint that need no samples: baselines, and the unconditional NLL.
+
+The *unconditional NLL* of an example is the NLL of its solution without the question in the prompt.
+"""
 
 import pandas as pd
 
@@ -10,10 +13,11 @@ BASELINE_COLUMNS = ("run", "step", "name", "value", "settings")
 def add_baseline(
     store: Store, run: str, step: int, name: str, value: float, settings: str = ""
 ) -> None:
-    """Keep a number that was computed of a checkpoint's weights, in place of a former one.
+    """Store a value that was computed from a checkpoint's weights; it replaces a former value.
 
     Args:
-        settings: how; values with other settings do not compare.
+        name: the baseline, such as "gradient variance".
+        settings: the settings of the computation; values with other settings do not compare.
     """
     with store.writing() as connection:
         connection.execute(
@@ -23,7 +27,11 @@ def add_baseline(
 
 
 def add_unconditional_nll(store: Store, run: str, step: int, nll: pd.Series) -> None:
-    """Keep the loss of solutions without their question, nats per token by example number."""
+    """Store the unconditional NLL at a checkpoint.
+
+    Args:
+        nll: mean NLL per token, in nats, by example number.
+    """
     rows = pd.DataFrame({"run": run, "step": step, "example": nll.index, "nll": nll.to_numpy()})
     with store.writing() as connection:
         connection.register("rows", rows)
@@ -31,14 +39,14 @@ def add_unconditional_nll(store: Store, run: str, step: int, nll: pd.Series) -> 
 
 
 def read_baselines(store: Store, run: str) -> pd.DataFrame:
-    """BASELINE_COLUMNS of one run, in training order."""
+    """BASELINE_COLUMNS of one run, by name and in training order."""
     return read_frame(
         store, "SELECT * FROM baselines WHERE run = ? ORDER BY name, step", BASELINE_COLUMNS, [run]
     )
 
 
 def read_unconditional_nll(store: Store, run: str) -> pd.DataFrame:
-    """The loss of a run's solutions without their question: step, example, nll."""
+    """The unconditional NLL of a run, in nats per token: columns step, example and nll."""
     return read_frame(
         store,
         "SELECT step, example, nll FROM alone WHERE run = ? ORDER BY step, example",

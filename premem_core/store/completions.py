@@ -1,13 +1,13 @@
-"""Completions in the store, read from Parquet shards in place."""
+"""Reading completions from the store's Parquet shards."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from premem_core.records import Grade
 from premem_core.store.database import Store, connect
-from premem_core.store.shards import SAMPLES, completions_folder
+from premem_core.store.shards import SAMPLES, completions_folder, find_shards, select_shards
 
 EXAMPLE_COMPLETION_COLUMNS = (
     *("step", "sample", "completion", "extracted", "grade", "finished"),
@@ -21,15 +21,18 @@ OVERRIDES_IN_FORCE = "(SELECT * FROM overrides WHERE undone IS NULL)"
 def read_completions(
     store: Store, run: str, step: int, split: str, perturbation: str = ""
 ) -> pd.DataFrame:
-    """SAMPLES' columns of one checkpoint, read from the Parquet shards in place."""
+    """The completions of one checkpoint: the columns of `shards.SAMPLES`, by example and sample.
+
+    The grades are those from the scoring job.
+    """
     folder = completions_folder(store.path, run)
-    files = sorted(map(str, folder.glob(f"{step:08d}.{split}.{perturbation}.samples.*")))
+    files = find_shards(folder, step=step, split=split, perturbation=perturbation, kind="samples")
     if not files:
         return SAMPLES.empty_table().to_pandas()
     with connect() as connection:
         return connection.execute(
             "SELECT * FROM read_parquet(?, hive_partitioning = false) ORDER BY example, sample",
-            [files],
+            [list(map(str, files))],
         ).df()
 
 
@@ -42,22 +45,30 @@ def read_example_completions(
     step: int | None = None,
     grades: Sequence[Path] = (),
 ) -> pd.DataFrame:
-    """EXAMPLE_COMPLETION_COLUMNS of one example, by step and sample.
+    """The completions of one example: EXAMPLE_COMPLETION_COLUMNS, by step and sample.
+
+    A grade that was set by hand replaces the grader's; the columns from `override` on are about
+    it.
 
     Args:
-        step: at this checkpoint; None: at all.
-        grades: `grade_shards` of another grader, whose grades are given instead.
+        step: only completions of this checkpoint; None for all checkpoints.
+        grades: `grade_shards` of another grader, to return its grades.
     """
-    at = "*" if step is None else f"{step:08d}"
-    files = completions_folder(store.path, run).glob(f"{at}.{split}.{perturbation}.samples.*")
-    if not (names := sorted(map(str, files))):
+    files = find_shards(
+        completions_folder(store.path, run),
+        step=step,
+        split=split,
+        perturbation=perturbation,
+        kind="samples",
+    )
+    if not files:
         return pd.DataFrame(columns=list(EXAMPLE_COMPLETION_COLUMNS))
     regraded = """JOIN (SELECT step, split, perturbation, example, sample, grade AS new_grade,
             extracted AS new_extracted FROM read_parquet($grades, hive_partitioning = false)
             WHERE example = $example)
         USING (step, split, perturbation, example, sample)"""
     grade, extracted = ("new_grade", "new_extracted") if grades else ("s.grade", "extracted")
-    parameters = {"names": names, "example": example, "run": run}
+    parameters = {"names": list(map(str, files)), "example": example, "run": run}
     with store.reading() as connection:
         rows = connection.execute(
             f"""SELECT step, sample, completion, finished, {extracted} AS extracted,
@@ -76,14 +87,15 @@ def read_example_completions(
 def read_agreement(store: Store, run: str, split: str, step: int | None = None) -> pd.DataFrame:
     """AGREEMENT_COLUMNS: the share of an example's samples that gave its most common answer.
 
-    0 where no sample gave any; perturbed queries do not count.
+    The share is 0 where no sample gave an answer. Perturbed queries are left out.
 
     Args:
-        step: of this checkpoint only.
+        step: only this checkpoint.
     """
-    at = "*" if step is None else f"{step:08d}"
-    files = completions_folder(store.path, run).glob(f"{at}.{split}..samples.*")
-    if not (names := sorted(map(str, files))):
+    files = find_shards(
+        completions_folder(store.path, run), step=step, split=split, perturbation="", kind="samples"
+    )
+    if not files:
         return pd.DataFrame(columns=list(AGREEMENT_COLUMNS), dtype=float)
     with connect() as connection:
         return connection.execute(
@@ -92,20 +104,22 @@ def read_agreement(store: Store, run: str, split: str, step: int | None = None) 
             FROM (SELECT step, example, extracted, count(*) AS votes
                 FROM read_parquet(?, hive_partitioning = false) GROUP BY ALL)
             GROUP BY ALL ORDER BY ALL""",
-            [names],
+            [list(map(str, files))],
         ).df()
 
 
 def read_answer_votes(store: Store, run: str, shards: Sequence[Path]) -> pd.DataFrame:
-    """ANSWER_COLUMNS: how many samples of a training query gave an answer, and were right.
+    """ANSWER_COLUMNS: for each answer to a training query, its samples and its correct samples.
 
-    An answer is as it was extracted, None where none was found. Perturbed queries do not count.
+    `answer` is the extracted text, or None for samples without an answer. Perturbed queries are
+    left out.
 
     Args:
-        shards: of the run's completions, or of their grades, whose grades count but for those
-            set by hand.
+        shards: shards of the run with the grades that count, without those set by hand, which
+            replace them here.
     """
-    if not (names := [str(file) for file in shards if ".train.." in file.name]):
+    files = select_shards(shards, split="train", perturbation="")
+    if not files:
         return pd.DataFrame(columns=list(ANSWER_COLUMNS))
     with store.reading() as connection:
         return connection.execute(
@@ -115,16 +129,10 @@ def read_answer_votes(store: Store, run: str, shards: Sequence[Path]) -> pd.Data
             LEFT JOIN (SELECT * FROM {OVERRIDES_IN_FORCE} WHERE run = $run) AS o
                 USING (step, split, perturbation, example, sample)
             GROUP BY ALL ORDER BY ALL""",
-            {"names": names, "run": run},
+            {"names": list(map(str, files)), "run": run},
         ).df()[list(ANSWER_COLUMNS)]
 
 
 def samples_shards(store: Store, run: str) -> list[Path]:
-    """The committed shards of a run's completions."""
-    files = completions_folder(store.path, run).glob("*.parquet")
-    return sorted_by_name(file for file in files if file.name.split(".")[3] == "samples")
-
-
-def sorted_by_name(files: Iterable[Path]) -> list[Path]:
-    """Those of one folder in order; paths themselves take longer to compare."""
-    return sorted(files, key=lambda file: file.name)
+    """The committed shards that hold a run's completions."""
+    return find_shards(completions_folder(store.path, run), kind="samples")

@@ -48,8 +48,8 @@ class Store:
         schema = self._schema()
         if schema > len(MIGRATIONS):
             raise StoreError(
-                f"the store {self.path} has schema {schema}, this Premem knows {len(MIGRATIONS)}; "
-                "update Premem"
+                f"the store {self.path} has schema {schema}, but this Premem knows only schema "
+                f"{len(MIGRATIONS)}; update Premem"
             )
         if schema < len(MIGRATIONS):
             with self.writing():
@@ -159,7 +159,7 @@ class Store:
             connection.execute("COPY FROM DATABASE ours TO copied")
 
     def relative(self, path: Path) -> str:
-        """`path` as it is stored: relative if it is inside the store, so that the store can move."""
+        """`path` as it is stored: relative if inside the store, so that the store can move."""
         path, home = path.resolve(), self.path.resolve()
         return str(path.relative_to(home) if path.is_relative_to(home) else path)
 

@@ -1,4 +1,4 @@
-"""Examples in the store: questions, solutions, answers, and their perturbed forms."""
+"""Examples in the store: questions, solutions and answers, also of perturbed examples."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,12 @@ PERTURBED_COLUMNS = ("perturbation", "example", "question", "solution", "answer"
 def add_perturbed_examples(
     store: Store, perturbation: str, numbers: Sequence[int], examples: Sequence[Example]
 ) -> None:
-    """Keep what a perturbation makes of examples; what is known of them already stays."""
+    """Store the perturbed forms of examples; a form that is in the store already stays.
+
+    Args:
+        numbers: the store's numbers of the examples.
+        examples: their perturbed forms.
+    """
     incoming = pd.DataFrame(
         {
             "perturbation": perturbation,
@@ -33,7 +38,7 @@ def add_perturbed_examples(
 
 
 def read_task_examples(store: Store, task: str, split: str) -> pd.DataFrame:
-    """EXAMPLE_COLUMNS of a task's examples."""
+    """EXAMPLE_COLUMNS of one split of a task, by number."""
     return read_frame(
         store,
         "SELECT * FROM examples WHERE task = ? AND split = ? ORDER BY example",
@@ -43,12 +48,12 @@ def read_task_examples(store: Store, task: str, split: str) -> pd.DataFrame:
 
 
 def read_example_sizes(store: Store, task: str, split: str) -> pd.DataFrame:
-    """SIZE_COLUMNS of a task's examples, of which it reads no text into memory.
+    """SIZE_COLUMNS of one split of a task; `lines` and `words` are those of the solution.
 
-    lines and words are the solution's.
+    The texts themselves are not read into memory.
     """
     with store.reading() as connection:
-        # By way of Arrow: a million ids are no Python objects in between.
+        # Arrow does not make a Python object of each id, which matters for a million examples.
         table = connection.sql(
             r"""SELECT example, id, metadata,
                 len(string_split(trim(solution, chr(10) || ' '), chr(10)))::INTEGER AS lines,
@@ -60,18 +65,18 @@ def read_example_sizes(store: Store, task: str, split: str) -> pd.DataFrame:
 
 
 def read_example_texts(store: Store, numbers: Sequence[int]) -> pd.DataFrame:
-    """EXAMPLE_COLUMNS of these examples, in their order."""
-    asked = pd.DataFrame({"example": numbers, "place": range(len(numbers))})
+    """EXAMPLE_COLUMNS of the examples with these numbers, in the order of the numbers."""
+    requested = pd.DataFrame({"example": numbers, "place": range(len(numbers))})
     with store.reading() as connection:
-        connection.register("asked", asked)
+        connection.register("requested", requested)
         rows = connection.execute(
-            "SELECT examples.* FROM asked JOIN examples USING (example) ORDER BY place"
+            "SELECT examples.* FROM requested JOIN examples USING (example) ORDER BY place"
         )
         return rows.df()[list(EXAMPLE_COLUMNS)]
 
 
 def read_perturbed_examples(store: Store, task: str, perturbation: str) -> pd.DataFrame:
-    """PERTURBED_COLUMNS of a task's examples."""
+    """PERTURBED_COLUMNS of a task's examples with this perturbation."""
     return read_frame(
         store,
         """SELECT perturbed.* FROM perturbed JOIN examples USING (example)
@@ -82,6 +87,7 @@ def read_perturbed_examples(store: Store, task: str, perturbation: str) -> pd.Da
 
 
 def examples_frame(task: str, split: str, examples: Sequence[Example]) -> pd.DataFrame:
+    """The examples as rows for `insert_examples`."""
     return pd.DataFrame(
         {
             "task": task,
@@ -96,17 +102,24 @@ def examples_frame(task: str, split: str, examples: Sequence[Example]) -> pd.Dat
 
 
 def insert_examples(connection: Connection, frame: pd.DataFrame) -> list[int]:
+    """Insert examples that are not in the store yet; return the numbers of all of them, in order.
+
+    Texts are filled in for an example that is in the store without any.
+
+    Raises:
+        StoreError: an example is in the store with another text.
+    """
     connection.register("incoming", frame)
-    other = connection.execute(
+    conflict = connection.execute(
         """SELECT incoming.id, incoming.task FROM incoming JOIN examples USING (task, split, id)
         WHERE examples.question <> '' AND incoming.question <> ''
             AND (examples.question <> incoming.question OR examples.solution <> incoming.solution)
         LIMIT 1"""
     ).fetchone()
-    if other:
+    if conflict:
         raise StoreError(
-            f"example '{other[0]}' of task '{other[1]}' is in the store with another text; "
-            "give these examples their own task name or ids"
+            f"example '{conflict[0]}' of task '{conflict[1]}' is in the store with another text; "
+            "give these examples another task name or other ids"
         )
     connection.execute("""
         INSERT INTO examples (task, split, id, question, solution, answer, metadata)

@@ -1,4 +1,4 @@
-"""Grades in the store: other graders' grades, grades set by hand, and whose grades count."""
+"""Grades in the store: grades of other graders, grades set by hand, and which grades count."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -8,11 +8,11 @@ import pandas as pd
 
 from premem_core.errors import StoreError
 from premem_core.records import Grade, SampleKey
-from premem_core.store.completions import OVERRIDES_IN_FORCE, samples_shards, sorted_by_name
+from premem_core.store.completions import OVERRIDES_IN_FORCE, samples_shards
 from premem_core.store.database import Store, connect, read_frame
 from premem_core.store.schema import Connection
 from premem_core.store.scores import COUNTS_OF_GRADES
-from premem_core.store.shards import completions_folder
+from premem_core.store.shards import completions_folder, find_shards, select_shards
 
 DISAGREEMENT_COLUMNS = (
     "step",
@@ -43,11 +43,14 @@ _GRADED_TWICE = """SELECT step, split, perturbation, example, sample,
 
 
 def use_grades(store: Store, run: str, grader: str | None, shards: Sequence[Path]) -> None:
-    """Recount the completions of `run` by the grades in `shards`, which are those of `grader`.
+    """Count the grades of another grader for a run.
+
+    Args:
+        grader: its name; None for the grades from the scoring job.
+        shards: its grades.
 
     Raises:
-        StoreError: these are not the grades of every completion that is counted; nothing
-            was changed.
+        StoreError: the shards do not have a grade for every completion; nothing was changed.
     """
     with store.writing() as connection:
         _recount(connection, run, shards)
@@ -64,25 +67,27 @@ def override_grade(
     grader: str,
     shards: Sequence[Path],
 ) -> None:
-    """Count a completion as `grade`; a former override of it is undone.
+    """Set a grade by hand; one that was set before for the same completion is undone.
 
     Args:
-        shards: of the whole run, those whose grades count, which are those of `grader`.
+        who: the person who set the grade.
+        grader: the grader whose grades count for the run.
+        shards: all shards of the run with the grades of `grader`.
 
     Raises:
         StoreError: there is no such completion; nothing was changed.
     """
     with store.writing() as connection:
-        replaced = (sheet := _shards_of(shards, key)) and connection.execute(
+        replaced = (files := _shards_of(shards, key)) and connection.execute(
             """SELECT grade FROM read_parquet($shards, hive_partitioning = false)
             WHERE step = $step AND split = $split AND perturbation = $perturbation
                 AND example = $example AND sample = $sample""",
-            {"shards": sheet, **asdict(key)},
+            {"shards": files, **asdict(key)},
         ).fetchone()
         if not replaced:
             raise StoreError(
                 f"the run '{run}' has no completion {key.sample + 1} of that example at step "
-                f"{key.step}; choose one that was drawn"
+                f"{key.step}; choose a completion that was sampled"
             )
         values = {"run": run, **asdict(key)}
         connection.execute(
@@ -104,13 +109,14 @@ def override_grade(
 
 
 def undo_override(store: Store, run: str, override: int, shards: Sequence[Path]) -> None:
-    """Let the grader's grade count again; what was set, and why, is kept.
+    """Undo a grade set by hand, so that the grader's grade counts; its record is kept.
 
     Args:
+        override: its number.
         shards: as for `override_grade`.
 
     Raises:
-        StoreError: no such override is in force; nothing was changed.
+        StoreError: no grade with this number is in force; nothing was changed.
     """
     with store.writing() as connection:
         row = connection.execute(
@@ -120,12 +126,15 @@ def undo_override(store: Store, run: str, override: int, shards: Sequence[Path])
             [run, override],
         ).fetchone()
         if not row:
-            raise StoreError(f"no grade {override} set by hand is in force for '{run}'")
+            raise StoreError(
+                f"no grade {override} set by hand is in force for '{run}'; the overrides command "
+                "lists them"
+            )
         _recount(connection, run, shards, SampleKey(*row))
 
 
 def read_overrides(store: Store, run: str) -> pd.DataFrame:
-    """OVERRIDE_COLUMNS of the grades set by hand, undone ones included; the last first."""
+    """OVERRIDE_COLUMNS of a run's grades set by hand, also of those undone; the last ones first."""
     return read_frame(
         store,
         """SELECT overrides.*, id FROM overrides JOIN examples USING (example)
@@ -136,55 +145,59 @@ def read_overrides(store: Store, run: str) -> pd.DataFrame:
 
 
 def grades_folder(store: Store, run: str, grader: str) -> Path:
-    """Where another grader's grades of a run's completions lie; made by who writes them."""
+    """The folder with another grader's grades of a run, which is created with the first grades."""
     folder = completions_folder(store.path, run).name
     return store.path / "grades" / folder / f"grader={grader}"
 
 
 def other_graders(store: Store, run: str) -> list[str]:
-    """Who else has graded completions of a run, by name."""
+    """The names of the graders that have graded completions of a run after it was scored."""
     folders = grades_folder(store, run, "any").parent.glob("grader=*")
     return sorted(folder.name.removeprefix("grader=") for folder in folders)
 
 
 def grade_shards(store: Store, run: str, grader: str) -> list[Path]:
-    """What is there of them: shards named as those of the completions."""
-    return sorted_by_name(grades_folder(store, run, grader).glob("*.parquet"))
+    """The shards with another grader's grades; their names are those of the completions' shards."""
+    return find_shards(grades_folder(store, run, grader))
 
 
-def read_grade_counts(store: Store, one: Sequence[Path], other: Sequence[Path]) -> pd.DataFrame:
-    """split, perturbation, grade_one, grade_other, completions: pairs of grades, counted.
+def read_grade_counts(
+    store: Store, shards_a: Sequence[Path], shards_b: Sequence[Path]
+) -> pd.DataFrame:
+    """The numbers of completions by the grades of two graders, A and B.
 
     Args:
-        one: shards of completions or of grades; those that both hold are compared.
-        other: likewise, of another grader.
+        shards_a: shards with the grades of A. Completions that B has not graded are left out.
+        shards_b: shards with the grades of B.
+
+    Returns:
+        Columns split, perturbation, grade_one (of A), grade_other (of B) and completions.
     """
     with connect() as connection:
         return connection.execute(
             f"""SELECT split, perturbation, grade_one, grade_other, count(*) AS completions
             FROM ({_GRADED_TWICE}) GROUP BY ALL ORDER BY ALL""",
-            {"one": list(map(str, one)), "other": list(map(str, other))},
+            {"one": list(map(str, shards_a)), "other": list(map(str, shards_b))},
         ).df()
 
 
 def read_disagreements(
     store: Store,
     run: str,
-    one: Sequence[Path],
-    other: Sequence[Path],
+    shards_a: Sequence[Path],
+    shards_b: Sequence[Path],
     *,
     kind: tuple[Grade, Grade] | None = None,
     limit: int | None = None,
 ) -> pd.DataFrame:
-    """DISAGREEMENT_COLUMNS of the completions with two different grades, in an order of use:
+    """DISAGREEMENT_COLUMNS of the completions that graders A and B grade differently.
 
-    first those that one grader calls correct and the other does not.
+    Completions that only one of them calls correct come first.
 
     Args:
-        one: as for `grade_counts`.
-        other: likewise.
-        kind: only those with this pair of grades.
-        limit: at most so many.
+        shards_a, shards_b: as for `read_grade_counts`.
+        kind: only completions with this pair of grades.
+        limit: the most rows to return.
     """
     completions = list(map(str, samples_shards(store, run)))
     kinds = f"AND grade_one = {kind[0]:d} AND grade_other = {kind[1]:d}" if kind else ""
@@ -207,8 +220,8 @@ def read_disagreements(
             LEFT JOIN perturbed USING (perturbation, example))
             ORDER BY {order}""",
             {
-                "one": list(map(str, one)),
-                "other": list(map(str, other)),
+                "one": list(map(str, shards_a)),
+                "other": list(map(str, shards_b)),
                 "completions": completions,
                 "limit": limit,
             },
@@ -216,17 +229,19 @@ def read_disagreements(
 
 
 def _shards_of(shards: Sequence[Path], key: SampleKey) -> list[str]:
-    """Those of the completion's checkpoint, split and perturbation."""
-    start = f"{key.step:08d}.{key.split}.{key.perturbation}.samples."
-    return [str(shard) for shard in shards if shard.name.startswith(start)]
+    """The shards of the completion's checkpoint, split and perturbation."""
+    selected = select_shards(
+        shards, step=key.step, split=key.split, perturbation=key.perturbation, kind="samples"
+    )
+    return list(map(str, selected))
 
 
 def _recount(
     connection: Connection, run: str, shards: Sequence[Path], key: SampleKey | None = None
 ) -> None:
-    """Count the grades in the shards, and those set by hand, of a run or of one of its examples."""
-    one = "AND step = $step AND split = $split AND perturbation = $perturbation"
-    one = f"{one} AND example = $example" if key else ""
+    """Count the grades in the shards and those set by hand, of a run or of the example in `key`."""
+    in_key = "AND step = $step AND split = $split AND perturbation = $perturbation"
+    of_example = f"{in_key} AND example = $example" if key else ""
     where = {"run": run} | ({k: v for k, v in asdict(key).items() if k != "sample"} if key else {})
     recount = connection.execute(
         f"""SELECT step, split, perturbation, example, {COUNTS_OF_GRADES}
@@ -235,22 +250,22 @@ def _recount(
             FROM read_parquet($shards, hive_partitioning = false) AS graded
             LEFT JOIN {OVERRIDES_IN_FORCE} AS o
                 USING (run, step, split, perturbation, example, sample)
-            WHERE run = $run {one})
+            WHERE run = $run {of_example})
         GROUP BY ALL""",
         {"shards": _shards_of(shards, key) if key else list(map(str, shards)), **where},
     ).df()
     connection.register("recount", recount)
     uncovered = connection.execute(
         f"""SELECT count(*) FROM recount FULL JOIN
-            (SELECT * FROM scores WHERE run = $run AND samples > 0 {one}) AS counted
+            (SELECT * FROM scores WHERE run = $run AND samples > 0 {of_example}) AS counted
             USING (step, split, perturbation, example)
         WHERE counted.samples IS DISTINCT FROM recount.samples""",
         where,
     ).fetchone()
     if uncovered != (0,):
         raise StoreError(
-            f"not every completion of the run '{run}' has the grade that was asked for; run "
-            "regrade again, which grades what is missing"
+            f"some completions of the run '{run}' have no grade by this grader yet; run regrade "
+            "again, which grades them"
         )
     connection.execute(
         """UPDATE scores SET correct = recount.correct, unparsed = recount.unparsed,

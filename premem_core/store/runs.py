@@ -34,12 +34,12 @@ def add_run(
     train: Sequence[Example],
     test: Sequence[Example],
 ) -> list[int]:
-    """Register a run that is about to be scored; the store's numbers of `train` and `test`.
+    """Add a run that will be scored; return the store's numbers of the `train` and `test` examples.
 
-    Of a run that is there already, checkpoints are added and what is scored stays.
+    If the store has the run already, new checkpoints are added and scored ones stay.
 
     Raises:
-        StoreError: an example is known with another text; nothing was added.
+        StoreError: an example is in the store with another text; nothing was added.
     """
     with store.writing() as connection:
         numbers = [
@@ -47,7 +47,7 @@ def add_run(
             for split, examples in (("train", train), ("test", test))
             for number in insert_examples(connection, examples_frame(record.task, split, examples))
         ]
-        # What a start that was killed left, perhaps of other checkpoints.
+        # Waiting checkpoints may be left from a job that was killed, and need not be in this job.
         connection.execute(
             "DELETE FROM checkpoints WHERE run = ? AND state = 'waiting'", [record.run]
         )
@@ -67,7 +67,13 @@ def set_checkpoint_state(
     *,
     samples: int | None = None,
 ) -> None:
-    """`state` is waiting, scored (to so many samples per example) or failed (why)."""
+    """Set the state of a checkpoint.
+
+    Args:
+        state: "waiting", "scored" or "failed".
+        reason: why it failed.
+        samples: the samples per example to which it was scored; None leaves the number unchanged.
+    """
     with store.writing() as connection:
         connection.execute(
             """UPDATE checkpoints SET state = ?, reason = ?, samples = coalesce(?, samples)
@@ -84,9 +90,13 @@ def add_scored_runs(
     """Import finished runs in one transaction.
 
     Args:
-        runs: record, checkpoints, and a frame of step, split, perturbation, id, samples,
-            correct, unparsed, nll, tokens, where `id` names an example of the record's task.
-        examples: (task, split, examples) that the frames name.
+        runs: for each run its record, its checkpoints, and a frame with the columns step, split,
+            perturbation, id, samples, correct, unparsed, nll and tokens, where `id` is the id of
+            an example of the task.
+        examples: task, split and examples, which must include all that the frames name.
+
+    Raises:
+        StoreError: an example is in the store with another text; nothing was added.
     """
     with store.writing() as connection:
         for task, split, members in examples:
@@ -107,7 +117,10 @@ def add_scored_runs(
 
 
 def read_runs(store: Store) -> pd.DataFrame:
-    """RUN_COLUMNS, one row per run, by learning rate; how many checkpoints it has."""
+    """RUN_COLUMNS, one row per run, by task and learning rate.
+
+    `checkpoints`, `scored` and `failed` are numbers of checkpoints.
+    """
     return read_frame(
         store,
         """SELECT runs.*, count(step)::INTEGER AS checkpoints,
@@ -127,7 +140,7 @@ def read_checkpoints(store: Store, run: str) -> pd.DataFrame:
 
 
 def read_tasks(store: Store) -> list[str]:
-    """The tasks of which there is a run."""
+    """The names of the tasks that have a run."""
     with store.reading() as connection:
         rows = connection.execute("SELECT DISTINCT task FROM runs ORDER BY 1").fetchall()
     return [row[0] for row in rows]

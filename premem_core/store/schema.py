@@ -1,4 +1,4 @@
-"""The store's tables, as the steps that made them of an older store's."""
+"""The store's tables: each migration turns the tables of an older store into newer ones."""
 
 from collections.abc import Callable
 
@@ -31,8 +31,9 @@ def _create_tables(connection: Connection) -> None:
 
 
 def _add_samples_and_grader(connection: Connection) -> None:
-    # How many samples per example a checkpoint was scored to (NULL: as many as each row has), and
-    # whose grades the counts of a run are (NULL: not known, an import).
+    # `samples`: the samples per example to which a checkpoint was scored; NULL where each row of
+    # `scores` has its full number. `grader`: the grader whose grades are counted; NULL where it is
+    # unknown, as for an imported run.
     connection.execute("ALTER TABLE checkpoints ADD COLUMN samples INTEGER")
     connection.execute("ALTER TABLE runs ADD COLUMN grader TEXT")
 
@@ -49,7 +50,7 @@ def _add_baseline_settings(connection: Connection) -> None:
 
 
 def _add_scored_by(connection: Connection) -> None:
-    # Who graded a run when it was scored; `grader` says whose grades count now.
+    # The grader of the scoring job; `grader` is the one whose grades are counted now.
     connection.execute("ALTER TABLE runs ADD COLUMN scored_by TEXT")
 
 
@@ -61,7 +62,7 @@ def _create_perturbed(connection: Connection) -> None:
 
 
 def _create_overrides(connection: Connection) -> None:
-    # Grades that a person set, in place of the grader's; undone ones stay, for the record.
+    # Grades that a person set to replace the grader's. Grades that were undone are kept.
     connection.execute("""
         CREATE SEQUENCE override_numbers;
         CREATE TABLE overrides (
@@ -74,7 +75,7 @@ def _create_overrides(connection: Connection) -> None:
 
 
 def _create_alone(connection: Connection) -> None:
-    # The loss of a solution without its question in front of it, of which IFD is made.
+    # The unconditional NLL: that of a solution without the question in the prompt, used for IFD.
     connection.execute("""
         CREATE TABLE alone (
             run TEXT NOT NULL, step BIGINT NOT NULL, example BIGINT NOT NULL, nll DOUBLE NOT NULL,
@@ -94,7 +95,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
 
 
 def migrate(connection: Connection) -> None:
-    """Bring a database up to date, each step in a transaction of its own."""
+    """Apply the migrations that a database lacks, each in a separate transaction."""
     connection.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value BIGINT)")
     connection.execute("INSERT OR IGNORE INTO meta VALUES ('schema', 0), ('version', 0)")
     for number in range(read_meta(connection, "schema"), len(MIGRATIONS)):
@@ -105,6 +106,6 @@ def migrate(connection: Connection) -> None:
 
 
 def read_meta(connection: Connection, key: str) -> int:
-    """The number of the schema, or the store's version."""
+    """The number of migrations applied (`key` "schema"), or the store's version ("version")."""
     row = connection.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
     return int(row[0]) if row else 0

@@ -37,23 +37,24 @@ COUNTS_OF_GRADES = f"""count(*) AS samples,
 
 
 def commit_inbox(store: Store) -> int:
-    """Commit the shards that wait in the inbox; how many there were.
+    """Commit the shards in the inbox; return their number.
 
-    Each shard's name enters the ledger in the transaction that adds its counts; only then is
-    the file moved. Killed in between, the next call finds the name and only moves the file.
+    The transaction that adds a shard's counts also adds its name to the ledger. The file is moved
+    after that. If the process is killed in between, the next call finds the name in the ledger and
+    only moves the file.
     """
     waiting = sorted((store.path / "inbox").glob("*.parquet"))
     if not waiting:
         return 0
-    # Moved under the same lock: who sees the new version sees its completions too.
+    # The files are moved under the same lock, so that a reader of the new version finds them.
     with store.lock(fcntl.LOCK_EX):
         with store.transaction() as connection:
             rows = connection.execute("SELECT shard FROM shards").fetchall()
-            known = {row[0] for row in rows}
-            # Seen again under the lock: another process may have committed meanwhile.
+            committed = {row[0] for row in rows}
+            # Another process may have committed some of them before this one got the lock.
             waiting = [file for file in waiting if file.exists()]
             for file in waiting:
-                if file.name not in known:
+                if file.name not in committed:
                     _commit_shard(connection, file)
         for file in waiting:
             _file_away(store, file)
@@ -69,23 +70,23 @@ def _file_away(store: Store, file: Path) -> None:
 
 
 def read_committed_shards(store: Store, run: str) -> set[str]:
-    """Names of the shards of `run` whose counts are in the store."""
+    """The names of a run's shards in the ledger, whose counts are in the database."""
     with store.reading() as connection:
         rows = connection.execute("SELECT shard FROM shards WHERE run = ?", [run]).fetchall()
     return {row[0] for row in rows}
 
 
 def read_counts(store: Store, run: str) -> pd.DataFrame:
-    """COUNT_COLUMNS: what is committed of a run, whatever its checkpoints' state."""
+    """COUNT_COLUMNS of everything that is committed of a run, also of unfinished checkpoints."""
     return read_frame(
         store, f"SELECT {', '.join(COUNT_COLUMNS)} FROM scores WHERE run = ?", COUNT_COLUMNS, [run]
     )
 
 
 def read_grade_totals(store: Store, run: str, step: int) -> pd.DataFrame:
-    """Example → how many completions of its training question are correct, incorrect,
+    """The numbers of completions by grade for each training example at a checkpoint.
 
-    unparsed and timeout at a checkpoint.
+    The columns are GRADE_NAMES, the index is the example's number. Perturbed queries are left out.
     """
     return read_frame(
         store,
@@ -114,11 +115,12 @@ def read_scores(store: Store, task: str, perturbation: str = "") -> pd.DataFrame
 def read_checkpoint_scores(
     store: Store, task: str
 ) -> Iterator[tuple[str, int, dict[str, NDArray[Any]]]]:
-    """The scored checkpoints of a task's runs, in training order, one at a time.
+    """Yield the scored checkpoints of a task's runs, one at a time, in training order.
 
-    Returns:
-        Run, step, and a row per question as it is: example, samples, correct, nll (NaN where
-        not known), test (whether it is of the test set); those come last, each by number.
+    Yields:
+        Run, step, and arrays with one entry per example, without perturbed queries: example,
+        samples, correct, nll (NaN where unknown) and test (True for test examples, which come
+        last). Within each split they are in the order of the examples' numbers.
     """
     with store.reading() as connection:
         checkpoints = connection.execute(
@@ -138,9 +140,9 @@ def read_checkpoint_scores(
 
 
 def read_target_tokens(store: Store, runs: Sequence[str]) -> pd.Series:
-    """How many tokens the solutions have that these runs were trained on, by example number.
+    """The number of target tokens of the training examples of these runs, by example number.
 
-    Where the runs' tokenizers differ, the most; NaN where not known.
+    The largest number where the runs' tokenizers differ; NaN where it is unknown.
     """
     of_runs = []
     with store.reading() as connection:

@@ -1,19 +1,25 @@
-"""Shards: what a worker leaves on a shelf, one Parquet file per finished chunk.
+"""Shards: the Parquet files that hold the results of workers, one per finished piece of work.
 
-Two kinds, told apart by their columns: sampled and graded completions, or the targets' NLL. The
-shelf is a store's inbox, or an fsspec prefix (`s3://bucket/folder`) from which they come there.
+There are two kinds: completions with their grades, and NLLs of targets. A worker writes a shard
+into the store's inbox, or to an fsspec prefix (`s3://bucket/folder`), from where it is fetched into
+the inbox later.
 """
 
 import io
-import os
-import time
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from typing import Any, Literal, Self, cast
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from premem_core.errors import StoreError
+from premem_core.files import replace_file, sweep_unfinished, unfinished_name
+
+Kind = Literal["samples", "targets"]
 
 SAMPLES = pa.schema(
     [
@@ -41,7 +47,7 @@ TARGETS = pa.schema(
         ("tokens", pa.int32()),
     ]
 )
-GRADES = pa.schema(  # another grader's grades of committed completions; never in an inbox
+GRADES = pa.schema(  # another grader's grades of committed completions; not written by workers
     [
         ("run", pa.string()),
         ("step", pa.int64()),
@@ -55,14 +61,125 @@ GRADES = pa.schema(  # another grader's grades of committed completions; never i
 )
 
 
+_NAME = re.compile(
+    r"(?P<step>\d+)\.(?P<split>[^.]*)\.(?P<perturbation>[^.]*)\.(?P<kind>samples|targets)\."
+    r"(?P<block>\d+)(-(?P<digest>[^.]*))?\.(?P<run>.+)\.parquet"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardName:
+    """The file name of a shard, which says which work is in it.
+
+    Args:
+        split: "train" or "test".
+        perturbation: the perturbation of the queries; "" for unchanged queries.
+        block: the number of the block of queries.
+        digest: a digest of the numbers of the queries and samples; "" in the oldest stores.
+        run: the run's name, which comes last because it may contain dots.
+
+    >>> name = ShardName.parse("00000315.train.first.samples.00002-5d2675260c60.lr0.001.parquet")
+    >>> name.step, name.perturbation, name.kind, name.block, name.run
+    (315, 'first', 'samples', 2, 'lr0.001')
+    >>> str(name)
+    '00000315.train.first.samples.00002-5d2675260c60.lr0.001.parquet'
+    """
+
+    step: int
+    split: str
+    perturbation: str
+    kind: Kind
+    block: int
+    digest: str
+    run: str
+
+    def __str__(self) -> str:
+        parts = _first_parts(self.step, self.split, self.perturbation, self.kind)
+        block = f"{self.block:05d}-{self.digest}" if self.digest else f"{self.block:05d}"
+        return ".".join([*map(str, parts), block, quote(self.run, safe=""), "parquet"])
+
+    @classmethod
+    def parse(cls, name: str) -> Self:
+        """The shard name in a file's name.
+
+        Raises:
+            StoreError: this is not the name of a shard.
+        """
+        match = _NAME.fullmatch(name)
+        if not match:
+            raise StoreError(
+                f"{name!r} is not the name of a shard; expected a name such as "
+                "00000315.train..samples.00002-5d2675260c60.RUN.parquet; move this file elsewhere"
+            )
+        return cls(
+            int(match["step"]),
+            match["split"],
+            unquote(match["perturbation"]),
+            cast(Kind, match["kind"]),
+            int(match["block"]),
+            match["digest"] or "",
+            unquote(match["run"]),
+        )
+
+
+def _first_parts(
+    step: int | None, split: str | None, perturbation: str | None, kind: str | None
+) -> list[str | None]:
+    """The first four parts of a shard's name; None stands for any value."""
+    return [
+        None if step is None else f"{step:08d}",
+        split,
+        None if perturbation is None else quote(perturbation, safe="").replace(".", "%2E"),
+        kind,
+    ]
+
+
+def find_shards(
+    folder: Path,
+    *,
+    step: int | None = None,
+    split: str | None = None,
+    perturbation: str | None = None,
+    kind: Kind | None = None,
+) -> list[Path]:
+    """The shards in a folder whose names have these parts, in the order of their names."""
+    parts = _first_parts(step, split, perturbation, kind)
+    pattern = ".".join("*" if part is None else part for part in parts)
+    return _beginning_with(parts, folder.glob(f"{pattern}.*.parquet"))
+
+
+def select_shards(
+    files: Iterable[Path],
+    *,
+    step: int | None = None,
+    split: str | None = None,
+    perturbation: str | None = None,
+    kind: Kind | None = None,
+) -> list[Path]:
+    """The shards among `files` whose names have these parts, in the order of their names."""
+    return _beginning_with(_first_parts(step, split, perturbation, kind), files)
+
+
+def _beginning_with(parts: list[str | None], files: Iterable[Path]) -> list[Path]:
+    # Compared part by part, because the * of a pattern also matches dots, as in the run's name.
+    given = [(index, part) for index, part in enumerate(parts) if part is not None]
+    selected = [
+        file
+        for file in files
+        if len(name_parts := file.name.split(".", len(parts))) > len(parts)
+        and all(name_parts[index] == part for index, part in given)
+    ]
+    return sorted(selected, key=lambda file: file.name)  # faster than comparing paths
+
+
 def completions_folder(store: Path, run: str) -> Path:
-    """Where a store keeps the committed shards of a run."""
+    """The folder of a run's committed shards in the store."""
     return store / "completions" / f"run={quote(run, safe='')}"
 
 
 @dataclass(frozen=True, slots=True)
 class ShardWriter:
-    """Where a run's finished shards go.
+    """Writes the finished shards of a run to a store's inbox or to an fsspec prefix.
 
     Args:
         place: a store's folder, or an fsspec URL.
@@ -73,29 +190,29 @@ class ShardWriter:
 
     @property
     def remote(self) -> bool:
-        """True for an fsspec URL."""
+        """True if the shards go to an fsspec URL."""
         return "://" in self.place
 
     def write(self, shard: str, table: pa.Table) -> None:
-        """Put a finished shard there: whole or not at all."""
+        """Write a finished shard, whole or not at all."""
         if not self.remote:
             write_shard(Path(self.place) / "inbox", shard, self.run, table)
             return
         files, folder = self._files()
         files.makedirs(folder, exist_ok=True)
-        part = f"{folder}/{_part(shard)}"
-        with files.open(part, "wb") as handle:
+        unfinished = f"{folder}/{unfinished_name(shard)}"
+        with files.open(unfinished, "wb") as handle:
             handle.write(_parquet(table, self.run))
-        files.mv(part, f"{folder}/{shard}")
+        files.mv(unfinished, f"{folder}/{shard}")
 
     def read(self, shard: str) -> pa.Table | None:
-        """A shard that is there already, committed or not; None where it has to be made."""
+        """The rows of a shard that exists, committed or not; None if there is no such shard."""
         if not self.remote:
             home = Path(self.place)
             for file in (home / "inbox" / shard, completions_folder(home, self.run) / shard):
                 try:
                     return pq.ParquetFile(file).read()
-                except FileNotFoundError:  # or moved by a commit just now: then it is in the next
+                except FileNotFoundError:  # a commit may just have moved it to the next folder
                     continue
             return None
         files, folder = self._files()
@@ -104,27 +221,31 @@ class ShardWriter:
         return pq.ParquetFile(io.BytesIO(files.cat_file(f"{folder}/{shard}"))).read()
 
     def fetch(self, inbox: Path, known: set[str]) -> None:
-        """Bring the shards of a prefix that are not `known` into a store's inbox."""
+        """Copy the shards of the prefix whose names are not in `known` to a store's inbox."""
         files, folder = self._files()
         if not files.exists(folder):
             return
         for file in files.ls(folder, detail=False, refresh=True):
             shard = Path(file).name
             if shard.endswith(".parquet") and shard not in known:
-                _write(inbox / shard, files.cat_file(file))
+                replace_file(inbox / shard, files.cat_file(file), to_disk=True)
 
     def sweep(self) -> None:
-        """Remove what killed workers left of shards; none must be at work."""
+        """Remove the unfinished shards of killed workers; no worker of the run may be running."""
         if not self.remote:
-            inbox = Path(self.place) / "inbox"
-            for part in inbox.glob(f"*.{quote(self.run, safe='')}.parquet.*.tmp"):
-                part.unlink(missing_ok=True)
+            sweep_unfinished(Path(self.place) / "inbox", self._is_own)
             return
         files, folder = self._files()
         if files.exists(folder):
             for name in files.ls(folder, detail=False, refresh=True):
                 if name.endswith(".tmp"):
                     files.rm(name)
+
+    def _is_own(self, name: str) -> bool:
+        try:
+            return ShardName.parse(name).run == self.run
+        except StoreError:
+            return False
 
     def _files(self) -> tuple[Any, str]:
         import fsspec
@@ -134,32 +255,14 @@ class ShardWriter:
 
 
 def write_shard(inbox: Path, shard: str, run: str, table: pa.Table) -> None:
-    """Put a finished shard into an inbox: whole or not at all, and on disk when this returns."""
-    _write(inbox / shard, _parquet(table, run))
-
-
-def _part(shard: str) -> str:
-    # A name of its own: what a dying worker still writes must not meet what its successor writes.
-    return f"{shard}.{os.getpid()}-{time.monotonic_ns()}.tmp"
+    """Write a finished shard to an inbox, whole or not at all; it is on disk on return."""
+    replace_file(inbox / shard, _parquet(table, run), to_disk=True)
 
 
 def _parquet(table: pa.Table, run: str) -> bytes:
     content = io.BytesIO()
     pq.write_table(table.replace_schema_metadata({"run": run}), content, compression="zstd")
     return content.getvalue()
-
-
-def _write(file: Path, content: bytes) -> None:
-    part = file.with_name(_part(file.name))
-    try:
-        with part.open("wb") as handle:
-            handle.write(content)
-            handle.flush()
-            os.fsync(handle.fileno())
-    except OSError:  # a full disk: the part would only take more of it
-        part.unlink(missing_ok=True)
-        raise
-    part.replace(file)
 
 
 def run_of(file: Path) -> str:

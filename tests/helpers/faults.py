@@ -21,9 +21,10 @@ def memory_for_few() -> None:
     """Batches of more than a few sequences are refused, by torch's own allocator."""
     import torch
 
-    from premem_core.models import decoding, transformers_backend
+    from premem_core.models import transformers_backend
 
-    generate, batch_nll = decoding.generate, transformers_backend.TransformersBackend._batch_nll
+    engine = transformers_backend.TransformersBackend
+    generate, batch_nll = transformers_backend.generate, engine._batch_nll
 
     def allocate(sequences: int, most: int) -> None:
         if sequences > most:
@@ -38,17 +39,14 @@ def memory_for_few() -> None:
         allocate(len(pairs), 5)
         return batch_nll(backend, pairs)
 
-    decoding.generate, transformers_backend.TransformersBackend._batch_nll = (
-        small_generate,
-        small_nll,
-    )
+    transformers_backend.generate, engine._batch_nll = small_generate, small_nll
 
 
 def memory_for_a_smaller_engine() -> None:
     """Nothing can be sampled until a worker was started with a quarter of the batches."""
-    from premem_core.models import decoding
+    from premem_core.models import transformers_backend
 
-    generate = decoding.generate
+    generate = transformers_backend.generate
 
     def late_generate(backend, *arguments):
         if backend.batch_divisor < 4:
@@ -56,7 +54,7 @@ def memory_for_a_smaller_engine() -> None:
             raise MemoryError
         return generate(backend, *arguments)
 
-    decoding.generate = late_generate
+    transformers_backend.generate = late_generate
 
 
 def killed_while_loading() -> None:
@@ -97,11 +95,12 @@ if __name__ == "faults" and "FAULT" in os.environ:
     globals()[os.environ["FAULT"]]()
 
 if __name__ == "__main__":
-    from premem_core import jobs, processes
-    from premem_core.store import Store
+    from premem_core.scoring import job_process
+    from premem_core.scoring.executors import local
+    from premem_core.store.database import Store
 
     os.environ["FAULT"], store, run = sys.argv[1:]
-    processes.PRELOADED.append("faults")
-    end = jobs.execute(Store(store), run)
+    local.PRELOADED.append("faults")
+    end = job_process.run_job(Store(store), run)
     print(end.state)
     print(end.message)

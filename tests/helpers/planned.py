@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from premem_core.analysis.replay import draw_order, follow
+from premem_core.analysis.replay import draw_order, follow_plan
 from premem_core.metrics.estimators import SampleCounts
 from premem_core.records import Checkpoint, Example, RunRecord
 from premem_core.store.database import Store
@@ -46,7 +46,7 @@ def store(folder: Path, plan: str, n: int = 60, levels: int = 0) -> Store:
         gain = np.array([[0.5], [0.8], [1.2]])
         hits = rng.binomial(K, np.clip(difficulty * gain, 0, 1))
         full = SampleCounts.of(np.full(nll.shape, K), hits, K)
-        drawn = follow(plan, T, nll, draw_order(full, K, rng))
+        drawn = follow_plan(plan, T, nll, draw_order(full, K, rng))
         tests = rng.binomial(K, np.clip(rng.beta(0.7, 0.7, n) * gain, 0, 1))
         frames = []
         for c, step in enumerate(STEPS):

@@ -5,6 +5,30 @@ from html import unescape
 
 from streamlit.testing.v1 import AppTest
 
+from premem_core.dashboard import cached_reads
+from tests.helpers.paths import PAGES
+
+
+def show(page, store, monkeypatch, **query) -> AppTest:
+    """A page of this store at an address that asks for `query`; it must raise nothing."""
+    monkeypatch.setenv("PREMEM_STORE", str(store))
+    cached_reads.store.clear()  # all other caches have the store's path and version in their keys
+    app = AppTest.from_file(str(PAGES / page), default_timeout=60)
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
+def text(app: AppTest) -> str:
+    return " ".join(element.value for element in [*app.markdown, *app.caption, *app.warning])
+
+
+def seen(app: AppTest) -> str:
+    """The text as a reader sees it: what is escaped for Markdown stands for itself."""
+    return re.sub(r"\\([^\w\s])", r"\1", text(app))
+
 
 def verbatim(app: AppTest) -> list[str]:
     """The texts that are shown as they are, from top to bottom."""

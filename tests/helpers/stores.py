@@ -1,13 +1,44 @@
 """Stores that tests fill directly."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from premem_core.records import Example
+import pyarrow as pa
+
+from premem_core.records import Checkpoint, Example, RunRecord
 from premem_core.store.database import Store
 from premem_core.store.examples import examples_frame, insert_examples
+from premem_core.store.runs import add_run
+from premem_core.store.shards import SAMPLES, write_shard
 
 
 def add_examples(store: Store, task: str, split: str, examples: Sequence[Example]) -> list[int]:
     """Add examples that no run is scored on; their numbers."""
     with store.writing() as connection:
         return insert_examples(connection, examples_frame(task, split, examples))
+
+
+def register(store: Store, run: str = "r", n: int = 4) -> list[int]:
+    """Add a run of task "t" with one checkpoint, step 10, that waits; the examples' numbers."""
+    return add_run(
+        store,
+        RunRecord(run, "t", "scored", 1e-3, 2, 8, n),
+        [Checkpoint(Path("c"), 10, 1.0)],
+        [Example(str(i), f"q{i}", "s", "a") for i in range(n)],
+        [],
+    )
+
+
+def samples_shard(
+    store: Store, run: str, numbers: Sequence[int], index: int, grade: int = 0
+) -> str:
+    """Put one graded completion of each example into the inbox; the name of the shard."""
+    name = f"00000010.train..samples.{index:05d}.{run}.parquet"
+    n = len(numbers)
+    columns = {
+        "run": [run] * n, "step": [10] * n, "split": ["train"] * n, "perturbation": [""] * n,
+        "example": numbers, "sample": [index] * n, "completion": ["$3*4=12$ <script>"] * n,
+        "extracted": [None] * n, "grade": [grade] * n, "tokens": [5] * n, "finished": [True] * n,
+    }  # fmt: skip
+    write_shard(store.path / "inbox", name, run, pa.table(columns, schema=SAMPLES))
+    return name

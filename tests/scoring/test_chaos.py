@@ -136,10 +136,11 @@ def shards(store: Store) -> int:
 
 COMMITTER = """
 import sys, time
-from premem_core.store import Store
+from premem_core.store.database import Store
+from premem_core.store.scores import commit_inbox
 store = Store(sys.argv[1])
 while True:
-    store.commit_inbox()
+    commit_inbox(store)
     time.sleep(0.005)
 """
 
@@ -272,9 +273,10 @@ def test_after_a_hundred_kills_a_job_has_the_results_of_an_undisturbed_one(five,
 
 def run_with(fault: str, store: Store, log: Path) -> tuple[str, str]:
     """The job's last state and message; how often the fault struck is in `log`."""
+    helpers = ROOT / "tests" / "helpers"
     done = subprocess.run(
-        [sys.executable, ROOT / "tests/helpers/faults.py", fault, store.path, "sums"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "FAULT_LOG": str(log)},
+        [sys.executable, helpers / "faults.py", fault, store.path, "sums"],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{helpers}", "FAULT_LOG": str(log)},
         capture_output=True,
         text=True,
         timeout=300,
@@ -297,7 +299,7 @@ def test_memory_that_runs_out_within_a_batch_costs_speed_only(five, whole, tmp_p
     assert len({pid for pid, _ in struck}) >= 5
     print(f"\nrefused {len(struck)} batches, of {min(struck)[1]} to {max(n for _, n in struck)}")
     pd.testing.assert_frame_equal(completions(store), completions(whole))
-    scores, expected = (s.scores("sums") for s in (store, whole))
+    scores, expected = (read_scores(s, "sums") for s in (store, whole))
     pd.testing.assert_frame_equal(scores, expected, rtol=1e-5)
     assert_consistent(store)
 

@@ -243,6 +243,13 @@ def test_killed_at_random_moments_and_resumed_a_job_ends_as_if_nothing_had_happe
     assert_same(whole, store)
 
 
+def test_a_run_knows_how_many_problems_it_was_trained_on(run_dir, data, tmp_path):
+    for trained_on, recorded in ((None, 48), (7473, 7473), (0, 0)):
+        store = Store(tmp_path / str(trained_on))
+        create(store, run_dir, data, trained_on=trained_on)
+        assert read_runs(store)["train_examples"].tolist() == [recorded]
+
+
 def test_a_refused_start_leaves_no_example_behind(run_dir, data, tmp_path):
     store = Store(tmp_path)
     test = examples.read_examples(data[1]).examples
@@ -257,7 +264,7 @@ def test_a_refused_start_leaves_no_example_behind(run_dir, data, tmp_path):
 def test_a_start_that_was_killed_is_started_anew(run_dir, data, tmp_path):
     store = Store(tmp_path)
     folder = create(store, run_dir, data)
-    (folder / "job.json").unlink()
+    folder.description.unlink()
     create(store, run_dir, data, replace(SPEC, chunk_examples=40))
     assert len(read_checkpoints(store, "sums")) == 3
     assert len(read_runs(store)) == 1
@@ -452,6 +459,14 @@ def test_an_estimate_keeps_nothing_and_is_of_the_right_size(run_dir, data, tmp_p
     assert found.fits
     assert found.seconds < 20 * took
     assert size / 4 < found.bytes_on_disk < 4 * size
+
+
+def test_an_estimate_knows_the_perturbations_of_ones_own(run_dir, data, tmp_path):
+    train, test = (examples.read_examples(file).examples for file in data)
+    spec, run = replace(SPEC, perturbations=("polite",)), checkpoints.read_run(run_dir)
+    own = {"polite": [replace(e, question=f"Please: {e.question}") for e in train]}
+    found = estimate.estimate_apart(tmp_path, spec, run, train, test, own)
+    assert found.completions == 3 * 88 * 3 + 48 * 3  # perturbed queries at the last checkpoint
 
 
 def test_a_job_measures_the_weights_once_they_are_scored_when_asked_to(run_dir, data, tmp_path):

@@ -21,18 +21,18 @@ PRELOADED = [
     "transformers.modeling_utils",
     "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto",
-    "premem_core.worker",
-    "premem_core.backends.hf",
+    "premem_core.scoring.executors.worker",
+    "premem_core.models.transformers_backend",
 ]
 
 
 @dataclass(slots=True)
-class _Worker:
+class _Child:
     process: ForkServerProcess
     device: str | None
     reports: Connection
     starting: float  # seconds, the first time with what is preloaded
-    left: list[int]  # steps of which neither "done" nor "failed" is reported
+    steps_left: list[int]  # steps of which neither "done" nor "failed" is reported
     finished: bool = False
 
 
@@ -48,7 +48,7 @@ class LocalExecutor:
         self._free = list(devices)
         # Workers that share cores each take their part: threads that wait for a core spin on it.
         self._threads = max(1, (os.cpu_count() or 1) // len(devices)) if len(devices) > 1 else 0
-        self._workers: list[_Worker] = []
+        self._children: list[_Child] = []
         self._context = multiprocessing.get_context("forkserver")
         # Of vLLM it is not certain that loading it leaves a GPU alone.
         vllm = ["vllm.entrypoints.llm"] if backend == "vllm" and None in devices else []
@@ -70,41 +70,47 @@ class LocalExecutor:
         starting = time.perf_counter() - started
         theirs.close()  # so that its end of the pipe closes when it dies
         left = [checkpoint.step for checkpoint in assignment.checkpoints]
-        self._workers.append(_Worker(process, device, ours, starting, left))
+        self._children.append(_Child(process, device, ours, starting, left))
 
     def wait(self, seconds: float) -> list[Event]:
-        """What the workers reported, and whose process died without a word."""
+        """What the workers reported, and whose process died without a report."""
+        ready = wait([child.reports for child in self._children], seconds)
+        reporting = [child for child in self._children if child.reports in ready]
+        return [event for child in reporting for event in self._reports_of(child)]
+
+    def _reports_of(self, child: _Child) -> list[Event]:
         events = []
-        ready = wait([each.reports for each in self._workers], seconds)
-        for each in [each for each in self._workers if each.reports in ready]:
-            try:
-                while each.reports.poll():
-                    event: Event | None = each.reports.recv()
-                    if event is None:
-                        each.finished = True
-                    else:
-                        if event.kind == "loading":
-                            event = replace(event, seconds=each.starting)
-                            each.starting = 0.0
-                        events.append(event)
-                        if event.kind in ("done", "failed"):
-                            each.left.remove(event.step)
-            except (EOFError, OSError):
-                each.process.join()
-                self._workers.remove(each)
-                self._free.append(each.device)
-                if each.left and not each.finished:
-                    code = each.process.exitcode
-                    cause = f"signal {-code}" if code is not None and code < 0 else f"exit {code}"
-                    events.append(Event("lost", each.left[0], cause))
+        try:
+            while child.reports.poll():
+                event: Event | None = child.reports.recv()
+                if event is None:
+                    child.finished = True
+                    continue
+                if event.kind == "loading":
+                    event = replace(event, seconds=child.starting)
+                    child.starting = 0.0
+                events.append(event)
+                if event.kind in ("done", "failed"):
+                    child.steps_left.remove(event.step)
+        except (EOFError, OSError):
+            self._remove(child)
+            if child.steps_left and not child.finished:
+                code = child.process.exitcode
+                cause = f"signal {-code}" if code is not None and code < 0 else f"exit {code}"
+                events.append(Event("lost", child.steps_left[0], cause))
         return events
 
+    def _remove(self, child: _Child) -> None:
+        child.process.join()
+        self._children.remove(child)
+        self._free.append(child.device)
+
     def close(self) -> None:
-        """Kill the workers that are still at work; what they finished is on the shelf."""
-        for each in self._workers:
-            each.process.kill()
-        for each in self._workers:
-            each.process.join()
+        """Kill the workers that are still at work; the shards that they finished stay."""
+        for child in self._children:
+            child.process.kill()
+        for child in self._children:
+            child.process.join()
 
 
 def devices(workers: int | None, tensor_parallel: int = 1) -> list[str | None]:
@@ -122,7 +128,7 @@ def devices(workers: int | None, tensor_parallel: int = 1) -> list[str | None]:
     count = torch.cuda.device_count()
     gpus = named.split(",") if named else [str(i) for i in range(count)]
     if not count:
-        return [None] * (workers or 1)
+        return [None] * (1 if workers is None else workers)
     if count < tensor_parallel:
         raise JobError(
             f"a worker is to have {tensor_parallel} GPUs, but this machine has {count}; give a "

@@ -1,7 +1,7 @@
-"""The executor of a Ray cluster: the same unit of work as a Ray task.
+"""The executor of a Ray cluster: each worker a Ray task.
 
 Ray places the tasks, gives them their GPUs and retries those whose node or process died; a retried
-task reads the chunks that its predecessor left on the shelf instead of computing them again.
+task reads the shards that its predecessor left instead of computing them again.
 """
 
 import contextlib
@@ -40,8 +40,7 @@ class RayExecutor:
             import ray
         except ImportError as error:
             raise JobError(
-                "Ray is not installed; pip install -r requirements-ray.txt, or use the local "
-                "executor"
+                "Ray is not installed; run pip install 'premem[ray]', or use the local executor"
             ) from error
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         try:
@@ -84,7 +83,8 @@ class RayExecutor:
         """How many more tasks the cluster has room for."""
         resources = self._ray.cluster_resources()
         room = resources.get("GPU", 0) // self._gpus if self._gpus else resources.get("CPU", 1)
-        return max(0, (self._workers or max(1, int(room))) - len(self._running))
+        most = max(1, int(room)) if self._workers is None else self._workers
+        return max(0, most - len(self._running))
 
     def submit(self, assignment: Assignment) -> None:
         """Hand an assignment to Ray."""
@@ -133,6 +133,6 @@ def _signals_kept() -> Iterator[None]:
 def _work(assignment: Assignment) -> list[Event]:
     events: list[Event] = []
     # What comes out of Ray's object store is read-only; the worker fills in its own copy.
-    assignment = replace(assignment, known=assignment.known.without(set()))
+    assignment = replace(assignment, work=assignment.work.copy())
     worker.work(assignment, events.append)
     return events

@@ -1,10 +1,9 @@
-"""The unit of work of every executor: load a checkpoint once, and do all that can be done at it.
+"""A worker's assignment: load a checkpoint once, and do all that can be done at it.
 
 Several checkpoints go to one worker only when they are adapters over one base model: the engine is
 loaded once and the adapters are swapped.
 """
 
-import errno
 import time
 import traceback
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from premem_core.errors import PrememError
+from premem_core.files import NO_SPACE
 from premem_core.grading.graders import make_grader
 from premem_core.models import load_backend
 from premem_core.models.backend import Backend, Resources
@@ -21,16 +21,14 @@ from premem_core.scoring.checkpoint import score_checkpoint
 from premem_core.scoring.work_left import Chunk, WorkLeft
 from premem_core.store.shards import ShardWriter
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What one worker is to do. `known` is its own copy of what was known when it was made."""
+    """What one worker is to do. `work` is its copy of what was left when it was made."""
 
     checkpoints: tuple[Checkpoint, ...]
-    known: WorkLeft
-    shelf: ShardWriter
+    work: WorkLeft
+    writer: ShardWriter
     resources: Resources
 
 
@@ -57,19 +55,19 @@ def work(assignment: Assignment, report: Callable[[Event], None]) -> Backend | N
         The engine: vLLM takes a second to drop one, which a process that ends need not wait for.
     """
     backend: Backend | None = None
-    with make_grader(assignment.known.spec.grader) as grader:
+    with make_grader(assignment.work.spec.grader) as grader:
         for checkpoint in assignment.checkpoints:
             step = checkpoint.step
 
             def on_chunk(chunk: Chunk, seconds: float, step: int = step) -> None:
-                report(Event("chunk", step, _what(chunk), seconds))
+                report(Event("chunk", step, _phase(chunk), seconds))
 
             report(Event("loading", step))
             try:
                 started = time.perf_counter()
                 check_checkpoint(checkpoint)
                 if backend is None:
-                    spec = assignment.known.spec
+                    spec = assignment.work.spec
                     backend = load_backend.load_backend(
                         spec.backend, checkpoint, assignment.resources
                     )
@@ -77,13 +75,13 @@ def work(assignment: Assignment, report: Callable[[Event], None]) -> Backend | N
                     backend.switch(checkpoint)
                 report(Event("loaded", step, seconds=time.perf_counter() - started))
                 score_checkpoint(
-                    assignment.known, step, backend, grader, assignment.shelf, on_chunk
+                    assignment.work, step, backend, grader, assignment.writer, on_chunk
                 )
             except MemoryError as error:
                 report(Event("memory", step, str(error)))
                 break
             except Exception as error:
-                if isinstance(error, OSError) and error.errno in DISK_FULL:
+                if isinstance(error, OSError) and error.errno in NO_SPACE:
                     report(Event("disk", step, error.strerror or str(error)))
                     break
                 report(Event("failed", step, _reason(error)))
@@ -92,14 +90,14 @@ def work(assignment: Assignment, report: Callable[[Event], None]) -> Backend | N
     return backend
 
 
-def _what(chunk: Chunk) -> str:
+def _phase(chunk: Chunk) -> str:
     if not chunk.numbers:
         return "perplexities"
     return f"{chunk.perturbation or chunk.split} samples"
 
 
 def _reason(error: Exception) -> str:
-    """Our own errors speak for themselves; of others the log keeps the whole story."""
+    """Premem's own errors are sentences; of others the job's log keeps the traceback."""
     if isinstance(error, PrememError):
         return str(error)
     traceback.print_exception(error)

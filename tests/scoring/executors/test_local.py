@@ -1,3 +1,5 @@
+from importlib.util import find_spec
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from premem_core.scoring.executors import local
     [
         (0, None, None, 1, [None]),
         (0, None, 3, 1, [None, None, None]),
+        (0, None, 0, 1, []),
         (4, None, None, 1, ["0", "1", "2", "3"]),
         (4, None, 2, 1, ["0", "1"]),
         (4, None, None, 2, ["0,1", "2,3"]),
@@ -33,3 +36,8 @@ def test_more_gpus_per_worker_than_there_are_is_refused(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     with pytest.raises(errors.JobError, match="to have 4 GPUs, but this machine has 2"):
         local.devices(None, 4)
+
+
+@pytest.mark.parametrize("module", local.PRELOADED)
+def test_what_workers_are_forked_from_can_be_loaded(module):
+    assert find_spec(module)  # multiprocessing passes over in silence what cannot

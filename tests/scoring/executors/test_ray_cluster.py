@@ -12,6 +12,7 @@ from premem_core.errors import JobError
 from premem_core.models import checkpoints
 from premem_core.records import Sampling
 from premem_core.scoring import job_files, job_process, jobs
+from premem_core.scoring.executors.ray_cluster import RayExecutor
 from premem_core.scoring.progress import Progress
 from premem_core.scoring.spec import ScoringSpec
 from premem_core.store.completions import read_completions
@@ -153,6 +154,14 @@ def test_a_cluster_that_does_not_answer_is_one_sentence(run_dir, tmp_path):
     assert time.monotonic() - began < 30
     assert jobs.job_progress(store, "sums").state == "failed"
     assert read_counts(store, "sums").empty
+
+
+def test_an_executor_of_no_worker_has_room_for_none(cluster):
+    executor = RayExecutor(cluster.address, 1, 0)
+    try:
+        assert executor.free == 0
+    finally:
+        executor.close()
 
 
 def test_cancelling_stops_a_job_on_a_cluster_and_it_resumes_here(cluster, local, run_dir, tmp_path):

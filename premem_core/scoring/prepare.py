@@ -1,0 +1,258 @@
+"""Preparation of a scoring job: a person's request becomes a job that can be created.
+
+The command `score` and the Score page both make a `ScoreRequest`, prepare it, show what would be
+done, and create the job.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from premem_core.metrics.sampling_plan import Plan
+from premem_core.models import checkpoints, load_backend
+from premem_core.problems import user_perturbations
+from premem_core.problems.examples import Dataset, draw, read_examples
+from premem_core.problems.fields import Fields, choose_fields, likely_grader
+from premem_core.problems.prompts import PromptTemplate
+from premem_core.records import Example, Run, Sampling
+from premem_core.scoring import jobs, work_left
+from premem_core.scoring.job_files import Execution
+from premem_core.scoring.spec import ScoringSpec, check_spec
+from premem_core.store.database import Store
+from premem_core.store.job_folder import JobFolder
+
+
+@dataclass(frozen=True, slots=True)
+class FieldNames:
+    """The fields that a person named; those that are None are detected.
+
+    Args:
+        answer: as `AnswerRule.parse` reads it.
+    """
+
+    question: str | None = None
+    solution: str | None = None
+    answer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """What a person asks to be scored. None stands for the default that `prepare` chooses.
+
+    Args:
+        run_folder: with checkpoint-<step> in it.
+        fields: of both files: those that are known, or the names of some.
+        skip_bad: leave out the files' bad rows.
+        train_sample: score so many of the training problems, drawn at random; None: all.
+        run: the run's name; None: its folder's.
+        task: None: the name of the training file's folder.
+        grader: None: the one that fits the answers.
+        backend: None: vllm where it is installed.
+        log_log_threshold: t = log log PPL of the plan; None: the best one of the task's runs.
+        perturbations: of the training queries, by name.
+        perturb_all: sample these at every checkpoint, not at the last one only.
+        perturbation_texts: perturbations of the user's own, by name: a text with {question} in it.
+        perturbation_files: likewise, from files.
+        execution: where the job runs.
+    """
+
+    run_folder: Path
+    train_file: Path
+    test_file: Path | None = None
+    fields: Fields | FieldNames = field(default_factory=FieldNames)
+    skip_bad: bool = False
+    train_sample: int | None = None
+    run: str | None = None
+    task: str | None = None
+    grader: str | None = None
+    backend: str | None = None
+    template: PromptTemplate = field(default_factory=PromptTemplate)
+    sampling: Sampling = field(default_factory=Sampling)
+    chunk_examples: int = 128
+    plan: Plan = "full"
+    log_log_threshold: float | None = None
+    perturbations: tuple[str, ...] = ()
+    perturb_all: bool = False
+    perturbation_texts: Mapping[str, str] = field(default_factory=dict)
+    perturbation_files: Mapping[str, Path] = field(default_factory=dict)
+    execution: Execution = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedData:
+    """The run and the problems that a request names, as they were read."""
+
+    run: Run
+    train: Dataset
+    test: Dataset | None
+
+
+@dataclass(frozen=True)
+class PreparedJob:
+    """A job that can be created, and what it would do.
+
+    Args:
+        train: the training problems to score.
+        user_perturbations: these under perturbations of the user's own, by name.
+    """
+
+    data: RequestedData
+    spec: ScoringSpec
+    task: str
+    train: tuple[Example, ...]
+    user_perturbations: Mapping[str, Sequence[Example]]
+    execution: Execution
+
+    @property
+    def test(self) -> tuple[Example, ...]:
+        """The test problems."""
+        return self.data.test.examples if self.data.test else ()
+
+    @property
+    def steps(self) -> list[int]:
+        """The checkpoints' steps, in training order."""
+        return [checkpoint.step for checkpoint in self.data.run.checkpoints]
+
+    @cached_property
+    def completions(self) -> int:
+        """How many completions are drawn; at most, where the plan is not the full one."""
+        return work_left.most_completions(self.spec, self.steps, self.train, self.test)
+
+    @property
+    def perplexities(self) -> int:
+        """How many perplexities are measured."""
+        return len(self.steps) * len(self.train)
+
+    @property
+    def avoidable(self) -> int:
+        """How many of the completions the plan may leave out, once perplexities are measured."""
+        return 0 if self.spec.plan == "full" else self.perplexities * self.spec.sampling.samples
+
+    @property
+    def first_prompt_and_target(self) -> tuple[str, str]:
+        """What the model gets of the first training problem in the file."""
+        return self.spec.template.fill(self.data.train.examples[0])
+
+    def summary(self) -> list[str]:
+        """In sentences, what the job would do."""
+        run, spec = self.data.run, self.spec
+        lines = [f"run {spec.run}: {len(run.checkpoints)} checkpoints in {run.path}"]
+        lines += [_problems("train", self.data.train)]
+        lines += [_problems("test", self.data.test)] if self.data.test else []
+        prompt, target = self.first_prompt_and_target
+        lines.append(
+            f"the first prompt and target, as the model sees them:\n{prompt!r}\n{target!r}"
+        )
+        if len(self.train) < len(self.data.train.examples):
+            lines.append(f"scored of the train problems: {len(self.train)}, drawn at random")
+        lines.append(f"grader: {spec.grader}; backend: {spec.backend}")
+        at_most = "" if spec.plan == "full" else "at most "
+        lines.append(f"completions to draw: {at_most}{self.completions:,}")
+        if spec.plan != "full":
+            lines.append(
+                f"plan {spec.plan}, t = {spec.log_log_threshold:.3f}: up to {self.avoidable:,} of "
+                "them may prove not needed; the perplexities, measured first, will tell"
+            )
+        return lines
+
+    def create(self, store: Store, *, resume: bool = False, extend: bool = False) -> JobFolder:
+        """Create the job in a store, or resume or extend the one that is there.
+
+        Raises:
+            JobError, StoreError, CheckpointError: as `create_job` does.
+        """
+        return jobs.create_job(
+            store,
+            self.spec,
+            self.data.run,
+            self.task,
+            self.train,
+            self.test,
+            trained_on=len(self.data.train.examples),
+            resume=resume,
+            extend=extend,
+            execution=self.execution,
+            user_perturbations=self.user_perturbations,
+        )
+
+
+def read_requested_data(request: ScoreRequest) -> RequestedData:
+    """Read the run's checkpoints, without their weights, and the problems.
+
+    Raises:
+        CheckpointError: there is no checkpoint, or one of them cannot be scored.
+        DataError: a file cannot be read, or has a bad row and `skip_bad` is not set.
+        UsageError: the rule for the answer is none.
+    """
+    run = checkpoints.read_run(request.run_folder)
+    fields = request.fields
+    if isinstance(fields, FieldNames):
+        fields = choose_fields(request.train_file, fields.question, fields.solution, fields.answer)
+    return RequestedData(
+        run,
+        read_examples(request.train_file, fields, skip_bad=request.skip_bad),
+        read_examples(request.test_file, fields, skip_bad=request.skip_bad)
+        if request.test_file
+        else None,
+    )
+
+
+def prepare(
+    request: ScoreRequest,
+    data: RequestedData | None = None,
+    find_threshold: Callable[[str], float | None] = lambda task: None,
+) -> PreparedJob:
+    """Read what a request names, choose what it leaves open, and check all of it.
+
+    Nothing is made: neither a store nor a job.
+
+    Args:
+        data: what `read_requested_data` has read; None: it is read here.
+        find_threshold: a task's threshold for a plan that needs one, where the request has none;
+            it comes from the caller, for the best one is found in scored runs. None: there is no
+            such threshold.
+
+    Raises:
+        CheckpointError, DataError, UsageError: as `read_requested_data` does.
+        UsageError: the text or the file of a perturbation cannot be used; or as `check_spec` does.
+        JobError: as `check_spec` does.
+    """
+    data = read_requested_data(request) if data is None else data
+    train = draw(data.train.examples, request.train_sample, request.sampling.seed)
+    perturbed = _user_perturbations(request, train)
+    task = request.train_file.resolve().parent.name if request.task is None else request.task
+    threshold = request.log_log_threshold
+    if request.plan != "full" and threshold is None:
+        threshold = find_threshold(task)
+    spec = ScoringSpec(
+        run=request.run_folder.resolve().name if request.run is None else request.run,
+        grader=request.grader or likely_grader(data.train.fields),
+        backend=request.backend or load_backend.default_backend(),
+        template=request.template,
+        sampling=request.sampling,
+        chunk_examples=request.chunk_examples,
+        plan=request.plan,
+        log_log_threshold=threshold,
+        perturbations=tuple(dict.fromkeys((*request.perturbations, *perturbed))),
+        perturb_all=request.perturb_all,
+    )
+    check_spec(spec, perturbed)
+    return PreparedJob(data, spec, task, train, perturbed, request.execution)
+
+
+def _user_perturbations(
+    request: ScoreRequest, train: Sequence[Example]
+) -> dict[str, Sequence[Example]]:
+    """The training problems under each perturbation of the user's own, by its name."""
+    found: dict[str, Sequence[Example]] = {}
+    for name, text in request.perturbation_texts.items():
+        found[name] = user_perturbations.from_template(text, train)
+    for name, file in request.perturbation_files.items():
+        found[name] = user_perturbations.read_perturbed(file, train)
+    return found
+
+
+def _problems(split: str, data: Dataset) -> str:
+    skipped = f", {len(data.skipped)} bad rows left out" if data.skipped else ""
+    return f"{split}: {len(data.examples)} problems from {data.path}{skipped}"

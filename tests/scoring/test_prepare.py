@@ -1,0 +1,126 @@
+"""One preparation of a job for command and page: what is read, chosen, checked and said."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from premem_core.errors import CheckpointError, DataError, JobError, UsageError
+from premem_core.problems import examples
+from premem_core.problems.prompts import PromptTemplate
+from premem_core.records import Sampling
+from premem_core.scoring import job_files
+from premem_core.scoring.job_files import Execution
+from premem_core.scoring.prepare import FieldNames, ScoreRequest, prepare, read_requested_data
+from premem_core.store.database import Store
+from premem_core.store.examples import read_perturbed_examples
+from premem_core.store.runs import read_runs
+
+
+@pytest.fixture
+def request_(run_dir, data) -> ScoreRequest:
+    train, test = data
+    return ScoreRequest(run_dir, train, test, backend="hf", sampling=Sampling(samples=3))
+
+
+def no_threshold(task):
+    raise AssertionError("no threshold is needed")
+
+
+def test_what_a_request_leaves_open_is_chosen_from_run_and_data(request_, run_dir, data):
+    job = prepare(request_, find_threshold=no_threshold)
+    assert (job.spec.run, job.task, job.spec.grader) == (run_dir.name, data[0].parent.name, "gsm8k")
+    assert (len(job.train), len(job.test), len(job.steps)) == (48, 40, 3)
+    assert (job.completions, job.perplexities, job.avoidable) == (3 * 88 * 3, 3 * 48, 0)
+    assert job.first_prompt_and_target[0] == "0+0?\nAnswer:"
+    assert job.summary()[-1] == "completions to draw: 792"
+
+
+def test_a_request_may_name_everything(request_):
+    fields = FieldNames("question", "answer", "hash")
+    named = replace(request_, run="", task="t", grader="math", fields=fields, train_sample=10)
+    with pytest.raises(JobError, match="run's name ''"):  # an empty name is a name
+        prepare(named)
+    job = prepare(replace(named, run="r", template=PromptTemplate("Q: {question}")))
+    assert (job.spec.run, job.task, job.spec.grader) == ("r", "t", "math")
+    assert job.first_prompt_and_target[0] == "Q: 0+0?"
+    assert len(job.train) == 10
+    assert "scored of the train problems: 10, drawn at random" in job.summary()
+
+
+@pytest.mark.parametrize("threshold", [-2.3, 0.0])
+def test_a_plans_threshold_is_the_one_given_also_when_it_is_zero(request_, threshold):
+    lazy = replace(request_, plan="lazy", log_log_threshold=threshold)
+    job = prepare(lazy, find_threshold=no_threshold)
+    assert job.spec.log_log_threshold == threshold
+    assert job.avoidable == 3 * 48 * 3
+    assert job.summary()[-2] == "completions to draw: at most 792"
+    assert job.summary()[-1].startswith(f"plan lazy, t = {threshold:.3f}: up to 432 of them")
+
+
+def test_a_plan_without_a_threshold_gets_its_tasks_or_is_refused(request_):
+    final = replace(request_, plan="final", task="sums")
+    asked = []
+    job = prepare(final, find_threshold=lambda task: asked.append(task) or -2.1)
+    assert (asked, job.spec.log_log_threshold) == (["sums"], -2.1)
+    with pytest.raises(UsageError, match="the final plan needs to know what counts as memorized"):
+        prepare(final)
+
+
+def test_data_that_was_read_already_is_not_read_again(request_, monkeypatch):
+    data = read_requested_data(request_)
+    monkeypatch.setattr(examples, "read_rows", no_threshold)
+    assert prepare(request_, data).data is data
+
+
+def test_bad_rows_are_refused_or_counted(request_, data, tmp_path):
+    file = tmp_path / "train.jsonl"
+    file.write_text(data[0].read_text() + '{"question": 3}\n')
+    with pytest.raises(DataError, match="line 49"):
+        prepare(replace(request_, train_file=file))
+    job = prepare(replace(request_, train_file=file, skip_bad=True))
+    assert job.summary()[1] == f"train: 48 problems from {file}, 1 bad rows left out"
+
+
+def test_a_mistake_is_found_before_anything_is_made(request_, tmp_path):
+    for wrong, error in (
+        (replace(request_, run_folder=tmp_path), CheckpointError),
+        (replace(request_, train_file=tmp_path / "none.jsonl"), DataError),
+        (replace(request_, fields=FieldNames(answer="nonsense")), UsageError),
+        (replace(request_, grader="magic"), UsageError),
+        (replace(request_, perturbations=("magic",)), UsageError),
+        (replace(request_, perturbation_texts={"own": "no place"}), UsageError),
+        (replace(request_, perturbation_texts={"first": "{question}!"}), UsageError),
+        (replace(request_, template=PromptTemplate("no place")), JobError),
+    ):
+        with pytest.raises(error):
+            prepare(wrong)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_prepared_job_is_created_as_it_was_requested(request_, data, tmp_path):
+    first = examples.read_examples(data[0]).examples[0]
+    file = tmp_path / "other.jsonl"
+    file.write_text(json.dumps({"id": first.id, "question": "What is it?"}))
+    job = prepare(
+        replace(
+            request_,
+            run="again",
+            task="sums",
+            perturbations=("first", "first"),
+            perturbation_texts={"polite": "Please: {question}"},
+            perturbation_files={"other": file},
+            train_sample=47,
+            execution=Execution(workers=2),
+        )
+    )
+    assert job.spec.perturbations == ("first", "polite", "other")
+    store = Store(tmp_path / "store")
+    folder = job.create(store)
+    assert job_files.read_job_spec(store, "again") == job.spec
+    assert job_files.read_execution(folder) == Execution(workers=2)
+    assert read_runs(store)["train_examples"].tolist() == [48]  # what the run was trained on
+    assert len(read_perturbed_examples(store, "sums", "polite")) == 47
+    with pytest.raises(JobError, match="already in"):
+        job.create(store)
+    assert job.create(store, resume=True) == folder

@@ -1,0 +1,132 @@
+"""Scores: shards are counted once, whoever is killed, and only finished checkpoints are read."""
+
+import fcntl
+import multiprocessing
+import random
+import time
+
+import pyarrow as pa
+import pytest
+
+from premem_core.files import flock
+from premem_core.store import scores
+from premem_core.store.completions import read_completions
+from premem_core.store.database import Store
+from premem_core.store.runs import read_runs, set_checkpoint_state
+from premem_core.store.scores import commit_inbox, read_committed_shards, read_scores
+from premem_core.store.shards import TARGETS, write_shard
+from tests.helpers.stores import register, samples_shard
+
+READ_NOW = fcntl.LOCK_SH | fcntl.LOCK_NB
+
+
+def test_shards_add_up_and_are_counted_once(tmp_path):
+    store = Store(tmp_path)
+    numbers = register(store)
+    names = [samples_shard(store, "r", numbers, i, grade=i % 3) for i in range(3)]
+    assert commit_inbox(store) == 3
+    samples_shard(store, "r", numbers, 0)  # a worker that did not know it was done
+    commit_inbox(store)
+    set_checkpoint_state(store, "r", 10, "scored")
+    scores = read_scores(store, "t")
+    assert scores["samples"].tolist() == [3] * 4
+    assert scores["correct"].tolist() == scores["unparsed"].tolist() == [1] * 4
+    assert read_committed_shards(store, "r") == set(names)
+    assert not list((tmp_path / "inbox").iterdir())
+    assert (
+        read_completions(store, "r", 10, "train")["completion"].tolist()
+        == ["$3*4=12$ <script>"] * 12
+    )
+
+
+def test_perplexities_and_samples_meet_in_one_row_in_either_order(tmp_path):
+    store = Store(tmp_path)
+    numbers = register(store)
+    samples_shard(store, "r", numbers[:2], 0)
+    commit_inbox(store)
+    columns = {
+        "run": ["r"] * 4, "step": [10] * 4, "split": ["train"] * 4, "perturbation": [""] * 4,
+        "example": numbers, "nll": [0.1, 0.2, 0.3, 0.4], "tokens": [7] * 4,
+    }  # fmt: skip
+    write_shard(tmp_path / "inbox", "00000010.train..targets.00000.r.parquet", "r",
+                pa.table(columns, schema=TARGETS))  # fmt: skip
+    commit_inbox(store)
+    samples_shard(store, "r", numbers[2:], 1)
+    commit_inbox(store)
+    set_checkpoint_state(store, "r", 10, "scored")
+    scores = read_scores(store, "t")
+    assert scores["nll"].tolist() == [0.1, 0.2, 0.3, 0.4]
+    assert scores["samples"].tolist() == [1] * 4
+
+
+def test_a_checkpoint_that_is_not_scored_to_its_end_is_in_no_chart(tmp_path):
+    store = Store(tmp_path)
+    samples_shard(store, "r", register(store), 0)
+    commit_inbox(store)
+    assert read_scores(store, "t").empty
+    assert read_runs(store)[["checkpoints", "scored"]].to_numpy().tolist() == [[1, 0]]
+
+
+def test_an_unfinished_shard_is_not_seen(tmp_path):
+    store = Store(tmp_path)
+    (tmp_path / "inbox" / "half.tmp").write_bytes(b"PAR1")
+    assert commit_inbox(store) == 0
+
+
+def _commit_forever(path: str) -> None:
+    store = Store(path)
+    while True:
+        commit_inbox(store)
+
+
+def test_killed_committers_leave_no_shard_half_counted_or_counted_twice(tmp_path):
+    store = Store(tmp_path)
+    numbers = register(store)
+    context = multiprocessing.get_context("spawn")
+    rng = random.Random(0)
+    written = 0
+    for _ in range(6):
+        committer = context.Process(target=_commit_forever, args=(str(tmp_path),))
+        committer.start()
+        first = store.path / "inbox" / samples_shard(store, "r", numbers, written)
+        written += 1
+        commits, deadline = False, time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if not commits and not first.exists():
+                commits, deadline = True, time.monotonic() + rng.random()
+            samples_shard(store, "r", numbers, written)
+            written += 1
+            time.sleep(0.01)
+        assert commits
+        committer.kill()
+        committer.join()
+    commit_inbox(store)
+    set_checkpoint_state(store, "r", 10, "scored")
+    assert read_scores(store, "t")["samples"].tolist() == [written] * 4
+    assert len(read_completions(store, "r", 10, "train")) == 4 * written
+    assert len(read_committed_shards(store, "r")) == written > 50
+
+
+def test_a_store_may_lie_in_a_folder_that_looks_like_a_partition(tmp_path):
+    store = Store(tmp_path / "run=9" / "step=7")
+    samples_shard(store, "r", register(store), 0)
+    commit_inbox(store)
+    set_checkpoint_state(store, "r", 10, "scored")
+    assert len(read_scores(store, "t")) == 4
+
+
+def test_who_sees_the_version_of_a_commit_sees_its_completions(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    numbers = register(store)
+    samples_shard(store, "r", numbers, 0)
+    file_away, seen = scores._file_away, []
+
+    def locked_meanwhile(self, file):
+        with pytest.raises(BlockingIOError), flock(tmp_path / "premem.lock", READ_NOW):
+            pass
+        seen.append(file.name)
+        file_away(self, file)
+
+    monkeypatch.setattr(scores, "_file_away", locked_meanwhile)
+    commit_inbox(store)
+    assert len(seen) == 1
