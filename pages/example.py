@@ -1,4 +1,4 @@
-"""One example's life: its question, what was answered at each checkpoint, what of it is copied."""
+"""One example: its accuracy and perplexity by checkpoint, its completions, what they copied."""
 
 import streamlit as st
 
@@ -17,72 +17,77 @@ st.header("One example")
 view = pick_view("one")
 run = view.run
 table = cached_reads.example_table(view.task, run, view.threshold, view.estimator)
-known = set(table["id"])
-ids = [each for each in st.session_state.get("neighbours", []) if each in known]
-ids = ids or table["id"].tolist()
-wanted = st.query_params.get("example")
-if wanted is not None and wanted not in known:
+all_ids = table["id"].tolist()
+existing = set(all_ids)
+listed = [name for name in st.session_state.get("neighbours", []) if name in existing]
+ids = listed or all_ids
+requested = st.query_params.get("example")
+if requested is not None and requested not in existing:
     st.error(
-        f"This run was not trained on an example '{plain(wanted)}'; choose another run, or example."
+        f"This run was not trained on an example '{plain(requested)}'; choose another run or "
+        "example."
     )
     st.stop()
-chosen = wanted or ids[0]
+chosen = requested or ids[0]
 if chosen not in ids:
-    ids = table["id"].tolist()
-at = ids.index(chosen)
+    ids = all_ids
+place = ids.index(chosen)
 
 
-def go(place: int) -> None:
-    """Open the example at another place of the list."""
+def open_example(place: int) -> None:
+    """Open the example at this place in the list; after the last comes the first."""
     st.query_params["example"] = ids[place % len(ids)]
 
 
 with elements.controls():
-    st.button("Previous", shortcut="Left", on_click=go, args=[at - 1], disabled=len(ids) < 2)
-    st.button("Next", shortcut="Right", on_click=go, args=[at + 1], disabled=len(ids) < 2)
-    st.caption(f"{plain(chosen)}: {at + 1:,} of {len(ids):,}")
+    for label, key, target in (("Previous", "Left", place - 1), ("Next", "Right", place + 1)):
+        st.button(label, shortcut=key, on_click=open_example, args=[target], disabled=len(ids) < 2)
+    st.caption(f"{plain(chosen)}: {place + 1:,} of {len(ids):,}")
     if st.button("All examples", type="tertiary"):
         chosen_on_map = st.session_state.get("ids") or []
         st.switch_page("pages/examples.py", query_params={"ids": chosen_on_map})
 number = int(table.index[table["id"] == chosen][0])
 [row] = table.loc[[number]].to_dict("records")
-life = example_table.life(run, number)
-whole = not life["accuracy"].isna().any()
+history = example_table.example_history(run, number)
+incomplete = history["accuracy"].isna().any()
 memorized, learned = (
-    f"from step {row[name]:.0f}" if row[name] == row[name] else never
-    for name, never in (("memorized", "never"), ("learned", "never" if whole else "not known"))
+    f"from step {row[name]:.0f}" if row[name] == row[name] else otherwise
+    for name, otherwise in (
+        ("memorized", "never"),
+        ("learned", "not known" if incomplete else "never"),
+    )
 )
 st.markdown(
-    f"Pre-memorization accuracy **{percent(row['premem'])}** at the last checkpoint; answered "
+    f"Pre-memorization accuracy at the last checkpoint: **{percent(row['premem'])}**; answered "
     f"right: {learned}; memorized: {memorized}."
 )
 left, right = st.columns(2, gap="large")
 with left:
-    none = "The store has no text of it."
+    no_text = "The store does not have this text."
     elements.verbatim(
-        ("Question", row["question"] or none), ("Its solution", row["solution"] or none)
+        ("Question", row["question"] or no_text), ("Solution", row["solution"] or no_text)
     )
 with right:
     elements.chart(
-        figures.life_figure(life, view.threshold, elements.palette()),
+        figures.example_history_figure(history, view.threshold, elements.palette()),
         "life",
-        life,
+        history,
         alt="Accuracy and perplexity of the example at each checkpoint",
     )
 
-asked = {"": "As it is"}
-asked |= {name: perturbation_label(name) for name in cached_reads.read(perturbed_steps, run.run)}
+forms = {"": "none"}
+forms |= {name: perturbation_label(name) for name in cached_reads.read(perturbed_steps, run.run)}
 with elements.controls():
-    under = ""
-    if len(asked) > 1:
-        under = st.selectbox(
-            "Asked", list(asked), format_func=asked.__getitem__, key="form",
+    perturbation = ""
+    if len(forms) > 1:
+        perturbation = st.selectbox(
+            "Perturbation", list(forms), format_func=forms.__getitem__, key="form",
             bind="query-params", width=300,
         )  # fmt: skip
     steps = []
     if cached_reads.read(samples_shards, run.run):
         steps = graded_completions.sampled_steps(
-            cached_reads.read(read_counts, run.run), number, under
+            cached_reads.read(read_counts, run.run), number, perturbation
         )
     if steps:
         step = st.segmented_control(
@@ -90,40 +95,42 @@ with elements.controls():
         )
 if not steps:
     st.info(
-        "There is no completion of it here: its scores were imported without, the sampling plan "
-        "needed none, or the perturbation does not apply."
+        "There is no completion to show: the scores were imported without completions, the "
+        "sampling plan needed none, or the perturbation does not apply to this example."
     )
-drawn = []
+completions = []
 if steps:
-    every = cached_reads.drawn(run.run, "train", number, under, step)
-    drawn = every.to_dict("records")
-if under and drawn:
-    posed = cached_reads.read(read_perturbed_examples, view.task, under).set_index("example")
-    question = posed["question"].get(number, row["question"])
-    answer = posed["answer"].get(number, "")
-    said = f"Asked so, what differs is marked{f'; its answer: {answer}' if answer else ''}"
-    elements.passages([(said, copied_text.matched(question, row["question"]))], mark=False)
+    rows = cached_reads.completions(run.run, "train", number, perturbation, step)
+    completions = rows.to_dict("records")
+if perturbation and completions:
+    perturbed = cached_reads.read(read_perturbed_examples, view.task, perturbation)
+    perturbed = perturbed.set_index("example")
+    question = perturbed["question"].get(number, row["question"])
+    answer = perturbed["answer"].get(number, "")
+    title = f"Perturbed question, changes are marked{f'; its answer: {answer}' if answer else ''}"
+    elements.passages([(title, copied_text.mark_matches(question, row["question"]))], mark=False)
 texts = []
-for answer in drawn:
-    told = copied_text.copied(answer["completion"], row["solution"])
-    extracted = answer["extracted"]
-    found = f"answer {extracted}" if isinstance(extracted, str) else "no answer found"
-    cut = "" if answer["finished"] else ", cut off"
+for completion in completions:
+    marked = copied_text.mark_copied(completion["completion"], row["solution"])
+    extracted = completion["extracted"]
+    answer = f"answer {extracted}" if isinstance(extracted, str) else "no answer found"
+    cut_off = "" if completion["finished"] else ", cut off"
     title = (
-        f"Completion {answer['sample'] + 1}: {graded_completions.graded(answer)}, {found}{cut}; "
-        f"{100 * copied_text.copied_share(told):.0f} % copied from the solution"
+        f"Completion {completion['sample'] + 1}: {graded_completions.grade_label(completion)}, "
+        f"{answer}{cut_off}; {100 * copied_text.copied_share(marked):.0f} % copied from the "
+        "solution"
     )
-    texts.append((title, told))
+    texts.append((title, marked))
 elements.passages(texts, side_by_side=True)
-if drawn:
-    grade_form.grade_form(run.run, step, "train", under, number, drawn)
+if completions:
+    grade_form.grade_form(run.run, step, "train", perturbation, number, completions)
 
-near = cached_reads.neighbours(view.task, number)
-if len(near):
+similar = cached_reads.similar_questions(view.task, number)
+if len(similar):
     st.subheader("Similar questions")
     elements.small_table(
         elements.table_of(
-            table.reindex(near.index).assign(similarity=near),
+            table.reindex(similar.index).assign(similarity=similar),
             ["id", "question", "premem", "accuracy", "similarity"],
         ),
         {
@@ -136,4 +143,4 @@ if len(near):
         alt="The training examples with the most similar questions",
         links={"id": "example"},
     )
-    st.caption("Similarity: cosine of the questions' TF-IDF vectors.")
+    st.caption("Similarity is the cosine between the TF-IDF vectors of the two questions.")

@@ -1,4 +1,4 @@
-"""Examples: search and filter a run's training examples; a row opens one example."""
+"""Examples: search and filter a run's training examples, and open one of them."""
 
 import streamlit as st
 
@@ -18,13 +18,13 @@ shown = table[table["id"].isin(ids)] if ids else table
 
 
 def show_all() -> None:
-    """Forget the choice that came from the map."""
+    """Remove the choice made on the map from the address."""
     del st.query_params["ids"]
 
 
 with elements.controls():
     words = st.text_input(
-        "Search", key="q", bind="query-params", placeholder="words of question or solution",
+        "Search", key="q", bind="query-params", placeholder="words in question or solution",
         width=260,
     )  # fmt: skip
     premem = st.slider(
@@ -43,18 +43,18 @@ with elements.controls():
         "Flips, at least", 0, len(run.steps), key="flips", bind="query-params", width=120
     )
     grades = st.multiselect(
-        "Graded", GRADE_NAMES, key="grades", bind="query-params", width=220,
-        help="A completion of the last checkpoint is.",
+        "Grades", GRADE_NAMES, key="grades", bind="query-params", width=220,
+        help="Keep examples with a completion at the last checkpoint that has one of these grades.",
     )  # fmt: skip
-    fields = example_table.fields(table)
-    wanted = {}
+    fields = example_table.metadata_choices(table)
+    metadata = {}
     if fields:
         with st.popover("Metadata"):
             for name, values in fields.items():
-                wanted[name] = st.multiselect(
+                metadata[name] = st.multiselect(
                     plain(name), values, key=f"meta-{name}", bind="query-params"
                 )
-shown = example_table.filtered(
+shown = example_table.filter_examples(
     shown,
     words=words,
     premem=(premem[0] / 100, premem[1] / 100),
@@ -63,7 +63,7 @@ shown = example_table.filtered(
     flips=flips,
     grades=grades,
     graded=cached_reads.read(read_grade_totals, run.run, int(run.steps[-1])) if grades else None,
-    metadata=wanted,
+    metadata=metadata,
 )
 st.session_state["neighbours"], st.session_state["ids"] = shown["id"].tolist(), ids
 rows_key = f"examples-{run.run}"
@@ -72,11 +72,11 @@ if (clicked := elements.selected(rows_key)) and clicked.rows and clicked.rows[0]
     st.switch_page("pages/example.py", query_params={"example": example})
 
 headline.markdown(
-    f"**{count(len(shown), 'example')}** of {len(table):,} scored: pre-memorization accuracy "
-    f"{percent(shown['premem'].mean())} on average, "
-    f"{percent(shown['memorized'].notna().mean())} memorized at some checkpoint."
+    f"**{count(len(shown), 'example')}** of {len(table):,} scored. Their mean pre-memorization "
+    f"accuracy is {percent(shown['premem'].mean())}; "
+    f"{percent(shown['memorized'].notna().mean())} were memorized at some checkpoint."
     if len(shown)
-    else "No example is as asked for; widen the filters."
+    else "No example matches these filters; widen them."
 )
 if ids:
     st.button(
@@ -102,10 +102,10 @@ st.dataframe(
         "premem": number("PM", format="%.0f %%", width=58),
         "accuracy": number("Accuracy", format="%.0f %%", width=70),
         "perplexity": number("Perplexity", format="%.3f", width=75),
-        "learned": number("Right from", format="%d", width=80, help="The first checkpoint"),
-        "memorized": number("Memorized from", format="%d", width=115, help="The first checkpoint"),
-        "flips": number("Flips", width=48, help="From right to wrong, or back"),
-        "words": number("Words", width=65, help="of the solution")
+        "learned": number("Right from", format="%d", width=80, help="The first such step"),
+        "memorized": number("Memorized from", format="%d", width=115, help="The first such step"),
+        "flips": number("Flips", width=48, help="Changes from right to wrong, or back"),
+        "words": number("Words", width=65, help="Words of the solution")
         if table["words"].any()
         else None,
     },
@@ -114,8 +114,9 @@ st.dataframe(
     key=rows_key,
 )
 st.caption(
-    "PM, accuracy and perplexity are those at the last checkpoint. Right: more than half of the "
-    "samples. Select a row to open the example. " + view.threshold_note()
+    "PM, accuracy and perplexity are those of the last checkpoint. An example is right where more "
+    "than half of its samples are correct. Select a row to open the example. "
+    + view.threshold_note()
 )
 st.download_button(
     "Numbers as CSV",

@@ -1,4 +1,4 @@
-"""Grades: where two graders disagree about a run's completions, and whose grades count."""
+"""Grades: where two graders disagree about a run's completions, and which grades count."""
 
 import streamlit as st
 
@@ -17,29 +17,29 @@ headline = st.empty()
 home = cached_reads.store()
 with elements.controls():
     task = pick_task()
-    everything = cached_reads.task_runs(task)
-    graded = {run.run for run in everything}
-    runs = [run for run in cached_reads.read(run_graders.regradable_runs) if run in graded]
+    task_runs = cached_reads.task_runs(task)
+    names = {scores.run for scores in task_runs}
+    runs = [run for run in cached_reads.read(run_graders.regradable_runs) if run in names]
     if not runs:
         st.info(
-            "The runs of this task came without completions, so there is nothing to grade. Choose "
-            "a task that was scored here, or score a run on the Score page."
+            "The runs of this task were imported without completions, so there is nothing to "
+            "grade. Choose a task that was scored here, or score a run on the Score page."
         )
         st.stop()
-    labels = run_scores.run_labels(everything)
-    longest = max(everything, key=lambda scores: len(scores.steps) * (scores.run in runs))
+    labels = run_scores.run_labels(task_runs)
+    longest = max(task_runs, key=lambda scores: len(scores.steps) * (scores.run in runs))
     run = pickers.pick_name("Run", runs, "run", default=longest.run, display=labels, width=330)
     graders = cached_reads.read(run_graders.read_graders, run)
-    one = st.selectbox("Grader", graders.names, key="grader", bind="query-params", width=150)
-    others = [name for name in graders.names if name != one]
-    usual = others.index("math") if "math" in others else 0
-    other = st.selectbox(
-        "Against", others, index=usual, key="against", bind="query-params", width=150
+    grader_a = st.selectbox("Grader", graders.names, key="grader", bind="query-params", width=150)
+    others = [name for name in graders.names if name != grader_a]
+    default = others.index("math") if "math" in others else 0
+    grader_b = st.selectbox(
+        "Compared with", others, index=default, key="against", bind="query-params", width=150
     )
 
 
 def grade(name: str) -> None:
-    """Grade by `name` what it has not graded, and show how far that is."""
+    """Grade the completions that this grader has not graded yet, and show the progress."""
     bar = st.progress(0.0, f"Starting {name}…")
 
     def show(done: int, total: int) -> None:
@@ -49,55 +49,56 @@ def grade(name: str) -> None:
 
 
 try:
-    for name in (one, other):
+    for name in (grader_a, grader_b):
         missing = run_graders.ungraded(home, graders, name)
         if missing:
             headline.markdown(
                 f"**{name}** has not graded {count(missing, 'completion')} of this run yet."
             )
-            st.caption("This samples nothing and leaves the run's accuracies as they are.")
+            st.caption("Grading draws no samples and does not change the run's accuracies.")
             if st.button(f"Grade them with {name}", type="primary"):
                 grade(name)
                 st.rerun()
             grade_form.hand_grades(run)
             st.stop()
-    compared = cached_reads.read(grader_comparison.compare_graders, run, one, other)
+    compared = cached_reads.read(grader_comparison.compare_graders, run, grader_a, grader_b)
 except PrememError as error:
     st.error(str(error))
     st.stop()
 
 if compared.disagreements:
     headline.markdown(
-        f"**{one}** and **{other}** disagree on **{compared.disagreements:,}** of "
-        f"{count(compared.completions, 'completion')} ({percent(compared.share)}); "
-        f"{compared.about_correctness:,} of these change what counts as correct."
+        f"**{grader_a}** and **{grader_b}** disagree on **{compared.disagreements:,}** of "
+        f"{count(compared.completions, 'completion')} ({percent(compared.share)}); in "
+        f"{compared.about_correctness:,} of these, only one grader says correct."
     )
 else:
     headline.markdown(
-        f"**{one}** and **{other}** agree on all {count(compared.completions, 'completion')}."
+        f"**{grader_a}** and **{grader_b}** agree on all "
+        f"{count(compared.completions, 'completion')}."
     )
 left, right = st.columns(2, gap="large")
 with left:
     elements.chart(
-        figures.grades_figure(compared.cross, one, other, elements.palette()),
+        figures.grades_figure(compared.cross, grader_a, grader_b, elements.palette()),
         "grades",
         compared.counts,
-        alt=f"Completions by the grade of {one} (rows) and of {other} (columns)",
+        alt=f"Completions by the grade of {grader_a} (rows) and of {grader_b} (columns)",
     )
 with right:
-    st.subheader("Whose grades count")
-    st.markdown(f"This run's accuracies, on every page, are those of **{graders.in_force}**.")
-    for name in (one, other):
-        if name != graders.in_force and st.button(f"Grade this run by {name}"):
+    st.subheader("Which grades count")
+    st.markdown(f"On every page, this run's accuracies are those of **{graders.in_force}**.")
+    for name in (grader_a, grader_b):
+        if name != graders.in_force and st.button(f"Use the grades of {name}"):
             try:
-                regrade.use(home, run, name)
+                regrade.use_grader(home, run, name)
             except PrememError as error:
                 st.error(str(error))
             else:
                 st.rerun()
     st.caption(
         "Another grader changes the run's accuracies, never its completions or perplexities. All "
-        "grades are kept: choosing the former grader again undoes it."
+        "grades are kept, so you can return to the former grader."
     )
 
 grade_form.hand_grades(run)
@@ -106,17 +107,19 @@ if not compared.disagreements:
 st.subheader("Where they disagree")
 kinds = {EVERY_KIND: None, **compared.kinds}
 kind = st.segmented_control(
-    f"What {one} says, and what {other} says",
+    f"Grade by {grader_a}, grade by {grader_b}",
     list(kinds),
     default=EVERY_KIND,
     required=True,
     key="kind",
     bind="query-params",
 )
-rows = cached_reads.read(grader_comparison.disagreements, run, one, other, kinds[kind], SHOWN)
-wanted = st.query_params.get("completion")
-names = rows.index.tolist()
-first = names.index(wanted) if wanted in names else 0
+rows = cached_reads.read(
+    grader_comparison.disagreements, run, grader_a, grader_b, kinds[kind], SHOWN
+)
+requested = st.query_params.get("completion")
+completion_names = rows.index.tolist()
+first = completion_names.index(requested) if requested in completion_names else 0
 text = st.column_config.TextColumn
 columns = [
     *("step", "split", "perturbation", "id", "question", "completion", "answer"),
@@ -130,50 +133,49 @@ event = st.dataframe(
         "step": st.column_config.NumberColumn("Step", format="%d"),
         "split": text("Split"),
         "perturbation": text("Perturbation") if rows["perturbation"].any() else None,
-        "id": text("Problem"),
+        "id": text("Example"),
         "question": text("Question", width="medium"),
         "completion": text("Completion", width="medium"),
-        "answer": text("Answer"),
-        "extracted_one": text(f"{one} finds", width="small"),
-        "grade_one": text(one),
-        "extracted_other": text(f"{other} finds", width="small"),
-        "grade_other": text(other),
+        "answer": text("Reference"),
+        "extracted_one": text(f"{grader_a} found", width="small"),
+        "grade_one": text(f"{grader_a} grade"),
+        "extracted_other": text(f"{grader_b} found", width="small"),
+        "grade_other": text(f"{grader_b} grade"),
     },
     on_select="rerun",
     selection_mode="single-row",
     selection_default={"selection": {"rows": [first]}},
-    key=f"rows-{run}-{one}-{other}-{kind}",
+    key=f"rows-{run}-{grader_a}-{grader_b}-{kind}",
 )
 if len(rows) == SHOWN:
     st.caption(
-        f"The first {SHOWN:,}; `python -m premem_core disagreements --out FILE.csv` writes all."
+        f"The first {SHOWN:,}. `python -m premem_core disagreements --out FILE.csv` writes all."
     )
 chosen = next(iter(event.selection.rows), first)
 row = rows.iloc[chosen].fillna("(no answer found)")
 if chosen != first:
-    st.query_params["completion"] = names[chosen]
+    st.query_params["completion"] = completion_names[chosen]
 step, sample, example = (int(row[column]) for column in ("step", "sample", "example"))
-drawn = cached_reads.drawn(run, row["split"], example, row["perturbation"], step)
-[answer] = drawn[drawn["sample"] == sample].to_dict("records")
+completions = cached_reads.completions(run, row["split"], example, row["perturbation"], step)
+[completion] = completions[completions["sample"] == sample].to_dict("records")
 left, right = st.columns(2, gap="large")
 with left:
     elements.verbatim(
         ("Question", row["question"]),
-        ("Reference: its solution", row["solution"]),
-        ("Reference: its answer", row["answer"]),
+        ("Reference solution", row["solution"]),
+        ("Reference answer", row["answer"]),
     )
 with right:
-    counts = f"{graded_completions.graded(answer)} counts"
-    elements.verbatim(
-        (f"Completion {sample + 1} of checkpoint {step}: {counts}", row["completion"])
-    )
-    grade_form.grade_form(run, step, row["split"], row["perturbation"], example, [answer])
+    grade_that_counts = graded_completions.grade_label(completion)
+    title = f"Completion {sample + 1} of checkpoint {step}: counts as {grade_that_counts}"
+    elements.verbatim((title, row["completion"]))
+    grade_form.grade_form(run, step, row["split"], row["perturbation"], example, [completion])
     elements.verbatim(
         *(
             (
-                f"{name} says {row[f'grade_{column}'].lower()}; the answer that it found",
+                f"Graded {row[f'grade_{column}'].lower()} by {name}; the answer that it found",
                 row[f"extracted_{column}"],
             )
-            for name, column in ((one, "one"), (other, "other"))
+            for name, column in ((grader_a, "one"), (grader_b, "other"))
         )
     )

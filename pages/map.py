@@ -1,4 +1,4 @@
-"""Memorization map: every training example at every checkpoint, by accuracy and perplexity."""
+"""Memorization map: accuracy and perplexity of every training example at every checkpoint."""
 
 import streamlit as st
 
@@ -11,32 +11,29 @@ st.header("Memorization map")
 headline = st.empty()
 view = pick_view("one")
 run = view.run
+incomplete = run.counts.partial.any()
 table = cached_reads.example_table(view.task, run, view.threshold, view.estimator)
 with view.controls:
-    by_metadata = {name: f"by {name}" for name in example_table.metadata(table)}
+    by_metadata = {name: f"by {name}" for name in example_table.metadata_fields(table)}
     sorts = {**example_table.SORTS, **by_metadata}
     sort = st.selectbox(
-        "Sorted", list(sorts), format_func=sorts.__getitem__, key="sort", bind="query-params",
+        "Order", list(sorts), format_func=sorts.__getitem__, key="sort", bind="query-params",
         width=200,
     )  # fmt: skip
 
-table = example_table.ordered(table, sort)
+table = example_table.sort_examples(table, sort)
 cells = example_table.cells(run, table.index.tolist(), view.threshold)
 if (clicked := elements.selected("chart-map")) and clicked.points:
     members = cells.members[clicked.points[0]["point_index"] % len(cells.members)]
     chosen_ids = table.loc[members, "id"].tolist()
     st.switch_page("pages/examples.py", query_params={"ids": chosen_ids})
-last = cells.steps[-1]
-whole = not run.counts.partial.any()
-learned = table["learned"].notna().mean() if whole else float("nan")
-before = example_table.copied_first(table).mean() if whole else float("nan")
+shares = example_table.learned_shares(run, table)
 headline.markdown(
-    f"By step {last}, **{percent(learned)}** of the {count(len(table), 'scored example')} of "
-    f"{view.label} were answered right at some checkpoint, "
-    "and "
-    f"**{percent(table['memorized'].notna().mean())}** were memorized; "
-    f"{percent(before)} were memorized before, or at, the "
-    "first checkpoint that answered them right."
+    f"By step {cells.steps[-1]}, **{percent(shares.learned)}** of the "
+    f"{count(len(table), 'scored example')} of {view.label} were answered right at some "
+    f"checkpoint, and **{percent(shares.memorized)}** were memorized; "
+    f"{percent(shares.memorized_first)} were memorized no later than at the first checkpoint that "
+    "answered them right."
 )
 left, right = st.columns([5, 1], gap="medium")
 with left:
@@ -53,8 +50,8 @@ with right:
     )
 st.caption(
     f"Each column is {len(table) / len(cells.members):.0f} neighbouring examples, "
-    f"{plain(sorts[sort])}; a click on a cell opens them. Colours are means: towards blue, "
-    "more samples are right; towards orange, perplexity is below the threshold (memorized). "
+    f"{plain(sorts[sort])}; click a cell to open them. Colours show means: the bluer, the more "
+    "samples are correct; orange means a perplexity below the threshold (memorized). "
     + view.threshold_note()
-    + ("" if whole else " The sampling plan left samples out: what they would say is not known.")
+    + (" The sampling plan left samples out, so some values are not known." if incomplete else "")
 )

@@ -1,4 +1,4 @@
-"""Overview: what this is, the runs, and where each stands."""
+"""Overview: what Premem measures, and a table of the task's runs."""
 
 import streamlit as st
 
@@ -13,12 +13,12 @@ st.markdown(WHAT_IT_IS)
 headline = st.empty()
 view = pick_view()
 
-lines = cached_reads.lines(view.runs, view.threshold, view.estimator)
-st.caption(f"{view.threshold_note()} {curves.not_known(lines)}")
-headline.markdown(fit_in_words(curves.weighted_points(lines), view.estimator))
+run_curves = cached_reads.run_curves(view.runs, view.threshold, view.estimator)
+st.caption(f"{view.threshold_note()} {curves.missing_in_words(run_curves)}")
+headline.markdown(fit_in_words(curves.weighted_points(run_curves), view.estimator))
 
-about = cached_reads.read(read_runs)
-table = curves.overview(lines, about[about["task"] == view.task])
+all_runs = cached_reads.read(read_runs)
+table = curves.overview(run_curves, all_runs[all_runs["task"] == view.task])
 number = st.column_config.NumberColumn
 st.dataframe(
     table,
@@ -32,7 +32,9 @@ st.dataframe(
         "train_examples": number("Train examples", format="localized"),
         "scored": st.column_config.TextColumn("Checkpoints scored"),
         "premem_curve": st.column_config.LineChartColumn("PM by checkpoint", y_min=0, y_max=1),
-        "step": number("Last scored", format="%d", help="The numbers beside it are of this step."),
+        "step": number(
+            "Last scored", format="%d", help="The step that the numbers to the right belong to."
+        ),
         "train_percent": number("Train", format="%.1f %%"),
         "premem_percent": number("PM", format="%.1f %%"),
         "test_percent": number("Test", format="%.1f %%"),

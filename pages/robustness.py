@@ -1,4 +1,4 @@
-"""Robustness: which answers hold when the training query is perturbed, and what foretells it."""
+"""Robustness: accuracy on perturbed training queries, and signals that predict wrong answers."""
 
 import streamlit as st
 
@@ -13,45 +13,44 @@ from premem_core.grading import graded_completions
 from premem_core.problems.perturbations import perturbation_label
 from premem_core.store.examples import read_perturbed_examples, read_task_examples
 
-SHOWN = 1_000  # questions in the table; the numbers have them all
+SHOWN = 1_000  # questions in the table; the CSV file has them all
 
 st.header("Robustness")
 headline = st.empty()
-asked: dict[str, dict[str, list[int]]] = {}
 
 
-def was_perturbed(run: RunScores) -> bool:
-    """Whether the run was sampled on perturbed queries; at which steps is kept in `asked`."""
-    asked[run.run] = cached_reads.read(robustness.perturbed_steps, run.run)
-    return bool(asked[run.run])
+def has_perturbed_samples(run: RunScores) -> bool:
+    """Whether the run has samples of perturbed queries."""
+    return bool(cached_reads.read(robustness.perturbed_steps, run.run))
 
 
 view = pick_view(
     "one",
-    which=was_perturbed,
-    otherwise="No run of this task was sampled on perturbed queries. Choose some on the Score page "
-    "(of a job that is done: “Ask more of it”), or score with `--perturb`.",
+    eligible=has_perturbed_samples,
+    if_none="No run of this task has samples of perturbed queries. Choose perturbations on the "
+    "Score page (for a job that is done: “Ask more of it”), or score with `--perturb`.",
 )
 scores, name = view.run, view.run.run
-steps = sorted({step for of in asked[name].values() for step in of})
+perturbed_steps = cached_reads.read(robustness.perturbed_steps, name)
+steps = sorted({step for sampled in perturbed_steps.values() for step in sampled})
 with view.controls:
     step = int(
         pickers.pick_name(
             "Checkpoint", [str(s) for s in steps], "step", default=str(steps[-1]), width=120
         )
     )
-pickers.say_what_is_missing(view.notices)
+pickers.show_missing(view.notices)
 
 
-def overview(step: int, found: list[Robustness]) -> None:
+def overview(step: int, results: list[Robustness]) -> None:
     """Accuracy by pre-memorization accuracy under every perturbation, and the numbers behind it."""
-    table = robustness.summary(found)
+    table = robustness.summary(results)
     worst = table.sort_values("drop").iloc[-1]
     headline.markdown(
         f"At checkpoint {step}, **{wording.percent(worst['original'])}** of the answers to "
-        f"{count(int(worst['examples']), 'training question')} are right; "
-        f"{perturbation_label(worst['perturbation'])}: "
-        f"**{wording.percent(worst['perturbed'])}**, a change of "
+        f"{count(int(worst['examples']), 'training question')} are correct. Under the worst "
+        f"perturbation ({perturbation_label(worst['perturbation'])}), "
+        f"**{wording.percent(worst['perturbed'])}** are: a change of "
         f"{signed(-100 * worst['drop'], 1)} ± "
         f"{100 * worst['drop_half']:.1f} points."
     )
@@ -59,143 +58,147 @@ def overview(step: int, found: list[Robustness]) -> None:
     with left:
         st.subheader("Accuracy by pre-memorization accuracy")
         elements.chart(
-            figures.robustness_figure(found, elements.palette()),
+            figures.robustness_figure(results, elements.palette()),
             "robustness",
-            view.with_settings(robustness.bins(found)),
+            view.with_settings(robustness.bins(results)),
             alt="Accuracy on perturbed training queries by pre-memorization accuracy",
         )
         st.caption(
-            "Training questions in bins of pre-memorization accuracy, to the nearest fifth; bars "
-            "are 90 % intervals over questions. Grey: the questions as they are. "
+            "Training questions are grouped by pre-memorization accuracy, to the nearest fifth; "
+            "bars are 90 % intervals over questions. Grey: the original queries. "
             + view.threshold_note()
         )
     with right:
         st.subheader("By perturbation")
         elements.small_table(
-            table.assign(kind=[perturbation_label(each) for each in table["perturbation"]]),
+            table.assign(kind=[perturbation_label(kind) for kind in table["perturbation"]]),
             {
                 "kind": "Perturbation",
                 "examples": ("Examples", "{:,}".format),
-                "original": ("As it is", wording.percent),
+                "original": ("Original", wording.percent),
                 "perturbed": ("Perturbed", wording.percent),
-                "drop": ("Lost, points", lambda drop: signed(100 * drop, 1)),
+                "drop": ("Drop, points", lambda drop: signed(100 * drop, 1)),
                 "auroc_premem": ("AUROC of PM", lambda area: signed(area, 2)),
             },
             alt="Accuracy under every perturbation, and the area under the ROC curve",
         )
         st.caption(
-            "AUROC: how well pre-memorization accuracy tells answers that hold from those that "
-            "break; 0.5 is chance."
+            "AUROC: how well pre-memorization accuracy separates answers that stay right from "
+            "those that become wrong; 1 is perfect, 0.5 is chance."
         )
 
 
-def what_foretells_it(one: Robustness) -> None:
-    """How well PM and simpler signals tell the answers that hold from those that do not."""
-    brittle, robust = int(one.brittle.sum()), int((~one.brittle).sum())
+def signals_section(result: Robustness) -> None:
+    """How well PM and simpler signals predict which right answers become wrong."""
+    brittle, robust = int(result.brittle.sum()), int((~result.brittle).sum())
     st.markdown(
-        f"Of {count(brittle + robust, 'question')} answered right as they are, "
-        f"**{brittle:,} broke**. An area of 1 tells them from the others, of 0.5 does not."
+        f"Of {count(brittle + robust, 'question')} answered right in the original form, "
+        f"**{brittle:,} became wrong**. An area of 1 separates them from the others perfectly; 0.5 "
+        "is chance."
     )
     elements.chart(
-        figures.auroc_figure(one.auroc, elements.palette()),
+        figures.auroc_figure(result.auroc, elements.palette()),
         "auroc",
-        view.with_settings(one.auroc),
+        view.with_settings(result.auroc),
         alt="Area under the ROC curve of each signal, with its 90 % interval",
     )
 
 
-def pick_question(task: str, name: str, step: int, one: Robustness) -> tuple[int, str, str]:
-    """One of the questions, those that lost most first: its number, question and solution."""
+def pick_question(task: str, name: str, step: int, result: Robustness) -> tuple[int, str, str]:
+    """A table of questions; returns number, question and solution of the selected one."""
     texts = cached_reads.read(read_task_examples, task, "train").set_index("example")
-    rows = one.examples.join(texts[["id", "question", "solution"]])
-    rows["lost"] = rows["train_accuracy"] - rows["perturbed_accuracy"]
-    every = rows.sort_values(["lost", "premem"], ascending=[False, False], kind="stable")
-    rows = every.head(SHOWN)
+    examples = result.examples.join(texts[["id", "question", "solution"]])
+    all_rows = robustness.sort_by_drop(examples)
+    rows = all_rows.head(SHOWN)
     percent, text = st.column_config.NumberColumn, st.column_config.TextColumn
     chosen = elements.pick_question(
         rows.assign(**100 * rows[["train_accuracy", "perturbed_accuracy", "premem"]]),
         {
-            "id": text("Problem", width=85),
+            "id": text("Example", width=85),
             "question": text("Question", width=250) if rows["question"].any() else None,
             "premem": percent("PM", format="%.0f %%", width=60),
-            "train_accuracy": percent("As it is", format="%.0f %%", width=65),
+            "train_accuracy": percent("Original", format="%.0f %%", width=65),
             "perturbed_accuracy": percent("Perturbed", format="%.0f %%", width=75),
         },
-        key=f"brittle-{name}-{step}-{one.perturbation}",
+        key=f"brittle-{name}-{step}-{result.perturbation}",
         height=330,
     )
     st.download_button(
         "Numbers as CSV",
-        lambda: view.with_settings(every.drop(columns="solution")).to_csv(index=False),
-        file_name=f"premem-{name}-{one.perturbation}.csv",
+        lambda: view.with_settings(all_rows.drop(columns="solution")).to_csv(index=False),
+        file_name=f"premem-{name}-{result.perturbation}.csv",
         mime="text/csv",
         type="tertiary",
         on_click="ignore",
     )
     notes = []
-    if len(every) > SHOWN:
-        notes.append(f"The first {SHOWN:,} of {len(every):,}; all are in the numbers.")
-    if one.left_out:
-        notes.append(f"{count(one.left_out, 'question')} left out: it does not apply to them.")
+    if len(all_rows) > SHOWN:
+        notes.append(f"The first {SHOWN:,} of {len(all_rows):,}; the CSV file has them all.")
+    if result.left_out:
+        notes.append(
+            f"{count(result.left_out, 'question')} left out: the perturbation does not apply."
+        )
     if notes:
         st.caption(" ".join(notes))
     row = rows.iloc[chosen]
     return int(rows.index[chosen]), str(row["question"]), str(row["solution"])
 
 
-def answers(
+def completions_section(
     task: str, name: str, step: int, kind: str, example: int, question: str, solution: str
 ) -> None:
-    """What was answered to a question as it is, and perturbed."""
+    """The completions of a question in the original form and under the perturbation."""
     perturbed = cached_reads.read(read_perturbed_examples, task, kind).set_index("example")
-    now = perturbed["question"].get(example, question)
+    perturbed_question = perturbed["question"].get(example, question)
     left, right = st.columns(2, gap="large")
-    for column, title, query, other, under in (
-        (left, "As it is", question, now, ""),
-        (right, perturbation_label(kind), now, question, kind),
+    for column, title, shown, reference, perturbation in (
+        (left, "Original", question, perturbed_question, ""),
+        (right, perturbation_label(kind), perturbed_question, question, kind),
     ):  # fmt: skip
         with column:
-            note = (
-                "; what differs is marked" if now != question else " (unchanged)" if under else ""
-            )
-            asked = copied_text.matched(query, other)
-            elements.passages([(f"{title}: the question{note}", asked)], mark=False)
-            drawn = cached_reads.drawn(name, "train", example, under, step)
+            if perturbed_question != question:
+                note = ", changes are marked"
+            else:
+                note = " (unchanged)" if perturbation else ""
+            marked = copied_text.mark_matches(shown, reference)
+            elements.passages([(f"{title}: the question{note}", marked)], mark=False)
+            completions = cached_reads.completions(name, "train", example, perturbation, step)
             texts = []
-            for answer in drawn.to_dict("records"):
-                told = copied_text.copied(answer["completion"], solution)
-                said = (
-                    f"Completion {answer['sample'] + 1}: {graded_completions.graded(answer)}, "
-                    f"{100 * copied_text.copied_share(told):.0f} % copied from the solution"
+            for completion in completions.to_dict("records"):
+                marked = copied_text.mark_copied(completion["completion"], solution)
+                grade = graded_completions.grade_label(completion)
+                heading = (
+                    f"Completion {completion['sample'] + 1}: {grade}, "
+                    f"{100 * copied_text.copied_share(marked):.0f} % copied from the solution"
                 )
-                texts.append((said, told))
+                texts.append((heading, marked))
             elements.passages(texts)
             if not texts:
-                st.caption("Its scores were imported without completions.")
+                st.caption("The scores were imported without completions.")
 
 
 try:
-    found = [
+    measured = [
         robustness.measure_robustness(
             scores,
             cached_reads.read(robustness.read_answers, name, step, perturbation),
             view.threshold,
             view.estimator,
         )
-        for perturbation, at in asked[name].items()
-        if step in at
+        for perturbation, sampled in perturbed_steps.items()
+        if step in sampled
     ]
 except PrememError as error:
     st.error(str(error))
     st.stop()
-found = [each for each in found if len(each.examples)]
-if not found:
-    st.info("The sampling plan left samples out of every question that was perturbed.")
+results = [result for result in measured if len(result.examples)]
+if not results:
+    st.info("The sampling plan left out samples of every perturbed question.")
     st.stop()
-if notes := robustness.caveats(found):
+if notes := robustness.caveats(results):
     st.warning("  \n".join(map(plain, notes)))
-overview(step, found)
-kinds = {each.perturbation: each for each in found}
+overview(step, results)
+kinds = {result.perturbation: result for result in results}
 with elements.controls():
     kind = st.selectbox(
         "Perturbation", list(kinds), format_func=perturbation_label, key="perturbation",
@@ -203,9 +206,9 @@ with elements.controls():
     )  # fmt: skip
 left, right = st.columns([1, 1.5], gap="large")
 with left:
-    st.subheader("What foretells a broken answer")
-    what_foretells_it(kinds[kind])
+    st.subheader("What predicts a wrong answer")
+    signals_section(kinds[kind])
 with right:
-    st.subheader("Questions, broken ones first")
+    st.subheader("Questions, largest drop first")
     picked = pick_question(view.task, name, step, kinds[kind])
-answers(view.task, name, step, kind, *picked)
+completions_section(view.task, name, step, kind, *picked)

@@ -9,15 +9,17 @@ import typer
 
 from premem_core import installation
 from premem_core.commands import (
-    analyse,
     baselines,
     collect,
     curate,
     dashboard,
+    fit,
     grade,
     jobs,
     labels,
     make,
+    predict,
+    robustness,
     score,
 )
 from premem_core.commands.options import say
@@ -31,8 +33,8 @@ app = typer.Typer(
     help="Pre-memorization train accuracy of a fine-tuning run (arXiv 2411.07681).",
 )
 for command in (
-    *(score.score, analyse.fit, analyse.predict, analyse.replay, baselines.baselines),
-    *(analyse.robustness, curate.curate, collect.collect, collect.generate),
+    *(score.score, fit.fit, predict.predict, fit.replay, baselines.baselines),
+    *(robustness.robustness, curate.curate, collect.collect, collect.generate),
     *(labels.labels, baselines.ifd),
     *(grade.grade, grade.regrade, grade.disagreements, grade.override, grade.overrides),
     *(make.finetune, make.demo, make.import_published, dashboard.dashboard),

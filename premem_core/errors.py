@@ -3,7 +3,7 @@
     PrememError
     ├── DataError          a data file, or a row of it, cannot be used
     ├── CheckpointError    a run's folder or one of its checkpoints cannot be used
-    ├── StoreError         the store cannot do it: it has another schema, or holds something else
+    ├── StoreError         the store cannot be opened, read or changed as requested
     ├── JobError           a scoring job cannot start, or cannot resume with this specification
     ├── EndpointError      a model's endpoint does not answer, or refuses the request
     ├── InstallationError  a package that is needed is not installed

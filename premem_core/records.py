@@ -1,4 +1,4 @@
-"""Records that cross rooms; names are those of the paper (arXiv 2411.07681, §3)."""
+"""Records that several rooms use; the names are those of the paper (arXiv 2411.07681, §3)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Grade(IntEnum):
-    """What became of one completion; 0, 1 and 2 are the codes of the published arrays."""
+    """The grade of one completion; 0, 1 and 2 are the codes of the published arrays."""
 
     CORRECT = 0
     INCORRECT = 1
@@ -18,7 +18,7 @@ class Grade(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Graded:
-    """One completion's grade and the answer that was found in it (None: no answer found)."""
+    """One completion's grade and the answer that was found in it (None if there was none)."""
 
     grade: Grade
     extracted: str | None
@@ -26,7 +26,13 @@ class Graded:
 
 @dataclass(frozen=True, slots=True)
 class SampleKey:
-    """Which of a run's completions; `example` is the store's number, `sample` counts from 0."""
+    """The key of one completion of a run.
+
+    Attributes:
+        perturbation: the name of the question's perturbation; "" for the question as it is.
+        example: the example's number in the store.
+        sample: the completion's number among those of the same question, from 0.
+    """
 
     step: int
     split: str
@@ -48,7 +54,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How completions are drawn; the defaults are the paper's for GSM8K (METHOD: section 1)."""
+    """How completions are sampled; the defaults are the paper's for GSM8K (docs/method.md, 1)."""
 
     samples: int = 5
     temperature: float = 0.8
@@ -59,16 +65,16 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One sampled continuation of a prompt, cut before the stop string."""
+    """One sampled continuation of a prompt, which ends before the stop string."""
 
     text: str
     tokens: int
-    finished: bool  # False: the token budget ran out first
+    finished: bool  # False where the token budget ran out first
 
 
 @dataclass(frozen=True, slots=True)
 class TargetScore:
-    """Mean negative log-likelihood per target token, in nats, and how many target tokens."""
+    """Mean NLL per target token, in nats, and the number of target tokens."""
 
     nll: float
     tokens: int
@@ -76,29 +82,29 @@ class TargetScore:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """One saved state of a fine-tuning run; what `trainer_state.json` does not say is None."""
+    """One saved state of a fine-tuning run; a value missing in `trainer_state.json` is None."""
 
     path: Path
     step: int
     epoch: float | None = None
     learning_rate: float | None = None
-    adapter_base: str | None = None  # set when the folder holds a PEFT adapter
+    adapter_base: str | None = None  # the base model, where the folder holds a PEFT adapter
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One fine-tuning run: its checkpoints in training order and what its logs say of it."""
+    """One fine-tuning run: its checkpoints in training order, and the settings in its logs."""
 
     path: Path
     checkpoints: tuple[Checkpoint, ...]
-    learning_rate: float | None = None  # peak, per the log history
+    learning_rate: float | None = None  # the highest one in the log history
     epochs: float | None = None
-    batch_size: int | None = None  # per device, as the Trainer records it
+    batch_size: int | None = None  # per device, as transformers' Trainer records it
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """What the store knows of a run; `source` is "scored" (by Premem) or "published"."""
+    """A run as the store records it; `source` is "scored" (by Premem) or "published"."""
 
     run: str
     task: str
@@ -107,4 +113,4 @@ class RunRecord:
     epochs: float | None
     batch_size: int | None
     train_examples: int
-    grader: str | None = None  # whose grades its counts are; None: not known (an import)
+    grader: str | None = None  # the grader behind its counts; None for an imported run

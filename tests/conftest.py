@@ -7,6 +7,8 @@ import pytest
 from hypothesis import settings
 
 from premem_core.dashboard.figures import style
+from premem_core.demo import demo_study
+from premem_core.store.database import Store
 from tests.helpers import tiny
 from tests.helpers.paths import GSM8K, SHARED
 
@@ -67,3 +69,11 @@ def gsm8k() -> Path:
     if not GSM8K.is_dir():
         pytest.skip(f"needs all of GSM8K, which is not at {GSM8K}")
     return GSM8K
+
+
+@pytest.fixture(scope="session")
+def demo_store(tmp_path_factory) -> Store:
+    """The shipped study, for tests that only read it."""
+    folder = tmp_path_factory.mktemp("demo") / "store"
+    demo_study.install(folder)
+    return Store(folder)

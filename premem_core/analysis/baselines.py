@@ -1,4 +1,4 @@
-"""Simpler numbers that might predict test accuracy as well as PM does (docs/method.md, section 7).
+"""Baselines: other predictors of test accuracy, to compare with PM (docs/method.md, section 7).
 
 Axes: C checkpoints of one run in training order, M test problems.
 """
@@ -15,10 +15,11 @@ from premem_core.metrics.pre_memorization import Floats
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
-    """One number per checkpoint: a column of `evaluate`'s points.
+    """One number per checkpoint: a column of the table that `evaluate` takes.
 
-    `needs` says what to do where it is not known; `is_accuracy`, that it is meant to equal test
-    accuracy, not only to rise or fall with it.
+    Attributes:
+        needs: what to do where the number is missing, in words.
+        is_accuracy: whether it should equal test accuracy, and not only rise or fall with it.
     """
 
     name: str
@@ -33,20 +34,21 @@ PREDICTORS = {
         Predictor(
             "premem",
             "pre-memorization accuracy",
-            "draw the samples that this threshold needs: score the run again with --extend",
+            "draw the samples that are missing at this threshold: score the run again with "
+            "--extend",
             is_accuracy=True,
         ),
         Predictor(
             "train_accuracy",
             "train accuracy",
-            "draw every sample of the training problems: score the run again with --extend "
+            "draw all samples of the training problems: score the run again with --extend "
             "--plan full",
             is_accuracy=True,
         ),
         Predictor(
             "first_accuracy",
             "train accuracy at the first checkpoint",
-            "draw every sample of the first checkpoint: score the run again with --extend "
+            "draw all samples of the first checkpoint: score the run again with --extend "
             "--plan full",
             is_accuracy=True,
         ),
@@ -58,8 +60,8 @@ PREDICTORS = {
         Predictor(
             "atc",
             "average thresholded confidence",
-            "score test problems of two or more runs: agreement needs completions, which imported "
-            "scores lack",
+            "score two or more runs with test problems: this predictor compares completions, and "
+            "imported scores have none",
             is_accuracy=True,
         ),
         Predictor(
@@ -79,34 +81,36 @@ PREDICTORS = {
 
 
 def atc(source_confidence: Floats, source_accuracy: Floats, target_confidence: Floats) -> float:
-    """Average Thresholded Confidence: accuracy read off confidences (Garg et al. 2022).
+    """Average Thresholded Confidence: accuracy predicted from confidences (Garg et al. 2022).
 
-    The threshold θ is such that the share of source confidences below it is the source's error
-    rate; the share of target confidences from θ on is the prediction. Shares of votes tie a lot:
-    of the target's at exactly θ, the same part counts as below as of the source's.
+    θ is chosen so that the share of source confidences below it equals the error rate on the
+    source problems. The prediction is the share of target confidences that are at least θ. Shares
+    of votes are often equal to θ: of these, the same fraction counts as below θ in the target as
+    in the source.
 
     Args:
-        source_confidence: (S,) of labelled problems, such as the share of samples that agree
-            (`Store.agreement`); NaN leaves its problem out.
+        source_confidence: (S,) of problems with known accuracy, such as the share of samples that
+            agree (`read_agreement`). Problems with NaN are left out.
         source_accuracy: (S,) mean correctness of the same problems.
         target_confidence: (T,) of the problems whose accuracy is predicted.
 
     Returns:
         The predicted accuracy; NaN where source or target is empty.
 
-    Two of the four labelled problems count as below: that at 0.2 and half of the two at θ = 0.4.
+    In the example, two of the four source problems are answered wrong, so two confidences count as
+    below θ = 0.4: the one at 0.2, and one of the two that equal θ.
 
     >>> labelled = np.array([0.2, 0.4, 0.4, 1.0]), np.array([0.0, 0.0, 1.0, 1.0])
     >>> atc(*labelled, np.array([0.4, 0.4, 0.6, 0.6]))
     0.75
     """
-    known = ~np.isnan(source_confidence) & ~np.isnan(source_accuracy)
-    source = np.sort(source_confidence[known])
+    has_values = ~np.isnan(source_confidence) & ~np.isnan(source_accuracy)
+    source = np.sort(source_confidence[has_values])
     target = target_confidence[~np.isnan(target_confidence)]
     if not len(source) or not len(target):
         return float("nan")
-    wrong = np.sum(1 - source_accuracy[known])
-    # A sum of fifths may fall short of a whole number by rounding.
+    wrong = np.sum(1 - source_accuracy[has_values])
+    # Rounding can make a sum of fifths slightly smaller than the whole number that it should be.
     theta = source[min(int(wrong + 1e-9), len(source) - 1)]
     tied_below = (wrong - np.sum(source < theta)) / np.sum(source == theta)
     kept = 1 - np.clip(tied_below, 0, 1)
@@ -114,41 +118,43 @@ def atc(source_confidence: Floats, source_accuracy: Floats, target_confidence: F
 
 
 def leave_out_atc(confidences: Sequence[Floats], accuracies: Sequence[Floats]) -> list[Floats]:
-    """ATC of each run's checkpoints, its θ from the test problems of the other runs' checkpoints.
+    """Predict each run's checkpoints by ATC, with θ chosen on the other runs' test problems.
 
-    θ must not come from the accuracies that it predicts.
+    θ must not be chosen on the accuracies that it predicts.
 
     Args:
-        confidences: per run (C, M); NaN where a problem has none.
-        accuracies: per run (C, M).
+        confidences: one array (C, M) per run; NaN where a problem has no confidence.
+        accuracies: one array (C, M) per run.
 
     Returns:
-        Per run (C,); NaN where there is no other run.
+        One array (C,) per run; NaN where there is no other run.
     """
     predictions = []
     for n, confidence in enumerate(confidences):
         others = [i for i in range(len(confidences)) if i != n]
         source, accuracy = (
-            np.concatenate([np.empty(0), *(np.ravel(of_runs[i]) for i in others)])
-            for of_runs in (confidences, accuracies)
+            np.concatenate([np.empty(0), *(np.ravel(values[i]) for i in others)])
+            for values in (confidences, accuracies)
         )
-        predictions.append(np.array([atc(source, accuracy, own) for own in confidence]))
+        predictions.append(np.array([atc(source, accuracy, target) for target in confidence]))
     return predictions
 
 
 def evaluate(points: pd.DataFrame) -> pd.DataFrame:
-    """How well each predictor does over checkpoints, each where it is known.
+    """How well each predictor agrees with test accuracy over checkpoints.
 
-    Against the generalization gap, train − test accuracy, a predictor of accuracy stands as the
-    gap that it expects, train accuracy − itself (paper, section 5: Pearson .986 for train − PM).
+    Each predictor is also compared with the generalization gap, train − test accuracy. For this, a
+    predictor p of accuracy becomes the gap train accuracy − p (paper, section 5: Pearson .986 for
+    train − PM).
 
     Args:
-        points: `curves.points`, with a column per predictor; one that is not there is not known.
-            Its column `weight` says how much each point counts; without it, all count alike.
+        points: `curves.points`, with one column per predictor. A column that is missing counts as
+            NaN. The column `weight` says how much each point counts; without it, all count alike.
 
     Returns:
-        One row per predictor: predictor, points (how many), identity_r2 (of accuracies only) and
-        linear_r2 against test accuracy, gap_pearson and gap_r2; NaN where undefined.
+        One row per predictor: predictor, points (how many checkpoints have a value), identity_r2
+        (of accuracies only) and linear_r2 against test accuracy, gap_pearson and gap_r2; NaN where
+        undefined.
     """
     test, train = (points[name].to_numpy(float) for name in ("test_accuracy", "train_accuracy"))
     weights = points["weight"].to_numpy(float) if "weight" in points else None

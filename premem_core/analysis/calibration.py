@@ -1,7 +1,7 @@
-"""Calibration: what runs with a test set say about the threshold and the error of a prediction.
+"""Calibration: a threshold and the error of its predictions, from runs with a test set.
 
-Each run is predicted with the threshold of the others (leave one run out). How far its residuals
-exceed the sampling noise is how far off a prediction of a new run may be.
+Each run is predicted with the threshold of the other runs (leave one run out). The part of its
+residuals that sampling noise does not explain is the error to expect for a new run.
 """
 
 import json
@@ -16,7 +16,7 @@ import pandas as pd
 from premem_core.analysis import curves
 from premem_core.analysis.calibrating_runs import calibrating_runs, what_counts_less
 from premem_core.analysis.caveats import caveats
-from premem_core.analysis.leave_one_out import left_out
+from premem_core.analysis.leave_one_out import predict_left_out
 from premem_core.analysis.run_scores import RunScores
 from premem_core.errors import UsageError
 from premem_core.metrics import estimators, intervals, pre_memorization
@@ -24,26 +24,28 @@ from premem_core.metrics.estimators import ESTIMATORS, Estimator
 
 FORMAT = 1  # of calibration.json
 NO_INTERVAL = (
-    "Without one of these runs the others determine no threshold: nothing tells how it carries "
-    "over to another run, and predictions have no interval."
+    "Predictions have no interval: when one of these runs is left out, the others do not determine "
+    "a threshold, so the error on a new run cannot be estimated."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What runs with a test set teach about one that has none: kept as `calibration.json`.
+    """The threshold and the errors with which a run without a test set is predicted.
+
+    It can be saved as a file, `calibration.json`.
 
     Attributes:
         log_log_threshold: t with the best identity R² over these runs.
-        plateau: thresholds that do about as well; None for an end that is open.
-        residual_sd: root mean square of (test accuracy − PM) of a left-out run, beyond the
-            sampling noise of PM; None with fewer than two runs, for then nothing says how the
-            threshold carries over. The noise of the tests stays in: runs answer the same test
-            questions, so it does not average out, and the threshold takes some of it on.
-        difference_sd: the same of the difference between two checkpoints of a left-out run, beyond
-            all sampling noise; None also where no run has two.
-        premem_range: lowest and highest PM that was compared with a test accuracy.
-        warnings: why the numbers should not be trusted, in sentences.
+        plateau: lowest and highest t with an R² close to the best; None for an open end.
+        residual_sd: root mean square of (test accuracy − PM) of a left-out run, after subtracting
+            the sampling noise of PM. None with fewer than two runs: the error on another run is
+            then unknown. The noise of the test accuracies is not subtracted: all runs answer the
+            same test questions, so it does not average out, and it affects the threshold.
+        difference_sd: the same for the difference between two checkpoints of a left-out run, after
+            subtracting the noise of both accuracies. None also where no run has two checkpoints.
+        premem_range: lowest and highest PM of the points that the threshold was fitted to.
+        warnings: sentences that say why the numbers may be wrong.
     """
 
     task: str
@@ -67,7 +69,7 @@ class Calibration:
         """Read a `calibration.json`.
 
         Raises:
-            UsageError: it cannot be read, or is none.
+            UsageError: the file cannot be read, or holds no calibration.
         """
         try:
             return cls.from_json(file.read_text(), file.name)
@@ -76,25 +78,28 @@ class Calibration:
 
     @classmethod
     def from_json(cls, text: str, name: str = "calibration.json") -> "Calibration":
-        """Read a `calibration.json`.
+        """Read the content of a `calibration.json`.
+
+        Args:
+            name: of the file, for the error message.
 
         Raises:
-            UsageError: it is none.
+            UsageError: the text holds no calibration.
         """
         try:
             content = json.loads(text)
             if content.pop("format") != FORMAT:
-                raise ValueError("another format")
+                raise ValueError(f"not format {FORMAT}")
             return _checked(cls(**content))
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise UsageError(
-                f"{name} is no calibration that this version reads; export one from the R² fits "
-                "page, or with 'fit --save-calibration'"
+                f"{name} is not a calibration that this version of Premem can read; export one "
+                "from the R² fits page, or with 'fit --save-calibration'"
             ) from error
 
 
 def _checked(read: Calibration) -> Calibration:
-    """Its numbers are numbers, its lists tuples; ValueError or TypeError where they are not."""
+    """The calibration, its lists made tuples; ValueError or TypeError where a value is invalid."""
     ends = [end for end in read.plateau if end is not None]
     numbers = [read.log_log_threshold, read.identity_r2, *ends, *read.premem_range]
     spreads = [sd for sd in (read.residual_sd, read.difference_sd) if sd is not None]
@@ -108,9 +113,9 @@ def _checked(read: Calibration) -> Calibration:
         or lowest > highest
         or not read.runs
         or not all(isinstance(name, str) for name in names)
-        or any(isinstance(several, str) for several in (read.runs, read.warnings))
+        or any(isinstance(values, str) for values in (read.runs, read.warnings))
     ):
-        raise ValueError("not what a calibration holds")
+        raise ValueError("a value that no calibration has")
     return replace(
         read,
         plateau=(low, high),
@@ -121,17 +126,17 @@ def _checked(read: Calibration) -> Calibration:
 
 
 def calibrate(task: str, runs: Sequence[RunScores], estimator: Estimator = "plain") -> Calibration:
-    """What the runs that take part (`calibrating_runs`) say about a run without a test set.
+    """Fit a threshold to the runs that take part (`calibrating_runs`), and measure its errors.
 
     Raises:
         DataError: no threshold can be fitted to them.
     """
-    given, runs = runs, calibrating_runs(runs)
-    of_runs = curves.threshold_steps(runs, estimator)
-    fit = curves.best_step(of_runs)
+    all_runs, runs = runs, calibrating_runs(runs)
+    steps = curves.threshold_steps(runs, estimator)
+    fit = curves.best_step(steps)
     lines = [curves.curve(run, fit.log_log_threshold, estimator) for run in runs]
     points = curves.points(lines).dropna(subset=["premem"])
-    rows = left_out(runs, [run.run for run in runs], of_runs, estimator)
+    rows = predict_left_out(runs, [run.run for run in runs], steps, estimator)
     return Calibration(
         task=task,
         estimator=estimator,
@@ -145,13 +150,14 @@ def calibrate(task: str, runs: Sequence[RunScores], estimator: Estimator = "plai
         checkpoints=len(points),
         warnings=(
             *caveats(lines, fit),
-            *what_counts_less(given),
+            *what_counts_less(all_runs),
             *([NO_INTERVAL] if rows is None else []),
         ),
     )
 
 
 def _residual_sd(rows: pd.DataFrame) -> float:
+    """`Calibration.residual_sd` of the rows of `predict_left_out`."""
     squares = (rows["test_accuracy"] - rows["predicted"]) ** 2
     beyond_noise = np.average(squares - rows["predicted_se"] ** 2, weights=rows["weight"])
     return float(np.sqrt(max(0.0, beyond_noise)))
@@ -160,25 +166,33 @@ def _residual_sd(rows: pd.DataFrame) -> float:
 def _difference_sd(
     runs: Sequence[RunScores], rows: pd.DataFrame, estimator: Estimator
 ) -> float | None:
-    """Two checkpoints answer the same questions: their difference has the noise of differences."""
+    """`Calibration.difference_sd` of the rows of `predict_left_out`.
+
+    Both checkpoints answer the same questions, so the noise of their difference is estimated from
+    the differences of single questions.
+    """
     squares, weights = [], []
     for run in runs:
-        own = rows[rows["run"] == run.run].set_index("step")
+        run_rows = rows[rows["run"] == run.run].set_index("step")
         premem = estimators.premem(
-            estimator, run.counts, run.nll, float(own["log_log_threshold"].iloc[0])
+            estimator, run.counts, run.nll, float(run_rows["log_log_threshold"].iloc[0])
         )
-        residual = own["test_accuracy"] - own["predicted"]
-        at = dict(zip(run.steps.tolist(), range(len(run.steps)), strict=True))
-        for a, b in combinations(own.index, 2):
-            noise = [standard_error(x[at[a]] - x[at[b]]) for x in (premem, run.test_accuracy)]
+        residual = run_rows["test_accuracy"] - run_rows["predicted"]
+        row_of = {step: row for row, step in enumerate(run.steps.tolist())}
+        for a, b in combinations(run_rows.index, 2):
+            noise = [
+                standard_error(values[row_of[a]] - values[row_of[b]])
+                for values in (premem, run.test_accuracy)
+            ]
             squares.append((residual[a] - residual[b]) ** 2 - np.square(noise).sum())
-            weights.append(float(own["weight"].iloc[0]))
+            weights.append(float(run_rows["weight"].iloc[0]))
     if not squares:
         return None
     return float(np.sqrt(max(0.0, np.average(squares, weights=weights))))
 
 
 def standard_error(values: pre_memorization.Floats) -> float:
+    """The standard error of the mean over questions, values (N,)."""
     return float(intervals.mean_interval(values)[1]) / intervals.Z90
 
 

@@ -1,8 +1,8 @@
-"""Two checkpoints, A and B, on the same questions: the difference, and which questions flipped.
+"""Two checkpoints, A and B, on the same questions: their difference and the flipped questions.
 
-The question is the unit: its K samples share their fate, so the tests pair questions and never
-count samples (docs/method.md, section 4). A question counts as right where more than half of its
-samples are correct.
+The K samples of one question are not independent, so the statistical tests compare pairs of
+questions and do not count samples (docs/method.md, section 4). A question counts as right where
+more than half of its samples are correct.
 """
 
 from dataclasses import dataclass
@@ -22,18 +22,20 @@ RIGHT_TO_WRONG = "right → wrong"
 RIGHT_AT_BOTH = "right at both"
 WRONG_AT_BOTH = "wrong at both"
 FLIPS = (WRONG_TO_RIGHT, RIGHT_TO_WRONG)
-FIFTHS = 5  # the paper's five samples give exactly these accuracies
+FIFTHS = 5  # accuracies are counted in fifths, as the paper's five samples give them
 
 
 @dataclass(frozen=True, slots=True)
 class PairedComparison:
-    """Mean accuracies of the same questions, 90 % half-widths beside them, and the two tests.
+    """Mean accuracies on the same questions, half-widths of 90 % intervals, and two tests.
 
     Attributes:
         difference: mean of B − A; its interval and `p_value` are those of the paired t test.
-        flips_p_value: of the exact sign test (McNemar's): would as many flips either way be likely
-            by chance? NaN, like the others, where it is undefined.
-        equal: every question has the same accuracy at both.
+        flips_p_value: of the exact sign test (McNemar's), whose hypothesis is that flips in both
+            directions are equally likely.
+        equal: whether every question has the same accuracy at A and B.
+
+    An undefined number is NaN.
     """
 
     accuracy_a: float
@@ -51,42 +53,43 @@ class PairedComparison:
     equal: bool
 
     def in_words(self, a: str, b: str, questions: str) -> str:
-        """One sentence: which is better, by how much, how sure, and what flipped.
+        """One sentence: which checkpoint is better, by how much, how certain, and how many flips.
 
         Args:
-            a: what stands for A, such as "step 567".
-            b: what stands for B.
+            a: the name of A, such as "step 567".
+            b: the name of B.
             questions: such as "500 training questions".
         """
         b = b[:1].upper() + b[1:]
         if self.equal:
-            return f"{b} answers each of the {questions} right exactly as often as {a}."
+            return f"{b} has the same accuracy as {a} on each of the {questions}."
         half = "" if np.isnan(self.difference_half) else f" ± {100 * self.difference_half:.1f}"
         points = f"**{100 * abs(self.difference):.1f}{half} points**"
         test = (
-            "no interval and no test: there is no spread between questions"
+            "no interval and no test, because the change is the same on every question"
             if np.isnan(self.p_value)
-            else f"paired t test, {_p(self.p_value)}"
+            else f"paired t test, {_p_value_in_words(self.p_value)}"
         )
         flips = (
-            "none went from wrong to right or back"
+            "no question changed from wrong to right or from right to wrong"
             if np.isnan(self.flips_p_value)
-            else f"**{self.wrong_to_right:,}** went wrong → right, **{self.right_to_wrong:,}** "
-            f"right → wrong (sign test, {_p(self.flips_p_value)})"
+            else f"**{self.wrong_to_right:,}** questions changed from wrong to right, "
+            f"**{self.right_to_wrong:,}** from right to wrong "
+            f"(sign test, {_p_value_in_words(self.flips_p_value)})"
         )
-        more = "more" if self.difference >= 0 else "fewer"
-        return f"{b} answers {points} {more} of the {questions} right than {a} ({test}): {flips}."
+        more = "more" if self.difference >= 0 else "less"
+        return f"{b} is {points} {more} accurate than {a} on the {questions} ({test}): {flips}."
 
 
 def compare_checkpoints(accuracy_a: Floats, accuracy_b: Floats) -> PairedComparison:
-    """Test whether B answers the questions better than A.
+    """Compare the accuracies of A and B, and test whether they differ.
 
     Args:
         accuracy_a: (N,) mean correctness of each question's samples at A.
         accuracy_b: (N,) likewise at B, of the same questions.
 
     Raises:
-        ValueError: there is no question, or not as many at A as at B.
+        ValueError: there is no question, or the numbers of questions differ.
 
     >>> a, b = np.array([0.0, 0.2, 1.0, 0.4]), np.array([0.8, 0.2, 0.4, 0.8])
     >>> compared = compare_checkpoints(a, b)
@@ -99,13 +102,14 @@ def compare_checkpoints(accuracy_a: Floats, accuracy_b: Floats) -> PairedCompari
 
     if accuracy_a.shape != accuracy_b.shape or not accuracy_a.size:
         raise ValueError(
-            f"the same questions are compared, not {accuracy_a.size} with {accuracy_b.size}"
+            "both checkpoints must have accuracies of the same questions, at least one, "
+            f"not {accuracy_a.size} with {accuracy_b.size}"
         )
     change = accuracy_b - accuracy_a
     difference_half, p_value = _paired_t_test(change)
     (mean_a, half_a), (mean_b, half_b) = mean_interval(accuracy_a), mean_interval(accuracy_b)
-    found = outcomes(accuracy_a, accuracy_b)
-    gained, lost = (int((found == flip).sum()) for flip in FLIPS)
+    outcome = outcomes(accuracy_a, accuracy_b)
+    gained, lost = (int((outcome == flip).sum()) for flip in FLIPS)
     sign_test = stats.binomtest(gained, gained + lost).pvalue if gained + lost else float("nan")
     return PairedComparison(
         accuracy_a=float(mean_a),
@@ -117,15 +121,15 @@ def compare_checkpoints(accuracy_a: Floats, accuracy_b: Floats) -> PairedCompari
         p_value=p_value,
         wrong_to_right=gained,
         right_to_wrong=lost,
-        right_at_both=int((found == RIGHT_AT_BOTH).sum()),
-        wrong_at_both=int((found == WRONG_AT_BOTH).sum()),
+        right_at_both=int((outcome == RIGHT_AT_BOTH).sum()),
+        wrong_at_both=int((outcome == WRONG_AT_BOTH).sum()),
         flips_p_value=float(sign_test),
         equal=bool(np.allclose(change, 0)),
     )
 
 
 def outcomes(accuracy_a: Floats, accuracy_b: Floats) -> NDArray[np.str_]:
-    """What became of each question from A to B, (N,).
+    """Whether each question was right or wrong at A and B, as words: (N,).
 
     >>> outcomes(np.array([0.4, 0.6, 0.5]), np.array([0.6, 0.4, 0.5])).tolist()
     ['wrong → right', 'right → wrong', 'wrong at both']
@@ -138,12 +142,13 @@ def outcomes(accuracy_a: Floats, accuracy_b: Floats) -> NDArray[np.str_]:
     )
 
 
-def cross(accuracy_a: Floats, accuracy_b: Floats) -> NDArray[np.int64]:
-    """How many questions have accuracy i/5 at A and j/5 at B, to the nearest fifth: (6, 6).
+def cross_table(accuracy_a: Floats, accuracy_b: Floats) -> NDArray[np.int64]:
+    """The number of questions with accuracy i/5 at A and j/5 at B, as (6, 6).
 
-    A tie goes down, so that every question stands on the side of one half that `outcomes` gives it.
+    Accuracies are rounded to the nearest fifth. An accuracy halfway between two fifths is rounded
+    down, so that 0.5 counts as wrong, as in `outcomes`.
 
-    >>> cross(np.array([0.0, 1.0, 1.0]), np.array([0.5, 1.0, 0.98]))[[0, 5], [2, 5]]
+    >>> cross_table(np.array([0.0, 1.0, 1.0]), np.array([0.5, 1.0, 0.98]))[[0, 5], [2, 5]]
     array([1, 2])
     """
     counts = np.zeros((FIFTHS + 1, FIFTHS + 1), dtype=np.int64)
@@ -152,34 +157,42 @@ def cross(accuracy_a: Floats, accuracy_b: Floats) -> NDArray[np.int64]:
 
 
 def question_accuracy(store: Store, run: str, step: int, split: str) -> pd.Series:
-    """Example → mean correctness of its samples; NaN where the plan left some of them out."""
+    """Mean correctness of each question's samples at one checkpoint, indexed by example number.
+
+    NaN where the sampling plan left some of the question's samples out.
+    """
     counts = read_counts(store, run).set_index("example").sort_index()
     rows = counts[
         (counts["step"] == step) & (counts["split"] == split) & (counts["perturbation"] == "")
     ]
     scored_to = read_checkpoints(store, run).set_index("step")["samples"].astype(np.float64)
-    wanted = scored_to.fillna(1.0)[step]  # an import says nothing: its rows are whole as they are
-    return rows["correct"] / rows["samples"].where(rows["samples"] >= max(wanted, 1.0))
+    # An imported run has no number of planned samples: all its questions are complete.
+    planned = scored_to.fillna(1.0)[step]
+    return rows["correct"] / rows["samples"].where(rows["samples"] >= max(planned, 1.0))
 
 
 def by_question(accuracy_a: pd.Series, accuracy_b: pd.Series) -> pd.DataFrame:
-    """accuracy_a, accuracy_b, change, outcome of each question of both; largest change first.
+    """One row per question that both checkpoints have, the largest change first.
 
     Args:
-        accuracy_a: example → accuracy at A, as `question_accuracy`.
-        accuracy_b: likewise at B. Where either is NaN, change is NaN and outcome missing.
+        accuracy_a: accuracy at A by example number (`question_accuracy`).
+        accuracy_b: the same at B.
+
+    Returns:
+        accuracy_a, accuracy_b, change and outcome. Where an accuracy is NaN, change is NaN and
+        outcome is missing.
     """
     rows = pd.concat(
         {"accuracy_a": accuracy_a, "accuracy_b": accuracy_b}, axis=1, join="inner"
     ).astype(np.float64)
     rows["change"] = (rows["accuracy_b"] - rows["accuracy_a"]).round(9)
-    found = outcomes(rows["accuracy_a"].to_numpy(), rows["accuracy_b"].to_numpy())
-    rows["outcome"] = pd.Series(found, rows.index, dtype=object).where(rows["change"].notna())
+    outcome = outcomes(rows["accuracy_a"].to_numpy(), rows["accuracy_b"].to_numpy())
+    rows["outcome"] = pd.Series(outcome, rows.index, dtype=object).where(rows["change"].notna())
     return rows.sort_index().sort_values("change", key=abs, ascending=False, kind="stable")
 
 
 def _paired_t_test(change: Floats) -> tuple[float, float]:
-    """Half-width of the mean's 90 % interval, and the p-value; NaN without spread."""
+    """The half-width of the mean's 90 % interval, and the p-value; NaN if all changes are equal."""
     from scipy import stats
 
     if np.allclose(change, change[0]):
@@ -193,6 +206,6 @@ def _fifth(accuracy: Floats) -> NDArray[np.int64]:
     return np.ceil(FIFTHS * accuracy - 0.5).astype(np.int64)
 
 
-def _p(value: float) -> str:
+def _p_value_in_words(value: float) -> str:
     text = "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
     return text.replace(" ", "\N{NO-BREAK SPACE}")

@@ -1,4 +1,4 @@
-"""One run's memorization curves: scores of the store → arrays per checkpoint.
+"""Curves: train accuracy, PM, test accuracy and memorized share of a run at each checkpoint.
 
 Axes: C checkpoints in training order, N training examples, M test problems.
 """
@@ -23,10 +23,15 @@ from premem_core.metrics.thresholds import Objective, Steps, ThresholdFit
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Means over examples, each (C,), and the half-width of the 90 % interval beside it.
+    """One run's curves at one threshold: means over examples, each (C,).
 
-    A train-side mean is NaN where any example's value is not known, for those left are no random
-    part: `unknown` (C,) counts the examples without PM, `missing` bounds the samples to draw.
+    A name that ends in `_half` is the half-width of a mean's 90 % interval. A mean over training
+    examples is NaN where the value of any example is unknown, because the examples that a sampling
+    plan completed are not a random part of all.
+
+    Attributes:
+        unknown: (C,), how many examples have no PM.
+        missing: how many samples must still be drawn, at least and at most, to know every PM.
     """
 
     scores: RunScores
@@ -45,7 +50,7 @@ class Curve:
 
 
 def premem(scores: RunScores, log_log_threshold: float, estimator: Estimator = "plain") -> Floats:
-    """(C, N): pre-memorization accuracy of every example up to each checkpoint; NaN: not known.
+    """Pre-memorization accuracy of every example at every checkpoint, (C, N); NaN where unknown.
 
     Raises:
         DataError: the estimator is not defined for this run's numbers of samples.
@@ -62,10 +67,10 @@ def curve(scores: RunScores, log_log_threshold: float, estimator: Estimator = "p
     Raises:
         DataError: the estimator is not defined for this run's numbers of samples.
     """
-    of_examples = premem(scores, log_log_threshold, estimator)
+    premem_of_examples = premem(scores, log_log_threshold, estimator)
     masked = pre_memorization.masked_accuracy(scores.accuracy, scores.nll, log_log_threshold)
     train_mean, train_half = scores.train_interval
-    premem_mean, premem_half = intervals.whole_mean_interval(of_examples)
+    premem_mean, premem_half = intervals.whole_mean_interval(premem_of_examples)
     test, test_half = scores.test_interval
     return Curve(
         scores=scores,
@@ -79,13 +84,13 @@ def curve(scores: RunScores, log_log_threshold: float, estimator: Estimator = "p
         test=test,
         test_half=test_half,
         memorized=pre_memorization.memorized(scores.nll, log_log_threshold).mean(axis=1),
-        unknown=np.isnan(of_examples).sum(axis=1),
+        unknown=np.isnan(premem_of_examples).sum(axis=1),
         missing=_missing(scores, log_log_threshold),
     )
 
 
 def _missing(scores: RunScores, log_log_threshold: float) -> Remaining:
-    """What the lazy plan would still draw at this threshold."""
+    """How many samples the lazy plan would still draw at this threshold."""
     counts = scores.counts
     if not counts.partial.any():
         return Remaining(0, 0)
@@ -95,13 +100,13 @@ def _missing(scores: RunScores, log_log_threshold: float) -> Remaining:
 
 
 def points(curves: Sequence[Curve]) -> pd.DataFrame:
-    """`table`, only the checkpoints that have a test accuracy."""
+    """The rows of `table` whose checkpoint has a test accuracy."""
     rows = table(curves)
     return rows[rows["test_accuracy"].notna()]
 
 
 def weighted_points(lines: Sequence[Curve]) -> pd.DataFrame:
-    """`points` of the runs that take part, and how much each counts (weight)."""
+    """`points` of the runs that take part (`calibrating_runs`), with the column weight."""
     runs = [line.scores for line in lines if takes_part(line.scores)]
     weights = dict(zip((run.run for run in runs), run_weights(runs), strict=True))
     rows = points(lines)
@@ -109,29 +114,28 @@ def weighted_points(lines: Sequence[Curve]) -> pd.DataFrame:
     return rows[rows["weight"].notna()]
 
 
-def not_known(curves: Sequence[Curve]) -> str:
-    """In words, which means are not known and why; empty where all are."""
+def missing_in_words(curves: Sequence[Curve]) -> str:
+    """Sentences that say which means are unknown and why; empty where all are known."""
     checkpoints = sum(len(c.premem) for c in curves)
     sentences = []
-    if premem := int(sum((c.unknown > 0).sum() for c in curves)):
-        low, high = (
-            sum(getattr(c.missing, end) for c in curves) for end in ("at_least", "at_most")
-        )
+    if without_premem := int(sum((c.unknown > 0).sum() for c in curves)):
+        fewest = sum(c.missing.at_least for c in curves)
+        most = sum(c.missing.at_most for c in curves)
         sentences.append(
-            f"Pre-memorization accuracy is not known at {premem} of {checkpoints} checkpoints: the "
-            f"sampling plan left out samples that this threshold needs ({low:,}"
-            f"{f' to {high:,}' if high > low else ''})."
+            f"Pre-memorization accuracy is not known at {without_premem} of {checkpoints} "
+            "checkpoints, because the sampling plan left out samples that it needs at this "
+            f"threshold ({fewest:,}{f' to {most:,}' if most > fewest else ''})."
         )
-    if train := sum(int(c.scores.counts.partial.any(axis=1).sum()) for c in curves):
+    if without_train := sum(int(c.scores.counts.partial.any(axis=1).sum()) for c in curves):
         sentences.append(
-            f"Train accuracy is not known at {train} of {checkpoints} checkpoints: the sampling "
-            "plan did not need all of their samples."
+            f"Train accuracy is not known at {without_train} of {checkpoints} checkpoints, because "
+            "the sampling plan did not draw all of their samples."
         )
     return " ".join(sentences)
 
 
 def threshold_steps(runs: Sequence[RunScores], estimator: Estimator = "plain") -> Steps:
-    """R² over these runs' checkpoints at every threshold, each run by its weight.
+    """R² over these runs' checkpoints at every threshold, weighted by `run_weights`.
 
     Raises:
         DataError: the estimator is not defined for these runs.
@@ -149,60 +153,63 @@ def best_threshold(
     estimator: Estimator = "plain",
     objective: Objective = "identity",
 ) -> ThresholdFit:
-    """The exact R²-optimal threshold over those of the runs that take part (`calibrating_runs`).
+    """The threshold with the highest R² over the runs that take part (`calibrating_runs`).
 
-    This is the default threshold of a task, on every page and in every command.
+    It is exact, and the default threshold of a task on every page and in every command.
 
     Raises:
-        DataError: as `threshold_steps` and `best_step`.
+        DataError: the estimator is not defined for these runs, or no threshold can be fitted.
     """
     return best_step(threshold_steps(calibrating_runs(runs), estimator), objective)
 
 
-def best_step(of_runs: Steps, objective: Objective = "identity") -> ThresholdFit:
-    """`Steps.best`.
+def best_step(steps: Steps, objective: Objective = "identity") -> ThresholdFit:
+    """`Steps.best`, with a DataError where there is none.
 
     Raises:
-        DataError: there are too few checkpoints with a test accuracy to choose one, or too many
-            samples are missing.
+        DataError: too few checkpoints have a test accuracy, or too many samples are missing.
     """
     try:
-        return of_runs.best(objective)
+        return steps.best(objective)
     except ValueError as error:
         raise DataError(f"no threshold can be fitted: {error}; give a threshold") from error
 
 
 def table(curves: Sequence[Curve]) -> pd.DataFrame:
-    """Every number behind the curves, one row per checkpoint."""
+    """All numbers of the curves as a table, one row per checkpoint."""
     lengths = [len(c.scores.steps) for c in curves]
 
-    def of_runs(values: Sequence[object]) -> NDArray[Any]:
+    def per_run(values: Sequence[object]) -> NDArray[Any]:
         return np.repeat(np.array(values), lengths)
 
-    def of_checkpoints(values: Callable[[Curve], NDArray[Any]]) -> NDArray[Any]:
+    def per_checkpoint(values: Callable[[Curve], NDArray[Any]]) -> NDArray[Any]:
         return np.concatenate([values(c) for c in curves])
 
     return pd.DataFrame(
         {
-            "run": of_runs([c.scores.run for c in curves]),
-            "step": of_checkpoints(lambda c: c.scores.steps),
-            "epoch": of_checkpoints(lambda c: c.scores.epoch),
-            "log_log_threshold": of_runs([c.log_log_threshold for c in curves]),
-            "estimator": of_runs([c.estimator for c in curves]),
-            "train_accuracy": of_checkpoints(lambda c: c.train),
-            "masked_accuracy": of_checkpoints(lambda c: c.masked),
-            "premem": of_checkpoints(lambda c: c.premem),
-            "premem_half": of_checkpoints(lambda c: c.premem_half),
-            "test_accuracy": of_checkpoints(lambda c: c.test),
-            "test_half": of_checkpoints(lambda c: c.test_half),
-            "memorized_share": of_checkpoints(lambda c: c.memorized),
-            "premem_unknown_examples": of_checkpoints(lambda c: c.unknown),
+            "run": per_run([c.scores.run for c in curves]),
+            "step": per_checkpoint(lambda c: c.scores.steps),
+            "epoch": per_checkpoint(lambda c: c.scores.epoch),
+            "log_log_threshold": per_run([c.log_log_threshold for c in curves]),
+            "estimator": per_run([c.estimator for c in curves]),
+            "train_accuracy": per_checkpoint(lambda c: c.train),
+            "masked_accuracy": per_checkpoint(lambda c: c.masked),
+            "premem": per_checkpoint(lambda c: c.premem),
+            "premem_half": per_checkpoint(lambda c: c.premem_half),
+            "test_accuracy": per_checkpoint(lambda c: c.test),
+            "test_half": per_checkpoint(lambda c: c.test_half),
+            "memorized_share": per_checkpoint(lambda c: c.memorized),
+            "premem_unknown_examples": per_checkpoint(lambda c: c.unknown),
         }
     )
 
 
 def perplexities(run: RunScores) -> pd.DataFrame:
-    """step, example (the store's number) and perplexity of every training solution."""
+    """The perplexity of every training solution at every checkpoint.
+
+    Returns:
+        step, example (its number in the store) and perplexity; C · N rows.
+    """
     return pd.DataFrame(
         {
             "step": np.repeat(run.steps, len(run.examples)),
@@ -213,16 +220,16 @@ def perplexities(run: RunScores) -> pd.DataFrame:
 
 
 def overview(curves: Sequence[Curve], runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per run: what it is, how far it is scored, and its last scored checkpoint (step).
+    """One row per run: its settings, how many checkpoints are scored, and the last scored one.
 
     Args:
-        curves: of the runs that have a scored checkpoint; the others stand without numbers.
-        runs: the task's rows of `Store.runs`.
+        curves: of the runs that have a scored checkpoint; the other runs get empty cells.
+        runs: the task's rows of `read_runs`.
     """
-    of = {c.scores.run: c for c in curves}
+    curve_of = {c.scores.run: c for c in curves}
     rows = []
     for run in runs.to_dict("records"):
-        c = of.get(run["run"])
+        c = curve_of.get(run["run"])
         failed = f", {run['failed']} failed" if run["failed"] else ""
         rows.append(
             {

@@ -1,4 +1,4 @@
-"""One row per training example of a run: what it was learned by, and when it began to be copied.
+"""Example table: one row per training example of a run, from its accuracy and perplexity.
 
 Axes: C checkpoints in training order, N training examples.
 """
@@ -19,11 +19,12 @@ from premem_core.metrics import pre_memorization
 from premem_core.metrics.estimators import Estimator
 from premem_core.metrics.pre_memorization import Floats
 
-OF_TEXTS = ("id", "question", "solution", "words")
-OF_SCORES = ("premem", "accuracy", "perplexity", "accuracies", "learned", "memorized", "flips")
+TEXT_COLUMNS = ("id", "question", "solution", "words")
+SCORE_COLUMNS = ("premem", "accuracy", "perplexity", "accuracies", "learned", "memorized", "flips")
 NEVER = "never"
-MOST_VALUES = 20  # of a metadata field that can be chosen among
-RIGHT = 0.5  # an example counts as right where more than this share of its samples is
+MOST_VALUES = 20  # a page offers a metadata field as a filter if it has no more values
+RIGHT = 0.5  # an example counts as right where more than this share of its samples is correct
+LOWEST_LOG_LOG = -20.0  # stands for log log PPL of a perplexity of exactly 1, which is −∞
 SORTS: Mapping[str, str] = {
     "learned": "learned first",
     "memorized": "memorized first",
@@ -33,23 +34,23 @@ SORTS: Mapping[str, str] = {
 }
 
 
-def described(run: RunScores, texts: pd.DataFrame) -> pd.DataFrame:
-    """What no threshold changes of a run's training examples.
+def describe_examples(run: RunScores, texts: pd.DataFrame) -> pd.DataFrame:
+    """The columns of a run's example table that do not depend on the threshold.
 
     Args:
-        texts: `Store.examples` of the task's training split.
+        texts: `read_task_examples` of the task's training split.
 
     Returns:
-        Indexed by the store's example number: id, question, solution, words (of the solution), and
-        a column per metadata field.
+        id, question, solution, words (of the solution), and one column per metadata field, indexed
+        by the store's example number.
     """
-    known = texts.set_index("example").reindex(run.examples)
-    table = known[["id"]].assign(
-        question=known["question"].fillna(""),
-        solution=known["solution"].fillna(""),
-        words=[len(text.split()) for text in known["solution"].fillna("")],
+    examples = texts.set_index("example").reindex(run.examples)
+    table = examples[["id"]].assign(
+        question=examples["question"].fillna(""),
+        solution=examples["solution"].fillna(""),
+        words=[len(text.split()) for text in examples["solution"].fillna("")],
     )
-    return table.join(unpacked(known["metadata"], (*table, *OF_SCORES)))
+    return table.join(unpack_metadata(examples["metadata"], (*table, *SCORE_COLUMNS)))
 
 
 def make_example_table(
@@ -58,73 +59,80 @@ def make_example_table(
     log_log_threshold: float,
     estimator: Estimator = "plain",
 ) -> pd.DataFrame:
-    """Every training example of a run.
+    """The table of a run's training examples at one threshold.
+
+    Args:
+        described: `describe_examples` of the run.
 
     Returns:
-        `described`, and premem, accuracy and perplexity at the last checkpoint, NaN where not
-        known; accuracies, a list over checkpoints; learned, the first step at which it was right,
-        and memorized, the first at which its perplexity was below the threshold (NaN: never, or of
-        learned not known); flips, how often it went from right to wrong or back (NaN: not known).
+        The columns of `described` and SCORE_COLUMNS. premem, accuracy and perplexity are those of
+        the last checkpoint, NaN where unknown. accuracies is a list over checkpoints. learned is
+        the first step at which the example was right, memorized the first at which its perplexity
+        was below the threshold; NaN if there is none, or if learned is unknown. flips says how
+        often the example changed between right and wrong, NaN if unknown.
 
     Raises:
         DataError: the estimator is not defined for this run's numbers of samples.
     """
-    accuracy, was_right = run.accuracy, right(run)
-    of_scores = (
+    accuracy, right = run.accuracy, is_right(run)
+    columns = (
         curves.premem(run, log_log_threshold, estimator)[-1],
         accuracy[-1],
         np.exp(run.nll[-1]),
         list(accuracy.T),
-        _first(was_right == 1, run.steps),
-        _first(pre_memorization.memorized(run.nll, log_log_threshold), run.steps),
-        np.abs(np.diff(was_right, axis=0)).sum(axis=0),
+        _first_step(right == 1, run.steps),
+        _first_step(pre_memorization.memorized(run.nll, log_log_threshold), run.steps),
+        np.abs(np.diff(right, axis=0)).sum(axis=0),
     )
-    return described.assign(**dict(zip(OF_SCORES, of_scores, strict=True)))
+    return described.assign(**dict(zip(SCORE_COLUMNS, columns, strict=True)))
 
 
-def right(run: RunScores) -> Floats:
-    """(C, N): 1 where an example counts as right, 0 where not, NaN where it is not known."""
+def is_right(run: RunScores) -> Floats:
+    """1 where an example counts as right, 0 where it counts as wrong, NaN where unknown: (C, N)."""
     accuracy = run.accuracy
     return np.where(np.isnan(accuracy), np.nan, accuracy > RIGHT)
 
 
-def life(run: RunScores, example: int) -> pd.DataFrame:
-    """step, accuracy and nll of one example at every checkpoint."""
-    at = int(np.searchsorted(run.examples, example))
-    return pd.DataFrame({"step": run.steps, "accuracy": run.accuracy[:, at], "nll": run.nll[:, at]})
+def example_history(run: RunScores, example: int) -> pd.DataFrame:
+    """step, accuracy and nll of one example, one row per checkpoint."""
+    column = int(np.searchsorted(run.examples, example))
+    return pd.DataFrame(
+        {"step": run.steps, "accuracy": run.accuracy[:, column], "nll": run.nll[:, column]}
+    )
 
 
-def unpacked(metadata: pd.Series, taken: Sequence[str]) -> pd.DataFrame:
-    """A column per metadata field, of the store's JSON; nested values are left out.
+def unpack_metadata(metadata: pd.Series, taken: Sequence[str]) -> pd.DataFrame:
+    """One column per metadata field, read from the store's JSON; nested values are left out.
 
-    A field of a name that is taken is called `<name> (metadata)`.
+    Args:
+        taken: names of other columns. A field with such a name is called `<name> (metadata)`.
     """
     columns: dict[str, list[Any]] = {}
-    for at, text in enumerate(metadata):
+    for row, text in enumerate(metadata):
         for name, value in (json.loads(text) if isinstance(text, str) and text else {}).items():
             if not isinstance(value, list | dict):
-                columns.setdefault(name, [None] * len(metadata))[at] = value
+                columns.setdefault(name, [None] * len(metadata))[row] = value
     fields = pd.DataFrame(columns, index=metadata.index)
-    for own in taken:
-        if own in fields:
-            fields = fields.rename(columns={own: free_name(own, fields)})
+    for name in taken:
+        if name in fields:
+            fields = fields.rename(columns={name: free_name(name, fields)})
     return fields
 
 
 def free_name(field: str, taken: Container[Any]) -> str:
-    """What a metadata field is called beside names that are taken."""
+    """The name of a metadata field, with " (metadata)" appended until it is not taken."""
     while field in taken:
         field += " (metadata)"
     return field
 
 
-def metadata(table: pd.DataFrame) -> list[str]:
+def metadata_fields(table: pd.DataFrame) -> list[str]:
     """The columns of the table that are metadata fields."""
-    return [str(name) for name in table if name not in (*OF_TEXTS, *OF_SCORES)]
+    return [str(name) for name in table if name not in (*TEXT_COLUMNS, *SCORE_COLUMNS)]
 
 
-def ordered(table: pd.DataFrame, by: str) -> pd.DataFrame:
-    """The table in one of SORTS, or by a metadata field; what has no such value comes last."""
+def sort_examples(table: pd.DataFrame, by: str) -> pd.DataFrame:
+    """The table sorted by one of SORTS or by a metadata field; missing values come last."""
     values = table[by]
     if by not in SORTS and not pd.api.types.is_numeric_dtype(values):
         values = values.astype(str).where(values.notna())
@@ -133,12 +141,37 @@ def ordered(table: pd.DataFrame, by: str) -> pd.DataFrame:
     return table.loc[keys.index]
 
 
-def copied_first(table: pd.DataFrame) -> pd.Series:
-    """Which examples were memorized before, or at, the first checkpoint that had them right."""
-    return table["memorized"] <= table["learned"].fillna(np.inf)
+@dataclass(frozen=True, slots=True)
+class LearnedShares:
+    """Shares of a run's examples; NaN where a sampling plan left samples out.
+
+    Attributes:
+        learned: answered right at some checkpoint.
+        memorized: memorized at some checkpoint; always known.
+        memorized_first: memorized no later than at the first checkpoint that answered them right.
+    """
+
+    learned: float
+    memorized: float
+    memorized_first: float
 
 
-def filtered(
+def learned_shares(run: RunScores, table: pd.DataFrame) -> LearnedShares:
+    """How many of a run's examples were learned, and how many were memorized.
+
+    Args:
+        table: `make_example_table` of the run.
+    """
+    memorized_first = table["memorized"] <= table["learned"].fillna(np.inf)
+    complete = not run.counts.partial.any()
+    return LearnedShares(
+        learned=float(table["learned"].notna().mean()) if complete else np.nan,
+        memorized=float(table["memorized"].notna().mean()),
+        memorized_first=float(memorized_first.mean()) if complete else np.nan,
+    )
+
+
+def filter_examples(
     table: pd.DataFrame,
     *,
     words: str = "",
@@ -150,16 +183,16 @@ def filtered(
     graded: pd.DataFrame | None = None,
     metadata: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> pd.DataFrame:
-    """The rows that are as asked for.
+    """The rows that pass all filters; an empty filter passes every row.
 
     Args:
-        words: that question or solution has, in any case and order.
-        premem: from, to; (0, 1) also keeps what is not known, as for accuracy.
-        memorized: the first step at which an example was memorized, or NEVER; none: any.
-        flips: at least.
-        grades: that a completion has one of; none: any.
-        graded: `Store.grade_totals` of the checkpoint whose completions are meant.
-        metadata: per field, the values that it may have; none: any.
+        words: words that question and solution together must contain, in any case and order.
+        premem, accuracy: lowest and highest value; (0, 1) also passes unknown values.
+        memorized: allowed first steps at which an example was memorized, as text, or NEVER.
+        flips: fewest flips.
+        grades: at least one completion must have one of these grades.
+        graded: `read_grade_totals` of the checkpoint whose completions are meant.
+        metadata: allowed values by field.
     """
     keep = (table["flips"] >= flips) | (flips == 0)
     if words.strip():
@@ -170,8 +203,8 @@ def filtered(
         if (low, high) != (0, 1):
             keep &= table[name].between(low - 1e-9, high + 1e-9)
     if memorized:
-        at = [NEVER if np.isnan(step) else f"{step:.0f}" for step in table["memorized"]]
-        keep &= np.isin(at, list(memorized))
+        steps = [NEVER if np.isnan(step) else f"{step:.0f}" for step in table["memorized"]]
+        keep &= np.isin(steps, list(memorized))
     if grades and graded is not None:
         keep &= graded.reindex(table.index, fill_value=0)[list(grades)].gt(0).any(axis=1)
     for name, values in metadata.items():
@@ -180,23 +213,24 @@ def filtered(
     return table[keep]
 
 
-def fields(table: pd.DataFrame) -> dict[str, list[str]]:
-    """The metadata fields with few enough values to choose among, and those values."""
-    own = metadata(table)
-    values = {name: sorted(table[name].dropna().astype(str).unique()) for name in own}
-    return {name: found for name, found in values.items() if 1 < len(found) <= MOST_VALUES}
+def metadata_choices(table: pd.DataFrame) -> dict[str, list[str]]:
+    """The metadata fields with at least 2 and at most MOST_VALUES values, and those values."""
+    values_of = {
+        name: sorted(table[name].dropna().astype(str).unique()) for name in metadata_fields(table)
+    }
+    return {name: values for name, values in values_of.items() if 1 < len(values) <= MOST_VALUES}
 
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """Examples in columns of neighbours, by checkpoint.
+    """The memorization map: means over B groups of neighbouring examples at each checkpoint.
 
     Attributes:
         steps: (C,).
         accuracy: (C, B) mean; NaN where samples are missing.
         log_log_perplexity: (C, B) mean of log log PPL.
         memorized: (C, B) share of examples.
-        members: B arrays of example numbers.
+        members: B arrays with the example numbers of each group.
     """
 
     steps: NDArray[np.int64]
@@ -209,33 +243,33 @@ class Cells:
 def cells(
     run: RunScores, order: Sequence[int], log_log_threshold: float, columns: int = 240
 ) -> Cells:
-    """A run's examples in at most so many columns.
+    """A run's examples, grouped into at most `columns` columns of nearly equal size.
 
     Args:
-        order: example numbers, as they shall stand.
+        order: example numbers from left to right.
     """
-    place = np.searchsorted(run.examples, np.asarray(order))
-    parts = np.array_split(place, min(columns, len(place)))
+    positions = np.searchsorted(run.examples, np.asarray(order))
+    groups = np.array_split(positions, min(columns, len(positions)))
     with np.errstate(divide="ignore"):
-        depth = np.log(run.nll)
-    depth = np.where(np.isneginf(depth), -20.0, depth)
+        log_log = np.log(run.nll)
+    log_log = np.where(np.isneginf(log_log), LOWEST_LOG_LOG, log_log)
     memorized = pre_memorization.memorized(run.nll, log_log_threshold)
 
-    sizes = np.array([len(part) for part in parts])
+    sizes = np.array([len(group) for group in groups])
     starts = np.cumsum(sizes) - sizes
 
-    def means(of: NDArray[Any]) -> Floats:
-        return np.add.reduceat(of[:, place].astype(np.float64), starts, axis=1) / sizes
+    def group_means(values: NDArray[Any]) -> Floats:
+        return np.add.reduceat(values[:, positions].astype(np.float64), starts, axis=1) / sizes
 
     return Cells(
         steps=run.steps,
-        accuracy=means(run.accuracy),
-        log_log_perplexity=means(depth),
-        memorized=means(memorized),
-        members=tuple(run.examples[part] for part in parts),
+        accuracy=group_means(run.accuracy),
+        log_log_perplexity=group_means(log_log),
+        memorized=group_means(memorized),
+        members=tuple(run.examples[group] for group in groups),
     )
 
 
-def _first(holds: NDArray[np.bool_], steps: NDArray[np.int64]) -> Floats:
-    """(N,): the first of the steps at which it holds; NaN where it never does."""
-    return np.where(holds.any(axis=0), steps[holds.argmax(axis=0)], np.nan)
+def _first_step(condition: NDArray[np.bool_], steps: NDArray[np.int64]) -> Floats:
+    """The first step at which the condition (C, N) is true, (N,); NaN where it never is."""
+    return np.where(condition.any(axis=0), steps[condition.argmax(axis=0)], np.nan)

@@ -1,4 +1,4 @@
-"""Leave one run out: every run predicted with the threshold of the others, and the errors made."""
+"""Leave one run out: predict every run with the threshold of the others, and measure the errors."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,35 +15,36 @@ from premem_core.metrics.estimators import Estimator
 from premem_core.metrics.thresholds import Objective, Steps
 
 
-def left_out(
+def predict_left_out(
     runs: Sequence[RunScores],
     groups: Sequence[object],
-    of_runs: Steps,
+    steps: Steps,
     estimator: Estimator,
     objective: Objective = "identity",
 ) -> pd.DataFrame | None:
-    """Every checkpoint with a test accuracy, predicted with the threshold of the other groups.
+    """Predict every checkpoint that has a test accuracy with the threshold of the other groups.
 
     Args:
-        groups: what each run belongs to and is left out with: its name, or its learning rate.
-        of_runs: `curves.threshold_steps` of the runs.
+        groups: the group of each run, such as its name or its learning rate. The runs of a group
+            are left out together.
+        steps: `curves.threshold_steps` of the runs.
 
     Returns:
-        run, step, log_log_threshold, predicted, predicted_se, test_accuracy, weight (of the
-        run's checkpoints). None where there is one group only, or what is left without one
-        determines no threshold.
+        run, step, log_log_threshold, predicted, predicted_se, test_accuracy and weight, one row
+        per checkpoint. None if there is only one group, or if the runs outside a group determine
+        no threshold.
     """
     if len(set(groups)) < 2:
         return None
     weight_of = dict(zip((run.run for run in runs), run_weights(runs), strict=True))
     rows = []
     for group in dict.fromkeys(groups):
-        others = np.array([other != group for other in groups])
+        outside = np.array([run_group != group for run_group in groups])
         try:
-            t = curves.best_step(of_runs.only(others), objective).log_log_threshold
+            t = curves.best_step(steps.select_runs(outside), objective).log_log_threshold
         except DataError:
             return None
-        for run in (run for run, own in zip(runs, groups, strict=True) if own == group):
+        for run in (run for run, is_outside in zip(runs, outside, strict=True) if not is_outside):
             line = curves.curve(run, t, estimator)
             rows.append(
                 pd.DataFrame(
@@ -63,15 +64,15 @@ def left_out(
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """How far predictions are off: mean absolute, root mean square, identity R²."""
+    """Errors of predictions: mean absolute error, root mean square error, and identity R²."""
 
     mae: float
     rmse: float
     r2: float
 
 
-def errors(rows: pd.DataFrame) -> Errors:
-    """Of `left_out` predictions, each by its weight."""
+def prediction_errors(rows: pd.DataFrame) -> Errors:
+    """The weighted errors of the rows of `predict_left_out`."""
     predicted, test, weights = (
         rows[name].to_numpy() for name in ("predicted", "test_accuracy", "weight")
     )
@@ -84,14 +85,14 @@ def errors(rows: pd.DataFrame) -> Errors:
 
 
 def errors_by_run(rows: pd.DataFrame) -> pd.DataFrame:
-    """`errors` of each left-out run: run, log_log_threshold, mae, rmse, r2."""
+    """`prediction_errors` of each run: run, log_log_threshold, mae, rmse, r2."""
     return pd.DataFrame(
         [
             {
                 "run": run,
-                "log_log_threshold": own["log_log_threshold"].iloc[0],
-                **asdict(errors(own)),
+                "log_log_threshold": run_rows["log_log_threshold"].iloc[0],
+                **asdict(prediction_errors(run_rows)),
             }
-            for run, own in rows.groupby("run", sort=False)
+            for run, run_rows in rows.groupby("run", sort=False)
         ]
     )

@@ -1,4 +1,4 @@
-"""Prediction: the test accuracy to expect of a run, and the checkpoint to ship."""
+"""Prediction: the expected test accuracy of a run's checkpoints, and the best checkpoint."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +14,16 @@ from premem_core.metrics.estimators import Estimator
 
 
 def predict(run: RunScores, calibration: Calibration) -> pd.DataFrame:
-    """The test accuracy to expect of each checkpoint, with a 90 % interval.
+    """The expected test accuracy of each checkpoint, with a 90 % interval.
 
-    The interval joins the sampling noise of PM (over questions) with what the threshold was off by
-    on runs that it was not chosen from; Student's t, for those runs are few.
+    The interval combines the sampling noise of PM over questions with the errors that the threshold
+    made on left-out runs (`Calibration.residual_sd`). It uses Student's t, because these runs are
+    few.
 
     Returns:
-        run, step, epoch, predicted, low, high, test_accuracy (where measured), memorized_share,
-        extrapolated; low and high are NaN where the calibration rests on one run.
+        run, step, epoch, predicted, low, high, test_accuracy (where measured), memorized_share and
+        extrapolated (whether PM lies outside `Calibration.premem_range`), one row per checkpoint.
+        low and high are NaN if the calibration comes from one run.
 
     Raises:
         DataError: the estimator is not defined for this run's numbers of samples.
@@ -49,59 +51,69 @@ def predict(run: RunScores, calibration: Calibration) -> pd.DataFrame:
 def predict_from_others(
     task: str, run: RunScores, runs: Sequence[RunScores], estimator: Estimator = "plain"
 ) -> tuple[pd.DataFrame, Calibration]:
-    """What to expect of a run's checkpoints, learned from the other runs of its task.
+    """Predict a run's checkpoints with a calibration on the other runs of its task.
 
-    Pages, commands and reports say "expect" of nothing else.
+    Every expected test accuracy on pages, in commands and in reports comes from this function or
+    from `predict`.
 
     Returns:
-        `predict`, and the calibration that it rests on.
+        The rows of `predict`, and the calibration.
 
     Raises:
         DataError: the other runs determine no threshold, or the estimator is not defined for this
             run's numbers of samples.
     """
-    calibration = calibrate(task, [other for other in runs if other.run != run.run], estimator)
+    others = [candidate for candidate in runs if candidate.run != run.run]
+    calibration = calibrate(task, others, estimator)
     return predict(run, calibration), calibration
 
 
 def expectation_in_words(rows: pd.DataFrame, step: int) -> str:
-    """What `predict` says of a checkpoint, as '41.2 % (90 % interval 35.0 to 47.4 %)'."""
+    """The prediction for one checkpoint, such as '41.2 % (90 % interval 35.0 to 47.4 %)'.
+
+    Args:
+        rows: `predict`.
+    """
     [checkpoint] = rows[rows["step"] == step].to_dict("records")
     predicted, low, high = (100 * checkpoint[name] for name in ("predicted", "low", "high"))
     if np.isnan(low):
-        return f"{predicted:.1f} % (one other run only, so no interval)"
+        return f"{predicted:.1f} % (no interval, because there is only one other run)"
     return f"{predicted:.1f} % (90 % interval {low:.1f} to {high:.1f} %)"
 
 
 def notes(task: str, rows: pd.DataFrame, calibration: Calibration) -> list[str]:
-    """Why a prediction should not be trusted, where it should not, in sentences.
+    """Sentences that say why a prediction may be wrong; an empty list where there is no reason.
 
     Args:
         task: of the run.
         rows: `predict`.
     """
-    found = list(calibration.warnings)
+    sentences = list(calibration.warnings)
     if calibration.task != task:
-        found.append(
-            f"The calibration is of the task '{calibration.task}', the run of '{task}': thresholds "
-            "carry over between tasks at best roughly."
+        sentences.append(
+            f"The calibration comes from runs of the task '{calibration.task}', but this run "
+            f"belongs to the task '{task}'. A threshold of one task fits another only roughly."
         )
     if rows["run"].isin(calibration.runs).any():
-        found.append(
-            "The calibration learned from a run of this name: if it is this one, the interval is "
-            "too narrow."
+        sentences.append(
+            "The calibration used a run with this name. If it is the same run, the interval is too "
+            "narrow."
         )
     if rows["extrapolated"].any():
-        found.append("Some checkpoints lie outside the accuracies that the calibration has seen.")
-    return found
+        sentences.append(
+            "Some checkpoints lie outside the accuracies that the calibration has seen."
+        )
+    return sentences
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The checkpoint to ship: the one with the highest prediction.
+    """The checkpoint to ship: the one with the highest predicted test accuracy.
 
-    `confidence` is the probability that its test accuracy is above that of `next_step`, the second
-    highest; None where there is no second, or nothing says how far a difference may be off.
+    Attributes:
+        next_step: the checkpoint with the second highest prediction; None if there is none.
+        confidence: the probability that the test accuracy of `step` is above that of `next_step`;
+            None if there is no second checkpoint, or if the error of differences is unknown.
     """
 
     step: int
@@ -111,26 +123,33 @@ class Choice:
     confidence: float | None
 
     def in_words(self, rows: pd.DataFrame) -> str:
-        """One sentence.
+        """The choice as one or two sentences.
 
         Args:
             rows: `predict`, from which the choice was made.
         """
         expected = expectation_in_words(rows, self.step)
-        ship = f"Ship step {self.step}: expect {expected} on new problems"
+        ship = f"Ship step {self.step}: expect {expected} on new problems."
         if self.next_step is None or self.next_predicted is None:
-            return f"{ship}; no other checkpoint is known."
+            return f"{ship} No other checkpoint has a prediction."
         second = f"step {self.next_step} ({100 * self.next_predicted:.1f} %)"
         if self.confidence is None:
-            return f"{ship}; nothing tells how sure it is to beat the next, {second}."
-        return f"{ship}; it beats the next, {second}, with probability {self.confidence:.2f}."
+            return (
+                f"{ship} The second best is {second}; how likely step {self.step} is to be better "
+                "is not known."
+            )
+        return (
+            f"{ship} It is better than the second best, {second}, with probability "
+            f"{self.confidence:.2f}."
+        )
 
 
 def choose(run: RunScores, calibration: Calibration) -> Choice | None:
-    """Which checkpoint to ship, None where no PM is known.
+    """The checkpoint to ship; None if no PM is known.
 
-    The two checkpoints answer the same questions, so the noise of their difference is that of the
-    questions' differences; what differences were off by on left-out runs comes on top.
+    The two best checkpoints answer the same questions, so the noise of their difference is
+    estimated from the differences of single questions. The errors of such differences on left-out
+    runs (`Calibration.difference_sd`) are added to it.
     """
     from scipy import stats
 
@@ -150,8 +169,8 @@ def choose(run: RunScores, calibration: Calibration) -> Choice | None:
         noise = np.hypot(standard_error(difference), calibration.difference_sd)
         lead = means[best] - means[second]
         distance = lead / noise if noise else np.inf * lead if lead else 0.0
-        known = float(stats.t.cdf(distance, len(calibration.runs) - 1))
-        confidence = known if np.isfinite(known) else None
+        probability = float(stats.t.cdf(distance, len(calibration.runs) - 1))
+        confidence = probability if np.isfinite(probability) else None
     return Choice(
         int(run.steps[best]),
         float(means[best]),

@@ -1,4 +1,4 @@
-"""How answers hold when the training query is perturbed, by PM (docs/method.md, section 5).
+"""Robustness: accuracy on training questions under a perturbation, by PM (docs/method.md, 5).
 
 Axes: N training examples of one checkpoint to which a perturbation applies.
 """
@@ -22,8 +22,8 @@ from premem_core.store.examples import read_perturbed_examples
 from premem_core.store.runs import read_checkpoints, read_runs
 from premem_core.store.scores import read_counts
 
-BINS = 5  # of pre-memorization accuracy: 0, .2, .4, .6, .8, 1, as the paper has them
-# What might tell a robust answer from a brittle one, the more so the higher it is.
+BINS = 5  # PM is rounded to a multiple of 1/5, as in the paper
+# Quantities that may separate robust answers from brittle ones: higher should mean more robust.
 SIGNALS = {
     "premem": "pre-memorization accuracy",
     "train_accuracy": "train accuracy",
@@ -37,13 +37,15 @@ class Robustness:
     """One checkpoint's training examples under one perturbation.
 
     Attributes:
-        examples: indexed by the store's example number: premem, train_accuracy, perplexity,
-            confidence (NaN without completions), perturbed_accuracy. Only those to which the
-            perturbation applies and whose samples were all drawn.
-        left_out: how many examples it does not apply to.
-        not_asked: how many it applies to that were not asked (yet).
-        unknown: how many were asked, but a sampling plan left out samples that PM or train
-            accuracy needs; those in `examples` are then no random part of all.
+        examples: premem, train_accuracy, perplexity, confidence (NaN without completions) and
+            perturbed_accuracy, indexed by the store's example number. It has only the examples
+            to which the perturbation applies and whose samples were all drawn.
+        left_out: number of examples to which the perturbation does not apply.
+        not_asked: number of examples to which it applies, but of which no perturbed sample was
+            drawn (yet).
+        unknown: number of examples with perturbed samples for which a sampling plan left out
+            samples that PM or train accuracy needs. If it is not 0, `examples` is not a random
+            part of all examples.
     """
 
     run: str
@@ -58,20 +60,21 @@ class Robustness:
 
     @cached_property
     def by_premem(self) -> pd.DataFrame:
-        """premem (the bin, to the nearest fifth), examples, and the mean accuracies with the half-
+        """Mean accuracies of the examples in each PM bin, one row per bin.
 
-        width of their 90 % intervals over questions: original, original_half, perturbed,
-        perturbed_half.
+        Columns: premem (the bin, to the nearest fifth), examples, original and perturbed (mean
+        accuracies), original_half and perturbed_half (half-widths of their 90 % intervals over
+        questions).
         """
         rows = []
-        bins = np.rint(self.examples["premem"].to_numpy() * BINS) / BINS
-        for value, own in self.examples.groupby(bins):
-            original, original_half = intervals.mean_interval(own["train_accuracy"].to_numpy())
-            perturbed, half = intervals.mean_interval(own["perturbed_accuracy"].to_numpy())
+        nearest_fifth = np.rint(self.examples["premem"].to_numpy() * BINS) / BINS
+        for value, group in self.examples.groupby(nearest_fifth):
+            original, original_half = intervals.mean_interval(group["train_accuracy"].to_numpy())
+            perturbed, half = intervals.mean_interval(group["perturbed_accuracy"].to_numpy())
             rows.append(
                 {
                     "premem": float(value),
-                    "examples": len(own),
+                    "examples": len(group),
                     "original": float(original),
                     "original_half": float(original_half),
                     "perturbed": float(perturbed),
@@ -83,48 +86,53 @@ class Robustness:
 
     @cached_property
     def brittle(self) -> pd.Series:
-        """True where an answer that was right, in most samples, is not under the perturbation.
+        """Whether each example that is right without the perturbation is wrong under it.
 
-        Only examples that were right.
+        An example is right if more than half of its samples are correct. The index holds only
+        examples that are right without the perturbation.
         """
         right = self.examples[self.examples["train_accuracy"] > 0.5]
         return right["perturbed_accuracy"] <= 0.5
 
     @cached_property
     def auroc(self) -> pd.DataFrame:
-        """signal, auroc, low, high: how well each tells robust from brittle right answers."""
+        """How well each of SIGNALS separates robust examples from brittle ones.
+
+        Columns: signal, auroc, and low and high, the ends of its 90 % interval.
+        """
         brittle = self.brittle
         rows = []
         for signal in SIGNALS:
             values = self.examples.loc[brittle.index, signal].to_numpy(float)
-            known = ~np.isnan(values)
-            area, half = auroc(values[known], ~brittle.to_numpy()[known])
+            has_value = ~np.isnan(values)
+            area, half = auroc(values[has_value], ~brittle.to_numpy()[has_value])
             low, high = np.clip([area - half, area + half], 0, 1)
             rows.append({"signal": signal, "auroc": area, "low": float(low), "high": float(high)})
         return pd.DataFrame(rows)
 
 
 def perturbed_steps(store: Store, run: str) -> dict[str, list[int]]:
-    """Which perturbations a run's training queries were asked under, and at which checkpoints."""
+    """The steps of the scored checkpoints with perturbed samples, by name of the perturbation."""
     counts, states = read_counts(store, run), read_checkpoints(store, run)
     scored = states.loc[states["state"] == "scored", "step"]
-    asked = counts[(counts["perturbation"] != "") & (counts["samples"] > 0)]
-    asked = asked[asked["step"].isin(scored)]
+    perturbed = counts[(counts["perturbation"] != "") & (counts["samples"] > 0)]
+    perturbed = perturbed[perturbed["step"].isin(scored)]
     return {
         str(name): sorted(rows["step"].unique().tolist())
-        for name, rows in asked.groupby("perturbation", sort=False)
+        for name, rows in perturbed.groupby("perturbation", sort=False)
     }
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a checkpoint answered to its training questions, perturbed and as they are.
+    """A checkpoint's answers to its training questions, with and without a perturbation.
 
     Attributes:
-        perturbed: example → accuracy under the perturbation, of those that were asked.
-        confidence: example → share of the samples that agree, of the questions as they are; empty
-            without completions.
-        applies: the examples that the perturbation changes; empty where the store has no texts.
+        perturbed: accuracy under the perturbation, by example number; only examples with perturbed
+            samples.
+        confidence: share of the samples that agree, without the perturbation, by example number;
+            empty without completions.
+        applies: the examples that the perturbation changes; empty if the store has no texts.
     """
 
     perturbation: str
@@ -135,20 +143,22 @@ class Answers:
 
 
 def read_answers(store: Store, run: str, step: int, perturbation: str) -> Answers:
-    """Read what a checkpoint answered under a perturbation.
+    """Read a checkpoint's answers with and without a perturbation.
 
     Raises:
-        UsageError: it was not asked under it.
+        UsageError: the checkpoint has no samples under the perturbation.
     """
-    had = perturbed_steps(store, run)
-    if step not in had.get(perturbation, ()):
-        listed = "; ".join(f"{name} at {', '.join(map(str, steps))}" for name, steps in had.items())
+    steps_of = perturbed_steps(store, run)
+    if step not in steps_of.get(perturbation, ()):
+        listed = "; ".join(
+            f"{name} at {', '.join(map(str, steps))}" for name, steps in steps_of.items()
+        )
         raise UsageError(
-            f"run '{run}' was not asked under '{perturbation}' at checkpoint {step}; it was "
-            f"under: {listed or 'no perturbation (score it with --perturb)'}"
+            f"run '{run}' has no samples under the perturbation '{perturbation}' at checkpoint "
+            f"{step}; it has samples under: {listed or 'none (score it with --perturb)'}"
         )
     counts = read_counts(store, run)
-    asked = counts[
+    rows = counts[
         (counts["step"] == step)
         & (counts["split"] == "train")
         & (counts["perturbation"] == perturbation)
@@ -158,7 +168,7 @@ def read_answers(store: Store, run: str, step: int, perturbation: str) -> Answer
     return Answers(
         perturbation=perturbation,
         step=step,
-        perturbed=asked["correct"] / asked["samples"],
+        perturbed=rows["correct"] / rows["samples"],
         confidence=read_agreement(store, run, "train", step).set_index("example")["agreement"],
         applies=read_perturbed_examples(store, task, perturbation)["example"],
     )
@@ -170,10 +180,13 @@ def measure_robustness(
     log_log_threshold: float,
     estimator: Estimator = "plain",
 ) -> Robustness:
-    """How the training examples of a checkpoint fare under a perturbation.
+    """Compare a checkpoint's training accuracy with and without a perturbation.
+
+    Args:
+        answers: `read_answers` of the run.
 
     Raises:
-        DataError: the estimator is not defined for these counts.
+        DataError: the estimator is not defined for this run's numbers of samples.
     """
     row = int(np.flatnonzero(scores.steps == answers.step)[0])
     table = pd.DataFrame(
@@ -186,66 +199,88 @@ def measure_robustness(
         index=pd.Index(scores.examples, name="example"),
     )
     table["perturbed_accuracy"] = answers.perturbed
-    was_asked = table["perturbed_accuracy"].notna()
-    known = table.dropna(subset=["premem", "train_accuracy", "perturbed_accuracy"])
-    kept = answers.applies
-    applies = int(table.index.isin(kept).sum()) if len(kept) else len(table)
+    with_samples = int(table["perturbed_accuracy"].notna().sum())
+    complete = table.dropna(subset=["premem", "train_accuracy", "perturbed_accuracy"])
+    changed = answers.applies
+    applies = int(table.index.isin(changed).sum()) if len(changed) else len(table)
     return Robustness(
         run=scores.run,
         step=answers.step,
         perturbation=answers.perturbation,
         log_log_threshold=log_log_threshold,
         estimator=estimator,
-        examples=known,
+        examples=complete,
         left_out=len(table) - applies,
-        not_asked=applies - int(was_asked.sum()),
-        unknown=int(was_asked.sum()) - len(known),
+        not_asked=applies - with_samples,
+        unknown=with_samples - len(complete),
     )
 
 
-def caveats(several: Sequence[Robustness]) -> list[str]:
-    """Of whom these numbers do not speak, in sentences."""
-    found = []
-    for each in several:
-        if each.unknown:
-            found.append(
-                f"{each.perturbation}: {each.unknown:,} questions are not counted, for the "
-                "sampling plan left out samples of them as they are; the others are no random part."
+def caveats(measured: Sequence[Robustness]) -> list[str]:
+    """Sentences that say which questions these numbers leave out; empty where there are none."""
+    sentences = []
+    for result in measured:
+        if result.unknown:
+            sentences.append(
+                f"{result.perturbation}: {result.unknown:,} questions are not counted, because the "
+                "sampling plan left out samples of their unperturbed form. The questions that are "
+                "counted are not a random part of all."
             )
-        if each.not_asked:
-            found.append(f"{each.perturbation}: {each.not_asked:,} questions were not asked (yet).")
-    return found
+        if result.not_asked:
+            sentences.append(
+                f"{result.perturbation}: {result.not_asked:,} questions have no perturbed samples "
+                "(yet)."
+            )
+    return sentences
 
 
-def bins(several: Sequence[Robustness]) -> pd.DataFrame:
-    """`by_premem` of several: perturbation and step beside it."""
+def bins(measured: Sequence[Robustness]) -> pd.DataFrame:
+    """The rows of `Robustness.by_premem` together, with the columns perturbation and step."""
     return pd.concat(
-        [each.by_premem.assign(perturbation=each.perturbation, step=each.step) for each in several],
+        [
+            result.by_premem.assign(perturbation=result.perturbation, step=result.step)
+            for result in measured
+        ],
         ignore_index=True,
     )
 
 
-def summary(several: Sequence[Robustness]) -> pd.DataFrame:
-    """One row per perturbation and checkpoint: perturbation, step, examples, left_out, original,
+def sort_by_drop(examples: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `Robustness.examples` by the accuracy that the perturbation costs, most first.
 
-    perturbed (mean accuracies), drop and drop_half (of the paired difference), auroc of PM.
+    Returns:
+        The same columns, and lost: train_accuracy − perturbed_accuracy. Among rows that lose the
+        same, the one with the highest PM comes first.
+    """
+    lost = examples["train_accuracy"] - examples["perturbed_accuracy"]
+    return examples.assign(lost=lost).sort_values(
+        ["lost", "premem"], ascending=[False, False], kind="stable"
+    )
+
+
+def summary(measured: Sequence[Robustness]) -> pd.DataFrame:
+    """One row per perturbation and checkpoint.
+
+    Columns: perturbation, step, examples, left_out, not_asked, unknown, original and perturbed
+    (mean accuracies), drop and drop_half (original − perturbed, and half of its 90 % interval over
+    questions), auroc_<signal> for each of SIGNALS.
     """
     rows = []
-    for each in several:
+    for result in measured:
         drop, half = intervals.mean_interval(
-            (each.examples["train_accuracy"] - each.examples["perturbed_accuracy"]).to_numpy()
+            (result.examples["train_accuracy"] - result.examples["perturbed_accuracy"]).to_numpy()
         )
-        areas = each.auroc.set_index("signal")["auroc"]
+        areas = result.auroc.set_index("signal")["auroc"]
         rows.append(
             {
-                "perturbation": each.perturbation,
-                "step": each.step,
-                "examples": len(each.examples),
-                "left_out": each.left_out,
-                "not_asked": each.not_asked,
-                "unknown": each.unknown,
-                "original": float(each.examples["train_accuracy"].mean()),
-                "perturbed": float(each.examples["perturbed_accuracy"].mean()),
+                "perturbation": result.perturbation,
+                "step": result.step,
+                "examples": len(result.examples),
+                "left_out": result.left_out,
+                "not_asked": result.not_asked,
+                "unknown": result.unknown,
+                "original": float(result.examples["train_accuracy"].mean()),
+                "perturbed": float(result.examples["perturbed_accuracy"].mean()),
                 "drop": float(drop),
                 "drop_half": float(half),
                 **{f"auroc_{signal}": float(areas[signal]) for signal in SIGNALS},

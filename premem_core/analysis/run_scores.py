@@ -1,4 +1,4 @@
-"""Run scores: what the store has of one run, as arrays over checkpoints and examples.
+"""Run scores: the scores of one run, read from the store as arrays.
 
 Axes: C checkpoints in training order, N training examples, M test problems.
 """
@@ -27,12 +27,12 @@ Rows = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class RunScores:
-    """What was measured of one run. `test_accuracy` is (C, M); M = 0 without a test set."""
+    """The scores of one run at its scored checkpoints. M = 0 without a test set."""
 
     run: str
     learning_rate: float
     epochs: float
-    trained_on: int  # training examples of the run, of which `examples` may be a sample
+    trained_on: int  # number of training examples of the run; `examples` may be a part of them
     steps: NDArray[np.int64]  # (C,)
     epoch: Floats  # (C,)
     examples: NDArray[np.int64]  # (N,) numbers in the store
@@ -40,24 +40,28 @@ class RunScores:
     nll: Floats  # (C, N), nats per target token
     test_examples: NDArray[np.int64]  # (M,) numbers in the store
     test_accuracy: Floats  # (C, M)
-    grader: str | None = None  # whose grades count; None: not known, an import
+    grader: str | None = None  # the grader whose grades are used; None if unknown (an import)
     waiting: int = 0  # checkpoints that are not scored yet
     failed: int = 0  # checkpoints that could not be scored
 
     @property
     def accuracy(self) -> Floats:
-        """(C, N): train accuracy; NaN where the sampling plan did not need every sample."""
+        """Train accuracy, (C, N); NaN where the sampling plan left samples out."""
         return self.counts.accuracy
 
-    # Kept: a page asks for these two at every move of the threshold, which they know nothing of.
+    # Cached, because a page uses these two at every change of the threshold, on which they do not
+    # depend.
     @cached_property
     def train_interval(self) -> tuple[Floats, Floats]:
-        """(C,) each: mean train accuracy and half its interval; NaN as in `accuracy`."""
+        """Mean train accuracy (C,), and the half-width of its 90 % interval (C,).
+
+        NaN where the accuracy of any example is NaN.
+        """
         return intervals.whole_mean_interval(self.accuracy)
 
     @cached_property
     def test_interval(self) -> tuple[Floats, Floats]:
-        """(C,) each: mean test accuracy and half its interval."""
+        """Mean test accuracy (C,), and the half-width of its 90 % interval (C,)."""
         return intervals.mean_interval(self.test_accuracy)
 
     @property
@@ -67,34 +71,40 @@ class RunScores:
 
     @property
     def samples(self) -> int:
-        """K: the samples wanted of a train example."""
+        """K: the number of samples of a training example that is sampled in full."""
         return int(self.counts.wanted.max())
 
 
 def read_task(store: Store, task: str) -> list[RunScores]:
-    """What the store has of a task's scored runs, ordered by learning rate and size.
+    """Read the scores of a task's scored runs, sorted by learning rate and training set size.
 
     Raises:
         UsageError: the store has no scored run of this task.
     """
     runs = read_runs(store).set_index("run")
-    about_steps = dict(list(read_task_checkpoints(store, task).set_index("step").groupby("run")))
-    read = []
+    checkpoints_of = dict(list(read_task_checkpoints(store, task).set_index("step").groupby("run")))
+    scored_runs = []
     by_run = groupby(read_checkpoint_scores(store, task), key=itemgetter(0))
     for run, checkpoints in by_run:
-        of_steps = {step: rows for _, step, rows in checkpoints}
-        if any(not rows["test"].all() for rows in of_steps.values()):
-            read.append(_run_scores(run, of_steps, dict(runs.loc[run]), about_steps[run]))
-    if not read:
-        known = ", ".join(f"'{name}'" for name in read_tasks(store)) or "none yet"
-        raise UsageError(f"task '{task}' has no scored run in {store.path}; it has: {known}")
+        scores = {step: rows for _, step, rows in checkpoints}
+        if any(not rows["test"].all() for rows in scores.values()):
+            scored_runs.append(_run_scores(run, scores, dict(runs.loc[run]), checkpoints_of[run]))
+    if not scored_runs:
+        tasks = ", ".join(f"'{name}'" for name in read_tasks(store)) or "none yet"
+        raise UsageError(
+            f"task '{task}' has no scored run in {store.path}; the tasks of this store are: {tasks}"
+        )
     return sorted(
-        read, key=lambda r: (np.nan_to_num(r.learning_rate, nan=np.inf), r.trained_on, r.run)
+        scored_runs, key=lambda r: (np.nan_to_num(r.learning_rate, nan=np.inf), r.trained_on, r.run)
     )
 
 
 def run_labels(runs: Sequence[RunScores]) -> dict[str, str]:
-    """Run → what tells it from the others in few words; its own name where that is not enough."""
+    """A short display label of each run, by run name.
+
+    The label is learning rate, epochs and number of examples. It is the run's name where another
+    run has the same label.
+    """
     short = {
         run.run: f"lr {run.learning_rate:g} · {run.epochs:g} epoch{'' if run.epochs == 1 else 's'}"
         f" · {_examples(run.trained_on)}"
@@ -108,7 +118,7 @@ def run_labels(runs: Sequence[RunScores]) -> dict[str, str]:
 
 
 def samples_in_words(runs: Sequence[RunScores]) -> str:
-    """'5 samples per training question', or from how many to how many where the runs differ."""
+    """Such as '5 samples per training question'; a range if the runs differ."""
     fewest, most = min(run.samples for run in runs), max(run.samples for run in runs)
     if fewest < most:
         return f"{fewest} to {most} samples per training question, depending on the run"
@@ -116,7 +126,7 @@ def samples_in_words(runs: Sequence[RunScores]) -> str:
 
 
 def order_in_words(runs: Sequence[RunScores]) -> str:
-    """What the runs' order, and so their colours, stand for."""
+    """What the order of the runs, and so of their colours, means."""
     rates = [run.learning_rate for run in runs]
     if np.isnan(rates).any() or len(set(rates)) < 2:
         return "the runs in their order"
@@ -128,64 +138,68 @@ def _examples(n: int) -> str:
 
 
 def _run_scores(
-    run: str, of_steps: Mapping[int, Rows], about: Mapping[Any, Any], about_steps: pd.DataFrame
+    run: str, scores: Mapping[int, Rows], record: Mapping[Any, Any], checkpoints: pd.DataFrame
 ) -> RunScores:
-    """One run's record of its checkpoints' rows (`Store.checkpoint_scores`).
+    """Make one run's `RunScores`.
 
     Args:
-        about: its row of `Store.runs`; about_steps: its rows of `Store.task_checkpoints`.
+        scores: the rows of `read_checkpoint_scores` by step; training examples come first.
+        record: the run's row of `read_runs`.
+        checkpoints: the run's rows of `read_task_checkpoints`, indexed by step.
     """
-    trained = {step: int((~rows["test"]).sum()) for step, rows in of_steps.items()}
-    train = {step: _of(of_steps[step], slice(n)) for step, n in trained.items() if n}
-    test = {step: _of(of_steps[step], slice(trained[step], None)) for step in train}
+    n_train = {step: int((~rows["test"]).sum()) for step, rows in scores.items()}
+    train = {step: _select(scores[step], slice(n)) for step, n in n_train.items() if n}
+    test = {step: _select(scores[step], slice(n_train[step], None)) for step in train}
     steps = np.array(list(train), dtype=np.int64)
-    examples, places = _places(train.values())
-    test_examples, test_places = _places(test.values())
+    examples, columns = _all_examples(train.values())
+    test_examples, test_columns = _all_examples(test.values())
     test_accuracies = [
         pre_memorization.accuracy(rows["correct"], rows["samples"]) for rows in test.values()
     ]
     samples, correct = (
-        _grid([rows[name] for rows in train.values()], places, len(examples), 0)
+        _grid([rows[name] for rows in train.values()], columns, len(examples), 0)
         for name in ("samples", "correct")
     )
-    own = about_steps.astype({"epoch": np.float64, "samples": np.float64}).reindex(steps)
-    # A checkpoint's `samples` is NaN where each row is whole as it is.
-    scored_to = np.nan_to_num(own["samples"].to_numpy()).astype(np.int32)
+    about = checkpoints.astype({"epoch": np.float64, "samples": np.float64}).reindex(steps)
+    # A checkpoint's `samples` is NaN where no sample of any example is missing (an import).
+    planned = np.nan_to_num(about["samples"].to_numpy()).astype(np.int32)
     return RunScores(
         run=run,
-        learning_rate=float(about["learning_rate"]),
-        epochs=float(about["epochs"]),
-        trained_on=int(about["train_examples"]),
+        learning_rate=float(record["learning_rate"]),
+        epochs=float(record["epochs"]),
+        trained_on=int(record["train_examples"]),
         steps=steps,
-        epoch=own["epoch"].to_numpy(),
+        epoch=about["epoch"].to_numpy(),
         examples=examples,
-        counts=SampleCounts(samples, correct, np.maximum(samples, scored_to[:, None])),
-        nll=_grid([rows["nll"] for rows in train.values()], places, len(examples), np.nan),
+        counts=SampleCounts(samples, correct, np.maximum(samples, planned[:, None])),
+        nll=_grid([rows["nll"] for rows in train.values()], columns, len(examples), np.nan),
         test_examples=test_examples,
-        test_accuracy=_grid(test_accuracies, test_places, len(test_examples), np.nan),
-        grader=None if pd.isna(about["grader"]) else str(about["grader"]),
-        waiting=int(about["checkpoints"] - about["scored"] - about["failed"]),
-        failed=int(about["failed"]),
+        test_accuracy=_grid(test_accuracies, test_columns, len(test_examples), np.nan),
+        grader=None if pd.isna(record["grader"]) else str(record["grader"]),
+        waiting=int(record["checkpoints"] - record["scored"] - record["failed"]),
+        failed=int(record["failed"]),
     )
 
 
-def _of(rows: Rows, wanted: slice) -> Rows:
-    return {name: values[wanted] for name, values in rows.items()}
+def _select(rows: Rows, part: slice) -> Rows:
+    return {name: values[part] for name, values in rows.items()}
 
 
-def _places(of_steps: Iterable[Rows]) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
-    """All examples that any checkpoint has, and where those of each stand among them."""
-    each = [rows["example"] for rows in of_steps]
-    examples = np.unique(np.concatenate(each)) if each else np.array([], dtype=np.int64)
-    return examples, [np.searchsorted(examples, own) for own in each]
+def _all_examples(
+    checkpoints: Iterable[Rows],
+) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+    """The examples of all checkpoints together, and the columns of each checkpoint's examples."""
+    numbers = [rows["example"] for rows in checkpoints]
+    examples = np.unique(np.concatenate(numbers)) if numbers else np.array([], dtype=np.int64)
+    return examples, [np.searchsorted(examples, some) for some in numbers]
 
 
 def _grid(
-    values: Sequence[NDArray[Any]], places: Sequence[NDArray[np.int64]], n: int, empty: float
+    values: Sequence[NDArray[Any]], columns: Sequence[NDArray[np.int64]], n: int, empty: float
 ) -> NDArray[Any]:
-    """Each checkpoint's values as (steps, n); `empty` where there is none."""
+    """The values of all checkpoints as (C, n); `empty` where an example has no value."""
     kind = values[0].dtype if values else np.float64
     grid = np.full((len(values), n), empty, dtype=kind)
-    for row, own, at in zip(grid, values, places, strict=True):
-        row[at] = own
+    for row, row_values, row_columns in zip(grid, values, columns, strict=True):
+        row[row_columns] = row_values
     return grid

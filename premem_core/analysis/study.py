@@ -1,4 +1,4 @@
-"""What a task's runs say about PM as a predictor, computed once for page, command and report."""
+"""Study: how well PM predicts the test accuracy of the runs of a task."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,64 +24,67 @@ from premem_core.store.checkpoint_measures import read_baselines
 from premem_core.store.completions import read_agreement
 from premem_core.store.database import Store
 
-THRESHOLDS = (-5.0, 0.5)  # t = log log PPL, that are shown; PPL 1.007 to 5.2
-INTERVAL = (0.05, 0.95)  # two-sided 90 %
-FEWEST_RUNS = 5  # below it, intervals from resampled runs hold the truth too rarely
+THRESHOLDS = (-5.0, 0.5)  # lowest and highest t = log log PPL that is shown; PPL 1.007 to 5.2
+INTERVAL = (0.05, 0.95)  # quantiles of a two-sided 90 % interval
+FEWEST_RUNS = 5  # with fewer runs, intervals from resampled runs contain the true R² too rarely
 
 
 @dataclass(frozen=True)
 class Study:
-    """Runs under one estimator: all that does not hang on the threshold in force.
+    """The results for one estimator that do not depend on the threshold in use.
 
     Attributes:
-        objective: the R² that thresholds are chosen by.
-        others: `read_baselines` of the runs.
-        of_runs: R² at every threshold; `fit` its optimum, None where there is none.
-        runs: those that take part (`calibrating_runs`), each counting by its weight.
-        counts_less: in sentences, which of the runs given do not take part, or count less.
-        left_out: each run predicted with the others' threshold (`prediction.left_out`);
-            `rate_left_out` with that of the runs of other learning rates. None where impossible.
-        refitted: R² over resampled runs, each with its own best threshold; None with fewer than
-            FEWEST_RUNS runs, or no fit.
+        runs: the runs that take part (`calibrating_runs`), weighted by `run_weights`.
+        counts_less: sentences about runs that do not take part, or that count less than others.
+        objective: the R² by which thresholds are chosen.
+        predictors: `read_baseline_predictors` of the runs.
+        steps: R² as a function of the threshold.
+        fit: the threshold with the best R²; None if there is none.
+        left_out: each run predicted with the threshold of the other runs
+            (`leave_one_out.predict_left_out`); None if this is impossible.
+        rate_left_out: each run predicted with the threshold of the runs with other learning rates;
+            None if this is impossible.
+        refitted: R² over resampled runs, with the best threshold of each resample; None with fewer
+            than FEWEST_RUNS runs, or without `fit`.
     """
 
     runs: tuple[RunScores, ...]
     counts_less: tuple[str, ...]
     estimator: Estimator
     objective: Objective
-    others: pd.DataFrame
-    of_runs: Steps
+    predictors: pd.DataFrame
+    steps: Steps
     fit: ThresholdFit | None
     left_out: pd.DataFrame | None
     rate_left_out: pd.DataFrame | None
     refitted: Resamples | None
 
     @cached_property
-    def off_by_run(self) -> pd.DataFrame | None:
-        """`prediction.errors_by_run` of `left_out`."""
+    def errors_by_run(self) -> pd.DataFrame | None:
+        """The prediction errors of each left-out run (`leave_one_out.errors_by_run`)."""
         return None if self.left_out is None else leave_one_out.errors_by_run(self.left_out)
 
     @cached_property
     def by_threshold(self) -> pd.DataFrame:
-        """R² by the objective at each of THRESHOLDS, a hundredth of t apart.
+        """R² of the objective at every hundredth of t within THRESHOLDS.
 
-        log_log_threshold, perplexity, r2 (NaN where samples are missing).
+        Columns: log_log_threshold, perplexity, r2 (NaN where samples are missing).
         """
         low, high = THRESHOLDS
         t = np.linspace(low, high, round((high - low) * 100) + 1)
-        r2 = self.of_runs.r2(self.objective)[np.searchsorted(self.of_runs.at, np.exp(t))]
+        r2 = self.steps.r2(self.objective)[np.searchsorted(self.steps.breakpoints, np.exp(t))]
         return pd.DataFrame({"log_log_threshold": t, "perplexity": np.exp(np.exp(t)), "r2": r2})
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """A study at one threshold. What takes time is computed when it is first asked for.
+    """A study at one threshold. Slow results are computed at their first use.
 
     Attributes:
-        log_log_threshold: t in force; `fitted` when it stands for the study's optimum.
-        lines: the runs' curves.
-        points: one row per checkpoint with a test accuracy (`curves.points`), and how much it
-            counts (weight).
+        log_log_threshold: t.
+        fitted: whether t is the study's best threshold.
+        lines: the curve of each run.
+        points: one row per checkpoint with a test accuracy (`curves.weighted_points`).
     """
 
     study: Study
@@ -92,52 +95,53 @@ class Analysis:
 
     @cached_property
     def identity_r2(self) -> float:
-        """Over the points whose PM is known; NaN where undefined."""
+        """Identity R² over the points whose PM is known; NaN where undefined."""
         return identity_r2(*self._premem_and_test(), self._weights())
 
     @cached_property
     def linear_r2(self) -> float:
-        """Over the points whose PM is known; NaN where undefined."""
+        """Linear R² over the points whose PM is known; NaN where undefined."""
         return linear_r2(*self._premem_and_test(), self._weights())
 
     @property
     def identity_ci90(self) -> tuple[float, float] | None:
-        """Over resampled runs; a fitted threshold is chosen anew in each.
+        """90 % interval of identity R², from resampled runs.
 
-        None with fewer than FEWEST_RUNS runs, or where a PM is not known.
+        If the threshold is fitted, it is fitted again to each resample. None with fewer than
+        FEWEST_RUNS runs, or if any PM is unknown.
         """
-        return _interval(self._again.identity) if self._again else None
+        return _interval(self._resamples.identity) if self._resamples else None
 
     @property
     def linear_ci90(self) -> tuple[float, float] | None:
-        """As `identity_ci90`."""
-        return _interval(self._again.linear) if self._again else None
+        """90 % interval of linear R², as `identity_ci90`."""
+        return _interval(self._resamples.linear) if self._resamples else None
 
     @cached_property
     def baselines(self) -> pd.DataFrame:
-        """How well simpler predictors do on the same points (`baselines.evaluate`)."""
-        return baselines.evaluate(self.points.join(self.study.others, on=["run", "step"]))
+        """How well other predictors agree with the same points (`baselines.evaluate`)."""
+        return baselines.evaluate(self.points.join(self.study.predictors, on=["run", "step"]))
 
     @cached_property
     def caveats(self) -> tuple[str, ...]:
-        """What these numbers do not say, in sentences."""
+        """Sentences that say why these numbers may be wrong or say little."""
         return (
             *caveats(self.lines, self.study.fit),
             *self.study.counts_less,
-            *_mixed_settings(self.study.others),
+            *_mixed_settings(self.study.predictors),
         )
 
     @cached_property
-    def _again(self) -> Resamples | None:
-        of, premem = self.study, self.points["premem"]
-        if len(of.runs) < FEWEST_RUNS or premem.isna().any():
+    def _resamples(self) -> Resamples | None:
+        study = self.study
+        if len(study.runs) < FEWEST_RUNS or self.points["premem"].isna().any():
             return None
         if self.fitted:
-            return of.refitted
-        return thresholds.resample(of.of_runs, of.objective, self.log_log_threshold)
+            return study.refitted
+        return thresholds.resample(study.steps, study.objective, self.log_log_threshold)
 
     def train_accuracy_r2(self) -> tuple[float, float]:
-        """Identity and linear R² of plain train accuracy over the points where it is known."""
+        """Identity and linear R² of train accuracy over the points where it is known."""
         train, test = (self.points[n].to_numpy() for n in ("train_accuracy", "test_accuracy"))
         weights = self._weights()
         return identity_r2(train, test, weights), linear_r2(train, test, weights)
@@ -149,94 +153,95 @@ class Analysis:
         return self.points["premem"].to_numpy(), self.points["test_accuracy"].to_numpy()
 
     def in_words(self) -> list[str]:
-        """What was fitted to what, how well, and how well on runs that it was not fitted to."""
-        known = self.points.dropna(subset=["premem"])
+        """Sentences with the data, the threshold, R², and the errors on left-out runs."""
+        points = self.points.dropna(subset=["premem"])
         study = self.study
         source = f"the optimum of {study.objective} R²" if self.fitted else "given"
         sentences = [
-            f"{len(known)} checkpoints of {known['run'].nunique()} runs; threshold t = "
+            f"{len(points)} checkpoints of {points['run'].nunique()} runs; threshold t = "
             f"{self.log_log_threshold:.3f} ({source}); {study.estimator} estimator.",
-            f"Identity R² of pre-memorization accuracy against test accuracy "
-            f"{self.identity_r2:.3f}{_between(self.identity_ci90)}, linear R² {self.linear_r2:.3f}"
-            f"{_between(self.linear_ci90)}; linear R² of plain train accuracy "
+            f"Against test accuracy, pre-memorization accuracy has an identity R² of "
+            f"{self.identity_r2:.3f}{_between(self.identity_ci90)} and a linear R² of "
+            f"{self.linear_r2:.3f}{_between(self.linear_ci90)}; train accuracy has a linear R² of "
             f"{self.train_accuracy_r2()[1]:.3f}.",
         ]
-        for what, rows in (("run", study.left_out), ("learning rate", study.rate_left_out)):
+        for left_out, rows in (("run", study.left_out), ("learning rate", study.rate_left_out)):
             if rows is not None:
-                off = leave_one_out.errors(rows)
+                errors = leave_one_out.prediction_errors(rows)
                 sentences.append(
-                    f"One {what} left out, predicted with the threshold of the others: MAE "
-                    f"{off.mae:.3f}, RMSE {off.rmse:.3f}, R² {off.r2:.3f}."
+                    f"If one {left_out} is left out and predicted with the threshold of the "
+                    f"others: MAE {errors.mae:.3f}, RMSE {errors.rmse:.3f}, R² {errors.r2:.3f}."
                 )
         return sentences
 
 
 def make_study(
     runs: Sequence[RunScores],
-    others: pd.DataFrame,
+    predictors: pd.DataFrame,
     estimator: Estimator = "plain",
     objective: Objective = "identity",
 ) -> Study:
-    """Study those of the runs that take part: with a test set, and finished.
+    """Make the study of the runs that take part, those with a test set and a finished job.
 
     Args:
-        others: `read_baselines` of these runs.
+        predictors: `read_baseline_predictors` of these runs.
 
     Raises:
-        DataError: none takes part; the estimator is not defined for a run's numbers of samples.
+        DataError: no run takes part, or the estimator is not defined for a run's numbers of
+            samples.
     """
-    given, runs = runs, calibrating_runs(runs)
-    if not any(run.tested for run in given):
-        raise DataError("no run of this task has test problems; score some with a test file")
+    all_runs, runs = runs, calibrating_runs(runs)
+    if not any(run.tested for run in all_runs):
+        raise DataError("no run of this task has test problems; score a run with a test file")
     if not runs:
-        raise DataError(" ".join(what_counts_less(given)) + " Wait for its job, or resume it.")
-    of_runs = curves.threshold_steps(runs, estimator)
+        raise DataError(" ".join(what_counts_less(all_runs)) + " Wait for its job, or resume it.")
+    steps = curves.threshold_steps(runs, estimator)
     fit: ThresholdFit | None = None
     with suppress(DataError):
-        fit = curves.best_step(of_runs, objective)
+        fit = curves.best_step(steps, objective)
     names = [run.run for run in runs]
     rates = [run.learning_rate for run in runs]
-    if np.isnan(rates).any():  # which belong together is not known
+    if np.isnan(rates).any():  # it is unknown which runs share a learning rate
         rates = [np.nan] * len(runs)
     return Study(
         runs=tuple(runs),
-        counts_less=tuple(what_counts_less(given)),
+        counts_less=tuple(what_counts_less(all_runs)),
         estimator=estimator,
         objective=objective,
-        others=others,
-        of_runs=of_runs,
+        predictors=predictors,
+        steps=steps,
         fit=fit,
-        left_out=leave_one_out.left_out(runs, names, of_runs, estimator, objective),
-        rate_left_out=leave_one_out.left_out(runs, rates, of_runs, estimator, objective),
-        refitted=thresholds.resample(of_runs, objective)
+        left_out=leave_one_out.predict_left_out(runs, names, steps, estimator, objective),
+        rate_left_out=leave_one_out.predict_left_out(runs, rates, steps, estimator, objective),
+        refitted=thresholds.resample(steps, objective)
         if fit and len(runs) >= FEWEST_RUNS
         else None,
     )
 
 
-def analyse(of: Study, log_log_threshold: float | None = None, fitted: bool = False) -> Analysis:
-    """A study at a threshold, by default its optimum.
+def analyse(study: Study, log_log_threshold: float | None = None, fitted: bool = False) -> Analysis:
+    """Analyse a study at a threshold, by default the one with the best R².
 
     Args:
-        fitted: the threshold given is that optimum but for rounding.
+        fitted: whether the given threshold is the best one, apart from rounding.
 
     Raises:
         DataError: no threshold was given and none can be fitted.
     """
     if log_log_threshold is None:
-        best = of.fit or curves.best_step(of.of_runs, of.objective)
+        best = study.fit or curves.best_step(study.steps, study.objective)
         log_log_threshold, fitted = best.log_log_threshold, True
-    lines = tuple(curves.curve(run, log_log_threshold, of.estimator) for run in of.runs)
-    return Analysis(of, log_log_threshold, fitted, lines, curves.weighted_points(lines))
+    lines = tuple(curves.curve(run, log_log_threshold, study.estimator) for run in study.runs)
+    return Analysis(study, log_log_threshold, fitted, lines, curves.weighted_points(lines))
 
 
 def read_baseline_predictors(store: Store, runs: Sequence[RunScores]) -> pd.DataFrame:
-    """What the store has of the predictors that `baselines` names, beyond train accuracy and PM.
+    """Read the values of `baselines.PREDICTORS`, other than train accuracy and PM.
 
     Returns:
-        Indexed by run and step: train_nll, first_accuracy, atc, distance, gradient_variance, how
-        the last two were measured (distance_settings, gradient_variance_settings); NaN where not
-        known. ATC's threshold is that of the other runs' test problems.
+        train_nll, first_accuracy, atc, distance and gradient_variance, NaN where unknown, and
+        distance_settings and gradient_variance_settings (how these two were measured), indexed by
+        run and step. θ of ATC is chosen on the test problems of the other runs.
     """
     confidences = []
     for run in runs:
@@ -258,26 +263,26 @@ def read_baseline_predictors(store: Store, runs: Sequence[RunScores]) -> pd.Data
         for run, predicted in zip(runs, atc, strict=True)
     ]
     index = ["run", "step"]
-    kept = pd.concat([read_baselines(store, run.run) for run in runs])
+    measured = pd.concat([read_baselines(store, run.run) for run in runs])
     values, settings = (
-        kept.pivot(index=index, columns="name", values=column).reindex(columns=list(MEASURES))
+        measured.pivot(index=index, columns="name", values=column).reindex(columns=list(MEASURES))
         for column in ("value", "settings")
     )
     return pd.concat(frames).set_index(index).join(values).join(settings.add_suffix("_settings"))
 
 
-def _mixed_settings(others: pd.DataFrame) -> list[str]:
-    """Which baselines do not compare across these runs, in sentences."""
-    found = []
+def _mixed_settings(predictors: pd.DataFrame) -> list[str]:
+    """Sentences about baselines that were measured with different settings in these runs."""
+    sentences = []
     for measure in MEASURES:
-        ways = others[f"{measure}_settings"].dropna().unique()
-        if len(ways) > 1:
+        settings = predictors[f"{measure}_settings"].dropna().unique()
+        if len(settings) > 1:
             label = baselines.PREDICTORS[measure].label
-            found.append(
-                f"The {label} was not measured alike in all runs ({', '.join(sorted(ways))}): its "
-                "values do not compare."
+            sentences.append(
+                f"The {label} was measured with different settings "
+                f"({', '.join(sorted(settings))}), so its values cannot be compared between runs."
             )
-    return found
+    return sentences
 
 
 def _between(ends: tuple[float, float] | None) -> str:
@@ -285,8 +290,9 @@ def _between(ends: tuple[float, float] | None) -> str:
 
 
 def _interval(values: Floats) -> tuple[float, float] | None:
-    known = values[~np.isnan(values)]
-    if not len(known):
+    """The ends of the 90 % interval; None if all values are NaN."""
+    defined = values[~np.isnan(values)]
+    if not len(defined):
         return None
-    low, high = np.quantile(known, INTERVAL)
+    low, high = np.quantile(defined, INTERVAL)
     return float(low), float(high)

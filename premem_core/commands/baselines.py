@@ -1,4 +1,4 @@
-"""ifd: what instruction-following difficulty needs of a scored run."""
+"""baselines, ifd: measurements of a scored run that need its model again."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -24,40 +24,40 @@ from premem_core.store.checkpoint_measures import read_baselines
 
 
 def ifd(
-    run: Annotated[str, typer.Option(help="The run, as it is named in the store.")],
+    run: Annotated[str, typer.Option(help="The run's name in the store.")],
     store: StoreOption = Path("store"),
     backend: Annotated[
-        str | None, typer.Option(help="vllm or hf; default: the one that is installed.")
+        str | None, typer.Option(help="vllm or hf; default: vllm if it is installed.")
     ] = None,
 ) -> None:
-    """Measure a run's solutions without their questions; `curate --strategy ifd` ranks by them.
+    """Measure each solution's NLL without its question, which `curate --strategy ifd` needs.
 
     Example: python -m premem_core ifd --store store --run lr2e-5
     """
     home = existing_store(store)
     task_of(home, run)
-    n = measure_unconditional_nll(
+    solutions = measure_unconditional_nll(
         home, run, *job_files.read_training_problems(home, run), backend, say
     )
-    typer.echo(f"{n:,} solutions of '{run}' are measured without their question")
+    typer.echo(f"the NLL of {solutions:,} solutions of '{run}' without their question is measured")
 
 
 def baselines(
-    run: Annotated[str, typer.Option(help="The run, as it is named in the store.")],
+    run: Annotated[str, typer.Option(help="The run's name in the store.")],
     store: StoreOption = Path("store"),
     base: Annotated[
         Path | None,
-        typer.Option(help="Folder of the model that the run began with; adapters need none."),
+        typer.Option(help="Folder of the run's base model; not needed for adapters."),
     ] = None,
     only: Annotated[
         Literal["distance", "gradient-variance"] | None,
-        typer.Option(help="Compute this one; default: both."),
+        typer.Option(help="Measure only this one; default: both."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Distance from initialization and gradient variance of a run's scored checkpoints.
+    """Measure distance from initialization and gradient variance of a run's scored checkpoints.
 
-    What the store has of them already is not computed again.
+    Values that the store has already are not measured again.
 
     Example: python -m premem_core baselines --store store --run lr2e-5 --base base
     """

@@ -1,8 +1,10 @@
-"""generate: from a recipe's selection to new problems that a model wrote and that were checked."""
+"""collect, generate: new problems like the chosen examples, by a person or by a model."""
 
 import math
 import os
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -16,181 +18,276 @@ from premem_core.commands.options import (
     print_json,
     read_recipe,
     say,
+    takes_options,
 )
 from premem_core.curation import collection_plan, problem_writer, quality_gates, selection
+from premem_core.curation.collection_plan import NewProblem
 from premem_core.curation.model_endpoint import Endpoint
+from premem_core.curation.problem_writer import Checks, WrittenProblem
+from premem_core.curation.recipe import Recipe
 from premem_core.curation.similar_questions import SIMILARITY
 from premem_core.errors import UsageError
 from premem_core.grading import graders
+from premem_core.store.database import Store
 from premem_core.store.examples import read_task_examples
 
+RecipeOption = Annotated[
+    Path,
+    typer.Option(help="A recipe (curate --recipe); new problems are like the chosen examples."),
+]
+NewOption = Annotated[int, typer.Option(min=1, help="The number of new problems.")]
+CoverOption = Annotated[
+    str | None,
+    typer.Option(
+        help="A metadata field: values whose examples have high scores get more new problems, even "
+        "if few examples have the value."
+    ),
+]
 
-def generate(
-    from_recipe: Annotated[Path, typer.Option(help="The recipe of the seeds (curate --recipe).")],
-    new: Annotated[int, typer.Option(min=1, help="So many new problems.")],
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateOptions:
+    """The options of `generate`, in the order of its help."""
+
+    from_recipe: RecipeOption
+    new: NewOption
     endpoint: Annotated[
         str, typer.Option(help="An OpenAI-compatible endpoint, such as http://localhost:8000/v1.")
-    ],
-    model: Annotated[str, typer.Option(help="What the endpoint calls the model.")],
-    out: Annotated[Path, typer.Option(help="The new problems, JSONL; beside it FILE.replies.")],
-    store: StoreOption = Path("store"),
-    cover: Annotated[
-        str | None, typer.Option(help="A metadata field whose weak groups are to be covered.")
-    ] = None,
+    ]
+    model: Annotated[str, typer.Option(help="The model's name at the endpoint.")]
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="The JSONL file to write. The model's replies are stored in FILE.replies."
+        ),
+    ]
+    store: StoreOption = Path("store")
+    cover: CoverOption = None
     key_variable: Annotated[
         str | None,
-        typer.Option(help="The environment variable that holds the endpoint's key; never stored."),
-    ] = None,
-    solutions: Annotated[int, typer.Option(min=1, help="Independent solutions of each.")] = 5,
+        typer.Option(
+            help="The environment variable that holds the endpoint's key; the key is never stored."
+        ),
+    ] = None
+    solutions: Annotated[
+        int, typer.Option(min=1, help="Independent solutions of every new problem.")
+    ] = 5
     agreement: Annotated[
-        float, typer.Option(help="More than this share of them must come to the same answer.")
-    ] = 0.5,
-    attempts: Annotated[int, typer.Option(min=1, help="Until one of a seed passes.")] = 3,
+        float,
+        typer.Option(help="More than this share of them must have the written solution's answer."),
+    ] = 0.5
+    attempts: Annotated[
+        int, typer.Option(min=1, help="How often a problem is written at most, until one passes.")
+    ] = 3
     similarity: Annotated[
-        float, typer.Option(min=0.05, max=1, help="From here on two problems are alike.")
-    ] = SIMILARITY,
+        float,
+        typer.Option(
+            min=0.05, max=1, help="Two problems with at least this similarity are similar."
+        ),
+    ] = SIMILARITY
     against: Annotated[
         Path | None,
         typer.Option(
-            help="A file of problems that nothing may be like, beside the store's test problems; "
-            "default: the recipe's."
+            help="A file of further test problems to which no new problem may be similar; default: "
+            "that of the recipe."
         ),
-    ] = None,
+    ] = None
     grader: Annotated[
-        str | None, typer.Option(help="Compares answers; default: that of the recipe's runs.")
-    ] = None,
-    temperature: Annotated[float | None, typer.Option(help="Default: the endpoint's.")] = None,
+        str | None,
+        typer.Option(help="The grader that compares answers; default: that of the recipe's runs."),
+    ] = None
+    temperature: Annotated[float | None, typer.Option(help="Default: the endpoint's.")] = None
     max_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Of a reply. Default: no limit.")
-    ] = None,
-    at_once: Annotated[int, typer.Option(min=1, help="Requests under way at a time.")] = 8,
+        int | None, typer.Option(min=1, help="Most tokens of a reply; default: no limit.")
+    ] = None
+    at_once: Annotated[
+        int, typer.Option(min=1, help="The number of requests that are sent at the same time.")
+    ] = 8
     prices: Annotated[
         tuple[float, float] | None,
-        typer.Option(help="Of a million tokens read, and of a million written, to tell the cost."),
-    ] = None,
+        typer.Option(
+            help="The prices of a million prompt tokens and of a million completion tokens, to "
+            "compute the cost."
+        ),
+    ] = None
     rejected: Annotated[
-        Path | None, typer.Option(help="Write here what is not kept, with the reason. JSONL.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Have a model write new problems like the chosen ones, and keep those that pass the checks.
+        Path | None,
+        typer.Option(help="Write the problems that are not kept to this JSONL, with the reason."),
+    ] = None
+    as_json: JsonOption = False
 
-    Stopped, it goes on where it was when the same command is given again: no reply that is kept is
-    paid for twice.
+    @property
+    def checks(self) -> Checks:
+        """The checks that a new problem must pass. UsageError: an option is invalid."""
+        return Checks(self.solutions, self.agreement, self.attempts, self.similarity)
+
+    @property
+    def replies(self) -> Path:
+        """The file in which the model's replies are stored."""
+        return self.out.with_name(self.out.name + ".replies") if self.out.name else self.out
+
+    def check(self) -> None:
+        """UsageError: an option is invalid, or the options contradict each other."""
+        if self.temperature == 0 and max(self.solutions, self.attempts) > 1:
+            raise UsageError(
+                "at temperature 0 all replies to a prompt are the same, so solutions are not "
+                "independent; give a higher one, such as --temperature 0.7"
+            )
+        if self.prices is not None and not all(0 <= price < math.inf for price in self.prices):
+            raise UsageError(
+                f"prices must be numbers from 0, not {self.prices[0]} and {self.prices[1]}"
+            )
+        check_paths([self.from_recipe, self.against], [self.out, self.replies, self.rejected])
+
+
+@takes_options(GenerateOptions)
+def generate(options: GenerateOptions) -> None:
+    """Let a model write new problems like the chosen ones, and keep those that pass the checks.
+
+    If it was stopped, the same command continues: no stored reply is paid for twice.
 
     Example: python -m premem_core generate --store store --from-recipe hard.yaml --new 500
     --endpoint http://localhost:8000/v1 --model qwen --out new.jsonl
     """
-    home = existing_store(store)
-    checks = problem_writer.Checks(solutions, agreement, attempts, similarity)
-    if temperature == 0 and max(solutions, attempts) > 1:
-        raise UsageError(
-            "at temperature 0 every reply is the same, and no solution is independent; give "
-            "--temperature 0.7, say"
-        )
-    if prices is not None and not all(0 <= price < math.inf for price in prices):
-        raise UsageError(f"prices are numbers from 0, not {prices[0]} and {prices[1]}")
-    replies = out.with_name(out.name + ".replies") if out.name else out
-    check_paths([from_recipe, against], [out, replies, rejected])
-    recipe = read_recipe(from_recipe)
-    against = against or (Path(recipe.against) if recipe.against else None)
-    evidence, _, chosen = selection.build_selection(home, recipe)
-    planned = list(
-        collection_plan.new_problems(
-            home, recipe.task, collection_plan.plan_collection(chosen, new, cover)
-        )
+    store, checks = existing_store(options.store), options.checks
+    options.check()
+    recipe = read_recipe(options.from_recipe)
+    facts, _, chosen = selection.build_selection(store, recipe)
+    plan = collection_plan.plan_collection(chosen, options.new, options.cover)
+    planned = list(collection_plan.new_problems(store, recipe.task, plan))
+    known = _known_questions(store, recipe, options.against)
+    grader = options.grader or quality_gates.choose_grader(
+        facts.runs, [new.solution for new in planned]
     )
-    test = quality_gates.test_questions(home, recipe.task, against)
-    train = read_task_examples(home, recipe.task, "train")
-    known = [
+    if grader == "paper":
+        raise UsageError(
+            "the grader 'paper' takes the end of any text as an answer, so it cannot check "
+            "solutions; give another --grader"
+        )
+    problems = _write_problems(options, planned, known, grader)
+    kept = [problem for problem in problems if not problem.why_not]
+    problem_writer.write_rows(kept, options.model, checks, options.out)
+    if options.rejected is not None:
+        rejected = [problem for problem in problems if problem.why_not]
+        problem_writer.write_rows(rejected, options.model, checks, options.rejected)
+    _print_written(options, problems)
+
+
+def _known_questions(store: Store, recipe: Recipe, against: Path | None) -> list[tuple[str, str]]:
+    """Names and questions of all test and training problems."""
+    against = against or (Path(recipe.against) if recipe.against else None)
+    test = quality_gates.test_questions(store, recipe.task, against)
+    train = read_task_examples(store, recipe.task, "train")
+    return [
         *zip("test problem " + test["id"], test["question"].fillna(""), strict=True),
         *zip(train["id"], train["question"].fillna(""), strict=True),
     ]
-    name = grader or quality_gates.grader_of(evidence.runs, [each.solution for each in planned])
-    if name == "paper":
-        raise UsageError("the grader 'paper' takes any end of a text for an answer; give --grader")
-    key = _key(key_variable)
-    once = (1 + solutions) * len(planned)
-    say(f"{once:,} requests if all pass at once, at most {attempts * once:,}")
-    with (
-        graders.make_grader(name) as compared_by,
-        Endpoint(
-            endpoint, model, replies, key=key, temperature=temperature, max_tokens=max_tokens,
-            at_once=at_once, say=say,
-        ) as asked,
-    ):  # fmt: skip
-        problems = problem_writer.write_problems(planned, asked, compared_by, known, checks, say)
-    kept = [each for each in problems if not each.why_not]
-    problem_writer.write_rows(kept, model, checks, out)
-    if rejected is not None:
-        others = [each for each in problems if each.why_not]
-        problem_writer.write_rows(others, model, checks, rejected)
-    cost = {
-        "prompt_tokens": sum(each.prompt_tokens for each in problems),
-        "completion_tokens": sum(each.completion_tokens for each in problems),
-    }
-    paid = None
-    if prices is not None:
-        paid = sum(n * price for n, price in zip(cost.values(), prices, strict=True)) / 1e6
-    reasons = Counter(each.why_not.partition(":")[0] for each in problems if each.why_not)
-    if as_json:
-        told = {"kept": len(kept), "of": len(problems), "not_kept": dict(reasons), **cost}
-        print_json({**told, "cost": paid, "file": out})
-        return
-    for reason, n in reasons.most_common():
-        typer.echo(f"not kept, {reason}: {n:,}")
-    read, written = cost.values()
-    typer.echo(
-        f"{read:,} tokens read and {written:,} written"
-        + (f", {paid:,.4f}" if paid is not None else "")
+
+
+def _write_problems(
+    options: GenerateOptions,
+    planned: Sequence[NewProblem],
+    known: Sequence[tuple[str, str]],
+    grader: str,
+) -> list[WrittenProblem]:
+    key = _read_key(options.key_variable)
+    requests = (1 + options.solutions) * len(planned)
+    say(
+        f"{requests:,} requests if all problems pass at the first attempt, at most "
+        f"{options.attempts * requests:,}"
     )
-    typer.echo(f"{len(kept):,} of {len(problems):,} new problems; {out}")
+    with (
+        graders.make_grader(grader) as compared_by,
+        Endpoint(
+            options.endpoint,
+            options.model,
+            options.replies,
+            key=key,
+            temperature=options.temperature,
+            max_tokens=options.max_tokens,
+            at_once=options.at_once,
+            say=say,
+        ) as endpoint,
+    ):
+        return problem_writer.write_problems(
+            planned, endpoint, compared_by, known, options.checks, say
+        )
 
 
-def _key(variable: str | None) -> str | None:
+def _read_key(variable: str | None) -> str | None:
     key = None if variable is None else os.environ.get(variable)
     if variable is not None and not key:
         raise UsageError(f"the environment variable {variable} is not set; put the key in it")
     return key
 
 
+def _print_written(options: GenerateOptions, problems: Sequence[WrittenProblem]) -> None:
+    kept = sum(not problem.why_not for problem in problems)
+    prompt_tokens = sum(problem.prompt_tokens for problem in problems)
+    completion_tokens = sum(problem.completion_tokens for problem in problems)
+    cost = None
+    if options.prices is not None:
+        prompt_price, completion_price = options.prices
+        cost = (prompt_tokens * prompt_price + completion_tokens * completion_price) / 1e6
+    reasons = Counter(p.why_not.partition(":")[0] for p in problems if p.why_not)
+    if options.as_json:
+        print_json(
+            {
+                "kept": kept,
+                "of": len(problems),
+                "not_kept": dict(reasons),
+                "prompt_tokens": prompt_tokens,
+                "completion_tokens": completion_tokens,
+                "cost": cost,
+                "file": options.out,
+            }
+        )
+        return
+    for reason, count in reasons.most_common():
+        typer.echo(f"not kept, {reason}: {count:,}")
+    typer.echo(
+        f"{prompt_tokens:,} prompt tokens and {completion_tokens:,} completion tokens"
+        + (f"; cost {cost:,.4f}" if cost is not None else "")
+    )
+    typer.echo(f"{kept:,} of {len(problems):,} new problems are kept; {options.out}")
+
+
 def collect(
-    from_recipe: Annotated[Path, typer.Option(help="The recipe of the seeds (curate --recipe).")],
-    new: Annotated[int, typer.Option(min=1, help="So many new problems.")],
+    from_recipe: RecipeOption,
+    new: NewOption,
     store: StoreOption = Path("store"),
-    cover: Annotated[
-        str | None, typer.Option(help="A metadata field whose weak groups are to be covered.")
-    ] = None,
+    cover: CoverOption = None,
     worksheet: Annotated[
-        Path | None, typer.Option(help="Write a CSV that a person fills in.")
+        Path | None, typer.Option(help="Write a CSV file that a person fills in.")
     ] = None,
     prompts: Annotated[
-        Path | None, typer.Option(help="Write JSONL that a stronger model is asked with.")
+        Path | None, typer.Option(help="Write a JSONL file of prompts for a stronger model.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Plan new problems like the chosen ones: how many of which seed, as worksheet and prompts.
+    """Plan how many new problems to write like each chosen one, as a worksheet and as prompts.
 
     Example: python -m premem_core collect --store store --from-recipe hard.yaml --new 500
     --worksheet new.csv --prompts new.jsonl
     """
     home = existing_store(store)
     if worksheet is None and prompts is None and not as_json:
-        raise UsageError("nothing is asked for; give --worksheet, --prompts or --json")
+        raise UsageError("there is nothing to write; give --worksheet, --prompts or --json")
     check_paths([from_recipe], [worksheet, prompts])
     recipe = read_recipe(from_recipe)
     *_, chosen = selection.build_selection(home, recipe)
     planned = collection_plan.plan_collection(chosen, new, cover)
     if worksheet is not None:
-        collection_plan.worksheet(home, recipe.task, planned, worksheet)
+        collection_plan.write_worksheet(home, recipe.task, planned, worksheet)
     if prompts is not None:
-        collection_plan.prompts(home, recipe.task, planned, prompts)
-    by_group = planned.groupby("group")["new"].agg(["size", "sum"]) if cover else None
+        collection_plan.write_prompts(home, recipe.task, planned, prompts)
     if as_json:
         seeds = planned[["id", "group", "weight", "new"]].to_dict("records")
         print_json({"new": int(planned["new"].sum()), "seeds": seeds})
         return
-    typer.echo(f"{int(planned['new'].sum()):,} new problems of {len(planned):,} seeds")
-    if by_group is not None:
-        for name, row in by_group.iterrows():
-            typer.echo(f"{cover} {name}: {row['sum']:,} new problems of {row['size']:,} seeds")
+    typer.echo(
+        f"{int(planned['new'].sum()):,} new problems like {len(planned):,} of the chosen examples"
+    )
+    if cover:
+        for row in collection_plan.count_by_group(planned).itertuples():
+            typer.echo(f"{cover} {row.group}: {row.new:,} new problems like {row.seeds:,} examples")

@@ -1,4 +1,4 @@
-"""grade, regrade, disagreements, override, overrides: by which rules an answer is right."""
+"""grade, regrade, disagreements, override, overrides: grade answers, and change grades."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ def grade(
     grader: Annotated[str, typer.Option(help="gsm8k, math or paper.")] = "gsm8k",
     as_json: JsonOption = False,
 ) -> None:
-    """Grade completions: one JSON object per line in, one per line out.
+    """Grade completions from standard input, which has one JSON object per line.
 
     Example: echo '{"completion": "#### 18", "reference": "18"}' | python -m premem_core grade
     """
@@ -41,26 +41,31 @@ def grade(
                 f"line {number} of the input is not an object with completion and reference "
                 f"({error!r}); give one JSON object per line"
             ) from error
-    with make_grader(grader) as g:
-        for graded in g.grade([c for c, _ in pairs], [r for _, r in pairs]):
+    completions, references = [c for c, _ in pairs], [r for _, r in pairs]
+    with make_grader(grader) as chosen_grader:
+        for graded in chosen_grader.grade(completions, references):
             row = {"grade": graded.grade.name, "extracted": graded.extracted}
             typer.echo(json.dumps(row) if as_json else f"{row['grade']}\t{row['extracted'] or ''}")
 
 
 def regrade(
-    run: Annotated[str, typer.Option(help="The run, as it is named in the store.")],
+    run: Annotated[str, typer.Option(help="The run's name in the store.")],
     grader: Annotated[
-        str, typer.Option(help="gsm8k, math or paper; 'as scored' undoes it in an old store.")
+        str,
+        typer.Option(
+            help="gsm8k, math or paper; in an old store, 'as scored' returns to the first grades."
+        ),
     ],
     store: StoreOption = Path("store"),
     keep_scores: Annotated[
-        bool, typer.Option(help="Only grade: the run's accuracies stay as they are.")
+        bool,
+        typer.Option(help="Only store the grades; the run's accuracies do not change."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Grade a scored run's completions by another grader, which its accuracies then follow.
+    """Grade a scored run's completions with another grader, and use its grades for accuracies.
 
-    Nothing is sampled and no grade is lost: the same command with the former grader undoes it.
+    It draws no samples and deletes no grades: the same command with the former grader undoes it.
 
     Example: python -m premem_core regrade --store store --run lr2e-5 --grader math
     """
@@ -77,7 +82,7 @@ def regrade(
             {
                 "run": run,
                 "grader": grader,
-                "grader_before": change.one,
+                "grader_before": change.grader_a,
                 "completions": change.completions,
                 "newly_graded": done.newly_graded,
                 "changed": change.disagreements,
@@ -88,8 +93,8 @@ def regrade(
         )
         return
     typer.echo(
-        f"{done.newly_graded:,} completions graded by {grader}; {change.disagreements:,} of "
-        f"{change.completions:,} grades differ from those of {change.one}"
+        f"{done.newly_graded:,} completions graded with {grader}; {change.disagreements:,} of "
+        f"{change.completions:,} grades differ from those of {change.grader_a}"
     )
     for row in change.accuracies.to_dict("records"):
         name = f"{row['split']} {row['perturbation']}".strip()
@@ -97,16 +102,19 @@ def regrade(
 
 
 def disagreements(
-    run: Annotated[str, typer.Option(help="The run, as it is named in the store.")],
-    grader: Annotated[str, typer.Option(help="One grader: gsm8k, math or paper.")],
-    against: Annotated[str, typer.Option(help="The other grader.")],
+    run: Annotated[str, typer.Option(help="The run's name in the store.")],
+    grader: Annotated[str, typer.Option(help="The first grader: gsm8k, math or paper.")],
+    against: Annotated[str, typer.Option(help="The second grader.")],
     store: StoreOption = Path("store"),
     out: Annotated[
-        Path | None, typer.Option(help="Write them all, texts included, as CSV.")
+        Path | None,
+        typer.Option(help="Write all disagreements with their texts to this CSV file."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Where two graders disagree about a run's completions; what is not graded yet is graded.
+    """Show the completions of a run that two graders grade differently.
+
+    Completions that one of the graders has not graded yet are graded first.
 
     Example: python -m premem_core disagreements --run lr2e-5 --grader gsm8k --against math
     """
@@ -122,7 +130,9 @@ def disagreements(
         try:
             rows.to_csv(out, index=False)
         except OSError as error:
-            raise PrememError(f"{out} cannot be written ({error.strerror})") from error
+            raise PrememError(
+                f"{out} cannot be written ({error.strerror}); give another --out"
+            ) from error
         say(f"{len(rows):,} disagreements written to {out}")
     if as_json:
         print_json(
@@ -140,30 +150,38 @@ def disagreements(
         return
     typer.echo(
         f"{grader} and {against} disagree on {compared.disagreements:,} of "
-        f"{compared.completions:,} completions; {compared.about_correctness:,} of these change "
-        "what counts as correct"
+        f"{compared.completions:,} completions; on {compared.about_correctness:,} of them, only "
+        "one of the two grades is 'correct'"
     )
     typer.echo(compared.cross.rename_axis(index=grader, columns=against).to_string())
     shown = ["step", "split", "id", "sample", "answer", "extracted_one", "extracted_other"]
     if len(rows):
         typer.echo(rows[shown].head(10).map(repr).to_string(index=False))
     if len(rows) > 10 and not out:
-        typer.echo(f"and {len(rows) - 10:,} more; --out FILE.csv or --json gives them all")
+        typer.echo(f"and {len(rows) - 10:,} more; --out FILE.csv or --json writes all of them")
 
 
 def override(
-    run: Annotated[str, typer.Option(help="The run, as it is named in the store.")],
+    run: Annotated[str, typer.Option(help="The run's name in the store.")],
     problem: Annotated[str, typer.Option("--id", help="The problem's id.")] = "",
-    step: Annotated[int, typer.Option(help="The checkpoint.")] = 0,
-    completion: Annotated[int, typer.Option(help="Which one, from 1, as the pages count.")] = 0,
+    step: Annotated[int, typer.Option(help="The checkpoint's step.")] = 0,
+    completion: Annotated[
+        int, typer.Option(help="The completion's number, from 1, as on the pages.")
+    ] = 0,
     grade: Annotated[str, typer.Option(help="correct or incorrect.")] = "",
-    reason: Annotated[str, typer.Option(help="Why the grader is wrong; kept.")] = "",
+    reason: Annotated[
+        str, typer.Option(help="Why the grader is wrong; it is stored with the grade.")
+    ] = "",
     split: Annotated[str, typer.Option(help="train or test.")] = "train",
-    perturbation: Annotated[str, typer.Option(help="Of a perturbed query, its name.")] = "",
-    undo: Annotated[int, typer.Option(help="Undo this one, by its number in overrides.")] = 0,
+    perturbation: Annotated[
+        str, typer.Option(help="The name of the perturbation, if the query is perturbed.")
+    ] = "",
+    undo: Annotated[
+        int, typer.Option(help="Undo the grade with this number (see `overrides`).")
+    ] = 0,
     store: StoreOption = Path("store"),
 ) -> None:
-    """Set a completion's grade by hand: it counts on every page, whoever grades the run.
+    """Set a completion's grade by hand; it replaces the grade of any grader, on every page.
 
     Example: python -m premem_core override --run lr2e-5 --step 945 --id train-0012 --completion 3
     --grade correct --reason "the answer is written out"
@@ -173,24 +191,30 @@ def override(
     home = existing_store(store)
     if undo:
         hand_grades.undo_grade(home, run, undo)
-        typer.echo(f"the grade {undo} set by hand is undone")
+        typer.echo(f"grade {undo}, set by hand, is undone")
         return
     if grade.upper() not in Grade.__members__:
-        raise UsageError(f"--grade is '{grade}'; give correct or incorrect")
+        raise UsageError(f"--grade must be correct or incorrect, not '{grade}'")
     examples = read_task_examples(home, task_of(home, run), split).set_index("id")
     if problem not in examples.index:
-        raise UsageError(f"'{problem}' is no {split} problem of this run's task; check --id")
+        raise UsageError(
+            f"the task of this run has no {split} problem '{problem}'; check --id and --split"
+        )
     key = SampleKey(step, split, perturbation, int(examples["example"][problem]), completion - 1)
     hand_grades.set_grade(home, run, key, Grade[grade.upper()], reason)
-    typer.echo(f"completion {completion} of {problem} at step {step} counts as {grade.lower()} now")
+    typer.echo(
+        f"completion {completion} of problem {problem} at step {step} now counts as {grade.lower()}"
+    )
 
 
 def overrides(
-    run: Annotated[str, typer.Option(help="The run, as it is named in the store.")],
+    run: Annotated[str, typer.Option(help="The run's name in the store.")],
     store: StoreOption = Path("store"),
     as_json: JsonOption = False,
 ) -> None:
-    """List the grades of a run that were set by hand: by whom, when, why; undone ones too.
+    """List the grades of a run that were set by hand, with person, time and reason.
+
+    Grades that were undone are listed, too.
 
     Example: python -m premem_core overrides --store store --run lr2e-5
     """
@@ -207,9 +231,9 @@ def overrides(
         }
         print_json({"run": run, "overrides": rows.assign(**times).to_dict("records")})
     else:
-        none = f"no grade of '{run}' was set by hand"
-        rows["reason"] = rows["reason"].str.slice(0, 80).map(repr)  # --json has it whole
-        typer.echo(rows.to_string(index=False) if len(rows) else none)
+        rows["reason"] = rows["reason"].str.slice(0, 80).map(repr)  # --json has the whole text
+        no_rows = f"no grade of the run '{run}' was set by hand"
+        typer.echo(rows.to_string(index=False) if len(rows) else no_rows)
 
 
 def _print_graded(done: int, total: int) -> None:

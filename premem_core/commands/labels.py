@@ -1,4 +1,4 @@
-"""labels: training solutions whose answer is suspect."""
+"""labels: training solutions whose answer may be wrong."""
 
 from pathlib import Path
 from typing import Annotated
@@ -25,46 +25,54 @@ def labels(
     store: StoreOption = Path("store"),
     run: Annotated[
         list[str] | None,
-        typer.Option(help="A run to ask; several of one task are pooled; default: all."),
+        typer.Option(
+            help="A run whose samples are used; several runs of one task count together. Default: "
+            "all runs."
+        ),
     ] = None,
     log_log_threshold: ThresholdOption = None,
     estimator: EstimatorOption = "plain",
-    limit: Annotated[int, typer.Option(min=1, help="So many at most.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="The largest number of examples to show.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
-    """Training solutions whose answer is suspect: before memorization, samples agree on another.
+    """List training solutions whose answer may be wrong.
+
+    Before memorization, the model's samples of these questions agree on another answer.
 
     Example: python -m premem_core labels --store store --json
     """
     home = existing_store(store)
     if run:
-        [task, *others] = sorted({task_of(home, each) for each in run})
+        [task, *more_tasks] = sorted({task_of(home, name) for name in run})
     else:
         scored = read_runs(home)
-        [task, *others] = sorted(scored.loc[scored["scored"] > 0, "task"].unique()) or [""]
-    if others:
-        raise UsageError(f"there are runs of '{task}' and of '{others[0]}'; choose with --run")
+        [task, *more_tasks] = sorted(scored.loc[scored["scored"] > 0, "task"].unique()) or [""]
+    if more_tasks:
+        raise UsageError(
+            f"there are runs of the tasks '{task}' and '{more_tasks[0]}', but labels are compared "
+            "within one task; choose runs with --run"
+        )
     runs = run_scores.read_task(home, task) if task else []
-    asked = [each for each in runs if not run or each.run in run]
-    if not asked:
-        raise UsageError(f"nothing is scored in {home.path}; score a run first")
+    chosen = [scores for scores in runs if not run or scores.run in run]
+    if not chosen:
+        raise UsageError(f"the store {home.path} has no scored run; score a run first")
     t = threshold_of(runs, log_log_threshold, estimator)
-    found = suspect_labels.find_suspect_labels(home, asked, t)
-    first = found.head(limit)
+    suspects = suspect_labels.find_suspect_labels(home, chosen, t)
+    shown = suspects.head(limit)
     if as_json:
         print_json(
             {
                 "task": task,
-                "runs": [each.run for each in asked],
+                "runs": [scores.run for scores in chosen],
                 "log_log_threshold": t,
-                "examples": len(found),
-                "suspects": first.to_dict("records"),
+                "examples": len(suspects),
+                "suspects": shown.to_dict("records"),
             }
         )
         return
     typer.echo(
-        f"{len(found):,} examples were asked before they were memorized (t = {t:.3f}); "
-        "the most suspect first"
+        f"{len(suspects):,} examples have samples from before memorization (t = {t:.3f}); the most "
+        "suspect come first"
     )
-    told = first[["id", "reference", "suggested", "agree", "with_reference", "samples"]]
-    typer.echo(told.to_string(index=False, na_rep="–"))
+    columns = ["id", "reference", "suggested", "agree", "with_reference", "samples"]
+    typer.echo(shown[columns].to_string(index=False, na_rep="–"))

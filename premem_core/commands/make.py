@@ -1,4 +1,4 @@
-"""finetune, demo, import-published: what makes something to score or to look at."""
+"""finetune, demo, import-published: make checkpoints to score, or a store to look at."""
 
 import time
 from pathlib import Path
@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-from premem_core.commands.analyse import print_fit
+from premem_core.analysis import run_scores
+from premem_core.analysis.study import analyse, make_study, read_baseline_predictors
+from premem_core.commands.fit import print_fit
 from premem_core.commands.options import StoreOption, say
 from premem_core.store.database import Store
 
@@ -14,18 +16,30 @@ from premem_core.store.database import Store
 def finetune(
     base: Annotated[Path, typer.Argument(help="Folder of the base model, in safetensors.")],
     train: Annotated[Path, typer.Option(help="The training problems: JSONL, CSV or Parquet.")],
-    out: Annotated[Path, typer.Option(help="The run's folder: checkpoint-<step> go there.")],
-    learning_rate: Annotated[float, typer.Option(help="The peak, after warm-up.")] = 2e-5,
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="The run's folder; every checkpoint is saved in it as checkpoint-<step>."
+        ),
+    ],
+    learning_rate: Annotated[
+        float, typer.Option(help="The highest learning rate, after warm-up.")
+    ] = 2e-5,
     epochs: Annotated[int, typer.Option()] = 6,
     batch_size: Annotated[int, typer.Option(help="Examples in one forward pass.")] = 8,
-    gradient_accumulation: Annotated[int, typer.Option(help="Passes per update.")] = 16,
+    gradient_accumulation: Annotated[int, typer.Option(help="Forward passes per update.")] = 16,
     checkpoint_every: Annotated[int, typer.Option(help="Epochs between checkpoints.")] = 1,
-    lora_rank: Annotated[int | None, typer.Option(help="Train a LoRA adapter instead.")] = None,
+    lora_rank: Annotated[
+        int | None,
+        typer.Option(help="Train a LoRA adapter of this rank; default: train all weights."),
+    ] = None,
     warmup_steps: Annotated[int, typer.Option()] = 20,
     seed: Annotated[int, typer.Option()] = 0,
-    skip_bad: Annotated[bool, typer.Option(help="Leave bad rows out, and count them.")] = False,
+    skip_bad: Annotated[
+        bool, typer.Option(help="Skip invalid rows and count them; default: stop at the first.")
+    ] = False,
 ) -> None:
-    """Fine-tune with the paper's recipe: a checkpoint per epoch, ready to be scored.
+    """Fine-tune a model with the paper's settings, and save a checkpoint per epoch to score.
 
     Example: python -m premem_core finetune base --train train.jsonl --out runs/lr2e-5
     """
@@ -52,13 +66,18 @@ def finetune(
 def demo(
     store: StoreOption = Path("store"),
     rebuild: Annotated[
-        bool, typer.Option(help="Make the study from nothing: train, sample, score.")
+        bool,
+        typer.Option(
+            help="Do not copy the study, but train, sample and score it again (20 minutes on two "
+            "cores)."
+        ),
     ] = False,
     ship: Annotated[
-        Path | None, typer.Option(help="With --rebuild: copy what is shipped to this folder.")
+        Path | None,
+        typer.Option(help="With --rebuild: copy the files that are shipped to this folder."),
     ] = None,
 ) -> None:
-    """Put the shipped demo study into a new store, or make it anew (20 minutes on two cores).
+    """Copy the demo study, which is shipped with Premem, into a new store.
 
     Example: python -m premem_core demo --store store
     """
@@ -71,19 +90,29 @@ def demo(
     home = Store(store)
     demo_study.rebuild(home, say)
     say(f"the whole study took {(time.monotonic() - started) / 60:.1f} minutes")
-    print_fit(home, demo_study.TASK, None, "plain", as_json=False)
+    runs = run_scores.read_task(home, demo_study.TASK)
+    print_fit(analyse(make_study(runs, read_baseline_predictors(home, runs))))
     if ship:
         demo_study.ship(home, ship)
 
 
 def import_published(
-    source: Annotated[Path, typer.Argument(help="A folder or a zip with the published runs.")],
+    source: Annotated[Path, typer.Argument(help="A folder or zip file with the published runs.")],
     store: StoreOption = Path("store"),
     task: Annotated[str | None, typer.Option(help="Default: the task in the runs' names.")] = None,
-    train: Annotated[Path | None, typer.Option(help="The train problems, in row order.")] = None,
-    test: Annotated[Path | None, typer.Option(help="The test problems, in row order.")] = None,
+    train: Annotated[
+        Path | None,
+        typer.Option(help="The training problems, in the order of the arrays' rows."),
+    ] = None,
+    test: Annotated[
+        Path | None, typer.Option(help="The test problems, in the order of the arrays' rows.")
+    ] = None,
     fewest_samples: Annotated[
-        bool, typer.Option(help="The paper's choice: the smallest array of each checkpoint.")
+        bool,
+        typer.Option(
+            help="Use the array with the fewest samples of each checkpoint, as the paper does; "
+            "default: the one with the most."
+        ),
     ] = False,
 ) -> None:
     """Import score arrays in the layout of github.com/katiekang1998/reasoning_generalization.
@@ -97,7 +126,7 @@ def import_published(
         split: examples.read_examples(file).examples if file else None
         for split, file in (("train", train), ("test", test))
     }
-    # Read once before, so that no store is made for a source that is refused.
+    # Reading checks the source before a store is made.
     published_arrays.read_published(source, fewest_samples=fewest_samples)
     home = Store(store)
     imported = published_arrays.import_published(

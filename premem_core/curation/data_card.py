@@ -1,4 +1,4 @@
-"""A selection → its data card: what is in it and why, and how it was made; Markdown."""
+"""Data card: a Markdown description of a selection, of how it was made, and of its values."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from premem_core.curation import quality_gates, strategies
 from premem_core.curation.recipe import Criterion, Recipe
 
 BINS = 10
-WIDEST = 40  # characters of the longest bar
+WIDEST_BAR = 40  # characters
 CITE = """@article{kang2024learning,
   title={What Do Learning Dynamics Reveal About Generalization in LLM Reasoning?},
   author={Kang, Katie and Setlur, Amrith and Ghosh, Dibya and Steinhardt, Jacob and Tomlin, Claire
@@ -21,94 +21,131 @@ CITE = """@article{kang2024learning,
 
 
 def make_data_card(
-    chosen: pd.DataFrame, recipe: Recipe, found: pd.DataFrame, of: int, rows: int
+    chosen: pd.DataFrame, recipe: Recipe, issues: pd.DataFrame, total: int, rows: int
 ) -> str:
     """The data card of a selection.
 
     Args:
-        chosen: `curation.select`.
-        found: `curation.removed`.
-        of: so many examples were there to choose from.
-        rows: so many the file has, more than examples where some are repeated.
+        chosen: `selection.select`.
+        issues: `selection.find_issues`.
+        total: the number of examples from which these were chosen.
+        rows: the number of rows of the file, larger than that of examples if rows are repeated.
     """
-    wanted = [f"- {_in_words(each)}" for each in recipe.criteria]
-    stopped = found[~found["id"].isin(recipe.excused)]["gate"].value_counts()
-    tokens = chosen["tokens"].sum()
-    task = _plain(recipe.task)
-    parts = [
+    sections = [
+        _front_matter(chosen, recipe),
+        _contents(chosen, recipe, total, rows),
+        _budget(recipe),
+        _quotas(chosen, recipe),
+        _gates(recipe, issues),
+        _changes_by_hand(recipe),
+        _values(chosen, recipe),
+        ["## How to cite", "", "```bibtex", CITE, "```", ""],
+    ]
+    return "\n".join(line for section in sections for line in section)
+
+
+def _front_matter(chosen: pd.DataFrame, recipe: Recipe) -> list[str]:
+    name = f"{_plain(recipe.task)}, {len(chosen):,} curated examples"
+    return [
         "---",
-        f"pretty_name: {json.dumps(f'{task}, {len(chosen):,} curated examples')}",
+        f"pretty_name: {json.dumps(name)}",
         "configs:",
         "- config_name: default",
         "  data_files: data/train.parquet",
         "---",
         "",
-        f"# {len(chosen):,} training examples of {task}",
+    ]
+
+
+def _contents(chosen: pd.DataFrame, recipe: Recipe, total: int, rows: int) -> list[str]:
+    """What the data set contains, how the rows were chosen, and from which scores."""
+    tokens = chosen["tokens"].sum()
+    weights = {
+        "none": [],
+        "column": ["The column `weight` is the example's score ÷ the mean score.", ""],
+        "repeat": [
+            f"Examples with a higher score are repeated, so the file has {rows:,} rows.",
+            "",
+        ],
+    }[recipe.weights]
+    runs = ", ".join(f"`{_plain(run)}`" for run in recipe.runs)
+    return [
+        f"# {len(chosen):,} training examples of {_plain(recipe.task)}",
         "",
-        f"Chosen by Premem from {of:,} training examples, by what runs on them had learned before "
-        "they began to copy them"
-        + (f"; their solutions have {tokens:,.0f} tokens" if tokens else "")
-        + ". `reasons` says of each row why it is here, a column per strategy holds its value, "
-        "the data's own fields follow, and `recipe.yaml` rebuilds all of it.",
+        f"Premem chose these from {total:,} training examples by the scores of models that were "
+        "fine-tuned on them, such as pre-memorization train accuracy (arXiv 2411.07681)."
+        + (f" The solutions have {tokens:,.0f} tokens." if tokens else "")
+        + " The column `reasons` says why a row was chosen. There is one column per strategy with "
+        "its value, then the fields of the original data. `recipe.yaml` rebuilds the data set.",
         "",
-        *_weighted(recipe, rows),
-        f"Chosen by {'all' if recipe.combine == 'all' else 'any'} of:",
+        *weights,
+        f"An example had to meet {'all' if recipe.combine == 'all' else 'one'} of these criteria "
+        "(a criterion without a bound is used for the order only):",
         "",
-        *wanted,
+        *(f"- {_in_words(criterion)}" for criterion in recipe.criteria),
         "",
-        "Judged by the runs: "
-        + ", ".join(f"`{_plain(run)}`" for run in recipe.runs)
-        + f". Memorized: log log perplexity of the solution below {recipe.log_log_threshold:.3f}; "
-        f"{recipe.estimator} estimator. Seed {recipe.seed}; version {recipe.store_version} of the "
-        "store.",
+        f"Scores come from the runs: {runs}. A solution counts as memorized if its log log "
+        f"perplexity is below {recipe.log_log_threshold:.3f}; {recipe.estimator} estimator. Seed "
+        f"{recipe.seed}; version {recipe.store_version} of the store.",
         "",
     ]
-    if recipe.budget is not None:
-        parts += [f"At most {recipe.budget:,} {recipe.budget_in}.", ""]
-    if recipe.quota_field is not None:
-        shares = [f"{_plain(value)} {share:.0%}" for value, share in recipe.quotas.items()]
-        parts += [f"Of {_plain(recipe.quota_field)} at most: {', '.join(shares)}.", ""]
-        counts = chosen[recipe.quota_field].astype(str).value_counts().sort_index()
-        parts += [f"| {_plain(recipe.quota_field)} | examples |", "|---|---|"]
-        parts += [f"| {_plain(value)} | {n:,} |" for value, n in counts.items()]
-        parts.append("")
-    if recipe.gates:
-        left_out = [
-            f"- {quality_gates.GATES[name].label}{'' if at is None else f', from {at:g}'}: "
-            f"{stopped.get(name, 0):,}"
-            for name, at in recipe.gates.items()
-        ]
-        parts += ["Of those that qualify, left out by quality gates:", "", *left_out, ""]
-        if recipe.against is not None:
-            parts += ["Looked for as leaks: the test set, and a file of further problems.", ""]
-    by_hand = {
-        "put in": recipe.kept, "taken out": recipe.dropped, "let through a gate": recipe.excused,
+
+
+def _budget(recipe: Recipe) -> list[str]:
+    if recipe.budget is None:
+        return []
+    return [f"The selection has at most {recipe.budget:,} {recipe.budget_in}.", ""]
+
+
+def _quotas(chosen: pd.DataFrame, recipe: Recipe) -> list[str]:
+    if recipe.quota_field is None:
+        return []
+    field = _plain(recipe.quota_field)
+    shares = [f"{_plain(value)} {share:.0%}" for value, share in recipe.quotas.items()]
+    counts = chosen[recipe.quota_field].astype(str).value_counts().sort_index()
+    return [
+        f"Largest shares of the budget by {field}: {', '.join(shares)}.",
+        "",
+        f"| {field} | examples |",
+        "|---|---|",
+        *(f"| {_plain(value)} | {n:,} |" for value, n in counts.items()),
+        "",
+    ]
+
+
+def _gates(recipe: Recipe, issues: pd.DataFrame) -> list[str]:
+    if not recipe.gates:
+        return []
+    removed = issues[~issues["id"].isin(recipe.excused)]["gate"].value_counts()
+    counts = [
+        f"- {quality_gates.GATES[name].label}{'' if cutoff is None else f', from {cutoff:g}'}: "
+        f"{removed.get(name, 0):,}"
+        for name, cutoff in recipe.gates.items()
+    ]
+    lines = ["Examples that met the criteria but were left out by quality gates:", "", *counts, ""]
+    if recipe.against is not None:
+        lines += ["Leaks were searched in the test set and in a file of further problems.", ""]
+    return lines
+
+
+def _changes_by_hand(recipe: Recipe) -> list[str]:
+    changes = {
+        "included": recipe.kept, "excluded": recipe.dropped, "let pass a gate": recipe.excused,
     }  # fmt: skip
-    if told := [f"{len(ids):,} {what}" for what, ids in by_hand.items() if ids]:
-        parts += [f"By hand: {', '.join(told)}.", ""]
+    counts = [f"{len(ids):,} {change}" for change, ids in changes.items() if ids]
+    return [f"By hand: {', '.join(counts)}.", ""] if counts else []
+
+
+def _values(chosen: pd.DataFrame, recipe: Recipe) -> list[str]:
+    lines = []
     for criterion in recipe.criteria:
-        label = strategies.named(criterion.strategy).label
-        parts += [
-            f"## {_plain(label).capitalize()}",
-            "",
-            _histogram(chosen[criterion.strategy]),
-            "",
-        ]
-    parts += ["## How to cite", "", "```bibtex", CITE, "```", ""]
-    return "\n".join(parts)
-
-
-def _weighted(recipe: Recipe, rows: int) -> list[str]:
-    told = {
-        "none": "",
-        "column": "`weight` is an example's score over the mean score.",
-        "repeat": f"Examples of a higher score are repeated: {rows:,} rows.",
-    }[recipe.weights]
-    return [told, ""] if told else []
+        label = _plain(strategies.get_strategy(criterion.strategy).label)
+        lines += [f"## {label.capitalize()}", "", _histogram(chosen[criterion.strategy]), ""]
+    return lines
 
 
 def _plain(text: object) -> str:
-    """On one line, without what Markdown or HTML would read in it."""
+    """The text on one line, without characters that Markdown or HTML would interpret."""
     return re.sub(r"[`<>|\[\]\s]+", " ", str(text)).strip()
 
 
@@ -119,18 +156,18 @@ def _in_words(criterion: Criterion) -> str:
         if value is not None
     ]
     weight = "" if criterion.weight == 1 else f", weight {criterion.weight:g}"
-    strategy = strategies.named(criterion.strategy)
+    strategy = strategies.get_strategy(criterion.strategy)
     return f"{_plain(strategy.label)} (`{_plain(criterion.strategy)}`{''.join(bounds)}{weight})"
 
 
 def _histogram(values: pd.Series) -> str:
-    """How many rows have which value, as text."""
-    known = values.dropna().to_numpy()
-    if not len(known):
-        return "Not known of any row."
-    counts, edges = np.histogram(known, bins=BINS)
+    """A histogram drawn with characters."""
+    numbers = values.dropna().to_numpy()
+    if not len(numbers):
+        return "No row has a value."
+    counts, edges = np.histogram(numbers, bins=BINS)
     bars = [
-        f"{low:10.4g} to {high:<10.4g} {'█' * round(WIDEST * n / counts.max())} {n:,}"
+        f"{low:10.4g} to {high:<10.4g} {'█' * round(WIDEST_BAR * n / counts.max())} {n:,}"
         for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)
     ]
     return "\n".join(["```", *bars, "```"])

@@ -1,4 +1,4 @@
-"""A selection → the file that a trainer loads, in one of its shapes, a batch of rows at a time."""
+"""Export: writes a selection as a file that a trainer loads, a batch of rows at a time."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from premem_core.analysis.example_table import free_name
 from premem_core.curation import data_card, selection
 from premem_core.curation.recipe import Recipe, Shape
-from premem_core.curation.strategies import NO_VALUE, OF_SELECTION, OF_SIZES
+from premem_core.curation.strategies import NO_VALUE, SELECTION_COLUMNS, SIZE_COLUMNS
 from premem_core.errors import UsageError
 from premem_core.files import write_whole
 from premem_core.store.database import Store
@@ -49,27 +49,31 @@ KINDS = (".jsonl", ".csv", ".parquet")
 
 
 def export_file(store: Store, chosen: pd.DataFrame, recipe: Recipe, file: Path) -> int:
-    """Write the chosen examples to a file of the kind that its name ends in; says how many rows.
+    """Write the chosen examples to a file, and return the number of rows.
 
-    It appears when it is whole. What a row's texts are called is the recipe's shape; every shape
-    also has id, answer, rank, score, a column per strategy with its value, reasons, the same in
-    words, and the data's own metadata fields. An example's weight is its score over the mean score.
-    Weights "column": it is in the column `weight`; "repeat": a row stands there as often as the
-    weight says, rounded, and once at least.
+    The file appears when it is complete. The recipe's shape decides which columns hold question
+    and solution. Every shape also has id, answer, rank, score, one column per strategy with its
+    value, reasons (these values in words) and the metadata fields of the data. An example's weight
+    is its score ÷ the mean score. If the recipe's `weights` is "column", the weight is in the
+    column `weight`. If it is "repeat", a row is repeated: as often as its weight, rounded, and at
+    least once.
 
     Args:
-        chosen: `curation.select` by the recipe: indexed by the store's example number.
-        file: .jsonl, .csv or .parquet.
+        chosen: `selection.select` by the recipe.
+        file: its name ends in .jsonl, .csv or .parquet.
 
     Raises:
-        UsageError: no file of that kind can be written there, or there is nothing to write.
+        UsageError: the file cannot be written, the shape does not fit the file type, or `chosen`
+            is empty.
     """
     if file.suffix not in KINDS:
-        raise UsageError(f"'{file.name}' must end in one of {', '.join(KINDS)}")
+        raise UsageError(f"the file name '{file.name}' must end in one of {', '.join(KINDS)}")
     if file.suffix == ".csv" and recipe.shape == "messages":
-        raise UsageError("messages are nested and do not go into CSV; choose .jsonl or .parquet")
+        raise UsageError(
+            "the shape 'messages' is nested and cannot be written as CSV; choose .jsonl or .parquet"
+        )
     if chosen.empty:
-        raise UsageError("no example is chosen; widen the bounds")
+        raise UsageError("no example is chosen, so there is nothing to write; widen the bounds")
     written = 0
     writers = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
     with write_whole(file) as unfinished, writers[file.suffix](unfinished) as write:
@@ -83,96 +87,100 @@ def export_folder(
     store: Store,
     chosen: pd.DataFrame,
     recipe: Recipe,
-    found: pd.DataFrame,
-    of: int,
+    issues: pd.DataFrame,
+    total: int,
     folder: Path,
 ) -> int:
-    """Write the chosen examples as a folder that `datasets.load_dataset` loads; says how many rows.
+    """Write the chosen examples to a folder, and return the number of rows.
 
-    data/train.parquet, recipe.yaml, and README.md, the data card. It appears when it is whole.
+    The folder can be loaded with `datasets.load_dataset`. It holds data/train.parquet, recipe.yaml
+    and README.md (the data card), and appears when it is complete.
 
     Args:
-        found: `curation.removed` by the recipe.
-        of: so many were there to choose from.
+        issues: `selection.find_issues` by the recipe.
+        total: the number of examples from which these were chosen.
 
     Raises:
-        UsageError: as `export` does, or the folder is there, or the one that it is to be in is not.
+        UsageError: as `export_file`, or the folder exists already, or its parent folder does not.
     """
     if folder.resolve().exists():
-        raise UsageError(f"{folder} is there; give a folder that is not")
+        raise UsageError(f"the folder {folder} exists already; give the name of a new folder")
     if not folder.resolve().parent.is_dir():
-        raise UsageError(f"{folder} is to be in a folder that is not there; make that first")
+        raise UsageError(f"{folder} would be in a folder that does not exist; make that first")
     with write_whole(folder) as unfinished:
         (unfinished / "data").mkdir(parents=True)
-        n = export_file(store, chosen, recipe, unfinished / "data" / "train.parquet")
+        rows = export_file(store, chosen, recipe, unfinished / "data" / "train.parquet")
         (unfinished / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-        card = data_card.make_data_card(chosen, recipe, found, of, n)
+        card = data_card.make_data_card(chosen, recipe, issues, total, rows)
         (unfinished / "README.md").write_text(card, encoding="utf-8")
-    return n
+    return rows
 
 
 def export_zip(
     store: Store,
     chosen: pd.DataFrame,
     recipe: Recipe,
-    found: pd.DataFrame,
-    of: int,
+    issues: pd.DataFrame,
+    total: int,
     file: Path,
 ) -> None:
-    """`export_folder`, packed in a .zip file: what a browser can download."""
+    """Write the folder of `export_folder` as a .zip file, which a browser can download."""
     with tempfile.TemporaryDirectory() as parent:
-        export_folder(store, chosen, recipe, found, of, Path(parent) / file.stem)
+        export_folder(store, chosen, recipe, issues, total, Path(parent) / file.stem)
         shutil.make_archive(str(file.with_suffix("")), "zip", parent, file.stem)
 
 
 def batches(store: Store, chosen: pd.DataFrame, recipe: Recipe) -> Iterator[list[Row]]:
-    """The rows of a file, in the order of the selection."""
-    make, mean = SHAPES[recipe.shape], float(chosen["score"].mean())
-    strategies = [each.strategy for each in recipe.criteria]
-    kinds = _metadata_kinds(chosen.drop(columns=strategies))
+    """The rows of a file, in the order of the selection, at most BATCH examples at a time."""
+    make_texts, mean = SHAPES[recipe.shape], float(chosen["score"].mean())
+    strategies = [criterion.strategy for criterion in recipe.criteria]
+    types = _metadata_types(chosen.drop(columns=strategies))
     for start in range(0, len(chosen), BATCH):
         part = chosen.iloc[start : start + BATCH]
         texts = read_example_texts(store, part.index.tolist())
         rows = []
         values = part[strategies].astype(object).where(part[strategies].notna(), None)
-        for text, rank, score, known, why, own in zip(
+        for text, rank, score, values_of_example, reasons, metadata in zip(
             texts.to_dict("records"),
             part["rank"].tolist(),
             part["score"].tolist(),
             values.to_dict("records"),
             selection.reasons(part, recipe),
-            part[list(kinds)].to_dict("records"),
+            part[list(types)].to_dict("records"),
             strict=True,
         ):
             weight = score / mean if mean else 1.0
             row: Row = {
                 "id": text["id"],
-                **make(text["question"] or "", text["solution"] or ""),
+                **make_texts(text["question"] or "", text["solution"] or ""),
                 "answer": text["answer"] or "",
                 "rank": rank,
                 "score": round(score, 6),
                 **({"weight": round(weight, 6)} if recipe.weights == "column" else {}),
-                **{str(name): value for name, value in known.items()},
-                "reasons": why,
+                **{str(name): value for name, value in values_of_example.items()},
+                "reasons": reasons,
             }
-            for name, kind in kinds.items():
-                missing = "" if kind is str else None
-                row[free_name(name, row)] = missing if own[name] == NO_VALUE else kind(own[name])
+            for name, convert in types.items():
+                missing = "" if convert is str else None
+                value = metadata[name]
+                row[free_name(name, row)] = missing if value == NO_VALUE else convert(value)
             rows += [row] * (max(1, round(weight)) if recipe.weights == "repeat" else 1)
         yield rows
 
 
-def _metadata_kinds(examples: pd.DataFrame) -> dict[str, Callable[[Any], int | float | str]]:
-    """The data's own fields, each of one kind in all rows, as Parquet asks for."""
-    kinds: dict[str, Callable[[Any], int | float | str]] = {}
-    for name in (str(each) for each in examples if each not in (*OF_SIZES, *OF_SELECTION)):
-        values = [value for value in examples[name] if value != NO_VALUE]
-        found = {type(value) for value in values}
-        if found <= {int, float} and all(abs(value) < 2**63 for value in values):
-            kinds[name] = float if float in found else int
+def _metadata_types(examples: pd.DataFrame) -> dict[str, Callable[[Any], int | float | str]]:
+    """The type of each metadata field; Parquet needs the same type in all rows."""
+    types: dict[str, Callable[[Any], int | float | str]] = {}
+    for column in examples:
+        if column in (*SIZE_COLUMNS, *SELECTION_COLUMNS):
+            continue
+        values = [value for value in examples[column] if value != NO_VALUE]
+        kinds = {type(value) for value in values}
+        if kinds <= {int, float} and all(abs(value) < 2**63 for value in values):
+            types[str(column)] = float if float in kinds else int
         else:
-            kinds[name] = str
-    return kinds
+            types[str(column)] = str
+    return types
 
 
 @contextmanager
@@ -204,10 +212,11 @@ def _parquet(file: Path) -> Iterator[Callable[[list[Row]], None]]:
 
     def write(rows: list[Row]) -> None:
         nonlocal writer
-        if writer is None:  # a value that none of the first rows has is a number like the others
+        if writer is None:
+            # A column without any value in the first batch holds numbers: texts are never missing.
             schema = pa.schema(
-                each.with_type(pa.float64()) if pa.types.is_null(each.type) else each
-                for each in pa.Table.from_pylist(rows).schema
+                field.with_type(pa.float64()) if pa.types.is_null(field.type) else field
+                for field in pa.Table.from_pylist(rows).schema
             )
             writer = pq.ParquetWriter(file, schema)
         writer.write_table(pa.Table.from_pylist(rows, writer.schema))

@@ -1,9 +1,9 @@
-"""An OpenAI-compatible endpoint: requests in, replies out, each kept and paid for once.
+"""Model endpoint: sends requests to an OpenAI-compatible endpoint, and stores every reply.
 
-Every reply is on disk before anyone sees it. What was asked before, of the same model in the same
-words, is read from there: a run that was stopped goes on where it was, and no reply that is kept is
-asked for again. What was under way when the process was killed may have been billed, and is lost.
-The key is never written anywhere.
+A reply is stored in a file before it is used. A request that was answered before, by the same model
+with the same text and settings, is answered from the file. So a command that was stopped can be
+given again, and no stored reply is paid for twice. Requests that were being answered when the
+process was killed may be billed, and are lost. The key is never written to a file.
 """
 
 import hashlib
@@ -17,22 +17,25 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from premem_core.errors import EndpointError, UsageError
 
-RETRIES = 4  # of a request that was not answered, each after a longer pause
-PATIENCE = 3600  # s for one reply; who asks again meanwhile pays twice
-REFUSED = (400, 413, 422)  # this request is refused; others may be answered
-LONGEST_ERROR = 300  # characters of what an endpoint says that are repeated
+if TYPE_CHECKING:
+    import openai
+
+RETRIES = 4  # of a request that was not answered, with longer and longer pauses
+TIMEOUT = 3600  # s for one reply; it is long because a repeated request is paid for twice
+REFUSED = (400, 413, 422)  # HTTP status: this request is refused, but others may be answered
+LONGEST_ERROR = 300  # characters of an endpoint's message that an error repeats
 TABLE = """CREATE TABLE IF NOT EXISTS replies (
     request TEXT, draw TEXT, url TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (request, draw))"""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One message of a user, and a name for the reply: under another, another one is drawn."""
+    """One message to the model. With another `draw`, the same message gets another reply."""
 
     content: str
     draw: str
@@ -40,12 +43,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a model said.
+    """A model's reply.
 
     Attributes:
-        content: empty where nothing was said, or not all: it was cut off, or refused.
-        prompt_tokens, completion_tokens: what it is paid for; 0 where the endpoint does not tell.
-        url: where it was asked.
+        content: the text; empty if the reply has no text, was cut off, or was refused.
+        prompt_tokens, completion_tokens: as billed; 0 if the endpoint does not give them.
+        url: of the endpoint.
     """
 
     content: str
@@ -55,19 +58,19 @@ class Reply:
 
 
 class Endpoint:
-    """A model behind an OpenAI-compatible endpoint, and the file that keeps its replies.
+    """A model behind an OpenAI-compatible endpoint, and the file that stores its replies.
 
     Args:
-        url: up to and with /v1.
-        model: as the endpoint names it.
-        replies: an SQLite file, made if needed; no other process may use it meanwhile.
-        key: what the endpoint wants to be shown; None: nothing.
-        temperature, max_tokens: of every reply; None: as the endpoint likes.
-        at_once: so many requests are under way.
-        say: told, in words, what is waited for.
+        url: of the endpoint, including /v1.
+        model: the model's name at the endpoint.
+        replies: an SQLite file, created if needed. Only one process can use it at a time.
+        key: the API key; None if the endpoint needs none.
+        temperature, max_tokens: of every reply; None for the endpoint's default.
+        at_once: number of requests that are sent at the same time.
+        say: prints a line.
 
     Raises:
-        UsageError: an argument cannot be used, or the file holds no replies or is in use.
+        UsageError: an argument is invalid, or the file is in use or is not a file of replies.
     """
 
     def __init__(
@@ -82,137 +85,148 @@ class Endpoint:
         at_once: int = 8,
         say: Callable[[str], None] = print,
     ) -> None:
-        import openai
-
         _check_url(url)
         if temperature is not None and not 0 <= temperature < math.inf:
-            raise UsageError(f"the temperature is a number from 0, not {temperature}")
+            raise UsageError(f"the temperature must be a number from 0, not {temperature}")
         self._key = (key or "").strip()
         if not (self._key.isascii() and self._key.isprintable()):
-            raise UsageError("the endpoint's key holds characters that no key has; check it")
+            raise UsageError("the endpoint's key contains characters that no key has; check it")
         self.url, self.model = url, model
         self._temperature, self._max_tokens = temperature, max_tokens
         self._at_once, self._say = at_once, say
         if not (model and model.isprintable()):
-            raise UsageError("the model's name holds characters that no name has; check it")
-        try:
-            self._client = openai.OpenAI(
-                base_url=url,
-                api_key=self._key or "none",
-                max_retries=RETRIES,
-                timeout=PATIENCE,
-                # What is asked goes where the person said, and nowhere else.
-                http_client=openai.DefaultHttpxClient(follow_redirects=False),
-            )
-        except Exception as error:  # whatever its HTTP library makes of a URL
-            raise UsageError(f"the endpoint's URL cannot be used ({error}); check it") from error
-        # Whose account it is, the environment tells for OpenAI's own endpoint only.
-        self._client.organization = self._client.project = None
+            raise UsageError("the model's name contains characters that no name has; check it")
+        self._client = self._connect()
         self._lock = threading.Lock()
-        try:
-            self._kept = sqlite3.connect(replies, timeout=0, check_same_thread=False)
-            with self._kept:
-                self._kept.execute("PRAGMA locking_mode = EXCLUSIVE")  # till it is closed
-                self._kept.execute(TABLE)
-                self._kept.execute("BEGIN EXCLUSIVE")
-                self._kept.execute("SELECT request, draw, url, body FROM replies LIMIT 1")
-        except sqlite3.Error as error:
-            raise UsageError(
-                f"{replies} cannot keep the replies ({error}); give another --out, or wait for the "
-                "process that uses it"
-            ) from error
+        self._replies = _open_replies(replies)
 
-    def ask(
-        self, requests: Sequence[Request], told: Callable[[int], None] = lambda answered: None
-    ) -> list[Reply]:
-        """The reply to each request; to one that is refused after others were answered, none.
-
-        Args:
-            told: told how many are answered, each time.
-
-        Raises:
-            EndpointError: one is not answered, or a person stops it. What was answered is kept.
-        """
-        known = {each: self._read(each) for each in dict.fromkeys(requests)}
-        missing = [each for each, reply in known.items() if reply is None]
-        pool = ThreadPoolExecutor(self._at_once)
-        try:
-            answered = {pool.submit(self._answered, each): each for each in missing}
-            for n, done in enumerate(as_completed(answered), len(known) - len(missing) + 1):
-                known[answered[done]] = done.result()
-                told(n)
-        except KeyboardInterrupt as error:
-            self._say("waiting for the replies under way, which are paid for")
-            raise EndpointError(
-                "stopped; what was answered is kept: the same command goes on there"
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
-        return [reply for each in requests if (reply := known[each])]
-
-    def _answered(self, request: Request) -> Reply:
+    def _connect(self) -> "openai.OpenAI":
         import openai
 
         try:
-            said = self._client.chat.completions.with_raw_response.create(
+            client = openai.OpenAI(
+                base_url=self.url,
+                api_key=self._key or "none",
+                max_retries=RETRIES,
+                timeout=TIMEOUT,
+                # Requests go to the URL that the person gave, and nowhere else.
+                http_client=openai.DefaultHttpxClient(follow_redirects=False),
+            )
+        except Exception as error:  # the HTTP library raises various errors for a wrong URL
+            raise UsageError(f"the endpoint's URL cannot be used ({error}); check it") from error
+        # The library takes the account from environment variables that are meant for OpenAI's own
+        # endpoint; it must not be sent to another one.
+        client.organization = client.project = None
+        return client
+
+    def ask(
+        self,
+        requests: Sequence[Request],
+        on_progress: Callable[[int], None] = lambda replies: None,
+    ) -> list[Reply]:
+        """The replies to the requests, in the same order.
+
+        A request that is refused after others were answered gets an empty reply.
+
+        Args:
+            on_progress: called with the number of replies so far, whenever one arrives.
+
+        Raises:
+            EndpointError: a request is not answered, or a person stops the process. The replies so
+                far are stored.
+        """
+        replies = {request: self._read(request) for request in dict.fromkeys(requests)}
+        missing = [request for request, reply in replies.items() if reply is None]
+        pool = ThreadPoolExecutor(self._at_once)
+        try:
+            futures = {pool.submit(self._send, request): request for request in missing}
+            for n, done in enumerate(as_completed(futures), len(replies) - len(missing) + 1):
+                replies[futures[done]] = done.result()
+                on_progress(n)
+        except KeyboardInterrupt as error:
+            self._say("waiting for the replies to requests that were sent, because they are billed")
+            raise EndpointError(
+                "stopped; the replies so far are stored: give the same command again to continue"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return [reply for request in requests if (reply := replies[request])]
+
+    def _send(self, request: Request) -> Reply:
+        """Send a request, and store its reply."""
+        reply, body = self._request(request)
+        if body is None:
+            return reply
+        try:
+            with self._lock, self._replies:
+                row = (*self._key_of(request), self.url, body)
+                self._replies.execute("INSERT INTO replies VALUES (?, ?, ?, ?)", row)
+        except sqlite3.Error as error:
+            raise EndpointError(
+                f"a reply cannot be stored ({error}); make room on the disk"
+            ) from error
+        return reply
+
+    def _request(self, request: Request) -> tuple[Reply, str | None]:
+        """A reply and its JSON; an empty reply and None if the request is refused."""
+        import openai
+
+        try:
+            response = self._client.chat.completions.with_raw_response.create(
                 model=self.model,
                 messages=[{"role": "user", "content": request.content}],
                 temperature=openai.omit if self._temperature is None else self._temperature,
                 max_tokens=openai.omit if self._max_tokens is None else self._max_tokens,
             )
-            body = self._without_key(said.http_response.content.decode(errors="replace"))
+            body = self._without_key(response.http_response.content.decode(errors="replace"))
         except openai.APIConnectionError as error:
             raise EndpointError(
-                f"{self.url} does not answer ({error}); what was answered is kept: see that it "
-                "runs, and give the same command again"
+                f"{self.url} does not answer ({error}); the replies so far are stored: check that "
+                "the endpoint runs, and give the same command again"
             ) from error
         except openai.APIStatusError as error:
             if error.status_code in REFUSED and self._has_replies():
-                return Reply("", 0, 0, self.url)
-            hint = (
-                "; it sends elsewhere: give that URL"
-                if 300 <= error.status_code < 400
-                else {
-                    401: "; --key-variable names the environment variable that holds its key",
-                    404: f"; is its model called '{self.model}', and does its URL end in /v1?",
-                }.get(error.status_code, "")
-            )
+                return Reply("", 0, 0, self.url), None
+            hint = self._hint(error.status_code)
             raise EndpointError(
-                f"{self.url} refuses: {self._quoted(error.message)}{hint}"
+                f"{self.url} refuses the request: {self._quoted(error.message)}{hint}"
             ) from error
         reply = _read_body(body, self.url)
         if reply is None:
             raise EndpointError(
-                f"{self.url} does not answer as an OpenAI-compatible endpoint does, but: "
+                f"{self.url} does not answer like an OpenAI-compatible endpoint, but with: "
                 f"{self._quoted(body)} (does its URL end in /v1?)"
             )
-        try:
-            with self._lock, self._kept:
-                row = (*self._named(request), self.url, body)
-                self._kept.execute("INSERT INTO replies VALUES (?, ?, ?, ?)", row)
-        except sqlite3.Error as error:
-            raise EndpointError(
-                f"a reply cannot be kept ({error}); make room on the disk"
-            ) from error
-        return reply
+        return reply, body
+
+    def _hint(self, status: int) -> str:
+        """What to do about an HTTP status."""
+        if 300 <= status < 400:
+            return "; it redirects to another URL: give that one"
+        if status == 401:
+            return "; name the environment variable that holds its key with --key-variable"
+        if status == 404:
+            return f"; is its model called '{self.model}', and does its URL end in /v1?"
+        return ""
 
     def _has_replies(self) -> bool:
         with self._lock:
-            return self._kept.execute("SELECT 1 FROM replies LIMIT 1").fetchone() is not None
+            return self._replies.execute("SELECT 1 FROM replies LIMIT 1").fetchone() is not None
 
     def _read(self, request: Request) -> Reply | None:
-        row = self._kept.execute(
-            "SELECT body, url FROM replies WHERE request = ? AND draw = ?", self._named(request)
+        """The stored reply to a request; None if there is none."""
+        row = self._replies.execute(
+            "SELECT body, url FROM replies WHERE request = ? AND draw = ?", self._key_of(request)
         ).fetchone()
         return _read_body(*row) if row else None
 
-    def _named(self, request: Request) -> tuple[str, str]:
-        """What a reply is kept under: all that it follows from but chance, and the draw."""
-        asked = [self.model, self._temperature, self._max_tokens, request.content]
-        return hashlib.sha256(json.dumps(asked).encode()).hexdigest(), request.draw
+    def _key_of(self, request: Request) -> tuple[str, str]:
+        """The key of a stored reply: a hash of all that determines it except chance, and `draw`."""
+        content = [self.model, self._temperature, self._max_tokens, request.content]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest(), request.draw
 
     def _quoted(self, text: str) -> str:
-        """The beginning of what an endpoint says, on one line, without what steers a terminal."""
+        """The beginning of an endpoint's message, on one line, without control characters."""
         beginning = self._without_key(text)[: 10 * LONGEST_ERROR]
         plain = "".join(c if c.isprintable() else " " for c in beginning)
         return " ".join(plain.split())[:LONGEST_ERROR]
@@ -221,8 +235,8 @@ class Endpoint:
         return text.replace(self._key, "…") if self._key else text
 
     def close(self) -> None:
-        """Let the file and the connections go."""
-        self._kept.close()
+        """Close the file and the connections."""
+        self._replies.close()
         self._client.close()
 
     def __enter__(self) -> Self:
@@ -240,37 +254,54 @@ class Endpoint:
 def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
-        fine = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
-        fine = False
-    if not fine or re.search(r"[@?#\s\x00-\x1f]", url):
+        valid = False
+    if not valid or re.search(r"[@?#\s\x00-\x1f]", url):
         raise UsageError(
-            "the endpoint must be a URL such as http://localhost:8000/v1, without a name, a "
-            "password or a query in it"
+            "the endpoint must be a URL such as http://localhost:8000/v1, without a user name, a "
+            "password or a query"
         )
 
 
-def _read_body(body: str, url: str) -> Reply | None:
-    """What a reply's JSON says, as far as it says it; None: it is no chat completion."""
+def _open_replies(file: Path) -> sqlite3.Connection:
+    """Open the file of replies, and lock it until it is closed."""
     try:
-        told = json.loads(body)
+        connection = sqlite3.connect(file, timeout=0, check_same_thread=False)
+        with connection:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            connection.execute(TABLE)
+            connection.execute("BEGIN EXCLUSIVE")
+            connection.execute("SELECT request, draw, url, body FROM replies LIMIT 1")
+    except sqlite3.Error as error:
+        raise UsageError(
+            f"the replies cannot be stored in {file} ({error}); give another --out, or wait for "
+            "the process that uses the file"
+        ) from error
+    return connection
+
+
+def _read_body(body: str, url: str) -> Reply | None:
+    """The reply in an endpoint's JSON; None if it is not a chat completion."""
+    try:
+        content = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(told, dict) or not isinstance(told.get("choices"), list):
+    if not isinstance(content, dict) or not isinstance(content.get("choices"), list):
         return None
-    choice = _dict(told["choices"][0] if told["choices"] else None)
-    content = _dict(choice.get("message")).get("content")
-    text = ""
-    if isinstance(content, str) and choice.get("finish_reason") != "length":
-        text = content.encode(errors="replace").decode()  # half a character is none
-    usage = _dict(told.get("usage"))
+    choice = _dict(content["choices"][0] if content["choices"] else None)
+    text = _dict(choice.get("message")).get("content")
+    if not isinstance(text, str) or choice.get("finish_reason") == "length":
+        text = ""
+    text = text.encode(errors="replace").decode()  # replaces halves of surrogate pairs
+    usage = _dict(content.get("usage"))
     return Reply(text, _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"), url)
 
 
-def _dict(found: Any) -> dict[str, Any]:
-    return found if isinstance(found, dict) else {}
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _count(usage: dict[str, Any], name: str) -> int:
-    found = usage.get(name)
-    return found if isinstance(found, int) and 0 <= found < 2**31 else 0
+    value = usage.get(name)
+    return value if isinstance(value, int) and 0 <= value < 2**31 else 0

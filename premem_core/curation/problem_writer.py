@@ -1,11 +1,12 @@
-r"""Seeds → new problems that a model wrote, each with what was checked of it.
+r"""Problem writer: a model writes new problems like the seeds, and every problem is checked.
 
-A model writes a problem like its seed, with a solution. It is kept when it is unlike every training
-and test problem and every other new one, and when most of several solutions that the model gives
-without seeing the first come to the same answer. What is not kept is written anew, so many times.
+The model writes a problem like its seed, with a solution. Then it solves the problem several times
+without seeing this solution. The problem is kept if it is not similar to a training problem, a test
+problem or another new problem, and if most of these solutions have the same answer as the written
+one. Otherwise it is written again, up to a number of attempts.
 
-All of it follows from the replies, and those are kept (`endpoint`): the same command goes on where
-it was stopped, and in the end gives the same problems.
+The result depends only on the model's replies, which are stored (`model_endpoint`). So a command
+that was stopped can be given again: it continues where it stopped, and gives the same problems.
 """
 
 import json
@@ -26,27 +27,30 @@ from premem_core.records import Grade
 
 SOLVE = "Solve this problem step by step. {form}\n\nProblem: {question}"
 BOXED = r"Put the final answer in \boxed{}."
-# Each word stands first on its line, in whatever Markdown; possessive, for replies run on and on.
+# "Problem:" or "Solution:" at the start of a line, in any Markdown. The quantifiers are possessive,
+# so that matching a long reply does not take exponential time.
 HEAD = re.compile(
     r"^[#*_> \t]*+(problem|solution)[*_ \t]*+:[*_ \t]*+", re.IGNORECASE | re.MULTILINE
 )
-STATED = re.compile(r"^[#*_> \t]*+(?:final[ \t]++)?answer[*_ \t]*+:", re.IGNORECASE | re.MULTILINE)
-THOUGHTS = ("<think>", "</think>")  # around what a reasoning model says to itself
+STATED_ANSWER = re.compile(
+    r"^[#*_> \t]*+(?:final[ \t]++)?answer[*_ \t]*+:", re.IGNORECASE | re.MULTILINE
+)
+THOUGHTS = ("<think>", "</think>")  # a reasoning model puts its thoughts between these
 LONGEST = 20_000  # characters of a problem or a solution
 
-Tell = Callable[[str], None]
-Told = Callable[[int], None]  # so many are answered
+Say = Callable[[str], None]  # prints a line
+OnProgress = Callable[[int], None]  # called with the number of replies so far
 
 
 @dataclass(frozen=True, slots=True)
 class Checks:
-    """What a new problem must pass.
+    """The checks that a new problem must pass.
 
     Attributes:
-        solutions: so many independent ones are asked for.
-        agreement: more than this share of them must come to the written solution's answer.
-        attempts: a problem is written so often at most, until one passes.
-        similarity: from here on two questions are alike (`Seen`).
+        solutions: number of independent solutions.
+        agreement: more than this share of them must have the written solution's answer.
+        attempts: how often a problem is written at most, until one passes.
+        similarity: two questions with at least this similarity are similar (`QuestionIndex`).
     """
 
     solutions: int = 5
@@ -56,25 +60,31 @@ class Checks:
 
     def __post_init__(self) -> None:
         if self.solutions < 1 or self.attempts < 1:
-            raise UsageError("at least 1 independent solution and 1 attempt are needed")
+            raise UsageError(
+                f"at least 1 independent solution and 1 attempt are needed, not {self.solutions} "
+                f"and {self.attempts}"
+            )
         if not 0 <= self.agreement < 1:
-            raise UsageError(f"the agreement is a share, from 0 to below 1, not {self.agreement}")
+            raise UsageError(
+                f"the agreement is a share, so it must be at least 0 and below 1, not "
+                f"{self.agreement}"
+            )
 
 
 @dataclass(slots=True)
 class WrittenProblem:
-    """A new problem as its last attempt left it.
+    """A new problem after its last attempt.
 
     Attributes:
-        of: what was to be written.
-        why_not: why it is not kept; empty: it is.
-        attempt: which one this is, from 1.
-        agree: so many of the independent solutions come to its answer.
-        prompt_tokens, completion_tokens: of all that was asked for it, earlier attempts included.
+        plan: the problem that was to be written.
+        why_not: why the problem is not kept; empty if it is kept.
+        attempt: number of the last attempt, from 1.
+        agree: how many of the independent solutions have its answer.
+        prompt_tokens, completion_tokens: of all its requests, including earlier attempts.
         url: of the endpoint that wrote it.
     """
 
-    of: NewProblem
+    plan: NewProblem
     why_not: str = "not written"
     attempt: int = 0
     question: str = ""
@@ -85,11 +95,11 @@ class WrittenProblem:
     completion_tokens: int = 0
     url: str = ""
 
-    def pay(self, replies: Iterable[Reply]) -> None:
-        """Count what these replies cost."""
-        for each in replies:
-            self.prompt_tokens += each.prompt_tokens
-            self.completion_tokens += each.completion_tokens
+    def add_tokens(self, replies: Iterable[Reply]) -> None:
+        """Add the tokens of these replies."""
+        for reply in replies:
+            self.prompt_tokens += reply.prompt_tokens
+            self.completion_tokens += reply.completion_tokens
 
 
 def write_problems(
@@ -98,51 +108,55 @@ def write_problems(
     grader: Grader,
     known: Sequence[tuple[str, str]],
     checks: Checks,
-    tell: Tell,
+    say: Say,
 ) -> list[WrittenProblem]:
-    """Have new problems written and checked.
+    """Let the endpoint's model write and solve new problems, and check them.
 
     Args:
-        planned: `collection.new_problems`.
-        grader: finds the answers of solutions, and says whether two are the same.
-        known: what each question that a new one must be unlike is called, and its text.
-        tell: told, in words, how far it is.
+        planned: `collection_plan.new_problems`.
+        grader: finds the answers of solutions, and says whether two answers are the same.
+        known: names and questions of the problems to which a new one must not be similar.
+        say: prints a line about the progress.
+
+    Returns:
+        One problem for each of `planned`, in the same order, kept or not.
 
     Raises:
-        EndpointError: the endpoint does not answer. Called again, this goes on there.
+        EndpointError: the endpoint does not answer. A second call continues there.
         UsageError: a seed has no text.
     """
-    if lacking := [each.seed for each in planned if not (each.question and each.solution)]:
+    if without_text := [new.seed for new in planned if not (new.question and new.solution)]:
         raise UsageError(
-            f"the store has no text of '{lacking[0]}' to write a problem like; attach the problems "
-            "with `import-published --train FILE`"
+            f"the store has no text of the problem '{without_text[0]}', which is needed to write a "
+            "new one like it; attach the problems with `import-published --train FILE`"
         )
-    names, seen = [name for name, _ in known], QuestionIndex(checks.similarity)
+    names, index = [name for name, _ in known], QuestionIndex(checks.similarity)
     for number, (_, question) in enumerate(known):
-        seen.add(number, question)
-    problems = [WrittenProblem(each) for each in planned]
+        index.add(number, question)
+    problems = [WrittenProblem(new) for new in planned]
     for attempt in range(1, checks.attempts + 1):
-        waiting = [each for each in problems if each.why_not]
-        if not waiting:
+        rejected = [problem for problem in problems if problem.why_not]
+        if not rejected:
             break
-        told = f"attempt {attempt} of {checks.attempts}"
-        _write(waiting, attempt, endpoint, _progress(tell, f"{told}: written", len(waiting)))
-        _find_answers(waiting, grader)
-        _compare(waiting, seen, names, QuestionIndex(checks.similarity))
-        new = [each for each in waiting if not each.why_not]
-        asked = len(new) * checks.solutions
-        _solve(new, checks, endpoint, grader, _progress(tell, f"{told}: solutions", asked))
-        for each in new:
-            if not each.why_not:
-                seen.add(len(names), each.question)
-                names.append(f"new problem {each.of.id}")
-        kept = sum(not each.why_not for each in problems)
-        tell(f"{told}: {kept:,} of {len(problems):,} new problems are kept")
+        label = f"attempt {attempt} of {checks.attempts}"
+        _write(rejected, attempt, endpoint, _progress(say, f"{label}: written", len(rejected)))
+        _find_answers(rejected, grader)
+        _compare(rejected, index, names, QuestionIndex(checks.similarity))
+        passed = [problem for problem in rejected if not problem.why_not]
+        solutions = len(passed) * checks.solutions
+        on_progress = _progress(say, f"{label}: solutions", solutions)
+        _solve(passed, checks, endpoint, grader, on_progress)
+        for problem in passed:
+            if not problem.why_not:
+                index.add(len(names), problem.question)
+                names.append(f"new problem {problem.plan.id}")
+        kept = sum(not problem.why_not for problem in problems)
+        say(f"{label}: {kept:,} of {len(problems):,} new problems are kept")
     return problems
 
 
 def write_rows(problems: Sequence[WrittenProblem], model: str, checks: Checks, file: Path) -> None:
-    """Write problems with where they come from. JSONL.
+    """Write problems as JSONL, one line per problem, with the model, tokens and results of checks.
 
     Raises:
         UsageError: the file cannot be written.
@@ -151,95 +165,114 @@ def write_rows(problems: Sequence[WrittenProblem], model: str, checks: Checks, f
         write_whole(file) as unfinished,
         unfinished.open("w", encoding="utf-8", newline="\n") as out,
     ):
-        for each in problems:
+        for problem in problems:
             row = {
-                "id": each.of.id,
-                "question": each.question,
-                "solution": each.solution,
-                "answer": each.answer,
-                "seed": each.of.seed,
+                "id": problem.plan.id,
+                "question": problem.question,
+                "solution": problem.solution,
+                "answer": problem.answer,
+                "seed": problem.plan.seed,
                 "model": model,
-                "endpoint": each.url,
-                "attempt": each.attempt,
-                "agree": each.agree,
+                "endpoint": problem.url,
+                "attempt": problem.attempt,
+                "agree": problem.agree,
                 "solutions": checks.solutions,
-                "prompt_tokens": each.prompt_tokens,
-                "completion_tokens": each.completion_tokens,
-                **({"why_not": each.why_not} if each.why_not else {}),
+                "prompt_tokens": problem.prompt_tokens,
+                "completion_tokens": problem.completion_tokens,
+                **({"why_not": problem.why_not} if problem.why_not else {}),
             }
             out.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def _write(
-    problems: Sequence[WrittenProblem], attempt: int, endpoint: Endpoint, told: Told
+    problems: Sequence[WrittenProblem],
+    attempt: int,
+    endpoint: Endpoint,
+    on_progress: OnProgress,
 ) -> None:
-    """A question and a solution of each, or why there is none."""
+    """Let the model write a question and a solution of each problem; set `why_not` if it fails."""
     requests = [
-        Request(collection_plan.ask(each.of.question, each.of.solution), f"{each.of.id} {attempt}")
-        for each in problems
+        Request(
+            collection_plan.writing_prompt(problem.plan.question, problem.plan.solution),
+            f"{problem.plan.id} {attempt}",
+        )
+        for problem in problems
     ]
-    for each, reply in zip(problems, endpoint.ask(requests, told), strict=True):
-        each.pay([reply])
-        each.attempt, each.agree, each.answer, each.url = attempt, 0, "", reply.url
-        each.question, each.solution = _parts(_said(reply))
-        if not (re.search(r"\w", each.question) and each.solution):
-            each.why_not = "not in the form asked for"
-        elif after_hashes(each.question) or boxed(each.question) or STATED.search(each.question):
-            each.why_not = "its question states an answer"
+    for problem, reply in zip(problems, endpoint.ask(requests, on_progress), strict=True):
+        problem.add_tokens([reply])
+        problem.attempt, problem.agree, problem.answer = attempt, 0, ""
+        problem.url = reply.url
+        problem.question, problem.solution = _split_reply(_without_thoughts(reply))
+        if not (re.search(r"\w", problem.question) and problem.solution):
+            problem.why_not = "not in the form asked for"
+        elif _states_answer(problem.question):
+            problem.why_not = "its question states an answer"
         else:
-            each.why_not = ""
+            problem.why_not = ""
 
 
-def _said(reply: Reply) -> str:
-    """A reply without what the model said to itself; empty where it came to no end of that."""
+def _states_answer(question: str) -> bool:
+    return bool(after_hashes(question) or boxed(question) or STATED_ANSWER.search(question))
+
+
+def _without_thoughts(reply: Reply) -> str:
+    """The reply without the model's thoughts; empty if the thoughts do not end."""
     opening, closing = THOUGHTS
-    said = reply.content.rpartition(closing)[-1]
-    return "" if opening in said else said
+    text = reply.content.rpartition(closing)[-1]
+    return "" if opening in text else text
 
 
-def _parts(text: str) -> tuple[str, str]:
-    """The problem and the solution of a reply; empty where there is not one of each."""
+def _split_reply(text: str) -> tuple[str, str]:
+    """The problem and the solution of a reply; empty if it does not have exactly one of both."""
     heads = list(HEAD.finditer(text))
     if [head[1].lower() for head in heads] != ["problem", "solution"]:
         return "", ""
     problem, solution = heads
-    question, told = text[problem.end() : solution.start()].strip(), text[solution.end() :].strip()
-    if len(question) > LONGEST or len(told) > LONGEST:
+    question = text[problem.end() : solution.start()].strip()
+    answer = text[solution.end() :].strip()
+    if len(question) > LONGEST or len(answer) > LONGEST:
         return "", ""
-    lines = told.splitlines()
+    lines = answer.splitlines()
     last = next((n for n, line in enumerate(lines) if after_hashes(line)), len(lines))
-    return question, "\n".join(lines[: last + 1])  # what is said after the answer is not of it
+    return question, "\n".join(lines[: last + 1])  # text after the final answer is dropped
 
 
 def _find_answers(problems: Sequence[WrittenProblem], grader: Grader) -> None:
-    """The answer that each written solution comes to."""
-    readable = [each for each in problems if not each.why_not]
-    solutions = [each.solution for each in readable]
-    for each, found in zip(readable, grader.grade(solutions, solutions), strict=True):
-        each.answer = found.extracted or ""
-    own = grader.grade(solutions, [_reference(each, grader) for each in readable])
-    for each, found in zip(readable, own, strict=True):
-        if found.grade is not Grade.CORRECT:
-            each.why_not = "its solution has no answer"
+    """Set the final answer of each written solution, or `why_not` if it has none."""
+    written = [problem for problem in problems if not problem.why_not]
+    solutions = [problem.solution for problem in written]
+    for problem, graded in zip(written, grader.grade(solutions, solutions), strict=True):
+        problem.answer = graded.extracted or ""
+    grades = grader.grade(solutions, [_reference(problem, grader) for problem in written])
+    for problem, graded in zip(written, grades, strict=True):
+        if graded.grade is not Grade.CORRECT:
+            problem.why_not = "its solution has no answer"
 
 
 def _compare(
     problems: Sequence[WrittenProblem],
-    seen: QuestionIndex,
+    known: QuestionIndex,
     names: Sequence[str],
-    together: QuestionIndex,
+    new: QuestionIndex,
 ) -> None:
-    """Which of them say what a known question says, or another of them, kept in `together`."""
-    for number, each in enumerate(problems):
-        if each.why_not:
+    """Set `why_not` of problems that are similar to a known question or to an earlier new one.
+
+    Args:
+        known: the known questions.
+        names: of the known questions.
+        new: an empty index, which gets the questions that are not similar to another.
+    """
+    for number, problem in enumerate(problems):
+        if problem.why_not:
             continue
-        if found := seen.like(each.question):
-            each.why_not = f"like another: {names[found[0]]} (similarity {found[1]:.2f})"
-        elif found := together.like(each.question):
-            other = problems[found[0]].of.id
-            each.why_not = f"like another: new problem {other} (similarity {found[1]:.2f})"
+        if match := known.most_similar(problem.question):
+            name = names[match[0]]
+        elif match := new.most_similar(problem.question):
+            name = f"new problem {problems[match[0]].plan.id}"
         else:
-            together.add(number, each.question)
+            new.add(number, problem.question)
+            continue
+        problem.why_not = f"like another: {name} (similarity {match[1]:.2f})"
 
 
 def _solve(
@@ -247,27 +280,29 @@ def _solve(
     checks: Checks,
     endpoint: Endpoint,
     grader: Grader,
-    told: Told,
+    on_progress: OnProgress,
 ) -> None:
-    """How many independent solutions come to the written one's answer."""
+    """Let the model solve the problems independently, and set `why_not` where too few agree."""
     requests = [
-        Request(_to_solve(each), f"{each.of.id} {each.attempt} solution {which}")
-        for each in problems
-        for which in range(checks.solutions)
+        Request(_solving_prompt(problem), f"{problem.plan.id} {problem.attempt} solution {number}")
+        for problem in problems
+        for number in range(checks.solutions)
     ]
-    replies = endpoint.ask(requests, told)
-    references = [_reference(each, grader) for each in problems for _ in range(checks.solutions)]
-    grades = grader.grade([_said(each) for each in replies], references)
-    for number, each in enumerate(problems):
-        own = slice(number * checks.solutions, (number + 1) * checks.solutions)
-        each.pay(replies[own])
-        each.agree = sum(found.grade is Grade.CORRECT for found in grades[own])
-        if each.agree <= checks.agreement * checks.solutions:
-            each.why_not = "disputed"
+    replies = endpoint.ask(requests, on_progress)
+    references = [
+        _reference(problem, grader) for problem in problems for _ in range(checks.solutions)
+    ]
+    grades = grader.grade([_without_thoughts(reply) for reply in replies], references)
+    for number, problem in enumerate(problems):
+        solutions = slice(number * checks.solutions, (number + 1) * checks.solutions)
+        problem.add_tokens(replies[solutions])
+        problem.agree = sum(graded.grade is Grade.CORRECT for graded in grades[solutions])
+        if problem.agree <= checks.agreement * checks.solutions:
+            problem.why_not = "disputed"
 
 
-def _to_solve(problem: WrittenProblem) -> str:
-    form = BOXED if r"\boxed" in problem.of.solution else collection_plan.HASHES
+def _solving_prompt(problem: WrittenProblem) -> str:
+    form = BOXED if r"\boxed" in problem.plan.solution else collection_plan.HASHES
     return SOLVE.replace("{form}", form).replace("{question}", problem.question)
 
 
@@ -275,12 +310,12 @@ def _reference(problem: WrittenProblem, grader: Grader) -> str:
     return problem.answer if grader.grades_against == "answer" else problem.solution
 
 
-def _progress(tell: Tell, what: str, of: int) -> Told:
-    """Says each tenth."""
-    tenth = max(1, of // 10)
+def _progress(say: Say, label: str, total: int) -> OnProgress:
+    """A function that prints a line at every tenth of the total."""
+    tenth = max(1, total // 10)
 
-    def told(n: int) -> None:
-        if n % tenth == 0 or n == of:
-            tell(f"{what}: {n:,} of {of:,}")
+    def on_progress(done: int) -> None:
+        if done % tenth == 0 or done == total:
+            say(f"{label}: {done:,} of {total:,}")
 
-    return told
+    return on_progress

@@ -1,6 +1,7 @@
-"""Quality gates: training examples that a selection should leave out, each with what speaks for it.
+"""Quality gates: find training examples that a selection should leave out, and give the reason.
 
-A gate removes; a person who reads its evidence can let an example back in (`Recipe.excused`).
+A selection leaves these examples out. A person who reads the reason can let one back in
+(`Recipe.excused`).
 """
 
 import math
@@ -22,121 +23,124 @@ from premem_core.store.database import Store
 from premem_core.store.examples import read_example_texts, read_task_examples
 
 COLUMNS = ("id", "gate", "value", "why", "beside")
-LOWEST = 0.05  # value that a gate can be asked to find from
+LOWEST = 0.05  # lowest cutoff of a gate
 
-# Candidates, the most wanted first, and those of them that stay whatever is found → COLUMNS but the
-# first two, by example number, the highest value first. beside: the text that one is held against.
+# Takes the candidates, the highest ranked first, and those of them that are never removed. Returns
+# value, why and beside of each example with an issue, by example number, the highest value first.
+# beside is the text with which the example was compared.
 FindIssues = Callable[[pd.Index, Collection[int]], pd.DataFrame]
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """One kind of example to leave out.
+    """One kind of issue for which an example is left out.
 
     Attributes:
-        label: in words.
-        default: from which value on it finds; None: it has no such value.
-        look: at all training examples, once, whatever the candidates will be.
+        label: the issue in words.
+        default: the cutoff: examples with at least this value have the issue. None if the gate has
+            no cutoff.
+        make_finder: looks at all training examples once, and returns a function that finds the
+            issues among any candidates.
     """
 
     label: str
     default: float | None
-    look: Callable[["GateContext"], FindIssues]
+    make_finder: Callable[["GateContext"], FindIssues]
 
 
 @dataclass(frozen=True, slots=True)
 class GateContext:
-    """What a gate looks at.
+    """The data that a gate looks at.
 
     Attributes:
-        at: from which value on it finds.
-        against: a file of problems that nothing may leak from, beside the test problems of the
-            store.
+        cutoff: examples with at least this value have the issue.
+        against: a file of further test problems for the gate `leaks`; those of the store are
+            always used.
     """
 
     store: Store
     task: str
-    evidence: ExampleFacts
-    at: float
+    facts: ExampleFacts
+    cutoff: float
     against: Path | None
 
 
 def finders(
     store: Store,
     task: str,
-    evidence: ExampleFacts,
+    facts: ExampleFacts,
     gates: Mapping[str, float | None],
     against: Path | None = None,
 ) -> dict[str, FindIssues]:
-    """What looks for the examples to leave out, by gate.
+    """The functions that find issues, by name of the gate, in the order of GATES.
 
     Args:
-        gates: from GATES; from which value on each finds, None for its default.
-        against: as in `Asked`.
+        gates: the cutoff of each gate, by name; None for its default.
+        against: as in `GateContext`.
 
     Raises:
-        UsageError: there is no such gate, no such value, or not what it needs.
+        UsageError: a gate or a cutoff is unknown, or the store lacks data that a gate needs.
         DataError: the file cannot be read.
     """
-    check(gates)
+    check_gates(gates)
     return {
-        name: gate.look(
-            GateContext(store, task, evidence, gates[name] or gate.default or 1.0, against)
+        name: gate.make_finder(
+            GateContext(store, task, facts, gates[name] or gate.default or 1.0, against)
         )
         for name, gate in GATES.items()
         if name in gates
     }
 
 
-def check(gates: Mapping[str, float | None]) -> None:
-    """UsageError: there is no such gate, or no such value."""
-    for name, at in gates.items():
+def check_gates(gates: Mapping[str, float | None]) -> None:
+    """UsageError: a gate is unknown, or its cutoff is not allowed."""
+    for name, cutoff in gates.items():
         if name not in GATES:
-            raise UsageError(f"there is no gate '{name}'; there are {', '.join(GATES)}")
-        if at is not None and GATES[name].default is None:
-            raise UsageError(f"the gate '{name}' takes no value; leave it out")
-        if at is not None and not (math.isfinite(at) and LOWEST <= at <= 1):
-            raise UsageError(f"the gate '{name}' takes a value from {LOWEST} to 1, not {at}")
+            raise UsageError(f"there is no gate '{name}'; the gates are {', '.join(GATES)}")
+        if cutoff is not None and GATES[name].default is None:
+            raise UsageError(f"the gate '{name}' takes no value, but {cutoff} was given; omit it")
+        if cutoff is not None and not (math.isfinite(cutoff) and LOWEST <= cutoff <= 1):
+            raise UsageError(f"the gate '{name}' takes a value from {LOWEST} to 1, not {cutoff}")
 
 
-def _same_for_all(table: pd.DataFrame) -> FindIssues:
-    """Finds what is in a table of all examples, whoever the other candidates are."""
+def _find_in(table: pd.DataFrame) -> FindIssues:
+    """Finds the candidates that are in a table of all examples with an issue."""
     table = table.sort_values("value", ascending=False, kind="stable")
-    return lambda candidates, stay: table[table.index.isin(candidates)]
+    return lambda candidates, kept: table[table.index.isin(candidates)]
 
 
-def _suspect_labels(asked: GateContext) -> FindIssues:
+def _suspect_labels(context: GateContext) -> FindIssues:
     suspects = suspect_labels.find_suspect_labels(
-        asked.store, asked.evidence.runs, asked.evidence.log_log_threshold
-    ).query("suspicion >= @asked.at")
+        context.store, context.facts.runs, context.facts.log_log_threshold
+    ).query("suspicion >= @context.cutoff")
     why = [
         f"{row.agree} of {row.samples} samples from before memorization answer {row.suggested}, "
-        f"{row.with_reference} its solution's {row.reference}"
+        f"{row.with_reference} answer {row.reference} as its solution does"
         for row in suspects.itertuples()
     ]
-    found = {"value": suspects["suspicion"], "why": why, "beside": ""}
-    return _same_for_all(pd.DataFrame(found, suspects.index))
+    issues = {"value": suspects["suspicion"], "why": why, "beside": ""}
+    return _find_in(pd.DataFrame(issues, suspects.index))
 
 
-def _duplicates(asked: GateContext) -> FindIssues:
-    questions, ids = _questions(asked), asked.evidence.examples["id"]
-    twins = similar_questions.SimilarPairs(questions, asked.at)
+def _duplicates(context: GateContext) -> FindIssues:
+    questions, ids = _read_questions(context), context.facts.examples["id"]
+    pairs = similar_questions.SimilarPairs(questions, context.cutoff)
 
-    def find(candidates: pd.Index, stay: Collection[int]) -> pd.DataFrame:
-        found = _like(twins.among(candidates, stay), ids, questions, "")
-        return found.sort_values("value", ascending=False, kind="stable")
+    def find(candidates: pd.Index, kept: Collection[int]) -> pd.DataFrame:
+        issues = _similarity_issues(pairs.duplicates_in(candidates, kept), ids, questions, "")
+        return issues.sort_values("value", ascending=False, kind="stable")
 
     return find
 
 
 def test_questions(store: Store, task: str, against: Path | None) -> pd.DataFrame:
-    """id and question of the problems that nothing may leak from: the test problems of the store.
+    """The test problems that must not occur in a training set, as columns id and question.
 
     Args:
-        against: a file of further ones.
+        against: a file of further test problems, beside those of the store; None for no file.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there are no test problems.
         DataError: the file cannot be read.
     """
     test = read_task_examples(store, task, "test")[["id", "question"]]
@@ -146,76 +150,83 @@ def test_questions(store: Store, task: str, against: Path | None) -> pd.DataFram
         test = pd.concat([test, more])
     if test.empty:
         raise UsageError(
-            f"the store has no test questions of '{task}' to look for leaks from; give a file of "
-            "them"
+            f"the store has no test questions of the task '{task}', with which training questions "
+            "are compared to find leaks; give a file of test questions"
         )
     return test.reset_index(drop=True)
 
 
-def _leaks(asked: GateContext) -> FindIssues:
-    test = test_questions(asked.store, asked.task, asked.against)
-    found = similar_questions.find_leaks(_questions(asked), test["question"], asked.at)
-    return _same_for_all(_like(found, test["id"], test["question"], "test problem "))
+def _leaks(context: GateContext) -> FindIssues:
+    test = test_questions(context.store, context.task, context.against)
+    leaks = similar_questions.find_leaks(_read_questions(context), test["question"], context.cutoff)
+    return _find_in(_similarity_issues(leaks, test["id"], test["question"], "test problem "))
 
 
-def grader_of(runs: Sequence[RunScores], solutions: Sequence[str]) -> str:
-    """The grader of the runs; of imported runs, that of the form of their solutions."""
+def choose_grader(runs: Sequence[RunScores], solutions: Sequence[str]) -> str:
+    """The name of the runs' grader; for imported runs, of a grader that can read the solutions."""
     graders = [run.grader for run in runs if run.grader in GRADERS]
-    in_gsm8k = any("####" in each for each in solutions)
-    return graders[0] if graders else "gsm8k" if in_gsm8k else "math"
+    has_hashes = any("####" in solution for solution in solutions)
+    return graders[0] if graders else "gsm8k" if has_hashes else "math"
 
 
-def _unparsed(asked: GateContext) -> FindIssues:
-    """References that no completion could match, and solutions that come to another answer."""
-    texts = _texts(asked)
-    name = grader_of(asked.evidence.runs, texts["solution"].tolist())
+def _unparsed(context: GateContext) -> FindIssues:
+    """Finds answers that the grader cannot read, and solutions that end with another answer."""
+    texts = _read_texts(context)
+    name = choose_grader(context.facts.runs, texts["solution"].tolist())
     references = texts["answer"].fillna("").tolist()
     with make_grader(name) as grader:
-        said = [f"\\boxed{{{each}}}" for each in references]
-        readable = [each.grade is Grade.CORRECT for each in grader.grade(said, references)]
-        own = grader.grade(texts["solution"].tolist(), references)
+        boxed = [f"\\boxed{{{reference}}}" for reference in references]
+        readable = [graded.grade is Grade.CORRECT for graded in grader.grade(boxed, references)]
+        solutions = grader.grade(texts["solution"].tolist(), references)
     why = [
-        f"its answer {reference!r} is none that {name} can read"
-        if not read
-        else f"its solution comes to {found.extracted}, its answer is {reference}"
-        if found.grade is Grade.INCORRECT
+        f"the grader {name} cannot read its answer {reference!r}"
+        if not is_readable
+        else f"its solution ends with {solution.extracted}, but its answer is {reference}"
+        if solution.grade is Grade.INCORRECT
         else ""
-        for reference, read, found in zip(references, readable, own, strict=True)
+        for reference, is_readable, solution in zip(references, readable, solutions, strict=True)
     ]
-    found = pd.DataFrame({"value": 1.0, "why": why, "beside": ""}, texts["example"])
-    return _same_for_all(found[found["why"] != ""])
+    issues = pd.DataFrame({"value": 1.0, "why": why, "beside": ""}, texts["example"])
+    return _find_in(issues[issues["why"] != ""])
 
 
-def _questions(asked: GateContext) -> pd.Series:
-    return _texts(asked).set_index("example")["question"]
+def _read_questions(context: GateContext) -> pd.Series:
+    return _read_texts(context).set_index("example")["question"]
 
 
-def _texts(asked: GateContext) -> pd.DataFrame:
-    texts = read_example_texts(asked.store, asked.evidence.examples.index.tolist())
+def _read_texts(context: GateContext) -> pd.DataFrame:
+    texts = read_example_texts(context.store, context.facts.examples.index.tolist())
     if not texts["question"].any():
         raise UsageError(
-            f"the store has no texts of the problems of '{asked.task}' for a gate to read; attach "
-            "them with `import-published --train FILE`"
+            f"the store has no texts of the training problems of the task '{context.task}', which "
+            "a quality gate must read; attach them with `import-published --train FILE`"
         )
     return texts
 
 
-def _like(found: pd.DataFrame, ids: pd.Series, texts: pd.Series, what: str) -> pd.DataFrame:
-    """Rows of `duplicates.COLUMNS`, told in words."""
+def _similarity_issues(
+    pairs: pd.DataFrame, ids: pd.Series, texts: pd.Series, prefix: str
+) -> pd.DataFrame:
+    """value, why and beside for rows of `similar_questions.COLUMNS`.
+
+    Args:
+        ids, texts: of the questions in the column `other`, by number.
+        prefix: stands before the id in `why`.
+    """
     why = [
-        f"the same as {what}{other}"
+        f"the same as {prefix}{other}"
         if exact
-        else f"like {what}{other} (similarity {similarity:.2f})"
+        else f"like {prefix}{other} (similarity {similarity:.2f})"
         for other, similarity, exact in zip(
-            ids.reindex(found["other"]), found["similarity"], found["exact"], strict=True
+            ids.reindex(pairs["other"]), pairs["similarity"], pairs["exact"], strict=True
         )
     ]
-    beside = texts.reindex(found["other"]).to_numpy()
-    told = found.assign(value=found["similarity"], why=why, beside=beside)
-    return told.set_index("example")[["value", "why", "beside"]]
+    beside = texts.reindex(pairs["other"]).to_numpy()
+    issues = pairs.assign(value=pairs["similarity"], why=why, beside=beside)
+    return issues.set_index("example")[["value", "why", "beside"]]
 
 
-# Duplicates last: an example that another gate takes out is no reason to leave its twin out.
+# Duplicates come last: if another gate removes an example, its duplicate need not be removed.
 GATES: Mapping[str, Gate] = MappingProxyType(
     {
         "labels": Gate("suspected wrong labels", 0.5, _suspect_labels),

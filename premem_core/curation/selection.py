@@ -1,4 +1,4 @@
-"""Selection: the training examples that a recipe chooses, each with its reasons."""
+"""Selection: the training examples that a recipe chooses, and the reasons for them."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -14,123 +14,138 @@ from premem_core.curation.strategies import ExampleFacts
 from premem_core.errors import UsageError
 from premem_core.store.database import Store
 
-MOST_TOLD = 12  # values of a field that an error names
+MOST_LISTED = 12  # values of a field that an error message lists
 
 
 def build_selection(
     store: Store, recipe: Recipe
 ) -> tuple[ExampleFacts, pd.DataFrame, pd.DataFrame]:
-    """What a recipe comes to in a store: the evidence, `removed` and `select`.
+    """Apply a recipe to a store.
+
+    Returns:
+        `read_example_facts`, `find_issues` and `select` by the recipe.
 
     Raises:
-        UsageError: the store has not what the recipe names.
+        UsageError: the store does not have a run, strategy, field or example that the recipe names.
     """
     runs = run_scores.read_task(store, recipe.task)
     if missing := set(recipe.runs) - {run.run for run in runs}:
-        raise UsageError(f"task '{recipe.task}' has no scored run '{min(missing)}' in {store.path}")
+        raise UsageError(
+            f"the recipe names the run '{min(missing)}', but {store.path} has no scored run of "
+            f"this name in the task '{recipe.task}'; score it, or correct the recipe"
+        )
     judges = [run for run in runs if run.run in recipe.runs]
-    evidence = strategies.read_example_facts(
+    facts = strategies.read_example_facts(
         store, recipe.task, judges, recipe.log_log_threshold, recipe.estimator
     )
     against = None if recipe.against is None else Path(recipe.against)
-    finders = quality_gates.finders(store, recipe.task, evidence, recipe.gates, against)
-    found = removed(evidence, recipe, finders)
-    return evidence, found, select(evidence, recipe, found.index)
+    finders = quality_gates.finders(store, recipe.task, facts, recipe.gates, against)
+    issues = find_issues(facts, recipe, finders)
+    return facts, issues, select(facts, recipe, issues.index)
 
 
-def removed(
-    evidence: ExampleFacts, recipe: Recipe, finders: Mapping[str, FindIssues]
+def find_issues(
+    facts: ExampleFacts, recipe: Recipe, finders: Mapping[str, FindIssues]
 ) -> pd.DataFrame:
-    """Of the examples that qualify, those that a gate finds.
+    """The examples within the recipe's bounds in which a quality gate finds an issue.
 
-    They are asked in the order of GATES; each looks at what earlier ones let pass. Those that a
-    person let through are told of too; those that a person put in are not looked at.
+    The gates run in the order of GATES. A gate does not see examples that an earlier gate removed.
+    The result includes examples that a person excused, but not those that a person kept.
 
     Args:
-        finders: `gates.finders`.
+        finders: `quality_gates.finders`.
 
     Returns:
-        `gates.COLUMNS`, indexed by the store's example number.
+        `quality_gates.COLUMNS`, indexed by the store's example number.
     """
     if not finders:
         return pd.DataFrame(columns=list(quality_gates.COLUMNS))
-    ranked = _ranked(evidence, recipe)
+    ranked = _rank(facts, recipe)
     by_hand = _by_hand(ranked, recipe)
-    put_in, through = (set(ranked.index[by_hand[name]]) for name in ("kept", "excused"))
-    waiting, found = ranked.index, []
+    kept, excused = (set(ranked.index[by_hand[name]]) for name in ("kept", "excused"))
+    candidates, issues = ranked.index, []
     for name in filter(finders.__contains__, quality_gates.GATES):
-        rows = finders[name](waiting, put_in | through)
-        rows = rows[~rows.index.isin(put_in)]
-        found.append(rows.assign(gate=name))
-        waiting = waiting.difference(rows.index.difference(list(through)), sort=False)
-    every = pd.concat(found)
-    return every.assign(id=ranked["id"].reindex(every.index))[list(quality_gates.COLUMNS)]
+        rows = finders[name](candidates, kept | excused)
+        rows = rows[~rows.index.isin(kept)]
+        issues.append(rows.assign(gate=name))
+        candidates = candidates.difference(rows.index.difference(list(excused)), sort=False)
+    table = pd.concat(issues)
+    return table.assign(id=ranked["id"].reindex(table.index))[list(quality_gates.COLUMNS)]
 
 
-def select(evidence: ExampleFacts, recipe: Recipe, found: Collection[int] = ()) -> pd.DataFrame:
-    """The chosen examples, most wanted first.
+def select(facts: ExampleFacts, recipe: Recipe, flagged: Collection[int] = ()) -> pd.DataFrame:
+    """The chosen examples, those with the highest score first.
 
     Args:
-        found: the numbers of the examples that the recipe's gates find (index of `removed`).
+        flagged: numbers of the examples in which the recipe's gates found an issue (the index of
+            `find_issues`).
 
     Returns:
-        The rows of `Evidence.examples`, and rank (from 1), score (the mean, by weight, of the
-        share of examples that each strategy wants less), and a column per strategy with its
-        value. Of equal scores the seed says which comes first.
+        Rows of `ExampleFacts.examples`, with the columns rank (from 1), score, and one per
+        strategy with its value. For each strategy, an example is ranked between 0 (last) and 1
+        (first); its score is the weighted mean of these. The seed decides the order of examples
+        with equal scores.
 
     Raises:
-        UsageError: a strategy, field or id is not known.
+        UsageError: a strategy, field or id is unknown.
     """
     if recipe.quota_field is not None:
-        _check_quotas(evidence, recipe.quota_field, recipe.quotas)
-    ranked = _ranked(evidence, recipe)
-    if len(found):
+        _check_quotas(facts, recipe.quota_field, recipe.quotas)
+    ranked = _rank(facts, recipe)
+    if len(flagged):
         by_hand = _by_hand(ranked, recipe)
-        stopped = ranked.index.isin(found) & ~(by_hand["excused"] | by_hand["kept"])
-        ranked = ranked[~stopped]
-    chosen = _up_to(ranked, recipe)
+        removed = ranked.index.isin(flagged) & ~(by_hand["excused"] | by_hand["kept"])
+        ranked = ranked[~removed]
+    chosen = _within_budget(ranked, recipe)
     return chosen.assign(rank=np.arange(1, len(chosen) + 1))
 
 
-def _ranked(evidence: ExampleFacts, recipe: Recipe) -> pd.DataFrame:
-    """All that qualify, as `select` gives them: those that a person put in come first."""
-    examples = evidence.examples
-    told = pd.DataFrame(index=examples.index)
+def _rank(facts: ExampleFacts, recipe: Recipe) -> pd.DataFrame:
+    """All examples within the bounds, as in `select`; those that a person kept come first."""
+    examples = facts.examples
+    value_columns = pd.DataFrame(index=examples.index)
     score, within = np.zeros(len(examples)), []
-    bounded = [each for each in recipe.criteria if (each.below, each.above) != (None, None)]
+    bounded = [c for c in recipe.criteria if (c.below, c.above) != (None, None)]
     for criterion in recipe.criteria:
-        values = strategies.strategy_values(evidence, criterion.strategy, recipe.seed)
-        told[criterion.strategy] = values
-        score += criterion.weight * _wanted(values, criterion.strategy).to_numpy()
-        # What has no bound keeps nobody in: "any bound" asks for one of those that there are.
+        values = strategies.strategy_values(facts, criterion.strategy, recipe.seed)
+        value_columns[criterion.strategy] = values
+        score += criterion.weight * _relative_rank(values, criterion.strategy).to_numpy()
+        # With "any", a criterion without bounds would let every example pass.
         if recipe.combine == "all" or criterion in bounded or not bounded:
-            within.append(_within(values, criterion).to_numpy())
-    score /= sum(each.weight for each in recipe.criteria)
-    qualify = np.all(within, axis=0) if recipe.combine == "all" else np.any(within, axis=0)
-    table = examples.assign(**told, score=score)
-    named = {each for name in BY_HAND for each in getattr(recipe, name)}
-    for unknown in sorted(named.difference(table["id"])):
-        raise UsageError(f"the recipe names an example '{unknown}' that these runs do not have")
+            within.append(_within_bounds(values, criterion).to_numpy())
+    score /= sum(criterion.weight for criterion in recipe.criteria)
+    qualifies = np.all(within, axis=0) if recipe.combine == "all" else np.any(within, axis=0)
+    table = examples.assign(**value_columns, score=score)
+    ids = {example for name in BY_HAND for example in getattr(recipe, name)}
+    for unknown in sorted(ids.difference(table["id"])):
+        raise UsageError(
+            f"the recipe names an example '{unknown}', but none of its runs was trained on it; "
+            "correct the id"
+        )
     by_hand = _by_hand(table, recipe)
     kept = by_hand["kept"].to_numpy()
-    wanted = np.flatnonzero((qualify & ~by_hand["dropped"].to_numpy()) | kept)
-    drawn = np.random.default_rng([recipe.seed, len(examples)]).permutation(len(examples))
-    return table.iloc[wanted[np.lexsort((drawn[wanted], -score[wanted], ~kept[wanted]))]]
+    rows = np.flatnonzero((qualifies & ~by_hand["dropped"].to_numpy()) | kept)
+    random_order = np.random.default_rng([recipe.seed, len(examples)]).permutation(len(examples))
+    return table.iloc[rows[np.lexsort((random_order[rows], -score[rows], ~kept[rows]))]]
 
 
 def reasons(rows: pd.DataFrame, recipe: Recipe) -> list[str]:
-    """What each of these rows of `select` was chosen by, in words."""
-    names = [each.strategy for each in recipe.criteria]
-    told = [strategies.named(name).reason for name in names]
+    """The strategies' values of each of these rows of `select`, in words."""
+    names = [criterion.strategy for criterion in recipe.criteria]
+    formats = [strategies.get_strategy(name).reason for name in names]
     return [
-        "; ".join(say.format(v) for say, v in zip(told, values, strict=True) if not np.isnan(v))
+        "; ".join(
+            text.format(value)
+            for text, value in zip(formats, values, strict=True)
+            if not np.isnan(value)
+        )
         for values in rows[names].itertuples(index=False)
     ]
 
 
-def chosen_alone(evidence: ExampleFacts, recipe: Recipe, strategy: str, n: int) -> pd.Index:
-    """What a strategy without a bound, a gate or a hand would choose as its first n."""
-    asked = Recipe(
+def select_by_strategy(facts: ExampleFacts, recipe: Recipe, strategy: str, n: int) -> pd.Index:
+    """The first n examples by one strategy alone, without bounds, gates or changes by hand."""
+    plain_recipe = Recipe(
         task=recipe.task,
         runs=recipe.runs,
         log_log_threshold=recipe.log_log_threshold,
@@ -139,29 +154,80 @@ def chosen_alone(evidence: ExampleFacts, recipe: Recipe, strategy: str, n: int) 
         budget=n,
         seed=recipe.seed,
     )
-    return select(evidence, asked).index
+    return select(facts, plain_recipe).index
+
+
+def count_removed(issues: pd.DataFrame, recipe: Recipe) -> int:
+    """The number of examples that the quality gates remove: those with an issue, not excused.
+
+    Args:
+        issues: `find_issues`.
+    """
+    return len(set(issues["id"]) - set(recipe.excused))
+
+
+def value_histogram(values: pd.Series, chosen: pd.Index, bins: int = 40) -> pd.DataFrame:
+    """A histogram of a strategy's values over all examples and over the chosen ones.
+
+    Args:
+        values: the strategy's values by example number; NaN where not known.
+        chosen: the numbers of the chosen examples.
+
+    Returns:
+        low, high (the ends of a bin), examples, chosen; one row per bin.
+    """
+    known = values.dropna()
+    counts, edges = np.histogram(known, bins=bins)
+    chosen_counts, _ = np.histogram(known[known.index.isin(chosen)], bins=edges)
+    return pd.DataFrame(
+        {"low": edges[:-1], "high": edges[1:], "examples": counts, "chosen": chosen_counts}
+    )
+
+
+def overlap_with_strategies(
+    facts: ExampleFacts, recipe: Recipe, chosen: pd.Index, names: Sequence[str]
+) -> pd.DataFrame:
+    """Of the examples that each strategy alone would choose, the share that others choose too.
+
+    Args:
+        chosen: the numbers of the selection's examples; each strategy chooses as many.
+        names: the strategies.
+
+    Returns:
+        One row per strategy; columns: "here", the share that the selection has, and "1", "2", …,
+        the share that each strategy has, in the order of `names`.
+    """
+    selections = {"here": chosen}
+    for n, name in enumerate(names, 1):
+        selections[str(n)] = select_by_strategy(facts, recipe, name, max(1, len(chosen)))
+    return overlap(selections).drop(index="here")
 
 
 def overlap(chosen: Mapping[str, pd.Index]) -> pd.DataFrame:
-    """Of each selection's examples (rows), the share that another one (columns) has too."""
+    """The share of the examples of one selection (row) that another selection (column) has too."""
     return pd.DataFrame(
         {
-            other: {
-                name: len(own.intersection(theirs)) / len(own) if len(own) else np.nan
-                for name, own in chosen.items()
+            column: {
+                row: len(row_examples.intersection(column_examples)) / len(row_examples)
+                if len(row_examples)
+                else np.nan
+                for row, row_examples in chosen.items()
             }
-            for other, theirs in chosen.items()
+            for column, column_examples in chosen.items()
         }
     )
 
 
-def _wanted(values: pd.Series, strategy: str) -> pd.Series:
-    """From 0 to 1: the share of the known examples that a strategy wants less; ties share."""
-    ranks = values.rank(ascending=strategies.named(strategy).highest_first)
+def _relative_rank(values: pd.Series, strategy: str) -> pd.Series:
+    """Ranks by a strategy, scaled from 0 (last) to 1 (first).
+
+    Equal values get their mean rank, missing values get 0.
+    """
+    ranks = values.rank(ascending=strategies.get_strategy(strategy).highest_first)
     return ((ranks - 1) / max(1, int(values.notna().sum()) - 1)).fillna(0.0)
 
 
-def _within(values: pd.Series, criterion: Criterion) -> pd.Series:
+def _within_bounds(values: pd.Series, criterion: Criterion) -> pd.Series:
     within = values.notna()
     if criterion.below is not None:
         within &= values <= criterion.below + 1e-9
@@ -171,13 +237,15 @@ def _within(values: pd.Series, criterion: Criterion) -> pd.Series:
 
 
 def _by_hand(table: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
+    """Whether a person kept, dropped or excused each example: one column for each of BY_HAND."""
     return pd.DataFrame({name: table["id"].isin(getattr(recipe, name)) for name in BY_HAND})
 
 
-def _up_to(ranked: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
-    """The first that the budget has room for, in all and of each group.
+def _within_budget(ranked: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
+    """The first examples that fit into the budget and into the quotas.
 
-    One that is too large is passed over. What a person put in stays, and is counted first.
+    An example that does not fit is skipped. Examples that a person kept are always included; they
+    come first and use up the budget.
     """
     if recipe.budget is None and recipe.quota_field is None:
         return ranked
@@ -189,37 +257,50 @@ def _up_to(ranked: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
                 "give the budget in examples"
             )
         costs = ranked["tokens"].to_numpy(dtype=np.int64)
-    groups, rooms = _rooms(ranked, recipe, int(costs.sum()))
-    put_in = ranked["id"].isin(recipe.kept).tolist()
+    groups, left_of_quota = _quotas(ranked, recipe, int(costs.sum()))
+    is_kept = ranked["id"].isin(recipe.kept).tolist()
     left = int(costs.sum()) if recipe.budget is None else recipe.budget
     chosen = []
-    for cost, group, kept in zip(costs.tolist(), groups, put_in, strict=True):
-        fits = cost <= left and cost <= rooms.get(group, left)
+    for cost, group, kept in zip(costs.tolist(), groups, is_kept, strict=True):
+        fits = cost <= left and cost <= left_of_quota.get(group, left)
         chosen.append(fits or kept)
         if fits or kept:
             left -= cost
-            if group in rooms:
-                rooms[group] -= cost
+            if group in left_of_quota:
+                left_of_quota[group] -= cost
     if len(ranked) and not any(chosen):
-        most = "" if recipe.budget is None else f" of {recipe.budget:,} {recipe.budget_in}"
-        raise UsageError(f"the budget{most} and the quotas have room for no example; give more")
+        size = "" if recipe.budget is None else f" of {recipe.budget:,} {recipe.budget_in}"
+        raise UsageError(
+            f"the budget{size} and the quotas are too small for any example; increase them"
+        )
     return ranked[chosen]
 
 
-def _check_quotas(evidence: ExampleFacts, field: str, quotas: Mapping[str, float]) -> None:
-    if field not in evidence.fields:
-        raise UsageError(f"the data has no field '{field}' to have quotas of")
-    for value in set(quotas).difference(evidence.fields[field]):
-        known = ", ".join(f"'{each}'" for each in evidence.fields[field][:MOST_TOLD])
-        raise UsageError(f"no example has {field} '{value}', which has a quota; there are {known}")
+def _check_quotas(facts: ExampleFacts, field: str, quotas: Mapping[str, float]) -> None:
+    if field not in facts.fields:
+        fields = ", ".join(f"'{name}'" for name in facts.fields) or "none"
+        raise UsageError(
+            f"quotas are given for the field '{field}', which the data does not have; its fields "
+            f"are: {fields}"
+        )
+    for value in set(quotas).difference(facts.fields[field]):
+        values = ", ".join(f"'{known}'" for known in facts.fields[field][:MOST_LISTED])
+        raise UsageError(
+            f"a quota is given for {field} '{value}', but no example has this value; the values "
+            f"are {values}"
+        )
 
 
-def _rooms(
-    ranked: pd.DataFrame, recipe: Recipe, whole: int
+def _quotas(
+    ranked: pd.DataFrame, recipe: Recipe, total: int
 ) -> tuple[Sequence[str], dict[str, int]]:
-    """Each example's group, and how much of the budget the groups with a quota may have."""
+    """Each example's group, and the part of the budget that each group with a quota may use.
+
+    Args:
+        total: the cost of all examples, which is the budget if the recipe has none.
+    """
     if recipe.quota_field is None:
         return [""] * len(ranked), {}
-    budget = whole if recipe.budget is None else recipe.budget
-    rooms = {group: int(share * budget + 1e-9) for group, share in recipe.quotas.items()}
-    return ranked[recipe.quota_field].astype(str).tolist(), rooms
+    budget = total if recipe.budget is None else recipe.budget
+    quotas = {group: int(share * budget + 1e-9) for group, share in recipe.quotas.items()}
+    return ranked[recipe.quota_field].astype(str).tolist(), quotas

@@ -1,7 +1,7 @@
-"""What speaks for collecting more problems like one: a value per training example and strategy.
+"""Ranking strategies: each gives every training example one value, by which it is ranked.
 
-Axes of a run: C checkpoints in training order, N training examples. What is known of several runs
-is averaged over them, for a single run's values are noisy (METHOD, section 6).
+Axes of a run: C checkpoints in training order, N training examples. Values of several runs are
+averaged, because the values of a single run are noisy (docs/method.md, section 6).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from premem_core.analysis import curves, robustness
-from premem_core.analysis.example_table import right, unpacked
+from premem_core.analysis.example_table import is_right, unpack_metadata
 from premem_core.analysis.run_scores import RunScores
 from premem_core.errors import UsageError
 from premem_core.metrics.estimators import Estimator
@@ -23,63 +23,67 @@ from premem_core.store.database import Store
 from premem_core.store.examples import read_example_sizes
 from premem_core.store.scores import read_target_tokens
 
-OF_SIZES = ("id", "lines", "words", "tokens")
-OF_SELECTION = ("rank", "score")  # columns that a selection adds (`curation.select`)
-PAPER_BOUND = 0.75  # arXiv 2411.07681, section 6: problems with PM up to this are collected for
-NO_VALUE = "none"  # of a metadata field that other examples have
-METADATA = "metadata:"  # what a strategy by a field of the data is named by
-NUMBER = r"((?:(?<!\w)-)?\d+(?:,\d{3})*(?:\.\d+)?)"  # in a text; the dash of "level-5" is no sign
+SIZE_COLUMNS = ("id", "lines", "words", "tokens")
+SELECTION_COLUMNS = ("rank", "score")  # columns that `selection.select` adds
+PAPER_BOUND = 0.75  # the paper collects problems like those with PM up to this (section 6)
+NO_VALUE = "none"  # stands for a missing value of a metadata field
+METADATA = "metadata:"  # prefix of a strategy that ranks by a metadata field
+# A number in a text; the dash in "level-5" is not a minus sign.
+NUMBER = r"((?:(?<!\w)-)?\d+(?:,\d{3})*(?:\.\d+)?)"
 
 
 @dataclass(frozen=True)
 class ExampleFacts:
-    """What is known of a task's training examples.
+    """The data on a task's training examples from which strategies compute their values.
 
     Attributes:
-        runs: those that examples are judged by.
-        examples: one row per example that any of them was trained on, indexed by the store's
-            example number: id, lines, words and tokens (NaN where not known) of its solution, and
-            the metadata's fields, NO_VALUE where an example has none.
-        lost: a run's, by example, read when it is asked for: accuracy as the question is minus
-            accuracy under perturbed queries, mean over perturbations, at the last checkpoint that
-            was asked them.
-        alone: a run's loss of solutions without their question, read as `lost` is
-            (`Store.alone`).
-        log_log_threshold, estimator: of pre-memorization accuracy.
+        runs: the runs whose scores are used.
+        examples: one row per example that any of these runs was trained on, indexed by the store's
+            example number: id, then lines, words and tokens (NaN where unknown) of its solution,
+            and one column per metadata field, NO_VALUE where an example has no value.
+        accuracy_lost: function of a run, called when needed: accuracy without minus accuracy with
+            a perturbation, by example, mean over perturbations. Of each perturbation it takes the
+            last checkpoint that has samples.
+        unconditional_nll: function of a run, called when needed: each solution's NLL without the
+            question in the prompt (`read_unconditional_nll`).
+        log_log_threshold, estimator: for pre-memorization accuracy.
     """
 
     runs: tuple[RunScores, ...]
     examples: pd.DataFrame
-    lost: Callable[[RunScores], pd.Series]
-    alone: Callable[[RunScores], pd.DataFrame]
+    accuracy_lost: Callable[[RunScores], pd.Series]
+    unconditional_nll: Callable[[RunScores], pd.DataFrame]
     log_log_threshold: float
     estimator: Estimator
 
     @cached_property
     def fields(self) -> dict[str, list[str]]:
-        """The metadata's fields, and the values of each, as text."""
-        names = [str(name) for name in self.examples if name not in OF_SIZES]
+        """The values of each metadata field, as text."""
+        names = [str(name) for name in self.examples if name not in SIZE_COLUMNS]
         return {name: sorted(self.examples[name].astype(str).unique()) for name in names}
 
     @cached_property
     def strategies(self) -> list[str]:
-        """What examples can be ranked by: STRATEGIES, and the fields that hold numbers."""
-        numbers = [name for name in self.fields if _field(self.examples, name).notna().any()]
-        return [*STRATEGIES, *(METADATA + name for name in numbers)]
+        """The names of all strategies: STRATEGIES, and the metadata fields that hold numbers."""
+        numeric = [
+            name for name in self.fields if _field_numbers(self.examples, name).notna().any()
+        ]
+        return [*STRATEGIES, *(METADATA + name for name in numeric)]
 
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """One way to say which examples matter.
+    """One way to rank examples.
 
     Attributes:
-        label: in words.
-        quantity: what its values are.
-        highest_first: which end of its values is wanted.
-        reason: how one example's value is said.
-        needs: what it takes, where not every store has it.
-        of_run: one run's values, (N,), NaN where not known; None: it is not of runs.
-        most: above this, a value says nothing, and counts as not known.
+        label: the strategy in words.
+        quantity: what its values measure.
+        highest_first: whether examples with high values come first.
+        reason: format of the reason why an example was chosen, with a place for its value.
+        needs: the data that it needs, if not every store has them.
+        of_run: function that returns one run's values, (N,), NaN where unknown; None if the values
+            do not come from runs.
+        most: a value above this is meaningless, and counts as unknown.
     """
 
     label: str
@@ -92,7 +96,7 @@ class Strategy:
 
     @property
     def title(self) -> str:
-        """The quantity as it stands over a column or a control."""
+        """The quantity with a capital letter, as the title of a column or control."""
         return self.quantity[0].upper() + self.quantity[1:]
 
 
@@ -103,123 +107,130 @@ def read_example_facts(
     log_log_threshold: float,
     estimator: Estimator = "plain",
 ) -> ExampleFacts:
-    """What a store has of the training examples of some of a task's runs.
+    """Read the data on the training examples of some of a task's runs.
 
     Raises:
         UsageError: no run is given.
     """
     if not runs:
-        raise UsageError("no run is chosen to judge the examples by; choose one or more")
+        raise UsageError("no run is chosen to judge the examples by; choose at least one run")
     sizes = read_example_sizes(store, task, "train").set_index("example")
     trained_on = np.unique(np.concatenate([run.examples for run in runs]))
-    known = sizes.reindex(trained_on)
-    known["tokens"] = read_target_tokens(store, [run.run for run in runs]).reindex(trained_on)
-    fields = unpacked(known.pop("metadata"), (*OF_SIZES, *OF_SELECTION, *STRATEGIES))
+    examples = sizes.reindex(trained_on)
+    examples["tokens"] = read_target_tokens(store, [run.run for run in runs]).reindex(trained_on)
+    taken = (*SIZE_COLUMNS, *SELECTION_COLUMNS, *STRATEGIES)
+    fields = unpack_metadata(examples.pop("metadata"), taken)
     fields = fields.astype(object).where(fields.notna(), NO_VALUE)
     return ExampleFacts(
         runs=tuple(runs),
-        examples=known.join(fields),
-        lost=lambda run: _lost(store, run),
-        alone=lambda run: read_unconditional_nll(store, run.run),
+        examples=examples.join(fields),
+        accuracy_lost=lambda run: _read_accuracy_lost(store, run),
+        unconditional_nll=lambda run: read_unconditional_nll(store, run.run),
         log_log_threshold=log_log_threshold,
         estimator=estimator,
     )
 
 
-def strategy_values(evidence: ExampleFacts, strategy: str, seed: int = 0) -> pd.Series:
-    """A strategy's value of every example, mean over the runs that know it; NaN: none does.
+def strategy_values(facts: ExampleFacts, strategy: str, seed: int = 0) -> pd.Series:
+    """A strategy's value of every example: the mean over the runs that have one, NaN if none has.
 
     Args:
-        strategy: one of STRATEGIES, or `metadata:` and a field.
+        strategy: one of STRATEGIES, or `metadata:` and the name of a field.
         seed: of the random order.
 
+    Returns:
+        The values, indexed by the store's example number.
+
     Raises:
-        UsageError: there is no such strategy, or nothing that it needs is known.
+        UsageError: there is no such strategy, or no example has a value.
     """
-    examples = evidence.examples
-    of_run = named(strategy).of_run
+    examples = facts.examples
+    of_run = get_strategy(strategy).of_run
     if of_run is not None:
         columns = [
-            pd.Series(of_run(run, evidence), run.examples).reindex(examples.index)
-            for run in evidence.runs
+            pd.Series(of_run(run, facts), run.examples).reindex(examples.index)
+            for run in facts.runs
         ]
         mean = pd.concat(columns, axis=1).mean(axis=1)
-        found = mean.where(mean <= named(strategy).most)
+        values = mean.where(mean <= get_strategy(strategy).most)
     elif strategy == "random":
-        found = pd.Series(np.random.default_rng(seed).random(len(examples)), examples.index)
+        values = pd.Series(np.random.default_rng(seed).random(len(examples)), examples.index)
     elif strategy in ("lines", "words"):
-        found = examples[strategy]
+        values = examples[strategy]
     else:
-        found = _field(examples, strategy.removeprefix(METADATA))
-    if found.isna().all():
-        needs = named(strategy).needs or "scores at every checkpoint"
-        raise UsageError(f"'{strategy}' is known of no example here; it needs {needs}")
-    return found.astype(np.float64)
+        values = _field_numbers(examples, strategy.removeprefix(METADATA))
+    if values.isna().all():
+        needs = get_strategy(strategy).needs or "scores at every checkpoint"
+        raise UsageError(
+            f"the strategy '{strategy}' has no value for any of these examples; it needs {needs}"
+        )
+    return values.astype(np.float64)
 
 
-def named(strategy: str) -> Strategy:
-    """The strategy of a name.
+def get_strategy(name: str) -> Strategy:
+    """The strategy with a name: one of STRATEGIES, or `metadata:` and the name of a field.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such strategy.
     """
-    if strategy.startswith(METADATA):
-        field = strategy.removeprefix(METADATA)
+    if name.startswith(METADATA):
+        field = name.removeprefix(METADATA)
         needs = f"a metadata field '{field}' of numbers"
-        told = field.replace("{", "{{").replace("}", "}}")
-        return Strategy(field, field, True, f"{told} {{:g}}", needs)
-    if strategy not in STRATEGIES:
-        known = ", ".join(f"'{name}'" for name in STRATEGIES)
+        escaped = field.replace("{", "{{").replace("}", "}}")
+        return Strategy(field, field, True, f"{escaped} {{:g}}", needs)
+    if name not in STRATEGIES:
+        names = ", ".join(f"'{known}'" for known in STRATEGIES)
         raise UsageError(
-            f"there is no strategy '{strategy}'; there are {known}, and '{METADATA}FIELD'"
+            f"there is no strategy '{name}'; the strategies are {names}, and '{METADATA}FIELD'"
         )
-    return STRATEGIES[strategy]
+    return STRATEGIES[name]
 
 
-def _field(examples: pd.DataFrame, field: str) -> pd.Series:
-    """A metadata field as numbers: those of 'Level 5' are 5."""
+def _field_numbers(examples: pd.DataFrame, field: str) -> pd.Series:
+    """A metadata field as numbers, such as 5 for 'Level 5'; NaN where a text has no number."""
     if field not in examples:
-        known = ", ".join(f"'{name}'" for name in examples if name not in OF_SIZES) or "none"
-        raise UsageError(f"the data has no field '{field}'; it has: {known}")
+        fields = ", ".join(f"'{name}'" for name in examples if name not in SIZE_COLUMNS) or "none"
+        raise UsageError(f"the data has no field '{field}'; its fields are: {fields}")
     texts = examples[field].astype(str)
-    found = texts.str.extract(NUMBER, expand=False).str.replace(",", "")
-    numbers = pd.to_numeric(texts, errors="coerce").fillna(pd.to_numeric(found, errors="coerce"))
+    parts = texts.str.extract(NUMBER, expand=False).str.replace(",", "")
+    numbers = pd.to_numeric(texts, errors="coerce").fillna(pd.to_numeric(parts, errors="coerce"))
     return numbers.where(np.isfinite(numbers))
 
 
-def _lost(store: Store, run: RunScores) -> pd.Series:
-    lost = []
+def _read_accuracy_lost(store: Store, run: RunScores) -> pd.Series:
+    """`ExampleFacts.accuracy_lost` of a run."""
+    losses = []
     for perturbation, steps in robustness.perturbed_steps(store, run.run).items():
         answers = robustness.read_answers(store, run.run, steps[-1], perturbation)
-        known = robustness.measure_robustness(run, answers, 0.0, "plain").examples
-        lost.append(known["train_accuracy"] - known["perturbed_accuracy"])
-    return pd.concat(lost, axis=1).mean(axis=1) if lost else pd.Series(dtype=np.float64)
+        examples = robustness.measure_robustness(run, answers, 0.0, "plain").examples
+        losses.append(examples["train_accuracy"] - examples["perturbed_accuracy"])
+    return pd.concat(losses, axis=1).mean(axis=1) if losses else pd.Series(dtype=np.float64)
 
 
-def _ifd(run: RunScores, evidence: ExampleFacts) -> Floats:
-    """Loss given the question over loss alone."""
-    alone = evidence.alone(run)
-    if alone.empty:
+def _ifd(run: RunScores, facts: ExampleFacts) -> Floats:
+    """NLL given the question ÷ NLL without it, at the first checkpoint where both are known."""
+    unconditional = facts.unconditional_nll(run)
+    if unconditional.empty:
         return np.full(len(run.examples), np.nan)
-    step = int(alone["step"].min())
-    [at] = np.flatnonzero(run.steps == step)
-    without = alone[alone["step"] == step].set_index("example")["nll"].reindex(run.examples)
-    return run.nll[at] / without.to_numpy()
+    step = int(unconditional["step"].min())
+    [row] = np.flatnonzero(run.steps == step)
+    nll = unconditional[unconditional["step"] == step].set_index("example")["nll"]
+    return run.nll[row] / nll.reindex(run.examples).to_numpy()
 
 
-def _premem(run: RunScores, evidence: ExampleFacts) -> Floats:
-    return curves.premem(run, evidence.log_log_threshold, evidence.estimator)[-1].copy()
+def _premem(run: RunScores, facts: ExampleFacts) -> Floats:
+    return curves.premem(run, facts.log_log_threshold, facts.estimator)[-1].copy()
 
 
-def _forgotten(run: RunScores, _: ExampleFacts) -> Floats:
+def _times_forgotten(run: RunScores, _: ExampleFacts) -> Floats:
     """How often an example was right at one checkpoint and wrong at the next."""
-    was_right = right(run)
-    lost = (np.diff(was_right, axis=0) < 0).sum(axis=0)
-    return np.where(np.isnan(was_right).any(axis=0), np.nan, lost)
+    right = is_right(run)
+    forgotten = (np.diff(right, axis=0) < 0).sum(axis=0)
+    return np.where(np.isnan(right).any(axis=0), np.nan, forgotten)
 
 
-def _probability(run: RunScores) -> Floats:
-    """(C, N): mean probability of a target token, the geometric mean."""
+def _token_probability(run: RunScores) -> Floats:
+    """Geometric mean of the probabilities of a target's tokens, (C, N)."""
     return np.exp(-run.nll)
 
 
@@ -254,21 +265,21 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
             "confidence",
             False,
             "confidence {:.3f}",
-            of_run=lambda run, _: _probability(run).mean(axis=0),
+            of_run=lambda run, _: _token_probability(run).mean(axis=0),
         ),
         "easy": Strategy(
             "easy to learn (high confidence)",
             "confidence",
             True,
             "confidence {:.3f}",
-            of_run=lambda run, _: _probability(run).mean(axis=0),
+            of_run=lambda run, _: _token_probability(run).mean(axis=0),
         ),
         "ambiguous": Strategy(
             "ambiguous (high variability)",
             "variability",
             True,
             "variability {:.3f}",
-            of_run=lambda run, _: _probability(run).std(axis=0),
+            of_run=lambda run, _: _token_probability(run).std(axis=0),
         ),
         "forgetting": Strategy(  # Toneva et al. 2019
             "often forgotten",
@@ -276,7 +287,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
             True,
             "forgotten {:.1f} times",
             "samples of every checkpoint",
-            _forgotten,
+            _times_forgotten,
         ),
         "brittle": Strategy(
             "brittle under perturbed queries",
@@ -284,16 +295,16 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
             True,
             "loses {:.2f} when perturbed",
             "perturbed scores (score --perturb)",
-            lambda run, evidence: evidence.lost(run).reindex(run.examples).to_numpy(),
+            lambda run, facts: facts.accuracy_lost(run).reindex(run.examples).to_numpy(),
         ),
         "ifd": Strategy(  # Li et al. 2023
             "instruction-following difficulty",
             "instruction-following difficulty",
             True,
             "IFD {:.3f}",
-            "the loss of solutions without their questions (the command `ifd`)",
+            "the NLL of each solution without its question (the command `ifd`)",
             _ifd,
-            most=1.0,  # there the question only confuses
+            most=1.0,  # above it, the question makes the solution less likely
         ),
         "lines": Strategy("many solution lines", "lines of the solution", True, "{:.0f} lines"),
         "words": Strategy("long solutions", "words of the solution", True, "{:.0f} words"),

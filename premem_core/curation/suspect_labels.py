@@ -1,7 +1,8 @@
-"""What runs answered before they began to copy → training solutions whose answer is suspect.
+"""Suspect labels: training solutions whose answer may be wrong.
 
-A solution that is copied is repeated, right or wrong. Until then a model answers by what it knows;
-where its samples agree on one answer, and that is not the solution's, one of the two is wrong.
+A model that has memorized a solution repeats it, right or wrong. Before memorization, it computes
+its own answers. Where its samples agree on one answer and the solution has another, one of the two
+is wrong.
 """
 
 from collections.abc import Sequence
@@ -27,76 +28,91 @@ COLUMNS = (
 def find_suspect_labels(
     store: Store, runs: Sequence[RunScores], log_log_threshold: float
 ) -> pd.DataFrame:
-    """The training examples that were asked before they were memorized, most suspect first.
+    """The training examples with samples from before memorization, the most suspect first.
+
+    The samples of all runs are counted together, from every checkpoint at which the solution's
+    perplexity was not below the threshold.
 
     Args:
-        runs: of one task. Their samples are pooled: those of every checkpoint at which the
-            solution's perplexity was not below the threshold.
-        log_log_threshold: t = log log PPL, as of pre-memorization accuracy (METHOD, section 2).
+        runs: of one task.
+        log_log_threshold: t = log log PPL, as for pre-memorization accuracy (docs/method.md, 1).
 
     Returns:
-        COLUMNS, indexed by the store's example number. reference: the solution's answer.
-        suggested: of the answers that are graded wrong, the one that most samples gave, all
-        spellings of a number together, as most of them wrote it; None: there is none. agree,
-        with_reference, samples: how many gave it, how many were right, of how many. suspicion:
-        (agree - with_reference) / samples, from -1 to 1. runs: that know of it.
+        COLUMNS, indexed by the store's example number. reference is the solution's answer.
+        suggested is the most frequent answer among those graded wrong, None if there is none;
+        different spellings of a number count as one answer, and the most frequent spelling is
+        given. agree says how many samples gave this answer, with_reference how many were graded
+        correct, samples how many there are. suspicion = (agree − with_reference) / samples, from
+        −1 to 1. runs says how many runs have samples of the example.
 
     Raises:
         UsageError: no run has completions from before memorization.
     """
-    asked = [run for run in runs if samples_shards(store, run.run)]
-    votes = [_before(_answers(store, run.run), run, log_log_threshold) for run in asked]
+    sampled = [run for run in runs if samples_shards(store, run.run)]
+    votes = [
+        _before_memorization(_read_votes(store, run.run), run, log_log_threshold) for run in sampled
+    ]
     if not any(map(len, votes)):
         raise UsageError(
-            "no chosen run has completions from before it memorized: scores imported without them "
-            "do not tell what was answered; score a run of this task"
+            "no chosen run has completions from before memorization, and scores that were imported "
+            "have no completions; score a run of this task"
         )
     pooled = pd.concat(votes)
-    found = pooled.groupby("example").agg(
+    suspects = pooled.groupby("example").agg(
         with_reference=("correct", "sum"), samples=("votes", "sum"), runs=("run", "nunique")
     )
-    answered = pooled.dropna(subset=["answer"])
-    written = answered.groupby(["example", "answer"], as_index=False)[["votes", "correct"]].sum()
-    written["means"] = written["answer"].map(
-        {each: _means(each) for each in set(written["answer"])}
+    suggested = _most_frequent_wrong_answers(pooled)
+    suspects["suggested"] = suggested["answer"].reindex(suspects.index)
+    suspects["agree"] = suggested["votes"].reindex(suspects.index, fill_value=0)
+    suspects["suspicion"] = (suspects["agree"] - suspects["with_reference"]) / suspects["samples"]
+    texts = read_example_texts(store, suspects.index.tolist())
+    texts = texts.rename(columns={"answer": "reference"})
+    suspects = suspects.join(texts.set_index(suspects.index))
+    return suspects.sort_values(["suspicion", "id"], ascending=[False, True])[list(COLUMNS)]
+
+
+def _most_frequent_wrong_answers(votes: pd.DataFrame) -> pd.DataFrame:
+    """The wrong answer with the most votes, and its votes: answer and votes, by example."""
+    answered = votes.dropna(subset=["answer"])
+    spellings = answered.groupby(["example", "answer"], as_index=False)[["votes", "correct"]].sum()
+    spellings["meaning"] = spellings["answer"].map(
+        {answer: _meaning(answer) for answer in set(spellings["answer"])}
     )
-    written = written.sort_values(["example", "votes", "answer"], ascending=[True, False, True])
-    others = written.groupby(["example", "means"], as_index=False, sort=False).agg(
+    spellings = _most_votes_first(spellings)
+    answers = spellings.groupby(["example", "meaning"], as_index=False, sort=False).agg(
         answer=("answer", "first"), votes=("votes", "sum"), correct=("correct", "sum")
     )
-    others = others[others["correct"] == 0].sort_values(
-        ["example", "votes", "answer"], ascending=[True, False, True]
-    )
-    best = others.drop_duplicates("example").set_index("example")
-    found["suggested"] = best["answer"].reindex(found.index)
-    found["agree"] = best["votes"].reindex(found.index, fill_value=0)
-    found["suspicion"] = (found["agree"] - found["with_reference"]) / found["samples"]
-    texts = read_example_texts(store, found.index.tolist()).rename(columns={"answer": "reference"})
-    found = found.join(texts.set_index(found.index))
-    return found.sort_values(["suspicion", "id"], ascending=[False, True])[list(COLUMNS)]
+    wrong = _most_votes_first(answers[answers["correct"] == 0])
+    return wrong.drop_duplicates("example").set_index("example")
 
 
-def _means(answer: str) -> str:
-    """The same for all spellings of a number; of what is none, the text without its spaces."""
+def _most_votes_first(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.sort_values(["example", "votes", "answer"], ascending=[True, False, True])
+
+
+def _meaning(answer: str) -> str:
+    """A text that is equal for all spellings of a number; for other answers, without spaces."""
     value = number(answer)
     return "".join(answer.split()) if value is None else str(value)
 
 
-def _answers(store: Store, run: str) -> pd.DataFrame:
-    """ANSWER_COLUMNS of the store, by the grades that count."""
+def _read_votes(store: Store, run: str) -> pd.DataFrame:
+    """`read_answer_votes` of a run, with the grades that are in use."""
     return read_answer_votes(
         store, run, run_graders.shards_in_force(store, run_graders.read_graders(store, run))
     )
 
 
-def _before(answers: pd.DataFrame, run: RunScores, log_log_threshold: float) -> pd.DataFrame:
-    """Of a run's answers, those of an example at the checkpoints that had not memorized it."""
-    known = pd.DataFrame(
+def _before_memorization(
+    votes: pd.DataFrame, run: RunScores, log_log_threshold: float
+) -> pd.DataFrame:
+    """The votes from checkpoints that had not memorized the example, with the column run."""
+    pairs = pd.DataFrame(
         {
             "step": np.repeat(run.steps, len(run.examples)),
             "example": np.tile(run.examples, len(run.steps)),
             "memorized": pre_memorization.memorized(run.nll, log_log_threshold).ravel(),
         }
     )
-    before = known[~known["memorized"]].drop(columns="memorized")
-    return answers.merge(before, on=["step", "example"]).assign(run=run.run)
+    before = pairs[~pairs["memorized"]].drop(columns="memorized")
+    return votes.merge(before, on=["step", "example"]).assign(run=run.run)

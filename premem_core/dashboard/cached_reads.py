@@ -1,4 +1,4 @@
-"""Cached reads: what pages read of the store, kept until the store changes."""
+"""Cached reads: what pages read from the store, kept until the store changes."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -44,12 +44,12 @@ def _runs(path: str, version: int, task: str) -> list[RunScores]:
     return run_scores.read_task(store(), task)
 
 
-def _chosen(path: str, version: int, task: str, names: tuple[str, ...]) -> list[RunScores]:
+def _runs_named(path: str, version: int, task: str, names: tuple[str, ...]) -> list[RunScores]:
     return [run for run in _runs(path, version, task) if run.run in names]
 
 
 class FitRequest(NamedTuple):
-    """What a fit is of: runs of one task in a store at one version, and how it is made."""
+    """The key of a fit: runs of one task, the version of the store, estimator and objective."""
 
     path: str
     version: int
@@ -60,23 +60,24 @@ class FitRequest(NamedTuple):
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _best_threshold(of: FitRequest) -> ThresholdFit | None:
-    runs = _chosen(of.path, of.version, of.task, of.names)
+def _best_threshold(request: FitRequest) -> ThresholdFit | None:
+    runs = _runs_named(request.path, request.version, request.task, request.names)
     try:
-        return curves.best_threshold(runs, of.estimator, of.objective)
+        return curves.best_threshold(runs, request.estimator, request.objective)
     except DataError:
         return None
 
 
-@st.cache_resource(max_entries=16, show_spinner="Leaving runs out in turn…")
-def _study(of: FitRequest) -> Study:
-    runs = _chosen(of.path, of.version, of.task, of.names)
-    return make_study(runs, read_baseline_predictors(store(), runs), of.estimator, of.objective)
+@st.cache_resource(max_entries=16, show_spinner="Fitting with each run left out…")
+def _study(request: FitRequest) -> Study:
+    runs = _runs_named(request.path, request.version, request.task, request.names)
+    predictors = read_baseline_predictors(store(), runs)
+    return make_study(runs, predictors, request.estimator, request.objective)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _analysis(of: FitRequest, threshold: float) -> Analysis:
-    study = _study(of)
+def _analysis(request: FitRequest, threshold: float) -> Analysis:
+    study = _study(request)
     return analyse(study, threshold, is_best(threshold, study.fit))
 
 
@@ -84,7 +85,7 @@ def _analysis(of: FitRequest, threshold: float) -> Analysis:
 def _calibration(
     path: str, version: int, task: str, names: tuple[str, ...], estimator: Estimator
 ) -> Calibration:
-    runs = _chosen(path, version, task, names)
+    runs = _runs_named(path, version, task, names)
     return calibrate(task, runs, estimator)
 
 
@@ -99,15 +100,15 @@ def _expectation(
 
 @st.cache_resource(max_entries=8, show_spinner="Reading examples…")
 def _described(path: str, version: int, task: str, run: str) -> pd.DataFrame:
-    [scores] = _chosen(path, version, task, (run,))
-    return et.described(scores, read(read_task_examples, task, "train"))
+    [scores] = _runs_named(path, version, task, (run,))
+    return et.describe_examples(scores, read(read_task_examples, task, "train"))
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _example_table(
     path: str, version: int, task: str, run: str, threshold: float, estimator: Estimator
 ) -> pd.DataFrame:
-    [scores] = _chosen(path, version, task, (run,))
+    [scores] = _runs_named(path, version, task, (run,))
     described = _described(path, version, task, run)
     return et.make_example_table(scores, described, threshold, estimator)
 
@@ -153,13 +154,13 @@ def cache_key() -> tuple[str, int]:
 
 
 def read(function: Callable[..., Read], *arguments: Any) -> Read:
-    """What a function reads of the store, its first argument; kept until the store changes.
+    """What the function returns for the store and the arguments, kept until the store changes.
 
-    It is shared: take parts of it, never change it.
+    All sessions share the returned object: never change it.
     """
     name = f"{function.__module__}.{function.__qualname__}"
-    found: Read = _read(*cache_key(), name, arguments, function)
-    return found
+    result: Read = _read(*cache_key(), name, arguments, function)
+    return result
 
 
 def task_runs(task: str) -> list[RunScores]:
@@ -167,8 +168,8 @@ def task_runs(task: str) -> list[RunScores]:
     return _runs(*cache_key(), task)
 
 
-def lines(runs: Sequence[RunScores], threshold: float, estimator: Estimator) -> list[Curve]:
-    """The runs' curves; where the estimator is not defined for one, a sentence and no page."""
+def run_curves(runs: Sequence[RunScores], threshold: float, estimator: Estimator) -> list[Curve]:
+    """The runs' curves; if the estimator is undefined for a run, show why and stop the page."""
     try:
         return [curves.curve(run, threshold, estimator) for run in runs]
     except DataError as error:
@@ -177,7 +178,7 @@ def lines(runs: Sequence[RunScores], threshold: float, estimator: Estimator) -> 
 
 
 def is_best(threshold: float, fit: ThresholdFit | None) -> bool:
-    """Whether a threshold is the best one, as near as the slider comes."""
+    """Whether a threshold is the best one, up to a step of the slider."""
     return fit is not None and abs(threshold - fit.log_log_threshold) < SLIDER_STEP
 
 
@@ -187,19 +188,19 @@ def best_threshold(
     estimator: Estimator,
     objective: Objective = "identity",
 ) -> ThresholdFit | None:
-    """The exact optimum of R² over these runs; None where none can be fitted."""
+    """The threshold with the highest R² over these runs; None where none can be fitted."""
     names = tuple(run.run for run in runs)
     return _best_threshold(FitRequest(*cache_key(), task, names, estimator, objective))
 
 
-def analysed(
+def analysis(
     task: str,
     runs: Sequence[RunScores],
     estimator: Estimator,
     objective: Objective,
     threshold: float,
 ) -> Analysis:
-    """The analysis of these runs; where the estimator is not defined, a sentence and no page."""
+    """The analysis of these runs; if the estimator is undefined for a run, show why and stop."""
     names = tuple(run.run for run in runs)
     try:
         return _analysis(FitRequest(*cache_key(), task, names, estimator, objective), threshold)
@@ -209,7 +210,7 @@ def analysed(
 
 
 def calibration(task: str, runs: Sequence[RunScores], estimator: Estimator) -> Calibration:
-    """`prediction.calibrate` of these runs.
+    """`calibration.calibrate` of these runs.
 
     Raises:
         DataError: no threshold can be fitted to them.
@@ -218,7 +219,7 @@ def calibration(task: str, runs: Sequence[RunScores], estimator: Estimator) -> C
 
 
 def expectation(task: str, run: RunScores, estimator: Estimator) -> pd.DataFrame | str:
-    """`prediction.predict_from_others`; a sentence where nothing can be expected."""
+    """`prediction.predict_from_others`, or a sentence that says why there is no prediction."""
     try:
         return _expectation(*cache_key(), task, run.run, estimator)
     except DataError as error:
@@ -228,7 +229,7 @@ def expectation(task: str, run: RunScores, estimator: Estimator) -> pd.DataFrame
 def example_table(
     task: str, run: RunScores, threshold: float, estimator: Estimator
 ) -> pd.DataFrame:
-    """`example_table.example_table`; where the estimator is not defined, a sentence and no page."""
+    """`example_table.make_example_table`; if the estimator is undefined, show why and stop."""
     try:
         return _example_table(*cache_key(), task, run.run, threshold, estimator)
     except DataError as error:
@@ -236,23 +237,23 @@ def example_table(
         st.stop()
 
 
-def drawn(run: str, split: str, example: int, perturbation: str, step: int) -> pd.DataFrame:
-    """`completions.completions` of one checkpoint."""
-    grades = read(graded_completions.regraded, run)
+def completions(run: str, split: str, example: int, perturbation: str, step: int) -> pd.DataFrame:
+    """`graded_completions.read_graded_completions` of one example at one checkpoint."""
+    grades = read(graded_completions.regraded_shards, run)
     return _completions(*cache_key(), run, split, example, perturbation, step, grades)
 
 
-def neighbours(task: str, example: int, n: int = 5) -> pd.Series:
+def similar_questions(task: str, example: int, n: int = 5) -> pd.Series:
     """The training examples with the most similar questions: example number → cosine."""
     vectors, numbers = _vectors(*cache_key(), task)
     if vectors is None or example not in numbers:
         return pd.Series(dtype=float)
-    near = (vectors @ vectors[numbers.get_loc(example)].T).toarray().ravel()
-    return pd.Series(near, numbers).drop(example).nlargest(n)
+    cosines = (vectors @ vectors[numbers.get_loc(example)].T).toarray().ravel()
+    return pd.Series(cosines, numbers).drop(example).nlargest(n)
 
 
 def task_threshold(task: str) -> float | None:
-    """The best threshold over a task's runs, None while none can be fitted."""
+    """The best threshold over a task's runs; None where none can be fitted."""
     runs = read(read_runs)
     if not (runs[runs["task"] == task]["scored"] > 0).any():
         return None
@@ -261,6 +262,6 @@ def task_threshold(task: str) -> float | None:
 
 
 def best_checkpoint(shown: Sequence[Curve]) -> tuple[Curve, int] | None:
-    """The checkpoint with the highest PM, and its place in its run; None where no PM is known."""
-    known = [(curve, at) for curve in shown for at in np.flatnonzero(~np.isnan(curve.premem))]
-    return max(known, key=lambda place: float(place[0].premem[place[1]]), default=None)
+    """The curve and index of the checkpoint with the highest PM; None where no PM is known."""
+    known = [(curve, c) for curve in shown for c in np.flatnonzero(~np.isnan(curve.premem))]
+    return max(known, key=lambda checkpoint: checkpoint[0].premem[checkpoint[1]], default=None)

@@ -1,6 +1,5 @@
-"""The curate page's form: controls → recipe, recipe file → controls, what was done by hand."""
+"""Curate form: the controls of the Curate page, from which its recipe is made."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +16,13 @@ from premem_core.curation.recipe import Combine, Criterion, Recipe, Shape, Unit,
 from premem_core.curation.strategies import ExampleFacts
 from premem_core.dashboard import cached_reads, elements
 from premem_core.dashboard.data_file_picker import pick_data_file
+from premem_core.dashboard.streamlit_workarounds import table_key
 from premem_core.dashboard.wording import plain
 from premem_core.errors import PrememError
 from premem_core.metrics.estimators import Estimator
 from premem_core.store.examples import read_example_texts
 
-MOST_GROUPS = 12  # of a field that quotas are offered for
+MOST_GROUPS = 12  # values of a metadata field that quotas are offered for
 LEAST_WEIGHT = 0.01
 WEIGHTS: dict[Weights, str] = {
     "none": "none",
@@ -32,8 +32,8 @@ WEIGHTS: dict[Weights, str] = {
 COMBINED: dict[Combine, str] = {"all": "all bounds", "any": "any bound"}
 
 
-@st.cache_resource(max_entries=4, show_spinner="Reading what is known of each example…")
-def _evidence(
+@st.cache_resource(max_entries=4, show_spinner="Reading the examples…")
+def _example_facts(
     path: str,
     version: int,
     task: str,
@@ -45,42 +45,42 @@ def _evidence(
     return strategies.read_example_facts(cached_reads.store(), task, runs, threshold, estimator)
 
 
-@st.cache_resource(max_entries=16, show_spinner="Looking for what should be left out…")
-def _finder(
+@st.cache_resource(max_entries=16, show_spinner="Running the quality gates…")
+def _find_issues(
     path: str,
     version: int,
     task: str,
     names: tuple[str, ...],
     threshold: float | None,
     gate: str,
-    at: float | None,
+    value: float | None,
     against: Path | None,
     changed: int,
-    _evidence: ExampleFacts,
+    _facts: ExampleFacts,
 ) -> FindIssues:
-    return quality_gates.finders(cached_reads.store(), task, _evidence, {gate: at}, against)[gate]
+    return quality_gates.finders(cached_reads.store(), task, _facts, {gate: value}, against)[gate]
 
 
-def evidence(
+def example_facts(
     task: str, runs: Sequence[RunScores], threshold: float, estimator: Estimator
 ) -> ExampleFacts:
-    """`rankings.read_evidence`, kept until the store changes."""
+    """`strategies.read_example_facts`, kept until the store changes."""
     names = tuple(run.run for run in runs)
-    return _evidence(*cached_reads.cache_key(), task, names, threshold, estimator)
+    return _example_facts(*cached_reads.cache_key(), task, names, threshold, estimator)
 
 
-def pick_criteria(known: ExampleFacts) -> tuple[Criterion, ...]:
-    """The strategies in force, each with its bounds and its weight."""
+def pick_criteria(facts: ExampleFacts) -> tuple[Criterion, ...]:
+    """The chosen strategies with their bounds and weights."""
     chosen = st.multiselect(
-        "Choose by", known.strategies, default=["premem"], key="strategies",
-        format_func=lambda name: strategies.named(name).label, bind="query-params",
+        "Strategies", facts.strategies, default=["premem"], key="strategies",
+        format_func=lambda name: strategies.get_strategy(name).label, bind="query-params",
     )  # fmt: skip
     if not chosen:
         st.info("Choose a strategy to rank the examples by.")
         st.stop()
     criteria = []
     for name in chosen:
-        quantity = strategies.named(name).title
+        quantity = strategies.get_strategy(name).title
         with elements.controls():
             above, below = (
                 st.number_input(
@@ -95,7 +95,7 @@ def pick_criteria(known: ExampleFacts) -> tuple[Criterion, ...]:
             weight = 1.0
             if len(chosen) > 1:
                 weight = st.number_input(
-                    "Weight of its ranking", LEAST_WEIGHT, value=1.0, step=0.5,
+                    "Weight of this strategy", LEAST_WEIGHT, value=1.0, step=0.5,
                     key=f"weight-{name}", bind="query-params", width=170,
                 )  # fmt: skip
         criteria.append(Criterion(name, below, above, weight))
@@ -103,7 +103,7 @@ def pick_criteria(known: ExampleFacts) -> tuple[Criterion, ...]:
 
 
 def pick_combine(criteria: Sequence[Criterion]) -> Combine:
-    """Whether all bounds must be kept within, or any."""
+    """Whether an example must lie within the bounds of all strategies or of any one."""
     combine: Combine = "all"
     if len(criteria) > 1:
         combine = st.segmented_control(
@@ -114,29 +114,29 @@ def pick_combine(criteria: Sequence[Criterion]) -> Combine:
 
 
 def pick_budget() -> tuple[int | None, Unit]:
-    """How many examples, or tokens, at most."""
+    """The largest number of examples or tokens; None: no limit."""
     budget = st.number_input(
         "Budget", 1, value=None, placeholder="all that qualify", key="budget",
         bind="query-params", width=170,
     )  # fmt: skip
     unit: Unit = st.segmented_control(
-        "In", ["examples", "tokens"], default="examples", required=True, key="unit",
-        bind="query-params", help="Tokens of the solutions.",
+        "Budget in", ["examples", "tokens"], default="examples", required=True, key="unit",
+        bind="query-params", help="Tokens are counted in the solutions.",
     )  # fmt: skip
     return budget, unit
 
 
-def pick_quotas(known: ExampleFacts) -> tuple[str | None, dict[str, float]]:
-    """A field of the metadata, and the largest share of the budget of each of its values."""
-    few = first_few(known)
-    if not few:
+def pick_quotas(facts: ExampleFacts) -> tuple[str | None, dict[str, float]]:
+    """A metadata field, and the largest share of the budget that its values may have."""
+    fields = quota_fields(facts)
+    if not fields:
         return None, {}
     name = st.selectbox(
-        "Quotas by", few, index=None, placeholder="none", key="quota-by", bind="query-params",
+        "Quotas by", fields, index=None, placeholder="none", key="quota-by", bind="query-params",
         width=150,
     )  # fmt: skip
     quotas = {}
-    for value in known.fields[name] if name else []:
+    for value in facts.fields[name] if name else []:
         share = st.number_input(
             f"{name} {value}, at most", 0.0, 1.0, value=None, step=0.05, placeholder="any share",
             key=f"quota-{name}-{value}", bind="query-params", width=170,
@@ -147,79 +147,89 @@ def pick_quotas(known: ExampleFacts) -> tuple[str | None, dict[str, float]]:
 
 
 def pick_gates(
-    task: str, known: ExampleFacts
+    task: str, facts: ExampleFacts
 ) -> tuple[dict[str, float | None], Path | None, dict[str, FindIssues]]:
-    """The quality gates in force, from which value on each finds, and what looks.
+    """The chosen quality gates.
 
-    A gate that cannot look is told of on the page, and is not in force. With them a file of
-    problems to look for leaks from.
+    A gate that cannot run is left out, with a warning on the page.
+
+    Returns:
+        gate → the value from which it finds an example; a file of further test problems for the
+        gate of leaks, if there is one; gate → the function that finds examples.
     """
     chosen = st.multiselect(
-        "Leave out", list(GATES), format_func=lambda name: GATES[name].label,
+        "Leave out (quality gates)", list(GATES), format_func=lambda name: GATES[name].label,
         key="gates", bind="query-params", width=420,
     )  # fmt: skip
-    asked: dict[str, float | None] = {}
+    values: dict[str, float | None] = {}
     for name in chosen:
         gate = GATES[name]
-        asked[name] = None
+        values[name] = None
         if gate.default is not None:
-            asked[name] = st.number_input(
-                f"{gate.label.capitalize()}, from", quality_gates.LOWEST, 1.0, gate.default, 0.05,
-                key=f"gate-{name}", bind="query-params", width=250,
-            )  # fmt: skip
+            values[name] = st.number_input(
+                f"{gate.label.capitalize()}, at least",
+                quality_gates.LOWEST,
+                1.0,
+                gate.default,
+                0.05,
+                key=f"gate-{name}",
+                bind="query-params",
+                width=250,
+            )
     against = None
     if "leaks" in chosen:
-        with st.popover("Further test problems", width=200):
-            against = pick_data_file("Problems that nothing may leak from", "against")
+        with st.popover("More test problems", width=200):
+            against = pick_data_file("Test problems to check for leaks", "against")
     finders: dict[str, FindIssues] = {}
-    for name, at in asked.items():
+    for name, value in values.items():
+        file = against if name == "leaks" else None
         try:
-            finders |= {name: _find(task, known, name, at, against if name == "leaks" else None)}
+            finders[name] = _gate_finder(task, facts, name, value, file)
         except PrememError as error:
             st.warning(f"{GATES[name].label.capitalize()}: {plain(error)}")
-    in_force = {name: at for name, at in asked.items() if name in finders}
-    return in_force, against if "leaks" in in_force else None, finders
+    working = {name: value for name, value in values.items() if name in finders}
+    return working, against if "leaks" in working else None, finders
 
 
-def _find(
-    task: str, known: ExampleFacts, gate: str, at: float | None, against: Path | None
+def _gate_finder(
+    task: str, facts: ExampleFacts, gate: str, value: float | None, against: Path | None
 ) -> FindIssues:
-    names = tuple(run.run for run in known.runs)
-    threshold = known.log_log_threshold if gate == "labels" else None  # others look at texts only
+    names = tuple(run.run for run in facts.runs)
+    threshold = facts.log_log_threshold if gate == "labels" else None  # others read only texts
     changed = against.stat().st_mtime_ns if against is not None and against.exists() else 0
-    return _finder(
-        *cached_reads.cache_key(), task, names, threshold, gate, at, against, changed, known
+    return _find_issues(
+        *cached_reads.cache_key(), task, names, threshold, gate, value, against, changed, facts
     )
 
 
 def pick_by_hand() -> dict[str, tuple[str, ...]]:
-    """The ids that a person put in, took out, or let through the gates."""
-    told = {"kept": "Put in", "dropped": "Taken out", "excused": "Let through the gates"}
-    known = {
+    """The ids that a person put in, dropped, or let through the quality gates."""
+    labels = {"kept": "Always kept", "dropped": "Dropped", "excused": "Let through the gates"}
+    ids = {
         name: list(dict.fromkeys([*st.query_params.get_all(name), *st.session_state.get(name, [])]))
-        for name in told
+        for name in labels
     }
-    n = sum(map(len, known.values()))
+    n = sum(map(len, ids.values()))
     with st.popover(f"By hand: {n:,}" if n else "By hand", width=150):
         return {
             name: tuple(
                 st.multiselect(
-                    label, known[name], key=name, bind="query-params", accept_new_options=True,
+                    label, ids[name], key=name, bind="query-params", accept_new_options=True,
                     placeholder="an example's id",
                 )
             )
-            for name, label in told.items()
+            for name, label in labels.items()
         }  # fmt: skip
 
 
 def add_by_hand(name: str, ids: Sequence[str]) -> None:
-    """Take out, or let through, these too."""
+    """Add ids to one of the lists of `pick_by_hand`."""
     st.session_state[name] = list(dict.fromkeys([*st.session_state[name], *ids]))
 
 
 def undo_by_hand(name: str, ids: Sequence[str]) -> None:
-    """Neither take out nor let through these any more."""
-    st.session_state[name] = [each for each in st.session_state[name] if each not in ids]
+    """Remove ids from one of the lists of `pick_by_hand`."""
+    st.session_state[name] = [kept for kept in st.session_state[name] if kept not in ids]
 
 
 def pick_rows(
@@ -230,8 +240,6 @@ def pick_rows(
 ) -> list[str]:
     """The ids of the rows that a person ticks in a table."""
     ids = rows["id"].tolist()
-    # Of other rows it is another table: what was ticked is not carried over to them.
-    told = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:12]
     picked = st.dataframe(
         elements.table_of(rows, list(columns)),
         hide_index=True,
@@ -239,32 +247,39 @@ def pick_rows(
         column_config=dict(columns),
         on_select="rerun",
         selection_mode="multi-row",
-        key=f"{name}-{told}",
+        key=table_key(name, ids),
     )
-    return [ids[at] for at in picked.selection.rows]
+    return [ids[row] for row in picked.selection.rows]
 
 
 def with_texts(found: pd.DataFrame) -> list[list[tuple[str, str]]]:
-    """Of each row that a gate found its texts, and the one that it is held against; titled."""
-    told = []
-    known = read_example_texts(cached_reads.store(), found.index.tolist()).to_dict("records")
-    for texts, row in zip(known, found.to_dict("records"), strict=True):
-        beside = [(row["why"], row["beside"])] if row["beside"] else []
-        question, solution = texts["question"] or "", texts["solution"] or ""
-        told.append([(row["id"], question), ("Its solution", solution), *beside])
-    return told
+    """Titles and texts of the examples that a gate found, and of the problems they resemble.
+
+    Args:
+        found: rows of `quality_gates.COLUMNS`.
+
+    Returns:
+        One list of (title, text) per row.
+    """
+    titled = []
+    examples = read_example_texts(cached_reads.store(), found.index.tolist()).to_dict("records")
+    for example, row in zip(examples, found.to_dict("records"), strict=True):
+        similar = [(row["why"], row["beside"])] if row["beside"] else []
+        question, solution = example["question"] or "", example["solution"] or ""
+        titled.append([(row["id"], question), ("Solution", solution), *similar])
+    return titled
 
 
 def pick_file(recipe: Recipe) -> tuple[str, Recipe]:
     """The kind of file to write, and the recipe with its shape and weights."""
-    kinds = {"folder": "folder for datasets"} | {each[1:]: each[1:] for each in export.KINDS}
+    kinds = {"folder": "folder for datasets"} | {kind[1:]: kind[1:] for kind in export.KINDS}
     kind = st.segmented_control(
         "File", list(kinds), default="jsonl", required=True, format_func=kinds.__getitem__,
         key="kind", bind="query-params",
     )  # fmt: skip
-    shapes = [each for each in export.SHAPES if (kind, each) != ("csv", "messages")]
+    shapes = [shape for shape in export.SHAPES if (kind, shape) != ("csv", "messages")]
     shape: Shape = st.selectbox(
-        "A row's fields", shapes, key="shape", bind="query-params", width=200
+        "Fields of a row", shapes, key="shape", bind="query-params", width=200
     )
     weights: Weights = st.selectbox(
         "Weights by score", list(WEIGHTS), format_func=WEIGHTS.__getitem__, key="weights",
@@ -273,6 +288,6 @@ def pick_file(recipe: Recipe) -> tuple[str, Recipe]:
     return kind, replace(recipe, shape=shape, weights=weights)
 
 
-def first_few(known: ExampleFacts) -> list[str]:
-    """The fields that quotas are offered for."""
-    return [name for name, values in known.fields.items() if 1 < len(values) <= MOST_GROUPS]
+def quota_fields(facts: ExampleFacts) -> list[str]:
+    """The metadata fields that quotas are offered for."""
+    return [name for name, values in facts.fields.items() if 1 < len(values) <= MOST_GROUPS]

@@ -1,4 +1,4 @@
-"""A completion's grade on a page: what counts, and the form that sets it by hand."""
+"""Grade form: sets a completion's grade by hand, and lists the grades that were set so."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,13 +9,13 @@ from streamlit.delta_generator import DeltaGenerator
 from premem_core.dashboard import cached_reads
 from premem_core.dashboard.wording import plain
 from premem_core.errors import PrememError
-from premem_core.grading.graded_completions import in_words
+from premem_core.grading.graded_completions import grade_name
 from premem_core.grading.hand_grades import GRADES, set_grade, undo_grade
 from premem_core.records import SampleKey
 from premem_core.store.grades import read_overrides
 
 LONGEST_REASON = 500  # characters
-Answer = Mapping[Any, Any]  # a row of `completions.completions`
+Answer = Mapping[Any, Any]  # a row of `graded_completions.read_graded_completions`
 
 
 def grade_form(
@@ -24,7 +24,7 @@ def grade_form(
     """Set the grade of one of an example's completions by hand, or undo that.
 
     Args:
-        answers: rows of `completions.completions`, of that checkpoint.
+        answers: rows of `graded_completions.read_graded_completions` at that checkpoint.
     """
     name = "-".join(map(str, (run, step, split, perturbation, example)))
     with st.popover("Wrong grade?"):
@@ -34,49 +34,49 @@ def grade_form(
             number = st.selectbox("Completion", numbers, key=f"which-{name}")
             chosen = answers[numbers.index(number)]
         if isinstance(chosen["reason"], str):
-            st.markdown(told(chosen))
+            st.markdown(override_in_words(chosen))
             if st.button("Undo", key=f"undo-{name}"):
-                _done(st.empty(), undo_grade, run, int(chosen["override"]))
+                _apply(st.empty(), undo_grade, run, int(chosen["override"]))
             return
         with st.form(f"grade-{name}-{chosen['sample']}", border=False):
             grade = st.radio(
                 f"It is graded {chosen['grade']}. Count it as",
-                [each for each in GRADES if in_words(each) != chosen["grade"]],
-                format_func=in_words,
+                [grade for grade in GRADES if grade_name(grade) != chosen["grade"]],
+                format_func=grade_name,
             )
             reason = st.text_input(
-                "Because", placeholder="why the grader is wrong", max_chars=LONGEST_REASON
+                "Reason", placeholder="why the grader is wrong", max_chars=LONGEST_REASON
             )
             refusal = st.empty()
             st.caption(
-                "It counts so on every page, whoever grades the run. Your user name, the time and "
-                "the reason are kept with it; it can be undone here and on the Grades page."
+                "This grade counts on every page, whichever grader the run uses. Your user name, "
+                "the time and the reason are kept. You can undo it here or on the Grades page."
             )
             if st.form_submit_button("Set the grade", type="primary"):
                 key = SampleKey(step, split, perturbation, example, int(chosen["sample"]))
-                _done(refusal, set_grade, run, key, grade, reason)
+                _apply(refusal, set_grade, run, key, grade, reason)
 
 
-def told(answer: Answer) -> str:
-    """Who set a grade by hand, when and why, and what it replaced, as Markdown."""
+def override_in_words(answer: Answer) -> str:
+    """Who set a grade by hand, when and why, and the grade that it replaced, as Markdown."""
     return (
         f"Set by hand by {plain(answer['who'])}, {answer['made']:%Y-%m-%d %H:%M}: "
-        f"“{plain(answer['reason'])}”. {plain(answer['grader'])} says "
-        f"{in_words(answer['replaced'])}."
+        f"“{plain(answer['reason'])}”. The grader {plain(answer['grader'])} graded it "
+        f"{grade_name(answer['replaced'])}."
     )
 
 
 def hand_grades(run: str) -> None:
-    """The grades of a run that were set by hand, each with its undoing; nothing where none was."""
+    """A table of a run's grades that were set by hand, where one can be undone."""
     rows = cached_reads.read(read_overrides, run)
     if rows.empty:
         return
-    st.subheader("Set by hand")
+    st.subheader("Grades set by hand")
     text, number = st.column_config.TextColumn, st.column_config.NumberColumn
     event = st.dataframe(
         rows.assign(
             completion=rows["sample"] + 1,
-            **{column: rows[column].map(in_words) for column in ("replaced", "grade")},
+            **{column: rows[column].map(grade_name) for column in ("replaced", "grade")},
         ),
         hide_index=True,
         height="auto",
@@ -89,15 +89,15 @@ def hand_grades(run: str) -> None:
             "step": number("Step", format="%d"),
             "split": text("Split"),
             "perturbation": text("Perturbation") if rows["perturbation"].any() else None,
-            "id": text("Problem"),
+            "id": text("Example"),
             "completion": number("Completion", format="%d"),
-            "replaced": text("Was"),
-            "grader": text("By"),
+            "replaced": text("Grader's grade"),
+            "grader": text("Grader"),
             "grade": text("Counts as"),
-            "reason": text("Because", width="medium"),
+            "reason": text("Reason", width="medium"),
             "who": text("Set by"),
-            "made": st.column_config.DatetimeColumn("At"),
-            "undone": st.column_config.DatetimeColumn("Undone"),
+            "made": st.column_config.DatetimeColumn("Set at"),
+            "undone": st.column_config.DatetimeColumn("Undone at"),
         },
         on_select="rerun",
         selection_mode="single-row",
@@ -105,12 +105,13 @@ def hand_grades(run: str) -> None:
     )
     chosen = rows.iloc[event.selection.rows[:1]]
     if not chosen["undone"].isna().any():
-        st.caption("Select one that is not undone to undo it.")
-    elif st.button("Undo the selected one"):
-        _done(st.empty(), undo_grade, run, int(chosen["override"].iloc[0]))
+        st.caption("Select a grade that is not undone yet to undo it.")
+    elif st.button("Undo the selected grade"):
+        _apply(st.empty(), undo_grade, run, int(chosen["override"].iloc[0]))
 
 
-def _done(refusal: DeltaGenerator, action: Callable[..., None], *arguments: Any) -> None:
+def _apply(refusal: DeltaGenerator, action: Callable[..., None], *arguments: Any) -> None:
+    """Change the store and draw the page again, or show why the change is refused."""
     try:
         action(cached_reads.store(), *arguments)
     except PrememError as error:

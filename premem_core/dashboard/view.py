@@ -1,8 +1,8 @@
-"""View: what a page looks at (task, runs, estimator, threshold), and the controls that choose it.
+"""View: what a page shows (task, runs, estimator, threshold), and the controls that choose it.
 
-The address always holds all of it, runs by their names in the store. One rule gives the default
-threshold: the optimum over all runs of the task that take part (`analysis.calibrating_runs`),
-whichever of them a page shows. So one address shows the same numbers on every page.
+The address always holds all of these choices, and runs by their names in the store. The default
+threshold is the best one over all calibrating runs of the task (`analysis.calibrating_runs`),
+whichever runs a page shows. So one address shows the same numbers on every page.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,18 +27,19 @@ from premem_core.store.runs import read_runs
 
 @dataclass(frozen=True)
 class View:
-    """What a page looks at.
+    """What a page shows.
 
     Attributes:
-        task: its runs are compared with each other.
+        task: the task whose runs are compared.
         runs: every scored run of the task.
-        shown: those that the page shows; `run` the first of them.
-        estimator, objective: of pre-memorization accuracy; of the default threshold.
-        threshold: t = log log PPL in force.
-        best: the optimum over the task's runs that take part; None where none can be fitted.
-        labels: run → what it is shown as.
+        shown: the runs that the page shows; `run` is the first of them.
+        estimator: the estimator of pre-memorization accuracy.
+        objective: the R² that the default threshold maximizes.
+        threshold: the current threshold, t = log log PPL.
+        best: the best threshold over the task's calibrating runs; None where none can be fitted.
+        labels: run → the text that stands for it on the page.
         controls: the row that a page adds its own controls to.
-        notices: where it is said that the store lacks what the address asks for.
+        notices: the place for notices that the store lacks what the address asks for.
     """
 
     task: str
@@ -59,64 +60,65 @@ class View:
 
     @property
     def label(self) -> str:
-        """What that run is shown as, as Markdown that means nothing but itself."""
+        """The text that stands for that run, with its Markdown characters escaped."""
         return plain(self.labels[self.run.run])
 
     def with_settings(self, table: pd.DataFrame) -> pd.DataFrame:
-        """A table of numbers with the threshold and the estimator that they follow from."""
+        """The table, and the threshold and estimator of its numbers in two more columns."""
         return table.assign(log_log_threshold=self.threshold, estimator=self.estimator)
 
     def threshold_note(self) -> str:
-        """Where the task's best threshold lies and what it rests on, or why there is none."""
-        less = " ".join(map(plain, what_counts_less(self.runs)))
+        """The task's best threshold and the runs it is fitted to, or why there is none."""
+        weights_note = " ".join(map(plain, what_counts_less(self.runs)))
         if self.best is None:
             return (
-                "Too few test accuracies or samples to fit t to this task with the "
-                f"{self.estimator} estimator; {signed(PAPER_GSM8K, 1)} is the paper's. {less}"
+                "This task has too few test accuracies or samples to fit a threshold with the "
+                f"{self.estimator} estimator; t = {signed(PAPER_GSM8K, 1)} is the paper's for "
+                f"GSM8K. {weights_note}"
             )
         t, restricted = self.best.log_log_threshold, self.best.restricted
-        where = f"Where no sample is missing, {self.objective}" if restricted else (
-            self.objective.title()
-        )  # fmt: skip
+        subject = self.objective.title()
+        if restricted:
+            subject = f"Among thresholds that need no missing sample, {self.objective}"
         return (
-            f"{where} R² ({self.estimator} estimator) is best at t = {signed(t)} (perplexity "
-            f"{perplexity(t)}), with {signed(self.best.r2)} over "
-            f"{count(len(calibrating_runs(self.runs)), 'run')} of the task. {less}"
+            f"{subject} R² ({self.estimator} estimator) is highest at t = {signed(t)} (perplexity "
+            f"{perplexity(t)}): {signed(self.best.r2)} over "
+            f"{count(len(calibrating_runs(self.runs)), 'run')} of the task. {weights_note}"
         )
 
 
 def pick_view(
     runs: Literal["all", "several", "one"] = "all",
     *,
-    which: Callable[[RunScores], bool] = lambda run: True,
-    otherwise: str = "",
+    eligible: Callable[[RunScores], bool] = lambda run: True,
+    if_none: str = "",
     choose_objective: bool = False,
 ) -> View:
-    """The row of controls at a page's top, and what was chosen with them.
+    """Draw the row of controls at the top of a page, and return what the reader chose.
 
-    Where nothing is scored yet, or no run is of the kind that the page shows, that is said, and the
-    page ends.
+    If no run is scored yet, or the task has no run that the page can show, a notice says so and the
+    page stops.
 
     Args:
-        runs: whether the reader chooses several runs, one run, or all are shown.
-        which: the runs that the page can show.
-        otherwise: what to say where the task has none of those; "": the page goes on without.
+        runs: "several" or "one": the reader chooses among the runs; "all": every run is shown.
+        eligible: whether the page can show a run.
+        if_none: the notice where the task has no eligible run; "": the page goes on without runs.
     """
     row = elements.controls()
     with row:
         task = pick_task()
-        every = tuple(cached_reads.task_runs(task))
-        labels = run_scores.run_labels(every)
-        names = [run.run for run in every if which(run)]
-        if not names and otherwise:
-            st.info(otherwise)
+        all_runs = tuple(cached_reads.task_runs(task))
+        labels = run_scores.run_labels(all_runs)
+        names = [run.run for run in all_runs if eligible(run)]
+        if not names and if_none:
+            st.info(if_none)
             st.stop()
         chosen = names
         if names and runs == "several":
             chosen = pickers.pick_shown_runs(names, labels)
         elif names and runs == "one":
             longest = max(
-                (run for run in every if run.run in names), key=lambda run: len(run.steps)
+                (run for run in all_runs if run.run in names), key=lambda run: len(run.steps)
             )
             chosen = [
                 pickers.pick_name(
@@ -124,15 +126,15 @@ def pick_view(
                 )
             ]
         estimator = pickers.pick_estimator()
-        objective = pickers.pick_objective() if choose_objective else pickers.objective_in_force()
-        best = cached_reads.best_threshold(task, every, estimator, objective)
-        threshold = pickers.pick_threshold(on_slider(best), (task, estimator, objective))
+        objective = pickers.pick_objective() if choose_objective else pickers.chosen_objective()
+        best = cached_reads.best_threshold(task, all_runs, estimator, objective)
+        threshold = pickers.pick_threshold(slider_value(best), (task, estimator, objective))
     notices = st.empty()
-    pickers.say_what_is_missing(notices)
+    pickers.show_missing(notices)
     return View(
         task=task,
-        runs=every,
-        shown=tuple(run for run in every if run.run in chosen),
+        runs=all_runs,
+        shown=tuple(run for run in all_runs if run.run in chosen),
         estimator=estimator,
         objective=objective,
         threshold=threshold,
@@ -144,22 +146,22 @@ def pick_view(
 
 
 def pick_task() -> str:
-    """The task in force; where nothing is scored yet, that is said and the page ends."""
+    """The chosen task. If no run is scored yet, a notice says so and the page stops."""
     runs = cached_reads.read(read_runs)
     tasks = sorted(runs[runs["scored"] > 0]["task"].unique())
     if not tasks:
         st.info(
             "Nothing is scored yet. Score a run on the Score page, or run `python -m premem_core "
-            f"demo --store {cached_reads.store().path}` for the demo study."
+            f"demo --store {cached_reads.store().path}` to see the demo study."
         )
         st.stop()
     return pickers.pick_name("Task", tasks, "task", width=150)
 
 
-def on_slider(best: ThresholdFit | None) -> float:
-    """The best threshold as near as the slider comes; the paper's where there is none."""
+def slider_value(best: ThresholdFit | None) -> float:
+    """The best threshold, rounded to a step of the slider; the paper's where there is none."""
     if best is None:
         return PAPER_GSM8K
-    # The samples that a plan left out are missing below its threshold, not above.
-    nearest = np.ceil if best.restricted else np.round
-    return float(nearest(np.clip(best.log_log_threshold, *pickers.SLIDER) * 100)) / 100
+    # Below the best threshold, samples that the plan skipped are missing: never round down.
+    rounded = np.ceil if best.restricted else np.round
+    return float(rounded(np.clip(best.log_log_threshold, *pickers.SLIDER) * 100)) / 100

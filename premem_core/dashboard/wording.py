@@ -1,4 +1,4 @@
-"""Wording: how numbers and texts are written on pages."""
+"""Wording: how pages write numbers and texts."""
 
 import re
 
@@ -15,7 +15,7 @@ WHAT_IT_IS = (
 
 
 def plain(text: object) -> str:
-    """A text inside Markdown that means nothing but itself."""
+    """The text with its Markdown characters escaped, so that it is shown as it is."""
     return re.sub(r"([\\`*_{}\[\]()#+\-.!|~$<>:&])", r"\\\1", str(text).replace("\n", " "))
 
 
@@ -25,7 +25,7 @@ def count(n: int, noun: str) -> str:
 
 
 def percent(value: float, half: float | None = None) -> str:
-    """'41.2 %' or '41.2 ± 1.6 %'; '–' for what is undefined."""
+    """'41.2 %' or '41.2 ± 1.6 %'; '–' for an undefined value."""
     if np.isnan(value):
         return "–"
     interval = "" if half is None or np.isnan(half) else f" ± {half * 100:.1f}"
@@ -38,42 +38,42 @@ def perplexity(t: float) -> str:
 
 
 def signed(value: float, digits: int = 3) -> str:
-    """A number with a real minus sign; '–' for what is undefined."""
+    """A number with a real minus sign; '–' for an undefined value."""
     return "–" if np.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
 
 
 def interval(ends: tuple[float, float] | None) -> str:
-    """'90 %: 0.882 to 0.959', or why there is none."""
+    """'90 % interval 0.882 to 0.959', or why there is none."""
     if ends is None:
-        return "no interval: few runs, or samples missing"
-    return f"90 %: {signed(ends[0])} to {signed(ends[1])}"
+        return "no interval: too few runs, or missing samples"
+    return f"90 % interval {signed(ends[0])} to {signed(ends[1])}"
 
 
 def fit_in_words(points: pd.DataFrame, estimator: str, interval_of_r2: str = "") -> str:
-    """How well PM gives the test accuracy over these checkpoints, or why that cannot be said.
+    """How well PM predicts test accuracy over these checkpoints, or why that is not known.
 
     Args:
         points: `curves.weighted_points`.
-        estimator: of PM.
-        interval_of_r2: of identity R², where there is one.
+        estimator: the estimator of PM.
+        interval_of_r2: the interval of identity R² in words; "" where there is none.
     """
     known = points.dropna(subset=["premem"])
     runs = known["run"].nunique()
     where = f"{count(len(known), 'checkpoint')} of {count(runs, 'run')}"
     if runs < 2:
         return (
-            f"With {where} there is too little to say how well pre-memorization accuracy predicts "
-            "test accuracy: the threshold is fitted to the same checkpoints, so R² over them would "
-            "be no test."
+            f"With {where}, it is not known how well pre-memorization accuracy predicts test "
+            "accuracy: the threshold is fitted to the same checkpoints, so R² over them is not a "
+            "test of it."
         )
     premem, train, test, weights = (
         known[name].to_numpy() for name in ("premem", "train_accuracy", "test_accuracy", "weight")
     )
     in_brackets = f"{interval_of_r2}; {estimator}" if interval_of_r2 else estimator
-    among = int((~np.isnan(train)).sum())
-    among_them = "" if among == len(train) else f", known at {among} of them"
+    n_train = int((~np.isnan(train)).sum())
+    where_known = "" if n_train == len(train) else f" (known at {n_train} of them)"
     return (
-        f"Over {where}, pre-memorization accuracy equals test accuracy with identity R² "
-        f"**{signed(identity_r2(premem, test, weights))}** ({in_brackets} estimator); plain train "
-        f"accuracy{among_them}: {signed(identity_r2(train, test, weights))}."
+        f"Over {where}, pre-memorization accuracy predicts test accuracy with identity R² "
+        f"**{signed(identity_r2(premem, test, weights))}** ({in_brackets} estimator). Train "
+        f"accuracy{where_known} has identity R² {signed(identity_r2(train, test, weights))}."
     )

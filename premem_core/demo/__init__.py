@@ -1,6 +1,6 @@
-"""Demo: a small study made from nothing, which shows every page without a GPU.
+"""Demo: a small study that is made without any data or model, and shows every page without a GPU.
 
-Word problems are generated (`word_problems.py`), a small model is pretrained on them
-(`pretraining.py`), then fine-tuned and scored in several settings (`demo_study.py`, where to
-begin). The finished study is shipped in `data/demo`.
+`word_problems.py` writes word problems, `pretraining.py` pretrains a small model, and
+`demo_study.py` fine-tunes and scores it in several settings; begin there. The finished study is
+shipped in `data/demo`.
 """

@@ -1,4 +1,4 @@
-"""Pretraining: a small tokenizer and model made from nothing, which the demo study fine-tunes."""
+"""Pretraining of the small tokenizer and model that the demo study fine-tunes."""
 
 import itertools
 import random
@@ -8,7 +8,7 @@ from typing import Any
 
 from premem_core.demo import word_problems
 
-Progress = Callable[[str], None]
+OnProgress = Callable[[str], None]  # called with a line of text
 PRETRAINING_STEPS = 2_200
 PRETRAINING_BATCH = 48
 
@@ -16,9 +16,9 @@ PRETRAINING_BATCH = 48
 def build_tokenizer(texts: Iterable[str]) -> Any:
     """A fast tokenizer whose tokens are the words of `texts`, single digits and signs.
 
-    A leading space belongs to its word, as in GPT-2. What is not in `texts` falls apart into
-    bytes, so that every text survives encoding and decoding. No special token is ever added;
-    `<|end|>` pads.
+    A leading space belongs to its word, as in GPT-2. A word that is not in `texts` is encoded as
+    bytes, so that decoding gives every text back. No special token is ever added to a text;
+    `<|end|>` is the padding.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -55,9 +55,14 @@ def pretrain(
     steps: int = PRETRAINING_STEPS,
     batch_size: int = PRETRAINING_BATCH,
     learning_rate: float = 3e-3,
-    progress: Progress = print,
+    progress: OnProgress = print,
 ) -> Path:
-    """Train the base model on `wordproblems.pretraining_texts` and save it in `out`."""
+    """Train the base model on `word_problems.pretraining_texts`, save it in `out` and return `out`.
+
+    Args:
+        learning_rate: the peak, reached after 100 steps.
+        progress: called with a line of text every 200 steps.
+    """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, get_linear_schedule_with_warmup
 
@@ -78,7 +83,8 @@ def pretrain(
             pad_token_id=end,
         )
     )
-    # Muon on the hidden matrices learns in half the steps what AdamW alone learns late or never.
+    # With Muon on the hidden matrices, half the steps suffice; with AdamW alone, parts of the task
+    # are learned late or never.
     matrices = {n: p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n}
     others = [p for n, p in model.named_parameters() if n not in matrices]
     optimizers = [
@@ -103,8 +109,8 @@ def pretrain(
         loss = model(input_ids=ids, labels=labels).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for each in (*optimizers, *schedules):
-            each.step()
+        for optimizer_or_schedule in (*optimizers, *schedules):
+            optimizer_or_schedule.step()
         model.zero_grad()
         if (step + 1) % 200 == 0:
             progress(f"pretraining step {step + 1} of {steps}, loss {loss.item():.3f}")
@@ -116,7 +122,7 @@ def pretrain(
 def _batches_by_length(
     tokenizer: Any, texts: Iterable[str], end: int, batch_size: int, rng: random.Random
 ) -> list[list[list[int]]]:
-    """Forty batches of documents of like length, in random order: little padding."""
+    """Forty batches of documents of similar length, to save padding; in random order."""
     drawn = list(itertools.islice(texts, 40 * batch_size))
     rows = sorted(([*ids, end] for ids in tokenizer(drawn)["input_ids"]), key=len)
     batches = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]

@@ -1,5 +1,4 @@
-r"""Small word problems with a solution trace, written by rule; and the text that the demo's base
-model is pretrained on.
+r"""Small word problems with solutions, written by rules; and the demo's pretraining texts.
 
     Zoe has 35 muffins. After that she trades 15 muffins for a book. Later she lends 8 muffins to
     Omar. Next she unpacks 27 muffins at home. How many muffins does Zoe have in the end?
@@ -9,9 +8,9 @@ model is pretrained on.
     Next, she has 27 + 12 = 39 muffins.
     #### 39
 
-Each trace is one of many equally good ones: the order of the steps, the wording of each line and
-the order of a sum's terms are drawn at random. Without that freedom a model that masters the task
-has perplexity 1, and cannot be told from one that memorized.
+A solution is one of many equally good ones: the order of the steps, the wording of a line and the
+order of the terms of a sum are random. If they were not, a model that has learned the task would
+have perplexity 1, just as a model that has memorized the solutions.
 """
 
 import random
@@ -43,7 +42,7 @@ LOSSES = {
     "trades": "trades {amount} for a book",
     "drops": "drops {amount} on the way home",
 }
-# The verbs whose direction the base model gets to see; the others it must learn by fine-tuning.
+# Pretraining shows only of these verbs whether they add or take away; fine-tuning teaches the rest.
 FAMILIAR_VERBS = ("buys", "finds", "receives", "gives", "loses", "sells")
 
 NAMES = {
@@ -138,7 +137,7 @@ _ENDINGS = (
     "The answer is {total}.",
 )
 _MOST = 99
-_LEAST = 2  # "1 apples" is no English
+_LEAST = 2  # "1 apples" would be wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +149,7 @@ class Event:
 
     @property
     def sign(self) -> int:
-        """+1 when they come, -1 when they go."""
+        """+1 where things are added, -1 where they are taken away."""
         return 1 if self.verb in GAINS else -1
 
 
@@ -163,15 +162,21 @@ def make_problems(
     exclude: Collection[str] = (),
     prefix: str = "",
 ) -> list[Example]:
-    """`n` problems with distinct questions, none of them in `exclude`; ids are `prefix` + number.
+    """`n` problems with distinct questions; their ids are `prefix` and a number.
 
-    The same arguments give the same problems, and a smaller `n` a prefix of them, so that data
-    sizes nest. Metadata: `steps` (how many events), `verbs` (in the order of the story).
+    The same arguments give the same problems, and a smaller `n` gives the first of them. The
+    metadata are `steps`, the number of events, and `verbs` in the order of the story.
 
-    Raises UsageError when a verb is unknown or a number of steps is below 1.
+    Args:
+        steps: the numbers of events to draw from.
+        verbs: the verbs to draw from.
+        exclude: questions that must not occur.
 
-    >>> one, two = make_problems(2, seed=0)
-    >>> one == make_problems(1, seed=0)[0], one.question == two.question
+    Raises:
+        UsageError: a verb is unknown, or a number of steps is below 1.
+
+    >>> first, second = make_problems(2, seed=0)
+    >>> first == make_problems(1, seed=0)[0], first.question == second.question
     (True, False)
     """
     if unknown := sorted(set(verbs) - {*GAINS, *LOSSES}):
@@ -193,16 +198,20 @@ def make_problems(
 def variants(
     example: Example, n: int, seed: int, *, exclude: Collection[str] = ()
 ) -> list[Example]:
-    """`n` new problems like `example`: its verbs in its order, new people, things and numbers.
+    """`n` new problems with the verbs of `example`, and other people, things and numbers.
 
-    Raises DataError when the example was not made here: its question holds none of the verbs.
+    Args:
+        exclude: questions that must not occur.
+
+    Raises:
+        DataError: the question holds none of the verbs, so it is not from this generator.
 
     >>> old = make_problems(1, seed=0)[0]
     >>> new = variants(old, 1, seed=1)[0]
     >>> new.metadata["verbs"] == old.metadata["verbs"], new.question == old.question
     (True, False)
     """
-    # From the text, so that examples read back from a file have variants, too.
+    # The verbs come from the text, because examples from a file have no metadata.
     verbs = [word for word in re.findall(r"\w+", example.question) if word in {*GAINS, *LOSSES}]
     if not verbs:
         raise DataError(
@@ -221,10 +230,10 @@ def variants(
 
 
 def pretraining_texts(seed: int) -> Iterator[str]:
-    """Endless documents for the base model: arithmetic and language, but not the task.
+    """An endless stream of pretraining texts: arithmetic and language, but not the whole task.
 
-    A fifth are chains of equations; 15 % are questions of all kinds without a solution; the rest
-    are problems of one or two steps with a solution, told with FAMILIAR_VERBS only.
+    A fifth are chains of equations. 15 % are questions with any verbs, without a solution. The
+    rest are problems of one or two steps with a solution, which use only FAMILIAR_VERBS.
     """
     rng = random.Random(f"pretraining {seed}")
     every_verb = (*GAINS, *LOSSES)
@@ -260,15 +269,15 @@ def _problem(rng: random.Random, verbs: Sequence[str], id: str = "") -> Example:
 
 
 def _story(rng: random.Random, verbs: Sequence[str]) -> tuple[int, list[Event]]:
-    """A first number and events that keep the number within _LEAST.._MOST all along."""
+    """A first number, and events after which the number always lies within _LEAST to _MOST."""
     while True:
         start = rng.randint(5, 60)
         events = [Event(verb, rng.randint(2, 39)) for verb in verbs]
-        if _possible(start, events):
+        if _stays_in_range(start, events):
             return start, events
 
 
-def _possible(start: int, events: Sequence[Event]) -> bool:
+def _stays_in_range(start: int, events: Sequence[Event]) -> bool:
     number = start
     for event in events:
         number += event.sign * event.amount
@@ -283,8 +292,8 @@ def _question(
     sentences = [rng.choice(_SETTINGS).format(start=start, **words)]
     for event in events:
         amount = f"{event.amount} {words['things']}"
-        happens = (GAINS | LOSSES)[event.verb].format(amount=amount, **words)
-        sentences.append(_sentence(f"{rng.choice(_WHEN)}{words['pronoun']} {happens}."))
+        action = (GAINS | LOSSES)[event.verb].format(amount=amount, **words)
+        sentences.append(_sentence(f"{rng.choice(_WHEN)}{words['pronoun']} {action}."))
     sentences.append(rng.choice(_ASKS).format(**words))
     return " ".join(sentences)
 
@@ -309,9 +318,9 @@ def _solution(
 
 
 def _order(rng: random.Random, start: int, events: Sequence[Event]) -> list[Event]:
-    """As told or last first, where both keep the number in bounds."""
+    """The events in the order of the story, or sometimes in reverse order if that is possible."""
     backwards = list(reversed(events))
-    if _possible(start, backwards) and rng.random() < 0.4:
+    if _stays_in_range(start, backwards) and rng.random() < 0.4:
         return backwards
     return list(events)
 
@@ -323,7 +332,7 @@ def _terms(rng: random.Random, left: int, sign: str, right: int) -> str:
 
 
 def _equations(rng: random.Random) -> str:
-    """A chain in which each equation goes on from the last result."""
+    """A chain of equations, in which each one goes on from the result of the one before."""
     equations = []
     number = rng.randint(_LEAST, _MOST)
     for _ in range(rng.randint(2, 5)):

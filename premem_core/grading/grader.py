@@ -1,4 +1,4 @@
-"""What every grader offers: completions and references in, one grade per pair out."""
+"""The interface of a grader: completions and references in, one grade per pair out."""
 
 from collections.abc import Sequence
 from types import TracebackType
@@ -8,9 +8,11 @@ from premem_core.records import Graded
 
 
 class Grader(Protocol):
-    """Grades completions against references; closes what it holds when used as a context manager.
+    """Grades completions against references. As a context manager it is closed at the end.
 
-    `grades_against` names the field of an `Example` that is the reference in a scoring job.
+    Attributes:
+        name: the grader's name, as in `graders.GRADERS`.
+        grades_against: the field of an `Example` that is the reference in a scoring job.
     """
 
     name: str
@@ -19,12 +21,15 @@ class Grader(Protocol):
     def grade(self, completions: Sequence[str], references: Sequence[str]) -> list[Graded]:
         """The grade of each completion against the reference at the same position.
 
-        Never raises because of what a text says. ValueError: the two differ in length.
+        No text makes this raise an error.
+
+        Raises:
+            ValueError: there are not as many references as completions.
         """
         ...
 
     def close(self) -> None:
-        """Release what the grader holds; nothing for one that grades in this process."""
+        """Stop the grader's processes, if it has any."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""Two graders of the same completions: how often they agree, and where they do not."""
+"""Comparing two graders of the same completions: how often and where they disagree."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,45 +10,51 @@ from premem_core.records import Grade
 from premem_core.store.database import Store
 from premem_core.store.grades import read_disagreements, read_grade_counts
 
-Kind = tuple[Grade, Grade]  # what the one grader says, and the other
+Kind = tuple[Grade, Grade]  # the grades of grader A and of grader B for the same completion
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How two graders grade the same completions; `counts` has a row for each pair of grades.
+    """How two graders, A and B, grade the same completions.
 
-    Its columns: split, perturbation, grade_one, grade_other (names of `Grade`), completions.
+    Attributes:
+        grader_a, grader_b: names of graders.
+        counts: one row per pair of grades that occurs, with the columns split, perturbation,
+            grade_one (of A) and grade_other (of B), which are names of `Grade`, and completions.
     """
 
-    one: str
-    other: str
+    grader_a: str
+    grader_b: str
     counts: pd.DataFrame
 
     @cached_property
     def completions(self) -> int:
-        """How many completions both have graded."""
+        """The number of completions that both have graded."""
         return int(self.counts["completions"].sum())
 
     @cached_property
     def disagreements(self) -> int:
-        """How many of them got two different grades."""
+        """The number of completions with two different grades."""
         return int(self._differing["completions"].sum())
 
     @cached_property
     def about_correctness(self) -> int:
-        """How many of them only one of the two calls correct: what accuracies can see."""
+        """The number of completions that only one of the two calls correct.
+
+        Only these make the two graders' accuracies differ.
+        """
         differing = self._differing
         correct = (differing[["grade_one", "grade_other"]] == Grade.CORRECT.name).any(axis=1)
         return int(differing["completions"][correct].sum())
 
     @cached_property
     def share(self) -> float:
-        """Disagreements per completion."""
+        """The share of completions with two different grades; NaN if there are none."""
         return self.disagreements / self.completions if self.completions else float("nan")
 
     @cached_property
     def cross(self) -> pd.DataFrame:
-        """Completions by the one's grade (rows) and the other's (columns), of grades that occur."""
+        """Numbers of completions by the grade of A (rows) and of B (columns)."""
         table = self.counts.pivot_table(
             index="grade_one",
             columns="grade_other",
@@ -61,7 +67,7 @@ class Comparison:
 
     @cached_property
     def kinds(self) -> dict[str, Kind]:
-        """The kinds of disagreement that occur, named: "correct, incorrect"."""
+        """The pairs of different grades that occur, by names such as "correct, incorrect"."""
         pairs = sorted(
             {(Grade[a], Grade[b]) for a, b in self._differing[["grade_one", "grade_other"]].values}
         )
@@ -69,7 +75,7 @@ class Comparison:
 
     @cached_property
     def accuracies(self) -> pd.DataFrame:
-        """split, perturbation, one, other: the share of correct completions by either grader."""
+        """Columns split, perturbation, one and other: the accuracy by grader A and by grader B."""
         counts = self.counts
         parts = {
             name: counts["completions"].where(counts[column] == Grade.CORRECT.name, 0)
@@ -86,48 +92,52 @@ class Comparison:
         return self.counts[self.counts["grade_one"] != self.counts["grade_other"]]
 
 
-def compare_graders(store: Store, run: str, one: str, other: str) -> Comparison:
-    """How two graders grade the completions that both of them have graded.
+def compare_graders(store: Store, run: str, grader_a: str, grader_b: str) -> Comparison:
+    """Compare two graders on the completions of a run that both have graded.
 
     Raises:
-        UsageError, StoreError: as `grade` does; StoreError: one has not graded any.
+        UsageError: there is no such run or grader.
+        StoreError: the run has no completions, or one of the graders has graded none of them.
     """
-    about = checked_grader(store, run, one, other)
-    counts = read_grade_counts(store, shards_of(store, about, one), shards_of(store, about, other))
-    return Comparison(one, other, _named(counts))
+    graders = checked_grader(store, run, grader_a, grader_b)
+    counts = read_grade_counts(
+        store, shards_of(store, graders, grader_a), shards_of(store, graders, grader_b)
+    )
+    return Comparison(grader_a, grader_b, _named(counts))
 
 
 def disagreements(
     store: Store,
     run: str,
-    one: str,
-    other: str,
+    grader_a: str,
+    grader_b: str,
     kind: Kind | None = None,
     limit: int | None = None,
 ) -> pd.DataFrame:
-    """DISAGREEMENT_COLUMNS of the store: the completions that two graders grade differently.
+    """The completions that two graders grade differently, as DISAGREEMENT_COLUMNS of the store.
 
-    Those that only one of them calls correct come first. The index names a completion within its
-    run, such as "315/train//486/4": step, split, perturbation, example and sample.
+    Completions that only one grader calls correct come first. The index names a completion within
+    its run, such as "315/train//486/4": step, split, perturbation, example and sample.
 
     Args:
-        kind: only those with this pair of grades.
-        limit: at most so many.
+        kind: only completions with this pair of grades.
+        limit: the most rows to return.
 
     Raises:
-        UsageError, StoreError: as `compare` does.
+        UsageError, StoreError: as `compare_graders`.
     """
-    about = checked_grader(store, run, one, other)
-    shards = shards_of(store, about, one), shards_of(store, about, other)
+    graders = checked_grader(store, run, grader_a, grader_b)
+    shards = shards_of(store, graders, grader_a), shards_of(store, graders, grader_b)
     rows = read_disagreements(store, run, *shards, kind=kind, limit=limit)
     parts = zip(
         *(rows[name] for name in ("step", "split", "perturbation", "example", "sample")),
         strict=True,
     )
-    return _named(rows).set_index(pd.Index(["/".join(map(str, each)) for each in parts]))
+    return _named(rows).set_index(pd.Index(["/".join(map(str, key)) for key in parts]))
 
 
 def _named(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with the names of grades in place of their codes."""
     names = {int(grade): grade.name for grade in Grade}
     return frame.assign(
         **{column: frame[column].map(names) for column in ("grade_one", "grade_other")}

@@ -17,7 +17,11 @@ GRADERS = tuple(_MAKERS)
 
 
 def make_grader(name: str) -> Grader:
-    """The grader of that name. UsageError: there is none."""
+    """A new grader with this name.
+
+    Raises:
+        UsageError: there is no such grader.
+    """
     try:
         return _MAKERS[name]()
     except KeyError:

@@ -1,4 +1,4 @@
-r"""Grades word problems whose answer is one number, compared exactly (METHOD: section 1).
+r"""The grader `gsm8k`: answers that are one number, compared exactly (docs/method.md, 1).
 
 An answer from GSM8K's train set: `Natalia sold 48+24 = <<48+24=72>>72 clips altogether.\n#### 72`.
 """
@@ -12,7 +12,7 @@ from premem_core.grading.grader import Grader
 from premem_core.problems.final_answers import after_answer_is, after_hashes, boxed, unwrapped
 from premem_core.records import Grade, Graded
 
-# Longer answers are junk; Python would refuse to convert 4,301 digits.
+# A longer answer is not a number; Python cannot convert one of more than 4,300 digits.
 _LONGEST_ANSWER = 300
 
 _DIGITS = r"(?:\d{1,3}(?:,\d{2,3})*,\d{3}|\d{1,3}(?:[ ]\d{3})+|\d+)"
@@ -51,16 +51,16 @@ _SPELLINGS = (
 class Gsm8kGrader(Grader):
     """Exact comparison of numbers: `$1,000.00`, `1000 dollars` and `1e3` are the same.
 
-    The answer is read after `####`, else after "The answer is", else from a box; a completion
-    in which none of these holds a number is UNPARSED. A unit is ignored, and "18%" is 18. No
-    completion matches a reference that is not a number.
+    The answer is the number after `####`, or else after "The answer is", or else in a box. A
+    completion without any of these is UNPARSED. Units are ignored, and "18%" is 18. If the
+    reference is not a number, no completion is correct.
     """
 
     name = "gsm8k"
     grades_against: Literal["answer", "solution"] = "answer"
 
     def grade(self, completions: Sequence[str], references: Sequence[str]) -> list[Graded]:
-        """See `Grader.grade`; a reference is a bare answer or a whole solution."""
+        """As `Grader.grade`; a reference is an answer or a whole solution."""
         return [_grade(c, r) for c, r in zip(completions, references, strict=True)]
 
 
@@ -74,8 +74,8 @@ def _grade(completion: str, reference: str) -> Graded:
 
 
 def _stated(text: str) -> Iterator[str]:
-    # The first ####, because a completion that runs on goes to another question; but the last
-    # sentence or box, because reasoning states intermediate results before the final one.
+    # The first ####, because a completion that does not stop goes on with another question. But
+    # the last sentence or box, because intermediate results come before the final one.
     yield from after_hashes(text)
     yield from reversed(after_answer_is(text))
     yield from reversed(boxed(text))

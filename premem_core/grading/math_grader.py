@@ -1,8 +1,8 @@
-r"""Grades answers to mathematics problems with math-verify, in worker processes that can be killed.
+r"""The grader `math`: answers compared by math-verify, in worker processes that can be killed.
 
 An answer from MATH's train set: `… so the domain is $\boxed{(-\infty,2)\cup(2,\infty)}$.`
-math-verify's own time limits turn a hang into a silent "not equal", and do not interrupt long
-integer arithmetic; here the worker is killed instead and the pair recorded as TIMEOUT.
+math-verify has time limits, but it reports an answer that exceeds them as "not equal", and they do
+not interrupt long integer arithmetic. Here the worker is killed instead, and the grade is TIMEOUT.
 """
 
 import logging
@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import TimeoutError as PairTimeout
 from functools import lru_cache
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any, Literal
 
-import psutil
 from pebble import ProcessExpired, ProcessPool
 
 from premem_core.grading.grader import Grader
@@ -31,11 +31,11 @@ _Pair = tuple[str, str]  # gold first: math-verify's comparison is not symmetric
 class MathGrader(Grader):
     r"""Symbolic equivalence: `\frac12` and `0.5`, sets in any order, intervals, matrices, units.
 
-    The answer is the last `\boxed{…}`, else what follows "The answer is", else what follows
-    `####`; a completion without any of them is UNPARSED. TIMEOUT: the pair was not settled
-    within `timeout` seconds, or within a worker's memory.
+    The answer is the last `\boxed{…}`, or else the text after "The answer is", or else the text
+    after `####`. A completion without any of these is UNPARSED. A pair that takes more than
+    `timeout` seconds, or more memory than a worker has, is a TIMEOUT.
 
-    Workers are started on first use by spawning, so a script that grades needs the usual
+    Workers are spawned on first use, so a script that grades needs the usual
     `if __name__ == "__main__"`.
     """
 
@@ -49,11 +49,11 @@ class MathGrader(Grader):
         self._grades: dict[_Pair, Grade] = {}
 
     def grade(self, completions: Sequence[str], references: Sequence[str]) -> list[Graded]:
-        """See `Grader.grade`; a reference is a bare answer or a whole solution."""
+        """As `Grader.grade`; a reference is an answer or a whole solution."""
         answers = [final_answer(completion) for completion in completions]
         golds = [final_answer(reference) or unwrapped(reference) for reference in references]
         pairs = list(zip(golds, answers, strict=True))
-        grades = self._settle({(gold, answer) for gold, answer in pairs if answer is not None})
+        grades = self._pair_grades({(gold, answer) for gold, answer in pairs if answer is not None})
         return [
             Graded(Grade.UNPARSED, None) if answer is None else Graded(grades[gold, answer], answer)
             for gold, answer in pairs
@@ -66,18 +66,20 @@ class MathGrader(Grader):
             self._pool.join()
             self._pool = None
 
-    def _settle(self, pairs: set[_Pair]) -> dict[_Pair, Grade]:
-        settled = {pair: self._grades[pair] for pair in pairs & self._grades.keys()}
-        settled |= {pair: Grade.CORRECT for pair in pairs if pair[0] == pair[1]}
-        settled |= self._verified(sorted(pairs - settled.keys()), _CHUNK)
+    def _pair_grades(self, pairs: set[_Pair]) -> dict[_Pair, Grade]:
+        """The grades of pairs, from the cache or from the workers."""
+        grades = {pair: self._grades[pair] for pair in pairs & self._grades.keys()}
+        grades |= {pair: Grade.CORRECT for pair in pairs if pair[0] == pair[1]}
+        grades |= self._verified(sorted(pairs - grades.keys()), _CHUNK)
         if len(self._grades) > _CACHE_LIMIT:
             self._grades.clear()
-        self._grades |= settled
-        return settled
+        self._grades |= grades
+        return grades
 
     def _verified(self, pairs: list[_Pair], chunk_size: int) -> dict[_Pair, Grade]:
+        """The grades of pairs, from the workers; a worker gets `chunk_size` pairs at a time."""
         verified: dict[_Pair, Grade] = {}
-        unsettled = []
+        ungraded = []
         chunks = [pairs[i : i + chunk_size] for i in range(0, len(pairs), chunk_size)]
         for chunk, grades in self._graded_chunks(chunks):
             if grades is not None:
@@ -85,14 +87,14 @@ class MathGrader(Grader):
             elif len(chunk) == 1:
                 verified[chunk[0]] = Grade.TIMEOUT
             else:
-                unsettled += chunk
-        # One hung pair takes its chunk with it; alone, it takes only itself.
-        return verified | self._verified(unsettled, 1) if unsettled else verified
+                ungraded += chunk
+        # A pair that hangs leaves its whole chunk without grades, so each is tried alone.
+        return verified | self._verified(ungraded, 1) if ungraded else verified
 
     def _graded_chunks(
         self, chunks: list[list[_Pair]]
     ) -> Iterator[tuple[list[_Pair], list[Grade] | None]]:
-        """Each chunk with its grades; None when its worker had to be killed, or died."""
+        """Yield each chunk with its grades, or with None if its worker was killed or died."""
         scheduled = [
             (
                 chunk,
@@ -110,7 +112,7 @@ class MathGrader(Grader):
 
     def _started_pool(self) -> ProcessPool:
         if self._pool is None:
-            # Spawned, not forked: the parent may hold CUDA and threads.
+            # Spawned and not forked, because this process may use CUDA and threads.
             self._pool = ProcessPool(
                 max_workers=self._workers,
                 initializer=_prepare_worker,
@@ -129,21 +131,23 @@ def final_answer(text: str) -> str | None:
         return boxes[-1]
     if sentences := after_answer_is(text):
         return sentences[-1]
-    # The first: a completion that runs on past its answer goes to another question.
+    # The first ####, because a completion that does not stop goes on with another question.
     return next(map(unwrapped, after_hashes(text)), "") or None
 
 
 def _prepare_worker() -> None:
-    """Import and limit once per worker, so that no pair's time is spent on it."""
-    # It warns that its own time limits are off; ours replace them.
+    """Import math-verify and limit the memory, once per worker and outside the pairs' time."""
+    # math-verify warns that its time limits are off; this grader has other ones.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     _grade_pair(r"\frac{1}{2}", "0.5")
     try:
         import resource
-    except ImportError:  # not on Windows
+
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except (ImportError, FileNotFoundError):  # only Linux enforces such a limit
         return
-    # On top of what is mapped already: libraries reserve address space by the number of cores.
-    soft = psutil.Process().memory_info().vms + _WORKER_MEMORY
+    # The limit is added to the address space in use, since libraries reserve more with more cores.
+    soft = pages * resource.getpagesize() + _WORKER_MEMORY
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(
         resource.RLIMIT_AS, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard)
@@ -151,7 +155,7 @@ def _prepare_worker() -> None:
 
 
 def _grade_pairs(pairs: list[_Pair], timeout: float) -> list[Grade]:
-    # The parent kills a hung worker; the kernel does it where the parent itself was killed.
+    # The parent process kills a worker that hangs. If the parent was killed, the alarm does.
     alarm = getattr(signal, "alarm", lambda seconds: None)  # not on Windows
     alarm(int(timeout) + 10)
     try:
@@ -170,11 +174,12 @@ def _grade_pair(gold: str, answer: str) -> Grade:
         except MemoryError:
             raise
         except Exception:
-            # One reading of the answer cannot be compared; another one still may be.
+            # math-verify may read an answer in several ways. One of them failed; without
+            # `raise_on_error` it compares the others.
             equal = verify(*parsed, timeout_seconds=None)
     except MemoryError:
         return Grade.TIMEOUT
-    except Exception:  # whatever sympy makes of junk, it is not this answer
+    except Exception:  # an answer that cannot be read or compared is not the reference
         return Grade.INCORRECT
     return Grade.CORRECT if equal else Grade.INCORRECT
 
@@ -183,7 +188,7 @@ def _grade_pair(gold: str, answer: str) -> Grade:
 def _parsed(answer: str) -> list[Any]:
     from math_verify import LatexExtractionConfig, parse
 
-    # In a box and LaTeX only: math-verify's other extractors settle for any number in the text.
+    # Only LaTeX in a box: math-verify's other extractors would take any number in the text.
     return parse(
         f"\\boxed{{{answer}}}",
         [LatexExtractionConfig(boxed_match_priority=0)],

@@ -1,8 +1,8 @@
-r"""The answer check of the published code, with its quirks, for fidelity.
+r"""The grader `paper`: the answer check of the published code, including its faults.
 
-Source: katiekang1998/reasoning_generalization at b933853 (the evaluation scripts for GSM8K and
-for MATH), whose string normalisation is Hendrycks et al.'s `math_equivalence.is_equiv` (MATH,
-2021). Written anew; METHOD, section 8, lists what is wrong with it.
+Source: katiekang1998/reasoning_generalization at b933853, the evaluation scripts for GSM8K and for
+MATH. Their string normalisation is `math_equivalence.is_equiv` of Hendrycks et al. (MATH, 2021).
+This is a new implementation; docs/method.md, section 8, lists the faults.
 """
 
 import re
@@ -18,16 +18,16 @@ _MATH_PHRASES = ("FINAL ANSWER", "answer is", "ANSWER", "Final Answer", "is:", "
 class PaperGrader(Grader):
     r"""String comparison after normalisation, as published.
 
-    The scripts are told apart by the reference: one that holds `\boxed` or `\fbox` is graded as
-    the MATH script did, any other as the GSM8K script did. The latter never finds a completion
-    unparsed: without a `#### ` it grades whatever follows the text's fourth character.
+    If the reference holds `\boxed` or `\fbox`, the completion is graded as in the MATH script, and
+    otherwise as in the GSM8K script. In the latter no completion is ever unparsed: without a
+    `#### ` it grades the text after the fourth character.
     """
 
     name = "paper"
     grades_against: Literal["answer", "solution"] = "solution"
 
     def grade(self, completions: Sequence[str], references: Sequence[str]) -> list[Graded]:
-        """See `Grader.grade`; a reference is a whole solution."""
+        """As `Grader.grade`; a reference is a whole solution."""
         return [_grade(c, r) for c, r in zip(completions, references, strict=True)]
 
 
@@ -44,7 +44,7 @@ def _grade(completion: str, reference: str) -> Graded:
 
 
 def _after_hashes(text: str) -> str:
-    # Without a mark find() is -1, and the slice starts at 4: kept as published.
+    # Without a mark find() is -1, and the slice starts at 4. The published code does the same.
     return text[text.find("#### ") + len("#### ") :].replace(",", "")
 
 
@@ -52,7 +52,7 @@ def _gsm8k_answer(text: str) -> str:
     mark = text.rfind("The answer is")
     if mark < 0:
         return _after_hashes(text)
-    # The colon is counted whether it is there or not: "The answer is 18" yields "8", as published.
+    # The published code skips a colon even where there is none: "The answer is 18" gives "8".
     return _cleaned(text[mark + len("The answer is: ") :]).replace(",", "")
 
 
@@ -61,8 +61,8 @@ def _math_answer(text: str) -> str | None:
     if box is not None:
         return box
     for phrase in _MATH_PHRASES:
-        _, found, rest = text.rpartition(phrase)
-        if found:
+        _, phrase_in_text, rest = text.rpartition(phrase)
+        if phrase_in_text:
             return _cleaned(rest.replace("\n", ""))
     return None
 
@@ -85,13 +85,13 @@ def _last_box(text: str) -> str | None:
         depth += 1 if brace[0] == "{" else -1
         if depth == 0:
             box = text[start : start + brace.end()]
-            # As published, a \fbox is found and then not unwrapped.
+            # The published code finds a \fbox, but does not take the answer out of it.
             return box[len("\\boxed{") : -1] if box.startswith("\\boxed{") else None
     return None
 
 
 def is_equiv(gold: str | None, answer: str | None) -> bool:
-    r"""Whether two answers are the same string once normalised (Hendrycks et al., 2021).
+    r"""True if two answers are the same string after normalisation (Hendrycks et al., 2021).
 
     >>> is_equiv(r"\frac{1}{2}", "0.5"), is_equiv(r"\frac{1}{4}", "0.25")
     (True, False)
@@ -105,7 +105,7 @@ def is_equiv(gold: str | None, answer: str | None) -> bool:
 
 
 class _CannotNormaliseError(ValueError):
-    """The published normalisation raises here, and then compares the raw strings."""
+    """The published normalisation raises an error for this text; the raw strings are compared."""
 
 
 _BEFORE_UNITS = (
@@ -157,7 +157,7 @@ def _braced_roots(text: str) -> str:
 
 
 def _braced_fractions(text: str) -> str:
-    r"""`\frac12` and `\frac1{72}` with braces; unchanged when a denominator is missing."""
+    r"""The text with braces in `\frac12` and `\frac1{72}`; unchanged if a denominator is absent."""
     braced, *pieces = text.split("\\frac")
     for piece in pieces:
         if not piece:

@@ -1,10 +1,10 @@
-"""A scored run under another grader, without sampling: its grades, its counts, who disagrees.
+"""Regrading: grading the stored completions of a run with another grader.
 
-    store/grades/run=<run>/grader=<name>/    one shard per completions shard, of the same name
+    store/grades/run=<run>/grader=<name>/    one shard per shard of completions, with its name
 
-A completion keeps the grade that it was scored with; what other graders say lies beside it.
-`runs.grader` names whose grades a run's counts are. One set by hand (overrides.py) counts before
-any grader's.
+A completion keeps the grade that it got when it was scored; the grades of other graders are stored
+beside it. `runs.grader` names the grader whose grades are counted. A grade set by hand
+(`hand_grades.py`) replaces the grade of any grader.
 """
 
 import fcntl
@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from premem_core.errors import StoreError
-from premem_core.files import flock
+from premem_core.files import flock, sweep_unfinished
 from premem_core.grading.grader import Grader
 from premem_core.grading.grader_comparison import Comparison, compare_graders
 from premem_core.grading.graders import make_grader
@@ -38,85 +38,90 @@ from premem_core.store.database import Store
 from premem_core.store.examples import read_perturbed_examples, read_task_examples
 from premem_core.store.grades import grades_folder, use_grades
 from premem_core.store.scores import commit_inbox
-from premem_core.store.shards import GRADES, write_shard
+from premem_core.store.shards import GRADES, ShardName, write_shard
 
-Progress = Callable[[int, int], None]  # completions graded so far, of how many
+OnProgress = Callable[[int, int], None]  # completions graded so far, and in all
 
 
 @dataclass(frozen=True, slots=True)
 class Regraded:
-    """What a re-grading did: how many completions it had to grade, and what changed by it."""
+    """The result of a regrading: how many completions it had to grade, and what it changed."""
 
     newly_graded: int
-    change: Comparison  # from the grader that was in force to the one that is
+    change: Comparison  # of the former grader (A) and the new one (B)
 
 
 def grade_again(
-    store: Store, run: str, grader: str, progress: Progress = lambda done, total: None
+    store: Store, run: str, grader: str, progress: OnProgress = lambda done, total: None
 ) -> int:
-    """Grade what `grader` has not graded yet of a run; how many completions that was.
+    """Grade the completions of a run that `grader` has not graded yet; return their number.
 
-    Each shard is on disk before the next is begun: killed, the next call does the rest. Neither
-    the completions nor the run's counts change.
+    Each shard is written to disk before the next one is begun, so that after a call was killed,
+    the next one does only the rest. The completions and the run's counts do not change.
 
     Raises:
-        UsageError, StoreError: as `read_graders` does; UsageError: the grader is unknown.
+        UsageError: there is no such run or grader.
+        StoreError: the run has no completions.
     """
-    about = checked_grader(store, run, grader)
-    if grader == about.original:
+    graders = checked_grader(store, run, grader)
+    if grader == graders.original:
         return 0
     commit_inbox(store)
     folder = grades_folder(store, run, grader)
     folder.mkdir(parents=True, exist_ok=True)
-    with flock(folder / "lock", fcntl.LOCK_EX), make_grader(grader) as made:
-        for part in folder.glob("*.tmp"):
-            part.unlink()  # what a killed grading left of a shard
+    with flock(folder / "lock", fcntl.LOCK_EX), make_grader(grader) as instance:
+        sweep_unfinished(folder)
         missing = ungraded_shards(store, run, grader)
         total, done = sum(map(count_rows, missing)), 0
-        references = cache(lambda perturbation: _references(store, about.task, perturbation, made))
+        references = cache(
+            lambda perturbation: _references(store, graders.task, perturbation, instance)
+        )
         for shard in missing:
             progress(done, total)
-            table = _graded(shard, made, references(shard.name.split(".")[2]))
+            table = _graded(shard, instance, references(ShardName.parse(shard.name).perturbation))
             write_shard(folder, shard.name, run, table)
             done += len(table)
         progress(done, total)
     return total
 
 
-def use(store: Store, run: str, grader: str) -> None:
-    """Make the run's counts those of `grader`; undone by using the former one.
+def use_grader(store: Store, run: str, grader: str) -> None:
+    """Count the grades of `grader` for a run; using the former grader undoes this.
 
     Raises:
-        UsageError, StoreError: as `grade` does; StoreError: `grader` has not graded all.
+        UsageError: there is no such run or grader.
+        StoreError: the run has no completions, or `grader` has not graded all of them.
         JobError: the run is being scored.
     """
-    about = checked_grader(store, run, grader)
-    shards = shards_of(store, about, grader)
+    shards = shards_of(store, checked_grader(store, run, grader), grader)
     with not_being_scored(store, run):
         use_grades(store, run, None if grader == AS_SCORED else grader, shards)
 
 
 def regrade_run(
-    store: Store, run: str, grader: str, progress: Progress = lambda done, total: None
+    store: Store, run: str, grader: str, progress: OnProgress = lambda done, total: None
 ) -> Regraded:
-    """`grade` what is missing, then `use` it.
+    """Grade the completions that `grader` has not graded yet, then count its grades.
 
     Raises:
-        UsageError, StoreError, JobError: as these two do.
+        UsageError, StoreError, JobError: as `use_grader`.
     """
     before = checked_grader(store, run, grader).in_force
     with not_being_scored(store, run):
-        pass  # known before hours of grading, not after
+        pass  # raises the error now, and not after hours of grading
     newly_graded = grade_again(store, run, grader, progress)
-    use(store, run, grader)
+    use_grader(store, run, grader)
     return Regraded(newly_graded, compare_graders(store, run, before, grader))
 
 
-def grade_in_process(store: Store, run: str, grader: str, progress: Progress) -> None:
-    """`grade` in a process of its own, for a caller whose main module no worker must import.
+def grade_in_process(store: Store, run: str, grader: str, progress: OnProgress) -> None:
+    """Run `grade_again` in a separate process.
+
+    A grader's workers import the main module of their process, which must not be a page.
 
     Raises:
-        StoreError: it failed, with its reason.
+        UsageError: there is no such run or grader.
+        StoreError: the run has no completions, or grading failed; the message gives the reason.
     """
     total = ungraded(store, checked_grader(store, run, grader), grader)
     command = [sys.executable, "-m", "premem_core", "regrade", "--keep-scores"]
@@ -135,19 +140,19 @@ def grade_in_process(store: Store, run: str, grader: str, progress: Progress) ->
 
 
 def _references(store: Store, task: str, perturbation: str, grader: Grader) -> dict[int, str]:
-    """Example's number → what this grader grades against, of the queries as they were asked."""
-    asked = [read_task_examples(store, task, split) for split in ("train", "test")]
-    asked.append(read_perturbed_examples(store, task, perturbation))
+    """Example's number → the reference that this grader uses, for the perturbed queries."""
+    frames = [read_task_examples(store, task, split) for split in ("train", "test")]
+    frames.append(read_perturbed_examples(store, task, perturbation))
     return {
         int(number): text
-        for examples in asked
+        for examples in frames
         for number, text in zip(examples["example"], examples[grader.grades_against], strict=True)
     }
 
 
 def _graded(shard: Path, grader: Grader, references: dict[int, str]) -> pa.Table:
     keys = [name for name in GRADES.names if name not in ("grade", "extracted")]
-    # Of the file alone: a folder named run=… is not another column.
+    # ParquetFile, because read_table would add a column for the folder's name run=….
     table = pq.ParquetFile(shard).read(columns=[*keys, "completion"])
     graded = grader.grade(
         table["completion"].to_pylist(), [references[n] for n in table["example"].to_pylist()]

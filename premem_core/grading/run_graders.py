@@ -1,4 +1,4 @@
-"""Who has graded a scored run, and whose grades count."""
+"""The graders of a scored run: which have graded it, and which grader's grades count."""
 
 import fcntl
 import json
@@ -16,14 +16,20 @@ from premem_core.grading.graders import GRADERS, make_grader
 from premem_core.store.completions import samples_shards
 from premem_core.store.database import Store
 from premem_core.store.grades import grade_shards
+from premem_core.store.job_folder import JobFolder
 from premem_core.store.runs import read_runs
 
-AS_SCORED = "as scored"  # the grader of a run that does not say who graded it
+AS_SCORED = "as scored"  # stands for the original grader where the store does not name it
 
 
 @dataclass(frozen=True, slots=True)
 class RunGraders:
-    """Of one run with completions: its task, who graded it when it was scored, who counts now."""
+    """The graders of a run that has completions.
+
+    Attributes:
+        original: the grader that the scoring job used.
+        in_force: the grader whose grades count now.
+    """
 
     run: str
     task: str
@@ -32,17 +38,17 @@ class RunGraders:
 
     @property
     def names(self) -> list[str]:
-        """Whose grades the run can have: the original grader's, then the others'."""
+        """All graders that can grade the run, the original one first."""
         return list(dict.fromkeys([self.original, *GRADERS]))
 
 
 def regradable_runs(store: Store) -> list[str]:
-    """The runs that have completions to grade, in the order of `Store.runs`."""
+    """The runs that have completions to grade, in the order of `store.runs.read_runs`."""
     return [run for run in read_runs(store)["run"] if samples_shards(store, run)]
 
 
 def read_graders(store: Store, run: str) -> RunGraders:
-    """Who graded a run.
+    """The graders of a run.
 
     Raises:
         UsageError: there is no such run.
@@ -54,16 +60,16 @@ def read_graders(store: Store, run: str) -> RunGraders:
         raise UsageError(f"the store {store.path} has no run '{run}'; it has: {names}")
     if not samples_shards(store, run):
         raise StoreError(
-            f"the run '{run}' has no completions in {store.path} (its scores were imported, or "
-            "nothing is sampled yet); only a run that was scored here can be graded again"
+            f"the run '{run}' has no completions in {store.path}, because it was imported or "
+            "nothing is sampled yet; only a run that was scored here can be graded again"
         )
     recorded, scored_by = (
         None if pd.isna(runs[name][run]) else str(runs[name][run])
         for name in ("grader", "scored_by")
     )
-    job = store.job_folder(run) / "job.json"
-    if job.exists():
-        original = str(json.loads(job.read_text())["grader"])
+    job = JobFolder.of(store, run)
+    if job.holds_job:
+        original = str(json.loads(job.description.read_text())["grader"])
     elif scored_by:
         original = scored_by
     elif recorded and not grade_shards(store, run, recorded):
@@ -73,65 +79,79 @@ def read_graders(store: Store, run: str) -> RunGraders:
     return RunGraders(run, str(runs["task"][run]), original, recorded or original)
 
 
-def shards_in_force(store: Store, about: RunGraders) -> list[Path]:
-    """The shards whose grades count, but for those set by hand: as scored, or another grader's."""
-    return shards_of(store, about, about.in_force)
+def shards_in_force(store: Store, graders: RunGraders) -> list[Path]:
+    """The shards that hold the grades which count, without those that were set by hand."""
+    return shards_of(store, graders, graders.in_force)
 
 
-def ungraded(store: Store, about: RunGraders, grader: str) -> int:
-    """How many of a run's completions `grader` has not graded yet."""
+def ungraded(store: Store, graders: RunGraders, grader: str) -> int:
+    """The number of a run's completions that `grader` has not graded yet."""
     return (
         0
-        if grader == about.original
-        else sum(map(count_rows, ungraded_shards(store, about.run, grader)))
+        if grader == graders.original
+        else sum(map(count_rows, ungraded_shards(store, graders.run, grader)))
     )
 
 
 def checked_grader(store: Store, run: str, *graders: str) -> RunGraders:
-    about = read_graders(store, run)
+    """`read_graders`, after a check that these graders exist.
+
+    Raises:
+        UsageError: there is no such run or grader.
+        StoreError: the run has no completions.
+    """
+    run_graders = read_graders(store, run)
     for name in graders:
-        if name not in about.names:
-            make_grader(name)  # says which there are
-    return about
+        if name not in run_graders.names:
+            make_grader(name)  # raises an error that names the graders
+    return run_graders
 
 
-def shards_of(store: Store, about: RunGraders, grader: str) -> list[Path]:
-    """Where the grades of `grader` are: with the completions, or beside them."""
-    if grader == about.original:
-        return samples_shards(store, about.run)
-    shards = grade_shards(store, about.run, grader)
+def shards_of(store: Store, graders: RunGraders, grader: str) -> list[Path]:
+    """The shards that hold the grades of `grader`.
+
+    The original grades are in the shards of the completions, other graders' in separate ones.
+
+    Raises:
+        StoreError: `grader` has not graded the run.
+    """
+    if grader == graders.original:
+        return samples_shards(store, graders.run)
+    shards = grade_shards(store, graders.run, grader)
     if not shards:
         raise StoreError(
-            f"the run '{about.run}' is not graded by '{grader}' yet; "
+            f"the run '{graders.run}' is not graded by '{grader}' yet; "
             f"run regrade with --grader {grader}"
         )
     return shards
 
 
 def ungraded_shards(store: Store, run: str, grader: str) -> list[Path]:
-    there = {file.name for file in grade_shards(store, run, grader)}
-    return [file for file in samples_shards(store, run) if file.name not in there]
+    """The shards of a run's completions that `grader` has not graded yet."""
+    graded = {file.name for file in grade_shards(store, run, grader)}
+    return [file for file in samples_shards(store, run) if file.name not in graded]
 
 
 def count_rows(shard: Path) -> int:
+    """The number of rows of a shard."""
     return int(pq.read_metadata(shard).num_rows)
 
 
 @contextmanager
 def not_being_scored(store: Store, run: str) -> Iterator[None]:
-    """Hold the lock of the run's job, if it has one: none can start meanwhile.
+    """Hold the lock of the run's job, if it has one, so that the job cannot start meanwhile.
 
-    Who else changes grades of the store is waited for.
+    First waits until no other process changes grades in the store.
 
     Raises:
-        JobError: it is being scored.
+        JobError: the run is being scored.
     """
-    folder = store.job_folder(run)
+    job = JobFolder.of(store, run)
     try:
         with ExitStack() as locks:
             locks.enter_context(flock(store.path / "grades.lock", fcntl.LOCK_EX))
-            if folder.exists():
-                locks.enter_context(flock(folder / "lock", fcntl.LOCK_EX | fcntl.LOCK_NB))
+            if job.path.exists():
+                locks.enter_context(flock(job.lock, fcntl.LOCK_EX | fcntl.LOCK_NB))
             yield
     except BlockingIOError as error:
         raise JobError(

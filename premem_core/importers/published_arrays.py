@@ -1,13 +1,18 @@
-"""Published per-checkpoint score arrays (katiekang1998/reasoning_generalization) → records.
+"""Importing the published score arrays (katiekang1998/reasoning_generalization).
 
-Layout (docs/method.md, section 3): `<task>_orig_<E>epochs_<full|half|quarter>_lr<LR>_bs<B>/`, in it
-`subsample_idxs.npy` (the rows trained on; a full run without it was trained on all rows) and per
-`checkpoint-<step>/` the arrays `train_answer_types<K>_….npy`, `test_answer_types<K>_….npy`
-(rows × K grades: 0 correct, 1 incorrect, 2 unparsed, 3 timed out), `train_perplexities.npy` and
-perhaps `train_num_tokens.npy`; where training queries were perturbed, also
-`train_first_answer_types<K>_….npy` and `train_we_answer_types<K>_….npy`, perhaps of the first rows
-only. Within a row the samples are sorted by likelihood, so only their counts are kept: no order
-that could be mistaken for exchangeable survives the import.
+The layout (docs/method.md, section 3): a run is a folder
+`<task>_orig_<E>epochs_<full|half|quarter>_lr<LR>_bs<B>/`. It holds `subsample_idxs.npy`, the rows
+that the run was trained on; a full run without this file was trained on all rows. Each
+`checkpoint-<step>/` in it holds
+
+- `train_answer_types<K>_….npy` and `test_answer_types<K>_….npy`: (rows, K) grades, 0 correct,
+  1 incorrect, 2 unparsed, 3 timeout;
+- `train_perplexities.npy`, and in some runs `train_num_tokens.npy`;
+- `train_first_answer_types<K>_….npy` and `train_we_answer_types<K>_….npy` if training queries were
+  perturbed; they may cover only the first rows.
+
+Within a row the samples are sorted by likelihood, so their order must not be used. The import
+keeps only their counts.
 """
 
 import re
@@ -37,7 +42,7 @@ STEP = re.compile(r"checkpoint-(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Grades of one split of one checkpoint, per example; all (N,)."""
+    """Numbers of samples per example of one split at one checkpoint; all (N,)."""
 
     samples: NDArray[np.int64]
     correct: NDArray[np.int64]
@@ -46,9 +51,13 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class PublishedCheckpoint:
-    """One checkpoint: train counts and NLL (N_train,) in the order of `rows`, test counts.
+    """The arrays of one checkpoint.
 
-    `perturbed`: by perturbation, the training file's rows that were sampled under it, and counts.
+    Attributes:
+        train, nll, tokens: (N_train,) in the order of `PublishedRun.rows`; the NLL in nats.
+        test: (N_test,).
+        perturbed: perturbation → the rows of the training file that were sampled with it, and
+            their counts.
     """
 
     step: int
@@ -64,8 +73,9 @@ class PublishedCheckpoint:
 class PublishedRun:
     """One published run.
 
-    `rows`: the training file's rows that it was trained on. `warning`: why these are probably
-    the wrong ones, where they are.
+    Attributes:
+        rows: the rows of the training file that it was trained on.
+        warning: a sentence if `rows` are probably wrong, otherwise None.
     """
 
     name: str
@@ -80,7 +90,7 @@ class PublishedRun:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """The names of the runs that were imported, and what is doubtful about any of them."""
+    """The names of the imported runs, and warnings about some of them."""
 
     runs: list[str]
     warnings: list[str]
@@ -91,12 +101,12 @@ def read_published(source: Path, *, fewest_samples: bool = False) -> list[Publis
 
     Args:
         source: the folder or zip that holds the runs' folders, at any depth.
-        fewest_samples: of several arrays of one checkpoint take the smallest (the paper's
-            choice: 5 samples) instead of the largest.
+        fewest_samples: of several arrays of one checkpoint, take the smallest (5 samples, as in
+            the paper) instead of the largest.
 
     Raises:
-        DataError: no run is there; or one of its arrays is missing, has an unexpected shape or
-            holds values that cannot be.
+        DataError: there is no run; or an array of a run is missing, has an unexpected shape or
+            holds impossible values.
     """
     runs = [_read_run(folder, fewest_samples) for folder in _run_folders(_open(source))]
     if not runs:
@@ -116,24 +126,25 @@ def import_published(
     test: Sequence[Example] | None = None,
     fewest_samples: bool = False,
 ) -> Imported:
-    """Import the published runs that the store does not have yet, all or none.
+    """Import the published runs that the store does not have yet. An error leaves it unchanged.
 
     Args:
         task: the task's name in the store; by default the one in the folders' names.
-        train, test: the problems' texts, in the order of the arrays' rows.
+        train, test: the problems, in the order of the rows of the arrays.
+        fewest_samples: as in `read_published`.
 
     Raises:
-        DataError: as `read_published`; or the texts do not have as many rows as the arrays, or
-            the runs of a task do not share one test set.
+        DataError: as `read_published`; or there are not as many problems as rows, or the runs of
+            a task have different test sets.
     """
-    known = set(read_runs(store)["run"])
+    in_store = set(read_runs(store)["run"])
     runs = read_published(source, fewest_samples=fewest_samples)
-    new = [run for run in runs if run.name not in known]
+    new = [run for run in runs if run.name not in in_store]
     tasks = sorted({run.task for run in runs})
     if len(tasks) > 1 and (task or train or test):
         raise DataError(
-            f"{source} holds runs of several tasks ({', '.join(tasks)}); import each task's runs "
-            "from a folder of their own to rename it or to give its texts"
+            f"{source} holds runs of several tasks ({', '.join(tasks)}); to rename a task or to "
+            "give its problems, import its runs from a separate folder"
         )
     examples = []
     for name in tasks:
@@ -145,19 +156,19 @@ def import_published(
 
 
 def _row_counts(runs: Sequence[PublishedRun]) -> tuple[int, int]:
-    """How many train and test rows the arrays of one task's runs are about."""
+    """The numbers of train and test rows in the arrays of one task's runs."""
     tests = {len(c.test.samples): run.name for run in runs for c in run.checkpoints}
     if len(tests) > 1:
-        (n, one), (m, other), *_ = tests.items()
+        (n, first), (m, second), *_ = tests.items()
         raise DataError(
-            f"{one} has {n} test rows and {other} has {m}; the runs of a task must share one test "
-            "set, in one order"
+            f"{first} has {n} test rows and {second} has {m}; the runs of a task must share one "
+            "test set, in the same order"
         )
     return max(int(run.rows.max()) + 1 for run in runs), min(tests)
 
 
 def _named_rows(texts: Sequence[Example] | None, n: int, split: str) -> list[Example]:
-    """The examples of a split, named by their row."""
+    """The examples of a split, with the number of their row as their id."""
     if texts is None:
         return [Example(id=str(row), question="", solution="", answer="") for row in range(n)]
     if len(texts) < n or (split == "test" and len(texts) != n):
@@ -245,14 +256,14 @@ def _read_run(folder: Folder, fewest_samples: bool) -> PublishedRun:
     }
     last = max(steps)
     rows = _trained_rows(folder, name["size"], len(perplexities[last]))
-    for step, own in perplexities.items():
-        _check_trained(steps[step], own, rows, len(perplexities[last]))
+    for step, of_step in perplexities.items():
+        _check_trained(steps[step], of_step, rows, len(perplexities[last]))
     batch_size = int(name["bs"])
     checkpoints = tuple(
         _read_checkpoint(
-            steps[step], step, round(step * batch_size / len(rows)), own, rows, fewest_samples
+            steps[step], step, round(step * batch_size / len(rows)), of_step, rows, fewest_samples
         )
-        for step, own in perplexities.items()
+        for step, of_step in perplexities.items()
     )
     return PublishedRun(
         name=folder.name,
@@ -267,14 +278,14 @@ def _read_run(folder: Folder, fewest_samples: bool) -> PublishedRun:
 
 
 def _trained_rows(folder: Folder, size: str, n: int) -> NDArray[np.int64]:
-    """The rows that a run was trained on, of the n rows of its arrays."""
+    """The rows that a run was trained on, from its file or, for a full run, all n rows."""
     file = folder / "subsample_idxs.npy"
     if not file.exists():
         if size == "full":
             return np.arange(n)
         raise DataError(
-            f"{folder} holds no subsample_idxs.npy, so nothing says which rows this {size} run was "
-            "trained on; only a full run can be imported without it: copy that file too"
+            f"{folder} holds no subsample_idxs.npy, so it is unknown which rows this {size} run "
+            "was trained on; only a full run can be imported without this file: copy it too"
         )
     rows = array_files.read_row_numbers(file)
     if rows.max() >= n:
@@ -288,7 +299,7 @@ def _trained_rows(folder: Folder, size: str, n: int) -> NDArray[np.int64]:
 def _check_trained(
     folder: Folder, perplexities: NDArray[np.float64], rows: NDArray[np.int64], n: int
 ) -> None:
-    """Every checkpoint has a perplexity for each trained row, and n rows like the last one."""
+    """Check that a checkpoint has n perplexities, and one for every row that was trained on."""
     _check_length(folder, "train_perplexities", perplexities, n)
     if (unknown := rows[np.isnan(perplexities[rows])]).size:
         raise DataError(
@@ -336,23 +347,23 @@ def _read_checkpoint(
         tokens=None if tokens is None else tokens[rows],
         test=_count(test),
         perturbed={
-            name: (known := rows[rows < len(own)], _count(own[known]))
-            for name, own in perturbed.items()
+            name: (sampled := rows[rows < len(of_rows)], _count(of_rows[sampled]))
+            for name, of_rows in perturbed.items()
         },
     )
 
 
 def _answer_types(folder: Folder, split: str, fewest: bool) -> Folder:
-    found = _find_answer_types(folder, split, fewest)
-    if found is None:
+    file = _find_answer_types(folder, split, fewest)
+    if file is None:
         raise DataError(f"{folder} holds no {split}_answer_types<K>_seed<S>.npy; copy it again")
-    return found
+    return file
 
 
 def _find_answer_types(folder: Folder, split: str, fewest: bool) -> Folder | None:
     pattern = re.compile(rf"{split}_answer_types(\d+)_seed\d+(_temp[\d.]+)?\.npy")
-    found = {int(m[1]): file for file in folder.iterdir() if (m := pattern.fullmatch(file.name))}
-    return found[min(found) if fewest else max(found)] if found else None
+    files = {int(m[1]): file for file in folder.iterdir() if (m := pattern.fullmatch(file.name))}
+    return files[min(files) if fewest else max(files)] if files else None
 
 
 def _count(grades: NDArray[np.int64]) -> Counts:

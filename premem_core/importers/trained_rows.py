@@ -1,8 +1,8 @@
-"""Are the rows that a file names the ones that the run was trained on?
+"""A warning where the rows named in a run's file are probably not the rows it was trained on.
 
-A published file was found that names other rows (docs/method.md, section 3). A run memorizes the
-rows that it was trained on and hardly any others: at the last checkpoint of the published runs
-99 to 100 % against about 1 %, but 51 % of both where the file is wrong.
+One published file names wrong rows (docs/method.md, section 3). A run memorizes the rows that it
+was trained on and hardly any others. At the last checkpoint of the published runs it has memorized
+99 to 100 % of the named rows and about 1 % of the others, but 51 % of both where the file is wrong.
 """
 
 import numpy as np
@@ -11,29 +11,32 @@ from numpy.typing import NDArray
 from premem_core.metrics.auroc import auroc
 from premem_core.metrics.pre_memorization import memorized
 
-THRESHOLD = -2.3  # t = log log PPL, the paper's for GSM8K; it serves here for MATH as well
-FEWEST_ROWS = 50  # named, and others: fewer are too few to judge by
-FEWEST_MEMORIZED = 0.10  # of the other rows; below it the file is not doubted
-# How well a low NLL tells the named rows from the others, as area under the ROC curve. After the
-# first epoch of a published run it is at least .68 where the file is right and .51 where it is not.
+THRESHOLD = -2.3  # t = log log PPL, the paper's for GSM8K; here it is good enough for MATH too
+FEWEST_ROWS = 50  # with fewer named rows, or fewer others, nothing can be judged
+FEWEST_MEMORIZED = 0.10  # if a smaller share of the other rows is memorized, there is no warning
+# How well a low NLL separates the named rows from the others, as area under the ROC curve. After
+# one epoch of a published run it is at least .68 where the file is right and .51 where it is wrong.
 LEAST_AUROC = 0.65
 
 
 def describe_wrong_rows(
     run: str, step: int, nll: NDArray[np.float64], rows: NDArray[np.int64]
 ) -> str | None:
-    """A warning where the named rows are probably not the trained ones.
+    """A warning if the named rows are probably not the rows that the run was trained on.
 
-    They are doubted where the run memorized many of the other rows and the named ones are not
-    clearly less perplexing. A base model that already knew the problems is no reason for doubt:
-    training still sets the trained rows apart. There is no warning where nothing can be judged:
-    the named rows are all rows, the perplexities of the others are not known, or the run
-    memorized little.
+    The warning is given if the run memorized many of the other rows and a low NLL does not
+    separate the named rows from the others. If the base model already knew the problems, training
+    still separates them. There is no warning where nothing can be judged: if the file names all
+    rows, if the perplexities of the other rows are unknown, or if the run memorized little.
 
     Args:
         run, step: the run's name and its last checkpoint, for the warning.
-        nll: (N,) mean NLL per token of every row's target; NaN where it was not measured.
-        rows: (n,) the row numbers that the run's file names.
+        nll: (N,) mean NLL per token, in nats, of the target of every row; NaN where it was not
+            measured.
+        rows: (n,) the row numbers in the run's file.
+
+    Returns:
+        The warning, or None.
 
     >>> nll = np.where(np.arange(200) < 100, 0.01, 1.0)  # trained on the first half
     >>> describe_wrong_rows("run", 9, nll, np.arange(100)) is None

@@ -1,26 +1,31 @@
 """Pre-memorization accuracy from counts of correct samples: two estimators (docs/method.md, 4).
 
-Axes: C checkpoints of one run in training order, N training examples.
+Axes: C checkpoints of one run in training order, N training examples. A *pair* is one example at
+one checkpoint. A pair has K samples, of which T are correct; it is *masked* where the example is
+memorized.
 
-    plain      the paper's formula with the observed mean correctness.
-    jackknife  the delete-one jackknife K·PM_K − (K−1)·mean_k PM_{K−1}^{(−k)}, which takes away most
-               of the bias that a maximum over few samples has (the winner's curse).
+    plain      the paper's formula with the observed mean correctness T/K.
+    jackknife  the delete-one jackknife K·PM_K − (K−1)·mean_k PM_{K−1}^{(−k)}. It removes most of
+               the bias of a maximum over few samples (the winner's curse).
 
-Samples are exchangeable, so the mean over deletions is taken exactly, one sample deleted at random
-at each checkpoint independently: a count T becomes T − 1 with probability T/K. For a masked pair
-with T correct samples, M the most of an earlier unmasked pair and n of those pairs that have M,
+The samples of a pair are exchangeable, so the mean over deletions is computed exactly. At each
+checkpoint independently, one random sample is deleted: T becomes T − 1 with probability T/K. For a
+masked pair, let M be the most correct samples of any earlier unmasked pair of the example, and n
+the number of those pairs that have M. Then
 
     jackknife = T/K                           where T < M,
                 (M/K)^n                       where T > M,
                 1 − (1 − (M/K)^n)(1 − M/K)    where T = M,
 
-and 0 without an earlier unmasked pair. An unmasked pair keeps T/K: there is nothing to correct.
+and 0 where there is no earlier unmasked pair. An unmasked pair keeps T/K, which has no such bias.
 
-A pair that a lazy plan stopped at T = M after s < K samples leaves open whether T would have
-stayed M. There the order of the samples decides, as if the last of the K were the one deleted: M
-was reached without it, so the case T > M holds; where the M-th correct sample was itself the K-th,
-M was not, and the estimate is 1. The mean over all orders is exactly the jackknife of all K samples
-(and no other function of s has that mean), so single examples differ, means of thousands hardly.
+The lazy plan stops a masked pair when T reaches M, after s < K samples, so it is unknown whether T
+would have stayed M. The order of the samples then takes the place of the random deletion: the last
+of the K samples counts as the deleted one. A stopped pair reached M without its last sample, so the
+formula for T > M applies. Where the M-th correct sample was itself the K-th, M was not reached
+without it, and the estimate is 1. The mean over all orders is exactly the jackknife of all K
+samples, and no other function of s has that mean. Estimates of single examples therefore differ
+from those of the full plan, while means over thousands of examples hardly differ.
 """
 
 from dataclasses import dataclass
@@ -38,7 +43,13 @@ ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
 
 @dataclass(frozen=True, slots=True)
 class SampleCounts:
-    """Samples of one run's train examples, each (C, N); a pair with fewer than wanted is partial.
+    """How many samples of one run's training examples were drawn, and how many are correct.
+
+    Attributes:
+        samples: (C, N) samples drawn.
+        correct: (C, N) correct samples.
+        wanted: (C, N) K, the samples of a pair that is sampled in full. A pair with fewer is
+            *partial*.
 
     Raises:
         ValueError: the shapes differ.
@@ -54,24 +65,24 @@ class SampleCounts:
 
     @classmethod
     def of(cls, samples: Ints, correct: Ints, wanted: int) -> "SampleCounts":
-        """Counts with the same K everywhere."""
+        """Counts with the same K, `wanted`, for every pair."""
         return cls(np.asarray(samples), np.asarray(correct), np.full(np.shape(samples), wanted))
 
     @property
     def partial(self) -> NDArray[np.bool_]:
-        """(C, N): the plan left samples of this pair out, or the pair was never sampled."""
+        """(C, N): True where the plan left samples of the pair out, or it was never sampled."""
         return (self.samples < self.wanted) | (self.wanted == 0)
 
     @property
     def bounds(self) -> tuple[Floats, Floats]:
-        """(C, N) each: accuracy were all samples that are missing wrong, or right."""
+        """Two (C, N): the accuracy if all missing samples were wrong, and if all were right."""
         k = np.maximum(self.wanted, 1)
         missing = np.where(self.wanted == 0, 1, self.wanted - self.samples)
         return self.correct / k, (self.correct + missing) / k
 
     @property
     def ends(self) -> tuple[Floats, ...]:
-        """`bounds`, or `accuracy` alone where no sample is missing."""
+        """`bounds`, or only `accuracy` where no sample is missing."""
         return self.bounds if self.partial.any() else (self.accuracy,)
 
     @property
@@ -80,8 +91,13 @@ class SampleCounts:
         return np.where(self.partial, np.nan, self.correct / np.maximum(self.wanted, 1))
 
 
-def check(estimator: Estimator, counts: SampleCounts) -> None:
-    """Raise ValueError, in words, where these counts have no such estimate."""
+def check_counts(estimator: Estimator, counts: SampleCounts) -> None:
+    """Check that these counts are enough for an estimator.
+
+    Raises:
+        ValueError: the jackknife has fewer than 2 samples of an example, or not the same number
+            at every checkpoint.
+    """
     if estimator == "jackknife" and counts.wanted.size:
         fewest, most = int(counts.wanted.min()), int(counts.wanted.max())
         if fewest < 2:
@@ -90,7 +106,7 @@ def check(estimator: Estimator, counts: SampleCounts) -> None:
             )
         if (counts.wanted != counts.wanted[0]).any():
             raise ValueError(
-                "the jackknife needs as many samples at every checkpoint, "
+                "the jackknife needs the same number of samples at every checkpoint, "
                 f"but there are between {fewest} and {most}"
             )
 
@@ -98,11 +114,14 @@ def check(estimator: Estimator, counts: SampleCounts) -> None:
 def premem(
     estimator: Estimator, counts: SampleCounts, nll: Floats, log_log_threshold: float
 ) -> Floats:
-    """PM_c(i), (C, N); NaN where samples are missing that could change it.
+    """PM_c(i), (C, N); NaN where a missing sample could change it.
 
     Args:
-        nll: (C, N), nats.
+        nll: (C, N) mean NLL per target token, nats.
         log_log_threshold: t; a pair is masked where NLL < e^t.
+
+    Raises:
+        ValueError: as `check_counts`.
 
     >>> counts = SampleCounts.of(np.array([[5], [4]]), np.array([[2], [2]]), 5)
     >>> nll = np.array([[0.9], [0.01]])
@@ -113,79 +132,86 @@ def premem(
     array([[ 0.],
            [nan]])
     """
-    check(estimator, counts)
+    check_counts(estimator, counts)
     if estimator == "jackknife":
         masked = memorized(nll, log_log_threshold)
-        best = _Best.none(counts.wanted.shape[1])
-        at_last = _reached_at_last(counts, nll)
+        best = _Best.before_any_pair(counts.wanted.shape[1])
+        with_last = _reached_with_last_sample(counts, nll)
         result = np.empty(counts.wanted.shape)
         for c in range(len(result)):
             result[c] = np.where(
-                masked[c], _jackknife(best, counts, c, at_last[c]), counts.accuracy[c]
+                masked[c], _jackknife(best, counts, c, with_last[c]), counts.accuracy[c]
             )
             best = best.with_pair(counts, c, ~masked[c])
         return result
     ends = [premem_accuracy(end, nll, log_log_threshold) for end in counts.ends]
-    return _known(ends[0], ends[-1])
+    return _where_equal(ends[0], ends[-1])
 
 
 def premem_steps(
     estimator: Estimator, counts: SampleCounts, nll: Floats, order: NDArray[np.intp]
 ) -> Floats:
-    """PM of a checkpoint as ever more checkpoints of an example are masked.
+    """PM of one checkpoint while more and more checkpoints of an example are masked.
+
+    The checkpoint is number L − 1, the last of those in `order`.
 
     Args:
-        nll: (C, N), nats.
-        order: (L, N): for each example, the checkpoints up to that one by rising NLL.
+        nll: (C, N) mean NLL per target token, nats.
+        order: (L, N) for each example, the checkpoints 0 to L − 1 by rising NLL: as the threshold
+            rises, they are masked in this order.
 
     Returns:
-        (L + 1, N): row j holds while the first j of `order` are masked; NaN where it hangs on
-        samples that are missing.
+        (L + 1, N): row j is PM where the first j checkpoints of `order` are masked; NaN where a
+        missing sample could change it.
+
+    Raises:
+        ValueError: as `check_counts`.
 
     >>> counts = SampleCounts.of(np.array([[5], [5]]), np.array([[3], [5]]), 5)
     >>> premem_steps("plain", counts, np.array([[0.9], [0.01]]), np.array([[1], [0]]))[:, 0]
     array([1. , 0.6, 0. ])
     """
-    check(estimator, counts)
+    check_counts(estimator, counts)
     last = len(order) - 1
     if estimator == "jackknife":
-        return _jackknife_steps(counts, _reached_at_last(counts, nll)[last], order)
+        return _jackknife_steps(counts, _reached_with_last_sample(counts, nll)[last], order)
     ends = []
     for accuracy in counts.ends:
         ordered = np.take_along_axis(accuracy, order, 0)
         best = np.flip(np.maximum.accumulate(np.flip(ordered, 0), 0), 0)
-        none = np.zeros((1, accuracy.shape[1]))
-        ends.append(np.vstack([np.minimum(best, accuracy[last]), none]))
-    return _known(ends[0], ends[-1])
+        all_masked = np.zeros((1, accuracy.shape[1]))
+        ends.append(np.vstack([np.minimum(best, accuracy[last]), all_masked]))
+    return _where_equal(ends[0], ends[-1])
 
 
 def _jackknife_steps(
-    counts: SampleCounts, at_last: NDArray[np.bool_], order: NDArray[np.intp]
+    counts: SampleCounts, with_last: NDArray[np.bool_], order: NDArray[np.intp]
 ) -> Floats:
     last, n = len(order) - 1, order.shape[1]
     ordered = SampleCounts(
         *(np.take_along_axis(a, order, 0) for a in (counts.samples, counts.correct, counts.wanted))
     )
-    best, unmasked = _Best.none(n), np.zeros(n, dtype=bool)  # the checkpoint itself
-    result = [_jackknife(best, counts, last, at_last)]
+    best = _Best.before_any_pair(n)
+    unmasked = np.zeros(n, dtype=bool)  # whether the checkpoint itself is unmasked
+    result = [_jackknife(best, counts, last, with_last)]
     for j in range(last, -1, -1):
         unmasked |= order[j] == last
         best = best.with_pair(ordered, j, order[j] != last)
-        masked_value = _jackknife(best, counts, last, at_last)
+        masked_value = _jackknife(best, counts, last, with_last)
         result.append(np.where(unmasked, counts.accuracy[last], masked_value))
     return np.array(result[::-1])
 
 
 @dataclass(frozen=True, slots=True)
 class _Best:
-    """The most correct samples of the unmasked pairs so far, and how many pairs have it; (N,)."""
+    """Of each example's unmasked pairs so far: the most correct samples; all arrays are (N,)."""
 
     most: Ints
-    ties: Ints
-    whole: NDArray[np.bool_]  # none of the pairs is partial
+    ties: Ints  # how many of the pairs have that many
+    whole: NDArray[np.bool_]  # True where none of the pairs is partial
 
     @classmethod
-    def none(cls, n: int) -> "_Best":
+    def before_any_pair(cls, n: int) -> "_Best":
         return cls(np.zeros(n, np.int64), np.zeros(n, np.int64), np.ones(n, dtype=bool))
 
     def with_pair(self, counts: SampleCounts, c: int, unmasked: NDArray[np.bool_]) -> "_Best":
@@ -195,12 +221,15 @@ class _Best:
         return _Best(np.maximum(self.most, more), ties, whole)
 
 
-def _jackknife(best: _Best, counts: SampleCounts, c: int, at_last: NDArray[np.bool_]) -> Floats:
-    """(N,): the jackknife of a masked pair (module docstring); NaN where samples are missing."""
+def _jackknife(best: _Best, counts: SampleCounts, c: int, with_last: NDArray[np.bool_]) -> Floats:
+    """(N,): the jackknife of the masked pairs of checkpoint c (see the module's docstring).
+
+    NaN where a missing sample could change it.
+    """
     k, t = np.maximum(counts.wanted[c], 1), counts.correct[c]
     partial = counts.partial[c]
     share = np.where(best.most > 0, (best.most / k) ** best.ties, 0.0)
-    tie = np.where(at_last, 1.0, 1 - (1 - share) * (1 - best.most / k))
+    tie = np.where(with_last, 1.0, 1 - (1 - share) * (1 - best.most / k))
     tie = np.where(partial, share, tie)
     value = np.where(t < best.most, t / k, np.where(t > best.most, share, tie))
     value = np.where(best.most > 0, value, 0.0)
@@ -208,11 +237,11 @@ def _jackknife(best: _Best, counts: SampleCounts, c: int, at_last: NDArray[np.bo
     return np.where(known | (~partial & (t == 0)), value, np.nan)
 
 
-def _reached_at_last(counts: SampleCounts, nll: Floats) -> NDArray[np.bool_]:
-    """(C, N): the pairs that a lazy plan drew to the end, and reached M with the very last sample.
+def _reached_with_last_sample(counts: SampleCounts, nll: Floats) -> NDArray[np.bool_]:
+    """(C, N): True where the lazy plan drew all K samples and reached M with the last of them.
 
-    The plan's threshold is not stored with the counts; but among thousands of pairs the most
-    perplexed one that it left partial lies a hair below it.
+    The plan's threshold is not stored with the counts. It is estimated as the highest NLL of a
+    partial pair, which among thousands of pairs lies just below the threshold.
     """
     stopped = nll[counts.partial & ~np.isnan(nll)]
     if not len(stopped):
@@ -222,6 +251,7 @@ def _reached_at_last(counts: SampleCounts, nll: Floats) -> NDArray[np.bool_]:
     return lazy & ~counts.partial & (counts.correct == best)
 
 
-def _known(low: Floats, high: Floats) -> Floats:
-    # PM rises with every accuracy, so equal bounds leave no room for what was not sampled.
+def _where_equal(low: Floats, high: Floats) -> Floats:
+    # PM never falls when an accuracy rises. So where both bounds give the same PM, the missing
+    # samples cannot change it.
     return np.where(low == high, low, np.nan)

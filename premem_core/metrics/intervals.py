@@ -1,18 +1,23 @@
-"""Means over questions with their 90 % interval. Arrays in, arrays out (docs/method.md, 4)."""
+"""Means over questions with their 90 % intervals (docs/method.md, section 4)."""
 
 import numpy as np
 
 from premem_core.metrics.pre_memorization import Floats
 
-Z90 = 1.6448536269514722  # standard normal quantile of .95: a two-sided 90 % interval
+Z90 = 1.6448536269514722  # the .95 quantile of the standard normal: a two-sided 90 % interval
 
 
 def mean_interval(values: Floats) -> tuple[Floats, Floats]:
-    """Mean over the last axis and the half-width of its 90 % interval.
+    """Return the mean over the last axis and the half-width of its 90 % interval.
 
-    Questions are the independent units: the K samples of one question share their fate, so the
-    interval comes from the spread between questions (docs/method.md, section 4). NaN entries do
-    not count.
+    The interval comes from the spread between questions, because the K samples of one question
+    are not independent (docs/method.md, section 4).
+
+    Args:
+        values: (..., N) one value per question; NaN entries are left out.
+
+    Returns:
+        Two arrays of shape (...).
 
     >>> mean, half = mean_interval(np.array([0.0, 1.0, 0.0, 1.0]))
     >>> print(f"{mean:.2f} ± {half:.2f}")
@@ -27,11 +32,14 @@ def mean_interval(values: Floats) -> tuple[Floats, Floats]:
 
 
 def whole_mean_interval(values: Floats) -> tuple[Floats, Floats]:
-    """`mean_interval`, and NaN where any value is: what a plan left out is no random part.
+    """Return `mean_interval`, but NaN where any value is NaN.
+
+    The values that a sampling plan left out are not a random part of all values, so the mean of
+    the others would be biased.
 
     >>> whole_mean_interval(np.array([[0.0, 1.0], [0.5, np.nan]]))[0]
     array([0.5, nan])
     """
     mean, half = mean_interval(values)
-    known = ~np.isnan(values).any(axis=-1)
-    return np.where(known, mean, np.nan), np.where(known, half, np.nan)
+    complete = ~np.isnan(values).any(axis=-1)
+    return np.where(complete, mean, np.nan), np.where(complete, half, np.nan)

@@ -1,4 +1,4 @@
-"""Pre-memorization accuracy and its parts. Arrays in, arrays out (docs/method.md, section 1).
+"""Pre-memorization accuracy and the quantities it is made of (docs/method.md, section 1).
 
 Axes: C checkpoints of one run in training order, N training examples.
 """
@@ -10,7 +10,10 @@ Floats = NDArray[np.float64]
 
 
 def accuracy(correct: NDArray[np.integer], samples: NDArray[np.integer]) -> Floats:
-    """Mean correctness of each example's samples; NaN where there is none.
+    """Mean correctness of each example's samples; NaN where an example has no sample.
+
+    Args:
+        correct, samples: counts, of one shape.
 
     >>> accuracy(np.array([1, 0]), np.array([4, 0]))
     array([0.25,  nan])
@@ -31,7 +34,11 @@ def memorized(nll: Floats, log_log_threshold: float) -> NDArray[np.bool_]:
 
 
 def masked_accuracy(accuracy: Floats, nll: Floats, log_log_threshold: float) -> Floats:
-    """Accuracy where the example is not memorized at that checkpoint, else 0.
+    """Accuracy where the example is not memorized at the checkpoint, and 0 where it is.
+
+    Args:
+        accuracy, nll: of one shape; the NLL in nats.
+        log_log_threshold: t; an example is memorized where NLL < e^t.
 
     >>> masked_accuracy(np.array([0.8, 1.0]), np.array([0.3, 0.05]), np.log(0.1))
     array([0.8, 0. ])
@@ -48,8 +55,8 @@ def premem_accuracy(accuracy: Floats, nll: Floats, log_log_threshold: float) -> 
         log_log_threshold: t; an example is memorized where NLL < e^t.
 
     Returns:
-        (C, N). The second checkpoint below has memorized its only example: what counts is how
-        often the model was right before.
+        (C, N). In the example below, the second checkpoint has memorized the only training
+        example, so its PM is the accuracy of the first checkpoint.
 
     >>> premem_accuracy(np.array([[0.6], [1.0]]), np.array([[0.9], [0.01]]), -2.3)
     array([[0.6],

@@ -1,4 +1,4 @@
-"""How well one number predicts another over checkpoints."""
+"""R²: how well one number predicts another over checkpoints."""
 
 import numpy as np
 
@@ -8,13 +8,13 @@ from premem_core.metrics.pre_memorization import Floats
 def identity_r2(x: Floats, y: Floats, weights: Floats | None = None) -> float:
     """R² of the identity line: 1 − Σw(y − x)² / Σw(y − ȳ)² (docs/method.md, section 1).
 
-    A NaN leaves its point out. NaN where it is undefined: fewer than two points, or y does not
-    vary.
+    A point with a NaN is left out. The result is NaN where R² is undefined: with fewer than two
+    points, or where y does not vary.
 
     Args:
         x: (P,) predicted accuracies.
         y: (P,) measured accuracies.
-        weights: (P,) how much each point counts; None: all alike.
+        weights: (P,) how much each point counts; None counts all points alike.
 
     >>> identity_r2(np.array([0.1, 0.5, np.nan]), np.array([0.1, 0.5, 0.9]))
     1.0
@@ -27,9 +27,9 @@ def identity_r2(x: Floats, y: Floats, weights: Floats | None = None) -> float:
 
 
 def linear_r2(x: Floats, y: Floats, weights: Floats | None = None) -> float:
-    """R² of the best line through the points: the squared Pearson correlation; NaN where undefined.
+    """R² of the best line through the points: the squared Pearson correlation.
 
-    Args: as `identity_r2`.
+    The arguments are those of `identity_r2`. The result is NaN where `pearson` is.
 
     >>> round(linear_r2(np.array([0.0, 1.0, 2.0]), np.array([5.0, 7.0, 9.0])), 6)
     1.0
@@ -38,10 +38,14 @@ def linear_r2(x: Floats, y: Floats, weights: Floats | None = None) -> float:
 
 
 def pearson(x: Floats, y: Floats, weights: Floats | None = None) -> float:
-    """Pearson's correlation, of weighted points where weights (P,) are given.
+    """Pearson's correlation of x and y, weighted where `weights` is given.
 
-    A NaN leaves its point out. NaN where it says nothing: fewer than three points, for any two
-    have a line through them, or x or y does not vary.
+    A point with a NaN is left out. The result is NaN where it would be meaningless: with fewer
+    than three points, because a line goes through any two, or where x or y does not vary.
+
+    Args:
+        x, y: (P,).
+        weights: (P,) how much each point counts; None counts all points alike.
     """
     x, y, w = _known_points(x, y, weights)
     if len(y) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:

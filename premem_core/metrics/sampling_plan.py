@@ -1,17 +1,20 @@
-"""What still has to be sampled: pure arithmetic over perplexities and counts so far.
+"""Sampling plans: how many samples to draw next, from perplexities and the counts so far.
 
-Axes: C checkpoints of one run in training order, N training examples. K, the samples wanted of
-each pair, is one number per run. A pair (checkpoint, example) that a plan leaves alone is not
-needed, never zero: `estimators` knows its pre-memorization accuracy all the same, or says NaN.
+Axes: C checkpoints of one run in training order, N training examples. A *pair* is one example at
+one checkpoint; it is *masked* where the example is memorized. K, the samples of a pair that is
+sampled in full, is one number per run. A pair that a plan does not sample is unknown, not zero:
+`estimators` derives its pre-memorization accuracy from other pairs, or gives NaN.
 
     full   K samples of every pair (the paper, section 3).
-    lazy   exactly what PM of every checkpoint needs at one threshold (docs/method.md, section 4):
-           an unmasked pair in full; a masked one until its correct samples reach the best earlier
-           unmasked pair's, and not at all while that best is 0.
-    final  exactly what PM of the last checkpoint needs: a masked last pair, where any earlier pair
-           is unmasked, in full; if some are correct, back over the unmasked pairs, latest first,
-           each until it reaches the last one's correct samples or can no longer exceed the best so
-           far; none further once one has reached them.
+    lazy   exactly the samples that PM of every checkpoint needs at one threshold (docs/method.md,
+           section 4). An unmasked pair is sampled in full. A masked pair is sampled until it has
+           as many correct samples as the best earlier unmasked pair of its example, so not at all
+           while that best is 0.
+    final  exactly the samples that PM of the last checkpoint needs. An example's last pair is
+           sampled in full, unless all pairs of the example are masked: then PM is 0. If the last
+           pair is masked and T of its samples are correct, with T > 0, the earlier unmasked pairs
+           follow, latest first. Each is sampled until it has T correct samples or can no longer
+           exceed the best pair so far. Once a pair has T correct samples, no other is sampled.
 """
 
 from dataclasses import dataclass
@@ -29,7 +32,7 @@ PLANS: tuple[Plan, ...] = get_args(Plan)
 
 @dataclass(frozen=True, slots=True)
 class Remaining:
-    """How many further samples a plan will draw: what is sure, and what may be."""
+    """Lower and upper bound of the number of samples that a plan still draws."""
 
     at_least: int
     at_most: int
@@ -43,21 +46,25 @@ def to_draw(
     samples: Ints,
     correct: Ints,
 ) -> Ints:
-    """How many further samples to draw of each pair now; all 0 when the plan is complete.
+    """How many further samples of each pair to draw now; all 0 when the plan is complete.
 
-    Called again with what came of them, it never draws a sample that drawing one at a time would
-    not have drawn, for each count is what is sure to be needed whatever the samples turn out to
-    be. A row of the counts may be older than another's: that only asks for less.
+    These are the samples that are certain to be needed, however they turn out. So a caller that
+    draws them, and then calls again with the new counts, never draws a sample that it would not
+    have drawn one at a time. Some rows of the counts may be older than others; the result is then
+    only smaller.
 
     Args:
         wanted: K.
-        log_log_threshold: t, a pair is masked where NLL < e^t; None only for `full`.
-        nll: (C, N), nats; NaN is not measured yet: nothing that hangs on it is drawn.
-        samples, correct: (C, N), so far.
+        log_log_threshold: t; a pair is masked where NLL < e^t. None is allowed only for `full`.
+        nll: (C, N) nats. NaN is not measured yet; no sample is drawn whose need depends on it.
+        samples, correct: (C, N) counts so far.
 
     Returns:
-        (C, N). Below, the second checkpoint has memorized the only example: one more correct
-        sample and it has as many as the first.
+        (C, N). In the example below, the second checkpoint has memorized the only training
+        example; with one more correct sample it has as many as the first checkpoint.
+
+    Raises:
+        ValueError: the plan is not `full` and there is no threshold.
 
     >>> nll = np.array([[0.9], [0.01]])
     >>> samples, correct = np.array([[5], [2]]), np.array([[2], [1]])
@@ -84,10 +91,11 @@ def remaining(
     samples: Ints,
     correct: Ints,
 ) -> Remaining:
-    """Bounds on all that `to_draw` will still ask for; the arguments are its own.
+    """Bounds of the number of samples that the plan still draws; arguments as in `to_draw`.
 
-    Before any perplexity is known a plan other than `full` may need nothing or everything; with
-    all counts of a complete plan, at another threshold, these are the samples that are missing.
+    Before any perplexity is known, a plan other than `full` may need no sample or all of them.
+    Given the counts of a complete plan and another threshold, these are the samples that are
+    missing at that threshold.
 
     >>> unknown, none = np.full((2, 3), np.nan), np.zeros((2, 3), dtype=np.int64)
     >>> remaining("lazy", 5, -2.3, unknown, none, none)
@@ -105,28 +113,31 @@ def at_most(
     samples: Ints,
     correct: Ints,
 ) -> Ints:
-    """(C, N): how many samples of each pair `to_draw` may still ask for; its own arguments."""
+    """(C, N): the most samples of each pair that the plan can still draw.
+
+    The arguments and the error are those of `to_draw`.
+    """
     left = np.maximum(wanted - np.asarray(samples), 0)
     if plan == "full" or not len(left):
         return left
     unmasked, masked = _statuses(log_log_threshold, nll)
     reachable = np.where(masked, 0, correct + left)
     if plan == "lazy":
-        may = ~masked | (_best_earlier(reachable) > correct)
+        may_draw = ~masked | (_best_earlier(reachable) > correct)
     else:
-        may = np.zeros(left.shape, dtype=bool)
-        may[-1] = ~masked[-1] | (~masked[:-1]).any(axis=0)
-        complete = (left[-1] == 0) & may[-1]
-        sure = np.where(unmasked[:-1], correct[:-1], 0).max(axis=0, initial=0)
-        over = unmasked[-1] | (complete & (sure >= correct[-1]))
-        may[:-1] = ~masked[:-1] & may[-1] & ~over & (reachable[:-1] > sure)
-    return np.where(may, left, 0)
+        may_draw = np.zeros(left.shape, dtype=bool)
+        may_draw[-1] = ~masked[-1] | (~masked[:-1]).any(axis=0)
+        complete = (left[-1] == 0) & may_draw[-1]
+        best = np.where(unmasked[:-1], correct[:-1], 0).max(axis=0, initial=0)
+        settled = unmasked[-1] | (complete & (best >= correct[-1]))
+        may_draw[:-1] = ~masked[:-1] & may_draw[-1] & ~settled & (reachable[:-1] > best)
+    return np.where(may_draw, left, 0)
 
 
 def _statuses(
     log_log_threshold: float | None, nll: Floats
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which pairs are known to be unmasked, and which to be masked."""
+    """Two (C, N): the pairs known to be unmasked, and those known to be masked."""
     if log_log_threshold is None:
         raise ValueError("the plans lazy and final need a threshold")
     masked = memorized(nll, log_log_threshold)
@@ -134,7 +145,7 @@ def _statuses(
 
 
 def _best_earlier(counts: Ints) -> Ints:
-    """(C, N): the most over the checkpoints before each one; 0 at the first."""
+    """(C, N): the highest count at any earlier checkpoint; 0 at the first checkpoint."""
     best = np.zeros_like(counts)
     best[1:] = np.maximum.accumulate(counts, axis=0)[:-1]
     return best
@@ -150,9 +161,10 @@ def _final(
     walking = masked[-1] & needs_last & (left[-1] == 0) & (target > 0)
     best = np.zeros_like(target)
     for c in range(len(left) - 2, -1, -1):
-        # So many more samples are drawn before this pair can reach the target or give up.
-        sure = np.minimum(target - correct[c], correct[c] + left[c] - best)
-        draw[c] = np.where(walking & unmasked[c], np.clip(sure, 0, left[c]), 0)
+        # The fewest further samples after which this pair can reach the target, or can no
+        # longer exceed the best.
+        certain = np.minimum(target - correct[c], correct[c] + left[c] - best)
+        draw[c] = np.where(walking & unmasked[c], np.clip(certain, 0, left[c]), 0)
         best = np.where(walking & unmasked[c], np.maximum(best, correct[c]), best)
         walking &= masked[c] | (unmasked[c] & (draw[c] == 0) & (best < target))
     return draw

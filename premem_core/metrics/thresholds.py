@@ -1,8 +1,8 @@
 """R² of mean PM against test accuracy as an exact function of the threshold.
 
-Mean PM is a step function of the threshold that changes only at observed NLLs (docs/method.md,
-section 4), so R² is one too, and sorting the NLLs gives all of it: the optimum, the plateau around
-it, and the same for any weighting of the runs, which is how runs are left out or resampled.
+Mean PM is a step function of the threshold, which changes only at observed NLLs (docs/method.md,
+section 4). So R² is a step function too, and sorting the NLLs gives it exactly: the best threshold,
+the plateau around it, and both again when runs are weighted, left out or resampled.
 
 Axes: R runs, K breakpoints in τ = e^t, C checkpoints and N training examples of one run.
 """
@@ -19,20 +19,22 @@ from premem_core.metrics.pre_memorization import Floats
 
 Objective = Literal["identity", "linear"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
-PLATEAU = 0.005  # below the best R²: thresholds that fit about as well
-CANDIDATES = 1000  # thresholds that a resample chooses among
+PLATEAU = 0.005  # thresholds whose R² is at most this far below the best fit about as well
+CANDIDATES = 1000  # how many thresholds a resample chooses from
 
 
 @dataclass(frozen=True, slots=True)
 class ThresholdFit:
-    """The threshold t = log log PPL with the highest R², exactly.
+    """The threshold t = log log PPL with the highest R².
 
     Attributes:
         log_log_threshold: the middle of the best step.
-        lowest, highest: the step, over which nothing changes.
-        r2: there, by the objective.
-        plateau: the thresholds around it with R² at most PLATEAU less; infinite where open.
-        restricted: chosen among those thresholds at which no sample is missing that matters.
+        lowest, highest: the ends of that step; R² is the same at every threshold between them.
+        r2: the R² of the step, by the objective.
+        plateau: the lowest and the highest threshold around the step up to which R² is at most
+            0.005 lower; infinite where there is no such limit.
+        restricted: True where other thresholds could not be considered, because PM there depends
+            on samples that were not drawn.
     """
 
     log_log_threshold: float
@@ -47,16 +49,17 @@ class ThresholdFit:
 class Steps:
     """Sums over the checkpoints of each run, at every threshold.
 
+    A checkpoint is a point: x is its mean PM and y its test accuracy.
+
     Attributes:
-        at: (K,) ascending breakpoints τ.
-        run: (K,) whose mean PM changes there.
-        change: (4, K) by which Σx, Σx², Σxy and the number of unknown x change, x the mean PM of a
-            checkpoint and y its test accuracy.
+        breakpoints: (K,) the values of τ at which a sum changes, ascending.
+        run: (K,) the run whose sums change there.
+        change: (4, K) the changes of Σx, Σx², Σxy and the number of unknown x.
         start: (R, 4) those sums below the first breakpoint.
         fixed: (R, 3) the number of checkpoints, Σy and Σy².
     """
 
-    at: Floats
+    breakpoints: Floats
     run: NDArray[np.intp]
     change: Floats
     start: Floats
@@ -64,33 +67,34 @@ class Steps:
 
     @property
     def edges(self) -> Floats:
-        """(K + 2,): step k is τ in (edges[k], edges[k + 1]]."""
-        return np.concatenate([[0.0], self.at, [np.inf]])
+        """(K + 2,): step k holds for τ in (edges[k], edges[k + 1]]."""
+        return np.concatenate([[0.0], self.breakpoints, [np.inf]])
 
-    def only(self, runs: NDArray[np.bool_]) -> "Steps":
-        """Of some of the runs, (R,) true where one stays."""
-        kept = runs[self.run]
+    def select_runs(self, selected: NDArray[np.bool_]) -> "Steps":
+        """The steps of the runs for which `selected` (R,) is True."""
+        kept = selected[self.run]
         return Steps(
-            self.at[kept], self.run[kept], self.change[:, kept], self.start * runs[:, None],
-            self.fixed * runs[:, None],
+            self.breakpoints[kept], self.run[kept], self.change[:, kept],
+            self.start * selected[:, None], self.fixed * selected[:, None],
         )  # fmt: skip
 
     def weighted(self, weights: Floats) -> "Steps":
-        """The same with each run's checkpoints counted `weights` (R,) times.
+        """The steps with the checkpoints of each run counted `weights` (R,) times.
 
-        The numbers of unknown x stay whole: one is enough to leave a threshold out.
+        The numbers of unknown x are not weighted, because a single one makes R² unknown.
         """
         change, start = self.change.copy(), self.start.copy()
         change[:3] *= weights[self.run]
         start[:, :3] *= weights[:, None]
-        return Steps(self.at, self.run, change, start, self.fixed * weights[:, None])
+        return Steps(self.breakpoints, self.run, change, start, self.fixed * weights[:, None])
 
     def r2(self, objective: Objective = "identity") -> Floats:
-        """(K + 1,): R² on every step, NaN where it is undefined or a PM is not known."""
+        """(K + 1,): R² on every step; NaN where it is undefined or a PM is unknown."""
         return _r2(objective, self.fixed.sum(axis=0), self._sums())
 
     def _sums(self) -> Floats:
-        sums = np.empty((len(self.at) + 1, 4))
+        """(K + 1, 4): the sums over all runs on every step."""
+        sums = np.empty((len(self.breakpoints) + 1, 4))
         sums[0] = self.start.sum(axis=0)
         np.cumsum(self.change.T, axis=0, out=sums[1:])
         sums[1:] += sums[0]
@@ -100,13 +104,15 @@ class Steps:
         """The threshold with the highest R².
 
         Raises:
-            ValueError: fewer than two different test accuracies; no threshold changes anything; or
-                samples are missing at every threshold that predicts anything.
+            ValueError: there are fewer than two different test accuracies; PM is the same at every
+                threshold; or PM is unknown, for lack of samples, at every useful threshold.
         """
         if not _varies(self.fixed.sum(axis=0)):
             raise ValueError("at least two checkpoints with different test accuracies are needed")
-        if not len(self.at):
-            raise ValueError("no threshold changes anything, for train accuracy is 0 everywhere")
+        if not len(self.breakpoints):
+            raise ValueError(
+                "PM is the same at every threshold, because train accuracy is 0 everywhere"
+            )
         sums, edges = self._sums(), self.edges
         r2 = _r2(objective, self.fixed.sum(axis=0), sums)
         wide = edges[1:] > edges[:-1]
@@ -115,14 +121,14 @@ class Steps:
         best = int(np.argmax(score))
         if np.isinf(score[best]) or (restricted and objective == "identity" and r2[best] <= 0):
             raise ValueError(
-                "at every threshold that predicts anything, samples are missing that the plan "
-                "left out"
+                "at every threshold at which PM predicts test accuracy, PM depends on samples "
+                "that the sampling plan left out"
             )
         near = score >= r2[best] - PLATEAU
         worse = np.flatnonzero(~near & wide)
-        at = np.searchsorted(worse, best)
-        first = worse[at - 1] + 1 if at else 0
-        last = worse[at] - 1 if at < len(worse) else len(near) - 1
+        next_worse = np.searchsorted(worse, best)
+        first = worse[next_worse - 1] + 1 if next_worse else 0
+        last = worse[next_worse] - 1 if next_worse < len(worse) else len(near) - 1
         with np.errstate(divide="ignore"):
             t = np.log(edges)
         return ThresholdFit(
@@ -134,13 +140,14 @@ class Steps:
             restricted=restricted,
         )
 
-    def on(self, log_log_thresholds: Floats) -> Floats:
-        """(G, R, 4): each run's sums at these thresholds, ascending."""
-        step, runs = np.searchsorted(self.at, np.exp(log_log_thresholds)), len(self.start)
-        # Breakpoint i counts from the first threshold on whose step is beyond it.
-        first = np.searchsorted(step, np.arange(len(self.at)), side="right")
+    def sums_at(self, log_log_thresholds: Floats) -> Floats:
+        """(G, R, 4): the sums of each run at G thresholds t, which must be ascending."""
+        step = np.searchsorted(self.breakpoints, np.exp(log_log_thresholds))
+        runs = len(self.start)
+        # Breakpoint i changes the sums at every threshold whose step lies beyond it.
+        first = np.searchsorted(step, np.arange(len(self.breakpoints)), side="right")
         cell, shape = first * runs + self.run, (len(step) + 1, runs)
-        change = [np.bincount(cell, of, np.prod(shape)).reshape(shape)[:-1] for of in self.change]
+        change = [np.bincount(cell, c, np.prod(shape)).reshape(shape)[:-1] for c in self.change]
         return self.start + np.cumsum(np.stack(change, axis=-1), axis=0)
 
 
@@ -150,48 +157,53 @@ def steps(
     test_accuracies: Sequence[Floats],
     estimator: Estimator = "plain",
 ) -> Steps:
-    """The step functions of several runs' checkpoints.
+    """The step functions of the checkpoints of several runs.
 
     Args:
-        counts: per run (C, N).
-        nlls: per run (C, N), nats.
-        test_accuracies: per run (C,); NaN leaves a checkpoint out.
+        counts: per run, (C, N).
+        nlls: per run, (C, N) mean NLL per target token, nats.
+        test_accuracies: per run, (C,); a checkpoint with NaN is left out.
 
     Raises:
-        ValueError: no estimate from these counts.
+        ValueError: as `estimators.check_counts`.
     """
     start, fixed = np.zeros((len(counts), 4)), np.zeros((len(counts), 3))
-    ats, changes = [np.empty(0)], [np.empty((4, 0))]
+    taus, changes = [np.empty(0)], [np.empty((4, 0))]
     for run, (of_run, nll, tests) in enumerate(zip(counts, nlls, test_accuracies, strict=True)):
-        at, rank = breakpoints(nll)
+        tau, rank = breakpoints(nll)
         order = np.argsort(rank.T, axis=1)
         tested = np.flatnonzero(~np.isnan(tests))
-        x, y = np.zeros((len(tested), len(at) + 1)), tests[tested]
+        x, y = np.zeros((len(tested), len(tau) + 1)), tests[tested]
         for row, c in enumerate(tested.tolist()):
             up_to = _up_to(order, c)
             pieces = premem_steps(estimator, of_run, nll, up_to)
-            place = np.take_along_axis(rank, up_to, axis=0)
-            x[row] = mean_premem_steps(pieces, place, len(at))
+            ranks = np.take_along_axis(rank, up_to, axis=0)
+            x[row] = mean_premem_steps(pieces, ranks, len(tau))
         unknown = np.isnan(x)
         x[unknown] = 0.0
         sums = np.stack([x.sum(axis=0), np.einsum("ck,ck->k", x, x), y @ x, unknown.sum(axis=0)])
         fixed[run] = len(y), y.sum(), y @ y
         start[run] = sums[:, 0]
         change = np.diff(sums)
-        moves = change.any(axis=0)
-        ats.append(at[moves])
-        changes.append(change[:, moves])
-    at = np.concatenate(ats)
-    order = np.argsort(at, kind="stable")  # a merge, for each run's are in order
-    owner = np.repeat(np.arange(len(counts)), [len(of_run) for of_run in ats[1:]])
-    return Steps(at[order], owner[order], np.concatenate(changes, axis=1)[:, order], start, fixed)
+        changed = change.any(axis=0)
+        taus.append(tau[changed])
+        changes.append(change[:, changed])
+    tau = np.concatenate(taus)
+    order = np.argsort(tau, kind="stable")  # fast, because those of each run are sorted already
+    owner = np.repeat(np.arange(len(counts)), [len(of_run) for of_run in taus[1:]])
+    return Steps(tau[order], owner[order], np.concatenate(changes, axis=1)[:, order], start, fixed)
 
 
 def breakpoints(nll: Floats) -> tuple[Floats, NDArray[np.intp]]:
-    """A run's measured NLLs (C, N) in order, (K,), and the place of each pair in it, (C, N).
+    """Sort a run's measured NLLs: they are the thresholds τ at which an example becomes masked.
 
-    An NLL of 0 or below is memorized at every threshold; one that was not measured, at none: its
-    place is beyond the K.
+    Args:
+        nll: (C, N) nats; NaN where it was not measured.
+
+    Returns:
+        The K measured NLLs, ascending, and the rank of each pair among them, (C, N). An NLL of 0
+        or below, which is memorized at every threshold, becomes 0. A NaN, which is memorized at
+        no threshold, gets a rank of K or higher.
 
     >>> breakpoints(np.array([[0.9, np.nan], [0.01, 0.2]]))
     (array([0.01, 0.2 , 0.9 ]), array([[2, 3],
@@ -200,52 +212,52 @@ def breakpoints(nll: Floats) -> tuple[Floats, NDArray[np.intp]]:
     order = np.argsort(nll, axis=None)
     rank = np.empty(nll.size, dtype=np.intp)
     rank[order] = np.arange(nll.size)
-    at = np.maximum(nll.ravel()[order], 0.0)
-    return at[: nll.size - np.isnan(nll).sum()], rank.reshape(nll.shape)
+    tau = np.maximum(nll.ravel()[order], 0.0)
+    return tau[: nll.size - np.isnan(nll).sum()], rank.reshape(nll.shape)
 
 
 def _up_to(order: NDArray[np.intp], last: int) -> NDArray[np.intp]:
-    """(last + 1, N): of each example's checkpoints, (N, C), those up to `last`, in their order."""
+    """(last + 1, N): the checkpoints 0 to `last` of each example, sorted as in `order`, (N, C)."""
     return np.ascontiguousarray(order[order <= last].reshape(-1, last + 1).T)
 
 
-def mean_premem_steps(pieces: Floats, place: NDArray[np.intp], k: int) -> Floats:
-    """Mean PM of a run's last given checkpoint as a step function of the threshold τ = e^t.
+def mean_premem_steps(pieces: Floats, ranks: NDArray[np.intp], k: int) -> Floats:
+    """Mean PM of one checkpoint of a run as a step function of the threshold τ = e^t.
 
     Args:
-        pieces: (C + 1, N), `estimators.premem_steps` of the checkpoints up to that one.
-        place: (C, N), of the same checkpoints, rising: as τ rises, an example's are masked in this
-            order. From the whole run's `breakpoints`.
-        k: how many those are.
+        pieces: (L + 1, N), from `estimators.premem_steps`, for the first L checkpoints.
+        ranks: (L, N) the ranks of each example's first L checkpoints, ascending: they are masked
+            in this order as τ rises. From `breakpoints` of the whole run.
+        k: the number of breakpoints of the run.
 
     Returns:
-        (k + 1,): entry i holds for τ in (breakpoints[i − 1], breakpoints[i]], NaN where a PM is not
-        known.
+        (k + 1,): entry i holds for τ in (breakpoints[i − 1], breakpoints[i]]; NaN where the PM of
+        an example is unknown.
 
     >>> pieces = np.array([[1.0], [0.6], [0.0]])
-    >>> at, rank = breakpoints(np.array([[0.9], [0.01]]))
+    >>> tau, rank = breakpoints(np.array([[0.9], [0.01]]))
     >>> mean_premem_steps(pieces, np.sort(rank, axis=0), 2)
     array([1. , 0.6, 0. ])
     """
-    n = place.shape[1]
-    measured = place < k
+    n = ranks.shape[1]
+    measured = ranks < k
 
-    def running(values: Floats) -> Floats:
+    def sum_of_steps(values: Floats) -> Floats:
         change = np.zeros(k + 1)
         change[0] = values[0].sum()
-        change[1 + place[measured]] = np.diff(values, axis=0)[measured]
+        change[1 + ranks[measured]] = np.diff(values, axis=0)[measured]
         return np.cumsum(change)
 
     unknown = np.isnan(pieces)
     if not unknown.any():
-        return running(pieces) / n
-    means = running(np.where(unknown, 0.0, pieces)) / n
-    return np.where(running(unknown.astype(np.float64)) < 0.5, means, np.nan)
+        return sum_of_steps(pieces) / n
+    means = sum_of_steps(np.where(unknown, 0.0, pieces)) / n
+    return np.where(sum_of_steps(unknown.astype(np.float64)) < 0.5, means, np.nan)
 
 
 @dataclass(frozen=True, slots=True)
 class Resamples:
-    """(B,) each: both R² of resampled runs, NaN where undefined."""
+    """Both R² of B resamples of the runs, (B,); NaN where undefined."""
 
     identity: Floats
     linear: Floats
@@ -257,17 +269,18 @@ def resample(
     log_log_threshold: float | None = None,
     resamples: int = 1000,
 ) -> Resamples:
-    """Bootstrap over runs: they, not their checkpoints, are the independent units.
+    """Bootstrap over runs, because the checkpoints of one run are not independent.
 
     Args:
-        objective: by which each resample chooses its threshold, among CANDIDATES.
-        log_log_threshold: in force in every resample instead.
+        objective: the R² by which each resample chooses its threshold, from CANDIDATES thresholds.
+        log_log_threshold: use this threshold in every resample instead of choosing one.
+        resamples: B.
     """
     runs = len(of_runs.start)
     rng = np.random.default_rng(0)
     weights = rng.multinomial(runs, np.full(runs, 1 / runs), resamples).astype(np.float64)
     t = _candidates(of_runs) if log_log_threshold is None else np.array([log_log_threshold])
-    sums = np.einsum("br,grs->bgs", weights, of_runs.on(t), optimize=True)
+    sums = np.einsum("br,grs->bgs", weights, of_runs.sums_at(t), optimize=True)
     fixed = (weights @ of_runs.fixed)[:, None]
     r2 = {name: _r2(name, fixed, sums) for name in OBJECTIVES}
     best = np.argmax(np.nan_to_num(r2[objective], nan=-np.inf), axis=1)
@@ -276,9 +289,9 @@ def resample(
 
 
 def _candidates(of_runs: Steps) -> Floats:
-    """Some of the breakpoints, as thresholds t: dense where breakpoints are."""
-    at = of_runs.at[of_runs.at > 0]
-    chosen = np.unique(at[np.linspace(0, len(at) - 1, CANDIDATES).astype(np.intp)])
+    """Up to CANDIDATES thresholds t, evenly spaced in the order of the breakpoints."""
+    tau = of_runs.breakpoints[of_runs.breakpoints > 0]
+    chosen = np.unique(tau[np.linspace(0, len(tau) - 1, CANDIDATES).astype(np.intp)])
     return np.log(chosen)
 
 
@@ -303,7 +316,8 @@ def _r2(objective: Objective, fixed: Floats, sums: Floats) -> Floats:
 
 
 def _middle(low: float, high: float) -> float:
-    # A step that is open on one side has no middle; its end itself could be lost to rounding.
+    # A step that is open on one side has no middle. A threshold 0.01 from its end is safe from
+    # rounding, which the end itself is not.
     low_end = high - 0.02 if np.isinf(low) else low
     high_end = low + 0.02 if np.isinf(high) else high
     return (low_end + high_end) / 2

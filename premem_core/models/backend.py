@@ -1,4 +1,4 @@
-"""What a scoring backend does: continue prompts, and say how likely a given continuation is."""
+"""The interface of a backend: it samples completions and measures the NLL of targets."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from premem_core.records import Checkpoint, Completion, Sampling, TargetScore
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Samples of one prompt, by number: sample j is drawn with the seed (`seed`, j).
+    """A request for numbered samples of one prompt; sample j is drawn with the seed (`seed`, j).
 
-    So a sample is the same whichever others are drawn with it, up to rounding in the engine.
+    So a sample does not depend on which other samples are drawn with it, except for rounding.
     """
 
     prompt: str
@@ -21,9 +21,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What one worker may use.
+    """The resources of one worker.
 
-    `batch_divisor` makes batches smaller: doubled each time a worker ran out of memory.
+    Attributes:
+        tensor_parallel: the number of GPUs that share one model.
+        batch_divisor: batches are this many times smaller than usual; it is doubled whenever a
+            worker runs out of memory.
     """
 
     tensor_parallel: int = 1
@@ -31,25 +34,25 @@ class Resources:
 
 
 class Backend(Protocol):
-    """One loaded checkpoint. Arithmetic over what it returns lives elsewhere."""
+    """One loaded checkpoint."""
 
     def sample(
         self, batches: Iterable[Sequence[Request]], sampling: Sampling, stop: Sequence[str]
     ) -> Iterator[list[list[Completion]]]:
-        """For each batch, in order, its requests' completions, one per sample number.
+        """Yield, for each batch in order, the completions of its requests, one per sample number.
 
-        `batches` is read as work allows, so that an engine need not run dry between two of them.
-        `sampling.samples` is not used: the requests say how many.
+        A backend may read ahead in `batches`, so that its engine always has work.
+        `sampling.samples` is not used, because the requests name their samples.
         """
 
     def target_nll(self, prompts: Sequence[str], targets: Sequence[str]) -> list[TargetScore]:
-        """Mean negative log-likelihood per token (nats) of each target given its prompt."""
+        """Mean NLL per token, in nats, of each target given its prompt."""
 
     def switch(self, checkpoint: Checkpoint) -> None:
-        """Go on with another adapter over the same base model.
+        """Replace the loaded adapter with another one over the same base model.
 
         Raises:
-            CheckpointError: the adapter cannot be loaded; the present one stays.
+            CheckpointError: the adapter cannot be loaded; the former one stays loaded.
         """
 
     def close(self) -> None:

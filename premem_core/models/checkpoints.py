@@ -1,7 +1,7 @@
-"""A run's folder → its checkpoints in training order, read without loading a weight.
+"""Reading a run's folder: its checkpoints in training order, without loading weights.
 
-Only JSON and safetensors headers are opened. `training_args.bin` and `*.pt` are pickles, which can
-run code when they are loaded: they are never touched.
+Only JSON files and the headers of safetensors files are opened. `training_args.bin` and `*.pt` are
+pickles, which can run code when they are loaded, so they are never opened.
 """
 
 import json
@@ -28,10 +28,10 @@ class _TrainerState:
 
 
 def read_run(path: Path, *, check: bool = True) -> Run:
-    """The checkpoints below `path` (`checkpoint-<step>`), or `path` itself when it is one.
+    """The run in a folder: its checkpoints `checkpoint-<step>`, or the folder itself if it is one.
 
     Args:
-        check: look at every weight file's header too, as `check_checkpoint` does.
+        check: also check every checkpoint with `check_checkpoint`.
 
     Raises:
         CheckpointError: there is no checkpoint, or (with `check`) one of them cannot be scored.
@@ -62,11 +62,11 @@ def read_run(path: Path, *, check: bool = True) -> Run:
 
 
 def check_checkpoint(checkpoint: Checkpoint) -> None:
-    """Look at a checkpoint's files without loading a weight.
+    """Check the files of a checkpoint without loading weights.
 
     Raises:
         CheckpointError: weights are missing, truncated or pickled, or the configuration, the
-            tokenizer or an adapter's base model is not there.
+            tokenizer or an adapter's base model is missing.
     """
     _check_weights(checkpoint.path)
     _check_beside_weights(checkpoint)
@@ -82,11 +82,11 @@ def _check_beside_weights(checkpoint: Checkpoint) -> None:
     if base is not None:
         if Path(base).is_absolute() and not Path(base).is_dir():
             raise CheckpointError(
-                f"{config} names the base model {base}, which is not there; put it there, or "
-                "beside the run, and name it by its folder's name"
+                f"{config} names the base model {base}, which is not there; put it there, or put "
+                "it beside the run and give only its folder's name"
             )
         if not Path(base).is_dir():
-            return  # a name on a hub, whose tokenizer comes with it
+            return  # the name of a model on a hub, which comes with its tokenizer
         folders.append(Path(base))
     if not any((folder / name).exists() for folder in folders for name in TOKENIZERS):
         raise CheckpointError(
@@ -103,7 +103,9 @@ def _check_weights(path: Path) -> None:
             raise CheckpointError(f"{index} names no weights; copy or save the checkpoint again")
         names = {str(name) for name in weights.values()}
         if outside := [name for name in names if Path(name).name != name]:
-            raise CheckpointError(f"{index} names {outside[0]!r}; expected files beside it")
+            raise CheckpointError(
+                f"{index} names {outside[0]!r}; expected names of files in the same folder"
+            )
         files = sorted(path / name for name in names)
     else:
         single = ("adapter_model.safetensors", "model.safetensors")
@@ -152,7 +154,7 @@ def _trainer_state(path: Path) -> _TrainerState:
     except (TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{file} is not what transformers' Trainer writes ({error}); copy it again, or delete "
-            "it to do without the epoch and the learning rate"
+            "it, and the epoch and the learning rate stay unknown"
         ) from error
 
 
@@ -166,7 +168,9 @@ def _read_json(file: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file} is not readable JSON ({error}); save it again") from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"{file} holds {type(content).__name__}, expected a JSON object")
+        raise CheckpointError(
+            f"{file} holds {type(content).__name__}; expected a JSON object; save it again"
+        )
     return content
 
 
@@ -177,7 +181,8 @@ def _adapter_base(path: Path) -> str | None:
     base = _read_json(file).get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         raise CheckpointError(f"{file} names no base_model_name_or_path; add the base model's path")
-    # A relative base (an uploaded run) lies beside the checkpoints, not in the working directory.
+    # The base model of an uploaded run is a relative path. It starts at the checkpoint or at the
+    # run's folder, not at the working directory.
     for folder in (path, path.parent):
         if (folder / base).is_dir():
             return str(folder / base)
@@ -188,7 +193,7 @@ def _check_safetensors(file: Path) -> None:
     from safetensors import SafetensorError, safe_open
 
     if not file.exists():
-        raise CheckpointError(f"{file} is missing though the index names it; copy it again")
+        raise CheckpointError(f"{file} is missing although the index names it; copy it again")
     try:
         with safe_open(str(file), framework="np") as tensors:
             tensors.keys()

@@ -1,13 +1,13 @@
-"""Sampling by hand: one prompt pass shared by n samples, finished rows leave the batch.
+"""Sampling with transformers: each prompt is computed once, and finished rows leave the batch.
 
-`transformers.generate` computes each prompt n times and keeps finished rows to the end. What a
-sample becomes here depends only on the logits and on its own stream of uniforms: not on its
-neighbours in the batch, nor on what was sampled before it.
+`transformers.generate` computes a prompt once per sample and keeps finished rows to the end. Here a
+sample depends only on the logits and on its own stream of random numbers, and not on the other
+samples in the batch or before it.
 """
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -18,13 +18,30 @@ from premem_core.records import Completion, Sampling
 if TYPE_CHECKING:
     import torch
 
-    from premem_core.models.transformers_backend import TransformersBackend
+MOST_LIKELY = 64  # the nucleus nearly always lies within these tokens; sorting all tokens is slow
 
-MOST_LIKELY = 64  # tokens that nearly always hold the nucleus; sorting a whole vocabulary is slow
+
+class LoadedModel(Protocol):
+    """What sampling needs of a loaded model.
+
+    Attributes:
+        model: of transformers.
+        device: where its weights are, as torch names it.
+        takes: the names of the arguments of its forward pass.
+        positions: how many tokens it takes; None: any number.
+    """
+
+    model: Any
+    device: str
+    takes: set[str]
+    positions: int | None
+
+    def forward(self, input_ids: "torch.Tensor", mask: "torch.Tensor", **extra: Any) -> Any:
+        """One forward pass: the model's output for token ids and their attention mask."""
 
 
 class Stopper:
-    """Knows when a row is finished, and cuts its text there.
+    """Decides when a completion is finished, and cuts its text there.
 
     Args:
         tokenizer: a fast tokenizer.
@@ -35,8 +52,9 @@ class Stopper:
     def __init__(self, tokenizer: Any, stop: Sequence[str], end_tokens: frozenset[int]) -> None:
         self.tokenizer, self.stop, self.end_tokens = tokenizer, tuple(stop), end_tokens
         self.tail = max((len(s.encode()) for s in stop), default=0) + 2
-        # A stop string can only be completed by a token that holds its last character: decoding
-        # every row at every step would cost more than a small model's forward pass.
+        # Only a token that holds the last character of a stop string can complete it. The text is
+        # decoded only after such tokens: decoding every row at every step would cost more than a
+        # small model's forward pass.
         last = {s[-1] for s in stop}
         pieces = tokenizer.batch_decode([[i] for i in range(len(tokenizer))]) if stop else []
         self.closing = frozenset(
@@ -54,9 +72,9 @@ class Stopper:
 
     def completion(self, prompt: Sequence[int], ids: Sequence[int], finished: bool) -> Completion:
         """The generated text, cut before the first stop string."""
-        # Decoded after its prompt: alone, some tokenizers would drop its leading space.
+        # Decoded together with its prompt, because some tokenizers drop a leading space.
         text = self._decode([*prompt, *ids])[len(self._decode(prompt)) :]
-        cuts = [at for at in (text.find(stop) for stop in self.stop) if at >= 0]
+        cuts = [index for index in (text.find(stop) for stop in self.stop) if index >= 0]
         return Completion(text[: min(cuts, default=len(text))], len(ids), finished)
 
     def _decode(self, ids: Sequence[int]) -> str:
@@ -67,13 +85,17 @@ class Stopper:
 
 
 def generate(
-    backend: "TransformersBackend",
+    backend: LoadedModel,
     prompts: Sequence[Sequence[int]],
     requests: Sequence[Request],
     sampling: Sampling,
     stopper: Stopper,
 ) -> list[list[Completion]]:
-    """Every request's samples, at least one of each; `prompts` are the requests' token ids."""
+    """The completions of each request, which must ask for at least one sample.
+
+    Args:
+        prompts: the token ids of the requests' prompts.
+    """
     import torch
 
     of_prompt = np.repeat(np.arange(len(requests)), [len(r.numbers) for r in requests])
@@ -84,21 +106,22 @@ def generate(
     ).to(backend.device)
     with torch.inference_mode():
         input_ids, mask = _left_padded(prompts, backend.device)
-        cache = _roomy_cache(backend.model.config)
-        # Only the last position's logits: those of whole prompts are huge with a large vocabulary.
+        cache = _preallocated_cache(backend.model.config)
+        # Only the logits of the last position are needed, and with a large vocabulary the logits
+        # of whole prompts would take much memory.
         last = {"logits_to_keep": 1} if "logits_to_keep" in backend.takes else {}
         output = backend.forward(input_ids, mask, past_key_values=cache, use_cache=True, **last)
         check_finite(output.logits[:, -1])
         logits = output.logits[:, -1]
         if len(of_prompt) > len(prompts):
-            each = torch.from_numpy(of_prompt).to(backend.device)
-            cache.batch_select_indices(each)
-            logits, mask = logits[each], mask[each]
+            prompt_rows = torch.from_numpy(of_prompt).to(backend.device)
+            cache.batch_select_indices(prompt_rows)
+            logits, mask = logits[prompt_rows], mask[prompt_rows]
         generated: list[list[int]] = [[] for _ in of_prompt]
         ended, done = [False] * len(generated), [False] * len(generated)
         positions = backend.positions or math.inf
         budgets = [min(sampling.max_new_tokens, positions - len(prompts[i])) for i in of_prompt]
-        active = list(range(len(generated)))  # which row each line of the batch belongs to
+        active = list(range(len(generated)))  # for each line of the batch, its row of `generated`
         for step in range(sampling.max_new_tokens):
             tokens = draw(logits, uniforms[:, step], sampling.temperature, sampling.top_p)
             for row, token in zip(active, tokens.tolist(), strict=True):
@@ -109,7 +132,7 @@ def generate(
             alive = [line for line, row in enumerate(active) if not done[row]]
             if not alive:
                 break
-            if len(alive) <= 0.85 * len(active):  # compacting copies the cache, so not every time
+            if len(alive) <= 0.85 * len(active):  # not at every step, because it copies the cache
                 keep = torch.tensor(alive, device=backend.device)
                 cache.batch_select_indices(keep)
                 tokens, mask, uniforms = tokens[keep], mask[keep], uniforms[keep]
@@ -124,26 +147,29 @@ def generate(
 
 
 def check_finite(logits: "torch.Tensor") -> None:
-    """Refuse the logits (rows, vocabulary) of a model that diverged.
+    """Check that the logits (rows, vocabulary) of a model are finite.
 
     Raises:
-        CheckpointError: one of them is not a number, or infinite.
+        CheckpointError: a logit is NaN or infinite, because the model diverged in training.
     """
     if not bool(logits.isfinite().all()):
-        raise CheckpointError("the model's logits are not finite: its training diverged")
+        raise CheckpointError(
+            "the model's logits are not finite, because its training diverged; leave this "
+            "checkpoint out"
+        )
 
 
 def draw(
     logits: "torch.Tensor", uniforms: "torch.Tensor", temperature: float, top_p: float
 ) -> "torch.Tensor":
-    """One token per row by inverting the nucleus distribution's CDF at that row's uniform.
+    """Draw one token per row, by inverting the CDF of the nucleus at a uniform random number.
 
     Args:
         logits: (rows, vocabulary).
-        uniforms: (rows,) in [0, 1).
+        uniforms: (rows,) random numbers in [0, 1).
         temperature: 0 takes the most likely token.
-        top_p: the smallest set of most likely tokens with at least this mass is drawn from
-            (Holtzman et al. 2020).
+        top_p: tokens are drawn from the nucleus, the smallest set of most likely tokens with at
+            least this probability (Holtzman et al. 2020).
 
     Returns:
         (rows,) token ids.
@@ -159,12 +185,12 @@ def draw(
     kept = mass - probabilities < top_p
     total = (probabilities * kept).sum(-1)
     chosen = (mass <= (uniforms * total)[:, None]).sum(-1)
-    chosen = chosen.minimum(kept.sum(-1) - 1)  # rounding must not step out of the nucleus
+    chosen = chosen.minimum(kept.sum(-1) - 1)  # rounding could choose a token outside the nucleus
     return chosen if order is None else order.gather(-1, chosen[:, None])[:, 0]
 
 
 def _likely(probabilities: "torch.Tensor", top_p: float) -> tuple["torch.Tensor", "torch.Tensor"]:
-    """Each row's most likely tokens, descending, at least those that make up `top_p`."""
+    """Probabilities and ids of each row's most likely tokens, descending, to `top_p` at least."""
     if probabilities.shape[-1] > MOST_LIKELY:
         top = probabilities.topk(MOST_LIKELY, dim=-1)
         if bool((top.values.sum(-1) >= top_p).all()):
@@ -172,46 +198,47 @@ def _likely(probabilities: "torch.Tensor", top_p: float) -> tuple["torch.Tensor"
     return probabilities.sort(-1, descending=True)
 
 
-def _roomy_cache(config: Any) -> Any:
-    """A DynamicCache whose full-attention layers keep spare room.
+def _preallocated_cache(config: Any) -> Any:
+    """A DynamicCache whose full-attention layers allocate more room than they need.
 
-    The library's layer copies all keys and values at every token to append one; with many rows
-    that costs more than reading the weights.
+    The library's layer copies all keys and values whenever it appends a token. With many rows
+    that takes longer than reading the weights.
     """
     from transformers import DynamicCache
     from transformers.cache_utils import DynamicLayer
 
-    class RoomyLayer(DynamicLayer):
-        room: tuple[Any, Any] | None = None  # buffers of which keys and values are the filled part
+    class PreallocatedLayer(DynamicLayer):
+        # Buffers for keys and values; `keys` and `values` are the filled part of them.
+        buffers: tuple[Any, Any] | None = None
 
         def update(self, key_states: Any, value_states: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
             if not self.is_initialized:
                 self.lazy_initialization(key_states, value_states)
             start = self.get_seq_length()
             end = start + key_states.shape[-2]
-            if self.room is None or end > self.room[0].shape[-2]:
-                self.room = (
-                    _with_room(self.keys, key_states, start, end),
-                    _with_room(self.values, value_states, start, end),
+            if self.buffers is None or end > self.buffers[0].shape[-2]:
+                self.buffers = (
+                    _larger_buffer(self.keys, key_states, start, end),
+                    _larger_buffer(self.values, value_states, start, end),
                 )
-            for buffer, new in zip(self.room, (key_states, value_states), strict=True):
+            for buffer, new in zip(self.buffers, (key_states, value_states), strict=True):
                 buffer[..., start:end, :] = new
-            self.keys, self.values = (buffer[..., :end, :] for buffer in self.room)
+            self.keys, self.values = (buffer[..., :end, :] for buffer in self.buffers)
             return self.keys, self.values
 
         def batch_select_indices(self, indices: Any) -> None:
             super().batch_select_indices(indices)
-            self.room = None
+            self.buffers = None
 
     cache = DynamicCache(config=config)
     cache.layers = [
-        RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers
+        PreallocatedLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers
     ]
     return cache
 
 
-def _with_room(filled: Any, like: Any, start: int, end: int) -> Any:
-    """A buffer for `end` tokens and half as many again, that begins with what is filled."""
+def _larger_buffer(filled: Any, like: Any, start: int, end: int) -> Any:
+    """A buffer for half as many tokens more than `end`, which begins with the `filled` one."""
     rows, heads, _, width = like.shape
     buffer = like.new_empty(rows, heads, end + max(32, end // 2), width)
     if start:
@@ -220,13 +247,14 @@ def _with_room(filled: Any, like: Any, start: int, end: int) -> Any:
 
 
 def _uniforms(seed: int, number: int, steps: int) -> np.ndarray:
-    """(steps,) float32: one draw per token of sample `number`."""
+    """(steps,) float32: one random number per token of sample `number`."""
     return np.random.default_rng([seed, number]).random(steps, dtype=np.float32)
 
 
 def _left_padded(
     prompts: Sequence[Sequence[int]], device: str
 ) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """Token ids and attention mask, (prompts, longest), of prompts padded on the left."""
     import torch
 
     width = max(len(ids) for ids in prompts)

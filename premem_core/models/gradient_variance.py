@@ -1,4 +1,4 @@
-"""Gradient variance: how much the loss's gradient differs from one mini-batch to the next."""
+"""Gradient variance: how much the gradient of the loss differs between mini-batches."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,14 +10,14 @@ from premem_core.models import loading, training_batch
 from premem_core.problems.prompts import PromptTemplate
 from premem_core.records import Checkpoint, Example
 
-BATCHES, BATCH_SIZE = 5, 128  # the paper's
-TOKENS = 2048  # padding included, in one forward and backward pass
+BATCHES, BATCH_SIZE = 5, 128  # as in the paper
+TOKENS = 2048  # in one forward and backward pass, with padding
 
 Rows = list[dict[str, list[int]]]
 
 
 def batch_size(examples: int, batches: int = BATCHES) -> int:
-    """Of a mini-batch: the paper's, or fewer where the examples do not suffice for that."""
+    """The size of a mini-batch: the paper's, or less where there are too few examples for it."""
     return min(BATCH_SIZE, examples // batches)
 
 
@@ -28,27 +28,29 @@ def measure_gradient_variance(
     *,
     batches: int = BATCHES,
 ) -> float:
-    """Variance over mini-batches of the gradient, averaged over parameters (Jiang et al. 2019).
+    """Variance of the gradient over mini-batches, averaged over parameters (Jiang et al. 2019).
 
-    The gradient is that of the mean loss over a mini-batch's target tokens, in float32, on CUDA
-    where there is one (then with passes in bfloat16, as in training). Parameters are all of the
-    model's; with a LoRA adapter, only the adapter's.
+    The gradient is that of the mean loss over the target tokens of a mini-batch, with respect to
+    all parameters of the model, or only to those of the adapter if the checkpoint is one. It is
+    computed on a GPU where there is one, with forward and backward passes in bfloat16 as in
+    training, and otherwise in float32.
 
     Args:
-        examples: the training examples; the mini-batches are drawn from them without replacement.
+        examples: the training examples; mini-batches are drawn from them without replacement.
         template: how an example becomes text.
+        batches: the number of mini-batches.
 
     Raises:
         CheckpointError: the checkpoint cannot be loaded.
         DataError: there are fewer examples than mini-batches, or one is too long for the model.
-        MemoryError: the model does not fit, or one example's gradient does not.
+        MemoryError: the model, or the gradient of one example, does not fit into memory.
     """
     import torch
 
     size = batch_size(len(examples), batches)
     if not size:
         raise DataError(
-            f"gradient variance takes {batches} mini-batches, and there are {len(examples)} "
+            f"gradient variance needs {batches} mini-batches, and there are {len(examples)} "
             "training examples; score more of them"
         )
     tokenizer, model = loading.load_model(
@@ -69,12 +71,12 @@ def measure_gradient_variance(
 
 
 def settings(checkpoint: Checkpoint, examples: int) -> str:
-    """What a gradient variance hangs on, in words: values with other settings do not compare."""
+    """The settings of a gradient variance in words; only values with the same ones compare."""
     import torch
 
-    whose = "the model" if checkpoint.adapter_base is None else "the adapter"
+    trained = "the model" if checkpoint.adapter_base is None else "the adapter"
     passes = "bfloat16" if torch.cuda.is_available() else "float32"
-    return f"of {whose}, {BATCHES} mini-batches of {batch_size(examples)}, {passes}"
+    return f"of {trained}, {BATCHES} mini-batches of {batch_size(examples)}, {passes}"
 
 
 def _trained(model: Any, *, adapter_only: bool) -> list[Any]:
@@ -84,7 +86,7 @@ def _trained(model: Any, *, adapter_only: bool) -> list[Any]:
 
 
 def _variance(model: Any, parameters: Sequence[Any], batches: Sequence[Rows]) -> float:
-    """Welford's running mean of the gradient, on the CPU, and sum of squared deviations from it."""
+    """The variance by Welford's method: running means of the gradient, which are on the CPU."""
     import torch
 
     means = [torch.zeros(parameter.shape) for parameter in parameters]
@@ -101,7 +103,11 @@ def _variance(model: Any, parameters: Sequence[Any], batches: Sequence[Rows]) ->
 
 
 def _backward_in_parts(model: Any, batch: Rows, tokens: int) -> int:
-    """`_backward` in parts of so many tokens, or of half as many as often as memory runs out."""
+    """Run `_backward` with at most `tokens` per pass; halve that whenever memory runs out.
+
+    Returns:
+        The number of tokens per pass that fitted.
+    """
     import torch
 
     longest = max(len(row["input_ids"]) for row in batch)
@@ -118,7 +124,7 @@ def _backward_in_parts(model: Any, batch: Rows, tokens: int) -> int:
 
 
 def _backward(model: Any, batch: Rows, tokens: int) -> None:
-    """Leave the gradient of the batch's mean target-token loss in the parameters."""
+    """Compute the gradient of the batch's mean loss per target token, into `parameter.grad`."""
     import torch
 
     targets = sum(_targets(row) for row in batch)
@@ -126,7 +132,7 @@ def _backward(model: Any, batch: Rows, tokens: int) -> None:
         inputs = {name: t.to(model.device) for name, t in training_batch.collate(rows).items()}
         on_cuda = model.device.type == "cuda"
         with torch.autocast(model.device.type, torch.bfloat16, enabled=on_cuda):
-            loss = model(**inputs, use_cache=False).loss  # a mean over these rows' targets
+            loss = model(**inputs, use_cache=False).loss  # a mean over these rows' target tokens
         (loss * (sum(_targets(row) for row in rows) / targets)).backward()
 
 
@@ -135,7 +141,7 @@ def _targets(row: dict[str, list[int]]) -> int:
 
 
 def _micro_batches(batch: Rows, tokens: int) -> Iterator[Rows]:
-    """The batch in parts of rows of like length that make up `tokens`, padding included."""
+    """Split the batch into parts of rows of similar length, with at most `tokens` after padding."""
     rest = sorted(batch, key=lambda row: -len(row["input_ids"]))
     while rest:
         size = max(1, tokens // len(rest[0]["input_ids"]))

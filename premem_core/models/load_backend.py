@@ -1,4 +1,4 @@
-"""The backends by name, and which one is the default here."""
+"""Loading a backend by its name, and the default backend of this installation."""
 
 import importlib.util
 
@@ -10,12 +10,12 @@ BACKENDS = ("vllm", "hf")
 
 
 def default_backend() -> str:
-    """vLLM where it is installed, otherwise transformers."""
+    """The name of the default backend: vLLM where it is installed, otherwise transformers."""
     return "vllm" if importlib.util.find_spec("vllm") else "hf"
 
 
 def load_backend(name: str, checkpoint: Checkpoint, resources: Resources = Resources()) -> Backend:
-    """Load `checkpoint` into the backend called `name`.
+    """Load a checkpoint into the backend with this name.
 
     Raises:
         UsageError: there is no such backend.

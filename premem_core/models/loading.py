@@ -1,4 +1,4 @@
-"""Loading a causal language model in safetensors, with or without an adapter."""
+"""Loading a causal language model from safetensors, with or without an adapter."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,20 +15,22 @@ if TYPE_CHECKING:
 def load_model(
     path: Path, dtype: "torch.dtype", *, adapter_base: str | None = None, device: str = "cpu"
 ) -> tuple[Any, Any]:
-    """Tokenizer and model of a folder; with `adapter_base`, that model under the folder's adapter.
+    """Load the tokenizer and the model of a folder.
 
-    On the device "meta" nothing but the files' headers is read: a check that takes no time.
+    Args:
+        adapter_base: the base model, if the folder holds an adapter; the adapter is applied to it.
+        device: on "meta" only the headers of the files are read, which is a fast check.
 
     Raises:
         CheckpointError: they cannot be loaded, or the tokenizer gives no character offsets.
-        MemoryError: they do not fit.
+        MemoryError: they do not fit into memory.
     """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     tokenizer = load_tokenizer(path, adapter_base=adapter_base)
-    with refusing(path):
+    with as_checkpoint_error(path):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             adapter_base or str(path),
             dtype=dtype,
@@ -43,14 +45,14 @@ def load_model(
 
 
 def load_tokenizer(path: Path, *, adapter_base: str | None = None) -> Any:
-    """The folder's own tokenizer, or that of the model that its adapter belongs to.
+    """Load the tokenizer of a folder, or of its base model if the adapter in it has none.
 
     Raises:
         CheckpointError: it cannot be loaded, or gives no character offsets.
     """
     from transformers import AutoTokenizer
 
-    with refusing(path):
+    with as_checkpoint_error(path):
         tokenizer = AutoTokenizer.from_pretrained(
             tokenizer_folder(path, adapter_base), trust_remote_code=False
         )
@@ -63,30 +65,30 @@ def load_tokenizer(path: Path, *, adapter_base: str | None = None) -> Any:
 
 
 def tokenizer_folder(path: Path, adapter_base: str | None) -> str:
-    """Where a checkpoint's tokenizer is: an adapter's folder need not have one."""
-    own = adapter_base is None or (path / "tokenizer_config.json").exists()
-    return str(path) if own else str(adapter_base)
+    """The folder that holds a checkpoint's tokenizer; an adapter's folder may have none."""
+    has_tokenizer = adapter_base is None or (path / "tokenizer_config.json").exists()
+    return str(path) if has_tokenizer else str(adapter_base)
 
 
-def check_same_base(present: Checkpoint, other: Checkpoint) -> None:
-    """Refuse to switch between checkpoints that are not adapters over one model.
+def check_same_base(loaded: Checkpoint, next_adapter: Checkpoint) -> None:
+    """Check that both checkpoints are adapters over the same base model.
 
     Raises:
         CheckpointError: they are not.
     """
-    if present.adapter_base is None or present.adapter_base != other.adapter_base:
+    if loaded.adapter_base is None or loaded.adapter_base != next_adapter.adapter_base:
         raise CheckpointError(
-            f"{other.path} cannot take the place of {present.path}: only adapters over the same "
-            "model can be switched; load it anew"
+            f"{next_adapter.path} cannot replace {loaded.path} in a loaded model, because they are "
+            "not adapters over the same model; load it in a new backend"
         )
 
 
 def switch_adapter(model: Any, path: Path) -> None:
-    """Put a folder's adapter in the place of the one that a PEFT model has.
+    """Replace the adapter of a PEFT model with the one in a folder.
 
     Raises:
-        CheckpointError: it cannot be loaded; the present one stays.
-        MemoryError: the two do not fit side by side.
+        CheckpointError: the adapter cannot be loaded; the former one stays.
+        MemoryError: both adapters together do not fit into memory.
     """
     present = model.active_adapter
     name = "other" if present == "default" else "default"
@@ -105,22 +107,27 @@ def switch_adapter(model: Any, path: Path) -> None:
 def _with_adapter(model: Any, path: Path) -> Any:
     from peft import PeftConfig, PeftModel
 
-    with refusing(path):
+    with as_checkpoint_error(path):
         adapted = PeftModel(model, PeftConfig.from_pretrained(str(path)))
     _load_adapter(adapted, path, "default")
     return adapted
 
 
 def _load_adapter(model: Any, path: Path, name: str) -> None:
-    with refusing(path):
+    with as_checkpoint_error(path):
         report = model.load_adapter(str(path), adapter_name=name)
-    # Only the adapter's own weights: the base model's are not in its file.
+    # The weights of the base model are missing too, but they are not expected in this file.
     _check_missing(path, [key for key in report.missing_keys if "lora_" in key])
 
 
 @contextmanager
-def refusing(path: Path) -> Iterator[None]:
-    """Whatever a library finds wrong with a checkpoint's files is the files' fault."""
+def as_checkpoint_error(path: Path) -> Iterator[None]:
+    """Turn every error that a library raises about a checkpoint's files into a `CheckpointError`.
+
+    Raises:
+        CheckpointError: the files cannot be loaded.
+        MemoryError: the model does not fit into memory.
+    """
     try:
         yield
     except Exception as error:
@@ -134,14 +141,14 @@ def refusing(path: Path) -> Iterator[None]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """True for Python's, an accelerator's and torch's CPU allocator's way to say so."""
+    """True for the errors of Python, of a GPU and of torch on the CPU when memory runs out."""
     import torch
 
-    said = str(error)
+    message = str(error)
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError)
         and any(
-            words in said
+            words in message
             for words in ("out of memory", "can't allocate memory", "not enough memory")
         )
     )
@@ -150,6 +157,6 @@ def is_out_of_memory(error: BaseException) -> bool:
 def _check_missing(path: Path, missing: Iterable[str]) -> None:
     if names := sorted(missing):
         raise CheckpointError(
-            f"{path} lacks {len(names)} weights of its model ({names[0]} is one), "
-            "which would be random; save the whole model again"
+            f"{path} lacks {len(names)} weights of its model, such as {names[0]}, which would get "
+            "random values; save the whole model again"
         )

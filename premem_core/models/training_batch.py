@@ -1,4 +1,4 @@
-"""Training batches: examples as padded token ids with labels on the target only."""
+"""Training batches: examples as padded token ids, with labels only on the target."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,16 +8,19 @@ from premem_core.models.tokens import encode_pair
 from premem_core.problems.prompts import PromptTemplate
 from premem_core.records import Example
 
-IGNORED = -100  # the label that torch's cross-entropy leaves out
+IGNORED = -100  # torch's cross-entropy leaves tokens with this label out
 
 
 def encode(
     tokenizer: Any, example: Example, template: PromptTemplate, longest: int | None = None
 ) -> dict[str, list[int]]:
-    """`input_ids` and `labels` of one example; labels are IGNORED outside of the target.
+    """`input_ids` and `labels` of one example; labels outside the target are IGNORED.
 
-    What a target token is, `causal_lm.encode_pair` says: a BOS in front changes nothing, and an
-    EOS that a tokenizer appends is never trained on.
+    The target tokens are those of `tokens.encode_pair`. So a BOS makes no difference, and an EOS
+    that a tokenizer appends is never trained on.
+
+    Args:
+        longest: the most tokens that the model takes; None if it has no limit.
 
     Raises:
         DataError: the target has no token, or the text has more than `longest` tokens.
@@ -35,7 +38,7 @@ def encode(
 
 
 def collate(rows: Sequence[dict[str, list[int]]]) -> dict[str, Any]:
-    """Rows of `encode` as one right-padded batch of (rows, longest) int64 tensors."""
+    """Rows from `encode` as one batch of int64 tensors, (rows, longest), padded on the right."""
     import torch
 
     width = max(len(row["input_ids"]) for row in rows)
@@ -45,7 +48,7 @@ def collate(rows: Sequence[dict[str, list[int]]]) -> dict[str, Any]:
 
     lengths = torch.tensor([len(row["input_ids"]) for row in rows])
     return {
-        # Which token pads is of no matter behind the mask; some tokenizers have none.
+        # Any token can be the padding, because it is masked; some tokenizers define none.
         "input_ids": padded("input_ids", 0),
         "attention_mask": (torch.arange(width) < lengths[:, None]).long(),
         "labels": padded("labels", IGNORED),

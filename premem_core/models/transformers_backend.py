@@ -25,25 +25,26 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-MOST_ROWS = 1024  # sequences decoded together, memory permitting
-MOST_ROWS_CPU = 192  # more only pushes keys and values out of the processor's cache
-TOKENS = 16_384  # tokens, padding included, in one forward pass of target_nll
-LOGIT_BYTES = 2 * 2**30  # for the logits of such a pass, which a large vocabulary makes huge
-CACHE_BYTES = 2 * 2**30  # for keys and values, where free memory is not known
+MOST_ROWS = 1024  # sequences that are decoded together, if memory allows
+MOST_ROWS_CPU = 192  # with more, keys and values no longer fit into the processor's cache
+TOKENS = 16_384  # tokens in one forward pass of target_nll, with padding
+LOGIT_BYTES = 2 * 2**30  # for the logits of such a pass, which are large for large vocabularies
+CACHE_BYTES = 2 * 2**30  # for keys and values, where the free memory is unknown
 
 
 class TransformersBackend:
-    """One checkpoint (or PEFT adapter over its base) in memory.
+    """One checkpoint, or one PEFT adapter over its base model, in memory.
 
     Args:
-        checkpoint: where the weights are.
-        device: "cpu", "cuda" or "mps"; by default the best that is there.
-        dtype: "float32" or "bfloat16"; by default float32 on CPU, bfloat16 elsewhere.
-        batch_divisor: how many times smaller batches are than they could be.
+        checkpoint: the checkpoint to load.
+        device: "cpu", "cuda" or "mps"; by default the fastest one that there is.
+        dtype: "float32" or "bfloat16"; by default float32 on CPU and bfloat16 elsewhere.
+        batch_divisor: batches are this many times smaller than usual.
 
     Raises:
         CheckpointError: the tokenizer or the weights cannot be loaded.
-        MemoryError: the weights do not fit; later, that even the smallest batch does not.
+        MemoryError: the weights do not fit into memory; from the methods, the smallest possible
+            batch does not.
     """
 
     def __init__(
@@ -57,25 +58,25 @@ class TransformersBackend:
         import torch
 
         self.checkpoint, self.batch_divisor = checkpoint, batch_divisor
-        self.device = device or _best_device()
+        self.device: str = device or _best_device()
         self.dtype = getattr(torch, dtype or ("float32" if self.device == "cpu" else "bfloat16"))
         self.tokenizer, loaded = loading.load_model(
             checkpoint.path, self.dtype, adapter_base=checkpoint.adapter_base
         )
-        with loading.refusing(checkpoint.path):
+        with loading.as_checkpoint_error(checkpoint.path):
             self.model: Any = loaded.to(self.device).eval()
         # Both are halved whenever memory runs out.
         self.rows = max(1, (MOST_ROWS_CPU if self.device == "cpu" else MOST_ROWS) // batch_divisor)
         logits = LOGIT_BYTES // (self.model.config.get_text_config().vocab_size * 4)
         self.tokens = max(1, min(TOKENS, logits) // batch_divisor)
-        # An adapter's forward hides its model's arguments behind **kwargs.
+        # PEFT's forward has only **kwargs, so the arguments are those of the model inside.
         inner = self.model.get_base_model() if checkpoint.adapter_base else self.model
         self.takes = set(inspect.signature(inner.forward).parameters)
-        self.positions = getattr(
+        self.positions: int | None = getattr(
             self.model.config.get_text_config(), "max_position_embeddings", None
         )
         self.end_tokens = end_tokens(self.model.generation_config.eos_token_id, self.tokenizer)
-        self._last_stopper: Stopper | None = None  # making one reads the whole vocabulary
+        self._last_stopper: Stopper | None = None  # kept, because a new one decodes all tokens
 
     def close(self) -> None:
         """Free the weights and the accelerator's cache."""
@@ -86,10 +87,10 @@ class TransformersBackend:
             torch.cuda.empty_cache()
 
     def switch(self, checkpoint: Checkpoint) -> None:
-        """Go on with another adapter over the same base model.
+        """Replace the loaded adapter with another one over the same base model.
 
         Raises:
-            CheckpointError: the adapter cannot be loaded; the present one stays.
+            CheckpointError: the adapter cannot be loaded; the former one stays loaded.
         """
         loading.check_same_base(self.checkpoint, checkpoint)
         tokenizer = loading.load_tokenizer(checkpoint.path, adapter_base=checkpoint.adapter_base)
@@ -99,7 +100,7 @@ class TransformersBackend:
     def target_nll(self, prompts: Sequence[str], targets: Sequence[str]) -> list[TargetScore]:
         """Mean NLL per target token, in nats (paper, section 3: PPL is its exponential).
 
-        What a target token is, `causal_lm.encode_pair` says.
+        The target tokens are those of `tokens.encode_pair`.
 
         Raises:
             DataError: a target has no token that can be scored.
@@ -123,7 +124,9 @@ class TransformersBackend:
     def sample(
         self, batches: Iterable[Sequence[Request]], sampling: Sampling, stop: Sequence[str]
     ) -> Iterator[list[list[Completion]]]:
-        """For each batch, in order, its requests' completions, cut before the first stop string.
+        """Yield, for each batch in order, the completions of its requests.
+
+        A completion ends before the first stop string.
 
         Raises:
             DataError: a prompt is empty, or leaves no position for a completion.
@@ -162,9 +165,13 @@ class TransformersBackend:
         return completions
 
     def forward(self, input_ids: "torch.Tensor", mask: "torch.Tensor", **extra: Any) -> Any:
-        """One pass over `input_ids` (rows, new tokens) with `mask` (rows, all tokens so far).
+        """One forward pass of the model.
 
-        Positions count real tokens only, so left padding changes nothing.
+        Positions count only real tokens, so that padding on the left makes no difference.
+
+        Args:
+            input_ids: (rows, new tokens).
+            mask: (rows, all tokens so far).
         """
         if "position_ids" in self.takes:
             positions = (mask.long().cumsum(-1) - 1).clamp(min=0)
@@ -178,7 +185,7 @@ class TransformersBackend:
         return self._last_stopper
 
     def _rows_that_fit(self, tokens: int) -> int:
-        """How many sequences of that length the key/value cache has room for."""
+        """How many sequences of this many tokens fit into the memory for keys and values."""
         import torch
 
         config = self.model.config.get_text_config()
@@ -196,21 +203,21 @@ class TransformersBackend:
             width = max(len(ids) for ids, _ in pairs)
             input_ids = torch.zeros(len(pairs), width, dtype=torch.long)
             mask = torch.zeros_like(input_ids)
-            wanted = torch.zeros_like(input_ids, dtype=torch.bool)
+            is_target = torch.zeros_like(input_ids, dtype=torch.bool)
             for row, (ids, first) in enumerate(pairs):
                 input_ids[row, : len(ids)] = torch.tensor(ids)
                 mask[row, : len(ids)] = 1
-                wanted[row, first : len(ids)] = True
+                is_target[row, first : len(ids)] = True
             input_ids, mask = input_ids.to(self.device), mask.to(self.device)
             logits = self.forward(input_ids, mask, use_cache=False).logits
             check_finite(logits[:, -1])
             scores = []
-            for row in range(len(pairs)):  # row by row: float32 logits of a whole batch are huge
-                at = wanted[row].nonzero()[:, 0].to(self.device)
+            for row in range(len(pairs)):  # float32 logits of a whole batch need much memory
+                positions = is_target[row].nonzero()[:, 0].to(self.device)
                 losses = torch.nn.functional.cross_entropy(
-                    logits[row, at - 1].float(), input_ids[row, at], reduction="none"
+                    logits[row, positions - 1].float(), input_ids[row, positions], reduction="none"
                 )
-                scores.append(TargetScore(float(losses.cpu().double().mean()), len(at)))
+                scores.append(TargetScore(float(losses.cpu().double().mean()), len(positions)))
             return scores
 
 
@@ -225,7 +232,9 @@ def _best_device() -> str:
 def _split(
     left: Sequence[tuple[int, range]], rows: int
 ) -> tuple[list[tuple[int, range]], list[tuple[int, range]]]:
-    """The first requests that make up at most `rows` samples, and the rest.
+    """Split requests into those with at most `rows` samples together, and the rest.
+
+    A request that has more samples than that is split itself.
 
     >>> _split([(0, range(3)), (1, range(3)), (2, range(3))], 7)
     ([(0, range(0, 3)), (1, range(0, 3))], [(2, range(0, 3))])
@@ -241,7 +250,7 @@ def _split(
 
 
 def _within_memory(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-    """What `work` returns, or None when memory ran out."""
+    """The result of `work`, or None when memory ran out."""
     import torch
 
     try:
@@ -249,7 +258,7 @@ def _within_memory(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T
     except (MemoryError, RuntimeError) as error:
         if not loading.is_out_of_memory(error):
             raise
-    # Only here are the failed frames gone, and their tensors with them.
+    # Outside the `except` block, so that the tensors of the failed call are no longer referenced.
     torch.cuda.empty_cache()
     return None
 

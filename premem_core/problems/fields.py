@@ -14,7 +14,7 @@ from premem_core.problems.rows import Row, as_name, read_rows
 _ROWS_TO_DETECT_FROM = 50
 
 QUESTION_NAMES = ("question", "problem", "prompt", "query", "input", "instruction")
-# "answer" is last: beside any other of these it is the final answer.
+# "answer" comes last: where there is another of these columns, it is the final answer.
 _SOLUTION_NAMES = (
     *("solution", "response", "output", "completion"),
     *("reasoning", "rationale", "answer"),
@@ -30,7 +30,7 @@ AnswerKind = Literal["field", "hash", "boxed", "regex"]
 
 @dataclass(frozen=True, slots=True)
 class AnswerRule:
-    r"""Where a row's final answer is: a field of its own, or a mark in the solution.
+    r"""How to find a row's final answer: in a field, or by a mark in the solution.
 
     >>> str(AnswerRule.parse("field:gold")), AnswerRule.parse("hash").kind
     ('field:gold', 'hash')
@@ -41,9 +41,10 @@ class AnswerRule:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        r"""The rule written as `field:NAME`, `hash`, `boxed` or `regex:PATTERN`.
+        r"""The rule that is written as `field:NAME`, `hash`, `boxed` or `regex:PATTERN`.
 
-        UsageError: it is none of these, or the pattern is not a regular expression.
+        Raises:
+            UsageError: `text` is none of these, or the pattern is not a regular expression.
         """
         kind, colon, argument = text.partition(":")
         expects_argument = kind in ("field", "regex")
@@ -52,7 +53,7 @@ class AnswerRule:
             or not bool(colon) == bool(argument) == expects_argument
         ):
             raise UsageError(
-                f"{text!r} does not say where the final answer is; write field:NAME, "
+                f"{text!r} is not a rule for finding the final answer; write field:NAME, "
                 "hash (#### x), boxed (\\boxed{x}) or regex:PATTERN."
             )
         if kind == "regex":
@@ -66,9 +67,10 @@ class AnswerRule:
         return cls(kind, argument)  # type: ignore[arg-type]
 
     def find(self, row: Mapping[str, Any], solution: str) -> str | None:
-        """The final answer of a row, without white space around it; None: there is none.
+        """The final answer of a row, without white space around it; None if there is none.
 
-        A mark counts where it stands last; a pattern's answer is its first group.
+        Of several marks in the solution the last one counts. A pattern's answer is its first
+        group, or the whole match if the pattern has no group.
         """
         match self.kind:
             case "field":
@@ -89,7 +91,7 @@ class AnswerRule:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Which column holds what; `metadata` None: all other columns."""
+    """Which column holds what; `metadata` is None where all other columns are metadata."""
 
     question: str
     solution: str
@@ -99,9 +101,11 @@ class Fields:
 
 
 def detect_fields(path: Path) -> Fields:
-    """Guess the fields from common column names and from the first rows' solutions.
+    """Detect the fields from common column names and from the solutions of the first rows.
 
-    DataError: the file cannot be read, or the guess fails; the message names the columns.
+    Raises:
+        DataError: the file cannot be read, or its fields cannot be detected; the message names
+            the columns.
     """
     path = Path(path)
     rows = list(islice((r for r in read_rows(path) if isinstance(r, Row)), _ROWS_TO_DETECT_FROM))
@@ -114,51 +118,60 @@ def detect_fields(path: Path) -> Fields:
         missing = "question" if question is None else "solution"
         _cannot_detect(path, f"which one is the {missing}", columns)
     left = [column for column in columns if column not in (question, solution)]
-    named = first_named(_ANSWER_NAMES, left)
+    answer_column = first_named(_ANSWER_NAMES, left)
     rules = [
-        *([AnswerRule("field", named)] if named else []),
+        *([AnswerRule("field", answer_column)] if answer_column else []),
         AnswerRule("hash"),
         AnswerRule("boxed"),
     ]
     for rule in rules:
-        # Most, not all: one bad row must not change how the others are read.
-        found = sum(rule.find(r.values, str(r.values.get(solution, ""))) is not None for r in rows)
-        if found > len(rows) / 2:
+        # Most rows suffice: one bad row must not change how the others are read.
+        answered = sum(
+            rule.find(r.values, str(r.values.get(solution, ""))) is not None for r in rows
+        )
+        if answered > len(rows) / 2:
             return Fields(question, solution, rule, first_named(ID_NAMES, left))
     return _cannot_detect(path, "where the final answer is", columns)
 
 
 def likely_grader(fields: Fields) -> str:
-    """`math` where the answer is boxed, `gsm8k` otherwise."""
+    """The grader that suits the fields: `math` where the answer is boxed, `gsm8k` otherwise."""
     return "math" if fields.answer.kind == "boxed" else "gsm8k"
 
 
 def choose_fields(
     path: Path, question: str | None, solution: str | None, answer: str | None
 ) -> Fields:
-    """The fields that are named (`answer` as `AnswerRule.parse` reads it), the rest detected.
+    """The fields that are given; those that are None are detected.
 
-    DataError, UsageError: as `detect_fields` and `AnswerRule.parse`.
+    Args:
+        question, solution: names of columns.
+        answer: where the final answer is, as `AnswerRule.parse` reads it.
+
+    Raises:
+        DataError: as `detect_fields`.
+        UsageError: as `AnswerRule.parse`.
     """
     rule = AnswerRule.parse(answer) if answer else None
     if question and solution and rule:
         return Fields(question, solution, rule)
-    found = detect_fields(path)
+    detected = detect_fields(path)
     return replace(
-        found,
-        question=question or found.question,
-        solution=solution or found.solution,
-        answer=rule or found.answer,
+        detected,
+        question=question or detected.question,
+        solution=solution or detected.solution,
+        answer=rule or detected.answer,
     )
 
 
 def first_named(names: tuple[str, ...], columns: list[str]) -> str | None:
+    """The column with the first of `names` that occurs, in any case; None if none occurs."""
     by_name = {column.strip().lower(): column for column in reversed(columns)}
     return next((by_name[name] for name in names if name in by_name), None)
 
 
 def _cannot_detect(path: Path, what: str, columns: list[str]) -> NoReturn:
     raise DataError(
-        f"{path} has the columns {', '.join(columns)}, and none of the usual names tells {what}; "
+        f"{path} has the columns {', '.join(columns)}, from whose names it is not clear {what}; "
         "name the fields."
     )

@@ -1,7 +1,7 @@
-r"""Where a text states its final answer: `#### x`, `The answer is x`, `\boxed{x}`.
+r"""Final answers that a text states: `#### x`, `The answer is x`, `\boxed{x}`.
 
-A number that merely stands last in a text is not a final answer: taking it would grade
-unfinished reasoning, and no completion would ever be unparsed (METHOD: sections 1 and 8).
+The last number of a text is not a final answer. If it were taken for one, unfinished reasoning
+would be graded and no completion would ever be unparsed (docs/method.md, sections 1 and 8).
 """
 
 import re
@@ -15,7 +15,7 @@ _WRAPPERS = (("**", "**"), ("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\
 
 
 def after_hashes(text: str) -> list[str]:
-    """What follows each `####` on its line, first to last.
+    """The text that follows each `####` on its line, first to last.
 
     >>> after_hashes("Half of 36 is 18.\\n#### 18\\nQuestion: and 7?\\n#### 7")
     ['18', '7']
@@ -29,18 +29,18 @@ def after_answer_is(text: str) -> list[str]:
     >>> after_answer_is("The answer is: $x = 3.5$. That was easy.")
     ['x = 3.5']
     """
-    found = []
+    answers = []
     for match in _ANSWER_IS.finditer(text):
-        # Bounded: a junk text of many marks on one long line would cost quadratic time.
+        # The length is limited: many marks on one long line would otherwise cost quadratic time.
         rest = text[match.end() : match.end() + _LONGEST_ANSWER].partition("\n")[0]
         sentence = _SENTENCE_END.split(rest.strip().lstrip("*").lstrip(), maxsplit=1)[0]
         if answer := unwrapped(sentence):
-            found.append(answer)
-    return found
+            answers.append(answer)
+    return answers
 
 
 def unwrapped(answer: str) -> str:
-    r"""An answer without its final period and the Markdown or LaTeX delimiters around it.
+    r"""The answer without its final period and without Markdown or LaTeX delimiters around it.
 
     >>> unwrapped(r" **\(18\)**. ")
     '18'
@@ -53,25 +53,28 @@ def unwrapped(answer: str) -> str:
         for left, right in _WRAPPERS:
             if len(answer) > len(left + right) and answer.startswith(left):
                 answer = _without_pair(answer, left, right)
-        answer = answer.removesuffix("**").strip()  # **The answer is 18** opens before the mark
+        answer = answer.removesuffix("**").strip()  # "**The answer is 18**": it opens before "18"
     return answer
 
 
 def _without_pair(answer: str, left: str, right: str) -> str:
     inner = answer[len(left) : -len(right)]
-    # "$3$ and $4$" is two formulas, not one formula in dollar signs.
+    # "$3$ and $4$" consists of two formulas; its first and last sign are not a pair.
     if answer.endswith(right) and not inner.endswith("\\") and right not in inner:
         return inner.strip()
     return answer
 
 
 def boxed(text: str) -> list[str]:
-    r"""What stands in each balanced, non-empty `\boxed{…}` or `\fbox{…}`, first to last.
+    r"""The content of each balanced, non-empty `\boxed{…}` or `\fbox{…}`, first to last.
+
+    Of boxes inside each other only the innermost is given.
 
     >>> boxed(r"\boxed{1} or \boxed{\frac{1}{2}}, no: \boxed{3")
     ['1', '\\frac{1}{2}']
     """
-    # One pass with a stack, and innermost boxes only: junk must not cost quadratic time or memory.
+    # One pass with a stack, and innermost boxes only: a text of thousands of braces must not cost
+    # quadratic time or memory.
     open_braces: list[int | None] = []
     innermost = None
     answers = []

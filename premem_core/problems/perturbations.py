@@ -1,4 +1,7 @@
-"""A training query changed so that a solution known by heart no longer fits (METHOD, section 5)."""
+"""Perturbations: training queries changed so that a memorized solution no longer fits.
+
+See docs/method.md, section 5.
+"""
 
 import random
 import re
@@ -11,9 +14,9 @@ from premem_core.problems.prompts import PromptTemplate
 from premem_core.problems.redrawing import draw_new_numbers
 from premem_core.records import Example
 
-# The paper's: how the response is made to begin, put at the prompt's end.
+# The paper's perturbations: a beginning of the response, which is added at the prompt's end.
 PREFIXES = {"first": " First", "we-know-that": " We know that"}
-OWN_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+USER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 Change = Callable[[Example, Collection[str], random.Random], Example | None]
 
@@ -27,19 +30,22 @@ def _question(change: Callable[[str, Collection[str], random.Random], str | None
 
 
 def _redrawn(example: Example, _: Collection[str], rng: random.Random) -> Example | None:
-    found = draw_new_numbers(example.question, example.solution, example.answer, rng)
-    if found is None:
+    redrawn = draw_new_numbers(example.question, example.solution, example.answer, rng)
+    if redrawn is None:
         return None
-    return with_answer(replace(example, question=found.question), found.answer)
+    return with_answer(replace(example, question=redrawn.question), redrawn.answer)
 
 
 def with_answer(example: Example, answer: str) -> Example:
-    """The example with another final answer, in a solution that states it as the former one did."""
+    r"""The example with another final answer.
+
+    Its solution becomes the answer alone, written as in the former solution: `\boxed{…}` or `####`.
+    """
     end = rf"\boxed{{{answer}}}" if r"\boxed" in example.solution else f"#### {answer}"
     return replace(example, solution=end, answer=answer)
 
 
-# The query itself, told differently; redraw changes the answer too.
+# Perturbations that change the question itself; "redraw" changes the answer too.
 CHANGES: dict[str, Change] = {
     "rename": _question(rewording.rename_people),
     "swap": _question(rewording.swap_things),
@@ -59,35 +65,36 @@ KINDS = {
 
 
 def perturbation_label(perturbation: str) -> str:
-    """What a perturbation is called on pages; one of the user's own by its name."""
+    """The label of a perturbation on pages; for a perturbation of the user, its name."""
     return KINDS.get(perturbation, perturbation)
 
 
-def check_perturbation(perturbation: str, own: Collection[str] = ()) -> None:
-    """Refuse a perturbation that does not exist; "" is the query as it is.
+def check_perturbation(perturbation: str, user_perturbations: Collection[str] = ()) -> None:
+    """Check that a perturbation exists; "" is the unchanged query.
 
     Args:
-        own: names of the user's own.
+        user_perturbations: names of perturbations that the user defines.
 
     Raises:
-        UsageError: there is no such perturbation, or an own one has a name that cannot be one.
+        UsageError: there is no such perturbation, or a name that the user gave is not allowed.
     """
-    if perturbation in own and (perturbation in KINDS or not OWN_NAME.fullmatch(perturbation)):
+    by_user = perturbation in user_perturbations
+    if by_user and (perturbation in KINDS or not USER_NAME.fullmatch(perturbation)):
         raise UsageError(
-            f"'{perturbation}' cannot be the name of a perturbation of your own; give it one of "
-            f"small letters, digits and hyphens, other than {', '.join(KINDS)}"
+            f"'{perturbation}' cannot be the name of a perturbation of your own; use lower-case "
+            f"letters, digits and hyphens, and none of the names {', '.join(KINDS)}"
         )
-    if perturbation and perturbation not in KINDS and perturbation not in own:
+    if perturbation and perturbation not in KINDS and not by_user:
         raise UsageError(
             f"perturbation '{perturbation}' is unknown; choose among: {', '.join(KINDS)}"
         )
 
 
 def perturb(perturbation: str, examples: Sequence[Example], seed: int = 0) -> list[Example | None]:
-    """The examples under a perturbation of the query; None where it does not apply.
+    """The examples with perturbed questions; None where the perturbation does not apply.
 
-    What becomes of an example hangs on the seed, its id and its text, and, where people or things
-    are named, on which of them the other examples name.
+    The result for an example depends on the seed, its id and its text. Where people or things are
+    replaced, it also depends on the people and things in the other examples.
     """
     familiar = rewording.vocabulary(example.question for example in examples)
     change = CHANGES[perturbation]
@@ -98,7 +105,7 @@ def perturb(perturbation: str, examples: Sequence[Example], seed: int = 0) -> li
 
 
 def perturbed_prompt(template: PromptTemplate, example: Example, perturbation: str = "") -> str:
-    r"""The text that the model continues.
+    r"""The prompt that the model continues, with the perturbation's prefix if it has one.
 
     >>> e = Example(id="1", question="2+2?", solution="4", answer="4")
     >>> perturbed_prompt(PromptTemplate(), e, "we-know-that")

@@ -1,9 +1,10 @@
-"""Other numbers in a problem, and the answer that they lead to.
+"""New numbers in a problem, and the answer that follows from them.
 
-A GSM8K solution writes its calculations out, `<<3*4=12>>`; others do so plainly, `3 * 4 = 12`.
-Where every operand can be traced, to a number in the question, to an earlier result or to a
-constant that the question's own words stand for, other numbers in the question have an answer that
-is computed, not guessed. Where one cannot, the problem does not qualify.
+A GSM8K solution shows its calculations as `<<3*4=12>>`, other solutions as `3 * 4 = 12`. The answer
+for new numbers can be computed where the origin of every operand is known: it is a number in the
+question, an earlier result, or a constant that a word of the question stands for ("dozen"). Where
+the origin of an operand is unknown, the answer would be a guess, and the problem gets no new
+numbers.
 """
 
 import ast
@@ -32,10 +33,10 @@ LABEL = re.compile(
     r"(?:\b(?:room|chapter|page|grade|number|level|route|day|week|at|in)|#)\s*$", re.I
 )
 YEARS = range(1500, 2101)
-FEW = 5  # up to it, a number may also be how many people or things a question names
+FEW = 5  # a number up to this may also be the count of the people or things in the question
 BODIES = re.compile(r"[\s-]*(?:legs?|wheels?|sides?|sided|eyes|wings|fingers|toes)\b")
-PARTS_OF = {"days": "week", "months": "year"}  # of which there cannot be any number
-# What words stand for in a calculation where no numeral says it.
+PARTS_OF = {"days": "week", "months": "year"}  # a week does not have any number of days
+# The numbers that a word may stand for in a calculation.
 WORDS: Mapping[str, str] = {
     "two": "2", "twice": "2", "double": "2", "doubles": "2", "doubled": "2", "half": "2 0.5 1/2",
     "halves": "2", "pair": "2", "pairs": "2", "couple": "2", "both": "2", "second": "2 60",
@@ -61,7 +62,7 @@ WORDS: Mapping[str, str] = {
     "sixty": "60", "fifteen": "15", "century": "100", "leap": "366", "twins": "2", "twin": "2",
     "triplets": "3", "fortnight": "14",
 }  # fmt: skip
-# As which a number is round, coarsest first.
+# A number is as round as the first of these that divides it.
 UNITS = [
     Fraction(unit)
     for unit in ("1000", "100", "50", "10", "5", "1", "0.5", "0.25", "0.1", "0.05", "0.01")
@@ -76,7 +77,7 @@ OPERATORS: Mapping[type[ast.operator], Callable[[Fraction, Fraction], Fraction]]
 
 @dataclass(frozen=True, slots=True)
 class Redrawn:
-    """A question with other numbers, and its answer."""
+    """A question with new numbers, and its answer."""
 
     question: str
     answer: str
@@ -84,7 +85,7 @@ class Redrawn:
 
 @dataclass(frozen=True, slots=True)
 class _Numeral:
-    """A number that stands in a question in digits, and may change."""
+    """A number that a question writes in digits and that may change."""
 
     match: re.Match[str]
     value: Fraction
@@ -92,6 +93,8 @@ class _Numeral:
 
 @dataclass(frozen=True, slots=True)
 class _Calculation:
+    """A calculation in a solution."""
+
     expression: ast.expr
     result: Fraction
 
@@ -99,13 +102,13 @@ class _Calculation:
 def draw_new_numbers(
     question: str, solution: str, answer: str, rng: random.Random
 ) -> Redrawn | None:
-    """The question with other numbers, and the answer that its solution's calculations then give.
+    """The question with new numbers, and the answer that the solution's calculations then give.
 
-    Every result stays positive, whole where it was whole, and in the order of size that the
-    problem's quantities had, so that what is compared, shared or left over still makes sense.
+    Every result stays positive, and whole if it was whole. The quantities of the problem keep
+    their order by size, so that a question about a difference or a remainder still makes sense.
 
     Returns:
-        None where the answer would have to be guessed, or no such numbers were found.
+        None where the answer would be a guess, or no such numbers were found in TRIES attempts.
     """
     calculations, expected = _calculations(solution), _number(answer)
     if not calculations or expected is None or calculations[-1].result != expected:
@@ -117,7 +120,7 @@ def draw_new_numbers(
     if not free:
         return None
     for _ in range(TRIES):
-        drawn = {value: _other(value, rng) for value in sorted(free)}
+        drawn = {value: _similar_number(value, rng) for value in sorted(free)}
         results = _results(calculations, drawn)
         if results is None or results[expected] == expected:
             continue
@@ -128,8 +131,8 @@ def draw_new_numbers(
 
 
 def _calculations(solution: str) -> list[_Calculation]:
-    """The calculations of a solution; none where one of them cannot be read, or is wrong."""
-    found = []
+    """The calculations of a solution; an empty list if one of them cannot be read or is wrong."""
+    calculations = []
     for expression, result in CALCULATION.findall(solution) or PLAIN_CALCULATION.findall(solution):
         value = _number(result)
         try:
@@ -138,15 +141,18 @@ def _calculations(solution: str) -> list[_Calculation]:
                 return []
         except (SyntaxError, ValueError, ZeroDivisionError):
             return []
-        found.append(_Calculation(tree, value))
-    return found
+        calculations.append(_Calculation(tree, value))
+    return calculations
 
 
 def _evaluate(tree: ast.expr, meaning: Callable[[Fraction], Fraction]) -> Fraction:
-    """The value of an expression whose literals mean something else.
+    """The value of an expression.
+
+    Args:
+        meaning: gives the value to use for a number in the expression.
 
     Raises:
-        ValueError: it is not made of numbers and + - * /.
+        ValueError: the expression holds more than numbers and + - * /.
         ZeroDivisionError: it divides by zero.
     """
     match tree:
@@ -179,10 +185,10 @@ def _numerals(question: str) -> Iterator[_Numeral]:
 def _free(
     question: str, numerals: Sequence[_Numeral], calculations: Sequence[_Calculation]
 ) -> set[Fraction]:
-    """The values of numerals that may change; none where an operand cannot be traced."""
+    """The values of numerals that may change; empty where the origin of an operand is unknown."""
     values = {n.value for n in numerals}
     percents = {n.value for n in numerals if n.match["percent"] or _is_percent(question, n)}
-    held = _held(question, numerals)
+    fixed = _fixed_values(question, numerals)
     shares = {value / 100: value for value in percents}
     used: Counter[Fraction] = Counter()
     earlier: dict[Fraction, int] = {}  # result → how often it is an operand
@@ -191,41 +197,41 @@ def _free(
             source = literal if literal in values else shares.get(literal)
             if literal in earlier:
                 earlier[literal] += 1
-                if source is not None or literal in held or earlier[literal] > 1:
-                    return set()  # that result, or another number of the same value: not known
+                if source is not None or literal in fixed or earlier[literal] > 1:
+                    return set()  # it may be that result, or another number of the same value
             elif source is not None:
                 used[source] += 1
-            elif literal not in held:
+            elif literal not in fixed:
                 return set()
         earlier.setdefault(calculation.result, 0)
     parts = {a for a in values for b in values for c in values if a != b and a + b == c}
     totals = {a + b for a in parts for b in parts if a != b}
     if any(a + b == 100 for a in percents for b in percents):
         totals |= percents
-    stands = Counter(n.value for n in numerals)
-    counted = {v for v in used if v <= FEW and used[v] > stands[v]}
-    return {v for v in used if v > 1} - counted - held - earlier.keys() - parts - (totals & values)
+    occurrences = Counter(n.value for n in numerals)
+    counts = {v for v in used if v <= FEW and used[v] > occurrences[v]}
+    return {v for v in used if v > 1} - counts - fixed - earlier.keys() - parts - (totals & values)
 
 
-def _held(question: str, numerals: Sequence[_Numeral]) -> set[Fraction]:
-    """What stays as it is: what the question's words and its other digits stand for."""
-    held = {Fraction(1)} | ({Fraction(100)} if "%" in question else set())
+def _fixed_values(question: str, numerals: Sequence[_Numeral]) -> set[Fraction]:
+    """The values that do not change: those of the question's words and of its other digits."""
+    fixed = {Fraction(1)} | ({Fraction(100)} if "%" in question else set())
     for word in re.findall(r"[a-z]+", question.lower()):
-        held |= {Fraction(value) for value in WORDS.get(word, "").split()}
+        fixed |= {Fraction(value) for value in WORDS.get(word, "").split()}
     rest = list(question)
     for numeral in numerals:
         rest[slice(*numeral.match.span())] = " " * (numeral.match.end() - numeral.match.start())
     for digits in NUMBER.findall("".join(rest)):
-        held.add(Fraction(digits.replace(",", "")))
-    return held
+        fixed.add(Fraction(digits.replace(",", "")))
+    return fixed
 
 
 def _is_percent(question: str, numeral: _Numeral) -> bool:
     return bool(re.match(r"\s?percent", question[numeral.match.end() :]))
 
 
-def _other(value: Fraction, rng: random.Random) -> Fraction:
-    """Another number of the same kind: as round, with as many decimals, of like size."""
+def _similar_number(value: Fraction, rng: random.Random) -> Fraction:
+    """Another number that is as round, has as many decimals and is about as large."""
     round_in = [u for u in UNITS if (value / u).denominator == 1 and value >= 2 * u]
     unit = round_in[0] if round_in else UNITS[-1]
     n = value / unit
@@ -236,9 +242,13 @@ def _other(value: Fraction, rng: random.Random) -> Fraction:
 def _results(
     calculations: Sequence[_Calculation], drawn: Mapping[Fraction, Fraction]
 ) -> dict[Fraction, Fraction] | None:
-    """What each result becomes; None where one is of another kind, or two that were one differ."""
+    """Former result → new result of each calculation.
+
+    None where a new result is not positive or no longer whole, or where two results that were
+    equal would differ.
+    """
     results: dict[Fraction, Fraction] = {}
-    shares = {value / 100: other / 100 for value, other in drawn.items()}
+    shares = {value / 100: new / 100 for value, new in drawn.items()}
     for calculation in calculations:
         meanings = {**shares, **drawn, **results}
         try:
@@ -253,6 +263,7 @@ def _results(
 
 
 def _in_order(values: Mapping[Fraction, Fraction]) -> bool:
+    """True where the new values have the same order by size as the former ones."""
     now = [values[old] for old in sorted(values)]
     return all(a < b for a, b in pairwise(now))
 
@@ -260,6 +271,7 @@ def _in_order(values: Mapping[Fraction, Fraction]) -> bool:
 def _rewritten(
     question: str, numerals: Sequence[_Numeral], drawn: Mapping[Fraction, Fraction]
 ) -> str:
+    """The question with the drawn numbers, and with "a" or "an" before them as it must be."""
     parts, end = [], 0
     for numeral in numerals:
         match = numeral.match

@@ -1,4 +1,4 @@
-"""Rows of a JSONL, CSV or Parquet file, each with its line, or the reason why it is bad."""
+"""Rows of a JSONL, CSV or Parquet file: each with its line, and with the reason if it is bad."""
 
 import csv
 import json
@@ -18,7 +18,11 @@ _LONGEST_CSV_FIELD = 16 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that cannot be used: its 1-based line (Parquet: row number) and why."""
+    """A row that cannot be used, with the reason.
+
+    Attributes:
+        line: the line, counted from 1; in a Parquet file, the row.
+    """
 
     line: int
     reason: str
@@ -26,15 +30,22 @@ class BadRow:
 
 @dataclass(frozen=True, slots=True)
 class Row:
+    """A row's values by column, and its line as in `BadRow`."""
+
     line: int
     values: Mapping[str, Any]
 
 
 class BadRowError(Exception):
-    """Why a row cannot be used."""
+    """A row cannot be used; the message is the reason."""
 
 
 def check_characters(text: str) -> None:
+    """Check that a text can be stored.
+
+    Raises:
+        BadRowError: the text holds a NUL character or is not valid UTF-8.
+    """
     if "\0" in text:
         raise BadRowError("a text holds a NUL character")
     try:
@@ -44,7 +55,7 @@ def check_characters(text: str) -> None:
 
 
 def as_name(value: object) -> str | None:
-    """An id or an answer as text; only text and finite numbers are one."""
+    """An id or an answer as text; None if the value is neither text nor a finite number."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -53,6 +64,11 @@ def as_name(value: object) -> str | None:
 
 
 def read_rows(path: Path) -> Iterator[Row | BadRow]:
+    """The rows of a `.jsonl`, `.ndjson`, `.csv` or `.parquet` file, in their order.
+
+    Raises:
+        DataError: the file is of another type, or cannot be read.
+    """
     readers = {
         ".jsonl": _jsonl_rows,
         ".ndjson": _jsonl_rows,
@@ -73,6 +89,7 @@ def read_rows(path: Path) -> Iterator[Row | BadRow]:
 
 
 def row_unit(path: Path) -> str:
+    """The word for a row's number in messages: "row" for Parquet, "line" otherwise."""
     return "row" if path.suffix.lower() == ".parquet" else "line"
 
 
@@ -99,7 +116,8 @@ def _json_row(line: int, raw: bytes) -> Row | BadRow:
 
 def _csv_rows(path: Path) -> Iterator[Row | BadRow]:
     csv.field_size_limit(_LONGEST_CSV_FIELD)
-    # Undecodable bytes become surrogates here, and a bad row where they are used.
+    # Bytes that are not UTF-8 become surrogates here; `check_characters` refuses them later, so
+    # that only their row is bad and not the whole file.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.reader(file, strict=True)
         header: list[str] | None = None
@@ -137,7 +155,7 @@ def _checked_header(path: Path, cells: list[str]) -> list[str]:
     if not all(names) or len(set(names)) < len(names):
         raise DataError(
             f"{path} has the header {', '.join(names)}, with an empty or repeated name; "
-            "give each column its own name."
+            "give every column a different name."
         )
     return names
 
@@ -153,5 +171,5 @@ def _parquet_rows(path: Path) -> Iterator[Row | BadRow]:
     except (pa.ArrowException, UnicodeDecodeError) as error:
         first_line = str(error).partition("\n")[0]
         raise DataError(
-            f"{path} is not a Parquet file that can be read ({first_line}); write it anew."
+            f"{path} is not a Parquet file that can be read ({first_line}); write it again."
         ) from None

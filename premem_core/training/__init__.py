@@ -1,4 +1,4 @@
-"""Training: fine-tuning by the paper's recipe, which leaves a checkpoint per epoch.
+"""Training: fine-tuning by the paper's recipe, which saves a checkpoint per epoch.
 
 Begin with `finetune.py`.
 """

@@ -1,7 +1,7 @@
-"""Fine-tuning that leaves the checkpoints which pre-memorization accuracy is computed from.
+"""Fine-tuning that saves the checkpoints from which pre-memorization accuracy is computed.
 
 The recipe is that of the paper (arXiv 2411.07681): AdamW, linear decay after 20 warm-up steps,
-gradients clipped at 2, loss on the target only, a checkpoint per epoch.
+gradients clipped at 2, loss only on the target, a checkpoint per epoch.
 """
 
 import math
@@ -38,22 +38,23 @@ def finetune_model(
     """Fine-tune `base` on `examples`; write `out/checkpoint-<step>` and return `out`.
 
     A checkpoint holds safetensors, the tokenizer and `trainer_state.json`, whose log history shows
-    the peak learning rate; no optimizer state and no pickle. bfloat16 on CUDA, float32 elsewhere.
+    the peak learning rate. It holds no optimizer state and no pickle. Training uses bfloat16 on
+    CUDA and float32 elsewhere.
 
     Args:
-        base: folder of a causal language model with a fast tokenizer, in safetensors.
+        base: folder of a causal language model in safetensors with a fast tokenizer.
         learning_rate: the peak, reached after `warmup_steps` updates.
-        batch_size: examples in one forward pass; times `gradient_accumulation` in one update.
+        batch_size: examples in one forward pass; an update takes `gradient_accumulation` passes.
         checkpoint_every: epochs between checkpoints; the last epoch always gets one.
         lora_rank: train a LoRA adapter of this rank on all linear layers, with alpha twice the
             rank; None trains all weights.
         template: how an example becomes text; by default the paper's.
-        progress: told, in words, after each epoch.
+        progress: called with a line of text after each epoch.
 
     Raises:
         UsageError: an argument is out of range, or `out` already holds checkpoints.
         CheckpointError: the base model or its fast tokenizer cannot be loaded.
-        DataError: there is no example, or one has no target or is too long for the model.
+        DataError: there is no example, or an example has no target or is too long for the model.
     """
     _check_positive(
         learning_rate=learning_rate,
@@ -69,8 +70,8 @@ def finetune_model(
     updates = epochs * math.ceil(len(examples) / (batch_size * gradient_accumulation))
     if updates <= warmup_steps:
         raise UsageError(
-            f"{len(examples)} examples make {updates} updates in {epochs} epochs, and the warm-up "
-            f"alone takes {warmup_steps}; train longer, or lower batch_size or warmup_steps."
+            f"{len(examples)} examples make {updates} updates in {epochs} epochs, but the warm-up "
+            f"takes {warmup_steps}; train longer, or lower batch_size or warmup_steps."
         )
     if any(Path(out).glob("checkpoint-*")):
         raise UsageError(f"{out} already holds checkpoints; give a new folder, or delete it.")
@@ -103,7 +104,7 @@ def finetune_model(
             use_cpu=not on_cuda,
             dataloader_pin_memory=on_cuda,
             logging_steps=LOG_EVERY,
-            save_strategy="no",  # the callback decides
+            save_strategy="no",  # the callback decides when to save
             save_only_model=True,
             report_to="none",
             disable_tqdm=True,
@@ -144,10 +145,11 @@ def _callback(
     from transformers import TrainerCallback
 
     class Recipe(TrainerCallback):
-        """When to log and to save; what a checkpoint must not hold."""
+        """Decides when to log and to save, and removes the pickle from each checkpoint."""
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            # The Trainer logs the rate that the update used: the peak comes one after warm-up.
+            # The Trainer logs the rate that the update used; the first update after the warm-up
+            # uses the peak.
             if state.global_step == warmup_steps + 1:
                 control.should_log = True
 
@@ -160,7 +162,7 @@ def _callback(
                 progress(f"epoch {epoch} of {epochs}{loss}")
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            # A pickle, which a reader of checkpoints would have to distrust.
+            # This file is a pickle, which can run code when it is loaded.
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             (folder / "training_args.bin").unlink(missing_ok=True)
 

@@ -70,7 +70,7 @@ def test_swapping_the_sides_turns_every_sign_and_no_p_value(pair):
     for name in ("difference_half", "p_value", "flips_p_value"):
         assert getattr(one, name) == pytest.approx(getattr(other, name), nan_ok=True)
     np.testing.assert_array_equal(
-        checkpoint_comparison.cross(a, b), checkpoint_comparison.cross(b, a).T
+        checkpoint_comparison.cross_table(a, b), checkpoint_comparison.cross_table(b, a).T
     )
 
 
@@ -100,7 +100,7 @@ def test_the_tests_are_the_textbooks_formulas(pair):
 @given(counts)
 def test_the_cross_table_counts_each_question_once_on_its_side_of_one_half(pair):
     a, b = accuracies(pair)
-    table = checkpoint_comparison.cross(a, b)
+    table = checkpoint_comparison.cross_table(a, b)
     expected = np.zeros((6, 6), dtype=int)
     for i, j in zip(*pair, strict=True):
         expected[i, j] += 1
@@ -110,7 +110,7 @@ def test_the_cross_table_counts_each_question_once_on_its_side_of_one_half(pair)
 @pytest.mark.parametrize("samples", [1, 2, 3, 4, 10, 50])
 def test_with_any_number_of_samples_the_cross_table_agrees_with_the_flips(samples):
     a, b = (grid.ravel() for grid in np.meshgrid(*[np.arange(samples + 1) / samples] * 2))
-    table = checkpoint_comparison.cross(a, b)
+    table = checkpoint_comparison.cross_table(a, b)
     compared = checkpoint_comparison.compare_checkpoints(a, b)
     quarters = table[:3, 3:], table[3:, :3], table[3:, 3:], table[:3, :3]
     assert tuple(quarter.sum() for quarter in quarters) == of(compared)
@@ -136,14 +136,14 @@ def test_what_is_undefined_is_said_and_no_number():
         )
 
     assert words([0.4, 0.8], [0.4, 0.8]) == (
-        "Step 2 answers each of the questions right exactly as often as step 1."
+        "Step 2 has the same accuracy as step 1 on each of the questions."
     )
     for lone in (words([0.2], [1.0]), words([0.0, 0.2], [0.8, 1.0])):
-        assert "**80.0 points** more" in lone
-        assert "no interval and no test: there is no spread between questions" in lone
+        assert "**80.0 points** more accurate" in lone
+        assert "no interval and no test, because the change is the same on every question" in lone
         assert "nan" not in lone
     still = words([0.0, 0.2, 1.0], [0.4, 0.2, 0.6])
-    assert still.endswith(": none went from wrong to right or back.")
+    assert still.endswith(": no question changed from wrong to right or from right to wrong.")
     with pytest.raises(ValueError, match="not 0 with 0"):
         checkpoint_comparison.compare_checkpoints(np.empty(0), np.empty(0))
     with pytest.raises(ValueError, match="not 1 with 2"):
@@ -161,11 +161,11 @@ def test_the_sentence_says_which_side_is_better_by_how_much_and_how_sure():
     )
     half = 100 * stats.t.ppf(0.95, 39) * (b - a).std(ddof=1) / math.sqrt(40)
     assert up.replace("\N{NO-BREAK SPACE}", " ") == (
-        f"Step 9 of lr 0.001 answers **45.0 ± {half:.1f} points** more of the 40 test questions "
-        "right than step 5 (paired t test, p < 0.001): **20** went wrong → right, **0** "
-        "right → wrong (sign test, p < 0.001)."
+        f"Step 9 of lr 0.001 is **45.0 ± {half:.1f} points** more accurate than step 5 on the 40 "
+        "test questions (paired t test, p < 0.001): **20** questions changed from wrong to right, "
+        "**0** from right to wrong (sign test, p < 0.001)."
     )
-    assert f"answers **45.0 ± {half:.1f} points** fewer of the" in down
+    assert f"is **45.0 ± {half:.1f} points** less accurate than" in down
 
 
 def test_questions_of_both_come_largest_change_first_and_unknown_ones_last():
@@ -235,7 +235,7 @@ def test_the_chart_labels_its_quarters_with_the_numbers_of_flips():
     compared = checkpoint_comparison.compare_checkpoints(a, b)
     for palette in (figures.LIGHT, figures.DARK):
         figure = figures.flips_figure(
-            checkpoint_comparison.cross(a, b), "step 1", "step 2", palette
+            checkpoint_comparison.cross_table(a, b), "step 1", "step 2", palette
         )
         labels = [annotation["text"] for annotation in figure.to_dict()["layout"]["annotations"]]
         assert labels == [

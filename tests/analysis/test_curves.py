@@ -33,14 +33,14 @@ def test_a_lazy_run_has_the_curve_of_a_full_one_at_its_threshold_and_above(studi
 def test_what_a_plan_left_out_is_not_known_and_said(studies):
     lazy = [curves.curve(run, planned.T) for run in studies["lazy"]]
     assert np.isnan(lazy[0].train).any()
-    assert curves.not_known(lazy).startswith("Train accuracy is not known at")
+    assert curves.missing_in_words(lazy).startswith("Train accuracy is not known at")
     lower = [curves.curve(run, planned.T - 1) for run in studies["lazy"]]
     unknown = np.array([c.unknown > 0 for c in lower])
     np.testing.assert_array_equal(np.isnan([c.premem for c in lower]), unknown)
     assert unknown.any()
     assert all(0 < c.missing.at_least <= c.missing.at_most for c in lower)
-    assert "left out samples that this threshold needs" in curves.not_known(lower)
-    assert curves.not_known([curves.curve(run, planned.T) for run in studies["full"]]) == ""
+    assert "left out samples that it needs at this threshold" in curves.missing_in_words(lower)
+    assert curves.missing_in_words([curves.curve(run, planned.T) for run in studies["full"]]) == ""
 
 
 def test_a_final_run_knows_pm_of_its_last_checkpoint_and_of_no_other(studies):
@@ -60,7 +60,7 @@ def test_the_best_threshold_of_a_lazy_run_is_one_at_which_nothing_is_missing(stu
 
 
 def test_no_threshold_is_chosen_where_only_what_predicts_nothing_is_known(studies):
-    with pytest.raises(DataError, match="samples are missing that the plan left out"):
+    with pytest.raises(DataError, match="PM depends on samples that the sampling plan left out"):
         curves.best_threshold(studies["final"])
 
 

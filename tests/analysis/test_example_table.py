@@ -1,11 +1,12 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from premem_core.analysis import example_table, run_scores
-from premem_core.analysis.example_table import cells, ordered
+from premem_core.analysis.example_table import cells, sort_examples
 from premem_core.analysis.run_scores import RunScores
 from premem_core.metrics import pre_memorization
 from premem_core.metrics.estimators import SampleCounts
@@ -38,7 +39,7 @@ def texts(**metadata) -> pd.DataFrame:
 
 
 def table_of(**metadata) -> pd.DataFrame:
-    described = example_table.described(run(), texts(**metadata))
+    described = example_table.describe_examples(run(), texts(**metadata))
     return example_table.make_example_table(run(), described, T)
 
 
@@ -54,20 +55,33 @@ def test_each_example_says_when_it_was_learned_and_when_memorized():
     assert table["level"].tolist() == [1, 2, 2, 1]
 
 
+def test_shares_learned_and_memorized_are_counted_and_unknown_where_samples_are_missing():
+    shares = example_table.learned_shares(run(), table_of())
+    assert (shares.learned, shares.memorized, shares.memorized_first) == (0.75, 0.5, 0.25)
+    counts = SampleCounts.of(np.full((3, 4), 4), np.zeros((3, 4), int), 5)
+    partial = example_table.learned_shares(replace(run(), counts=counts), table_of())
+    assert np.isnan([partial.learned, partial.memorized_first]).all()
+    assert partial.memorized == 0.5
+
+
 def test_metadata_takes_no_other_columns_name_and_holds_no_lists():
     table = table_of(flips=[9] * 4, tags=[["x"]] * 4)
     assert table["flips"].tolist() == [1, 0, 0, 2]
     assert table["flips (metadata)"].tolist() == [9] * 4
     assert "tags" not in table
     both = table_of(**{"id": [1] * 4, "id (metadata)": [2] * 4, "value": [4, 3, 2, 1]})
-    assert example_table.metadata(both) == ["id (metadata) (metadata)", "id (metadata)", "value"]
+    assert example_table.metadata_fields(both) == [
+        "id (metadata) (metadata)",
+        "id (metadata)",
+        "value",
+    ]
     assert both["id (metadata) (metadata)"].tolist() == [1] * 4
-    assert ordered(both, "value")["id"].tolist() == list("dcba")
+    assert sort_examples(both, "value")["id"].tolist() == list("dcba")
 
 
 @pytest.mark.parametrize("by", example_table.SORTS)
 def test_every_order_holds_every_example_and_what_has_no_value_comes_last(by):
-    table = ordered(table_of(), by)
+    table = sort_examples(table_of(), by)
     assert sorted(table["id"]) == list("abcd")
     values = table[by].to_numpy(float)
     known = values[~np.isnan(values)]
@@ -90,12 +104,12 @@ def test_cells_are_the_means_of_their_members(tmp_path):
 
 def test_metadata_sorts_numbers_as_numbers_and_words_as_words():
     levels = table_of(level=[10, 9, None, 2], kind=["b", "a", "c", None])
-    assert ordered(levels, "level")["id"].tolist() == ["d", "b", "a", "c"]
-    assert ordered(levels, "kind")["id"].tolist() == ["b", "a", "c", "d"]
+    assert sort_examples(levels, "level")["id"].tolist() == ["d", "b", "a", "c"]
+    assert sort_examples(levels, "kind")["id"].tolist() == ["b", "a", "c", "d"]
 
 
 def test_examples_are_found_by_the_grades_of_their_completions():
     graded = pd.DataFrame({"correct": [5, 0, 3], "unparsed": [0, 1, 2]}, index=[3, 5, 7])
     for grades, ids in ((["unparsed"], ["b", "c"]), (["correct", "unparsed"], list("abc"))):
-        found = example_table.filtered(table_of(), grades=grades, graded=graded)
+        found = example_table.filter_examples(table_of(), grades=grades, graded=graded)
         assert found["id"].tolist() == ids

@@ -65,7 +65,7 @@ def test_with_few_samples_the_jackknife_finds_a_threshold_nearer_to_the_truth():
 
 def test_a_left_out_run_is_predicted_with_the_threshold_of_the_others(runs):
     of_runs = curves.threshold_steps(runs)
-    rows = leave_one_out.left_out(runs, [run.run for run in runs], of_runs, "plain")
+    rows = leave_one_out.predict_left_out(runs, [run.run for run in runs], of_runs, "plain")
     for n, run in enumerate(runs):
         others = curves.best_threshold([*runs[:n], *runs[n + 1 :]])
         own = rows[rows["run"] == run.run]
@@ -73,20 +73,22 @@ def test_a_left_out_run_is_predicted_with_the_threshold_of_the_others(runs):
         line = curves.curve(run, others.log_log_threshold)
         assert own["predicted"].to_numpy() == pytest.approx(line.premem)
     residual = rows["test_accuracy"] - rows["predicted"]
-    assert leave_one_out.errors(rows).mae == pytest.approx(residual.abs().mean())
-    assert leave_one_out.errors(rows).rmse == pytest.approx(np.sqrt((residual**2).mean()))
+    assert leave_one_out.prediction_errors(rows).mae == pytest.approx(residual.abs().mean())
+    assert leave_one_out.prediction_errors(rows).rmse == pytest.approx(
+        np.sqrt((residual**2).mean())
+    )
 
 
 def test_one_run_gives_a_number_but_no_interval_and_says_why(runs):
     alone = calibrate("simulated", runs[:1])
     assert alone.residual_sd is None
-    assert any("One run only" in sentence for sentence in alone.warnings)
+    assert any("There is one run only" in sentence for sentence in alone.warnings)
     rows = prediction.predict(runs[1], alone)
     assert rows["low"].isna().all()
     assert rows["predicted"].notna().all()
     choice = prediction.choose(runs[1], alone)
     assert choice.confidence is None
-    assert "nothing tells how sure" in choice.in_words(rows)
+    assert "is to be better is not known" in choice.in_words(rows)
 
 
 def test_runs_without_a_test_set_calibrate_nothing(runs):

@@ -43,7 +43,7 @@ def store(run_dir, data, tmp_path_factory) -> Store:
     train, test = (read_examples(file).examples for file in data)
     own = {"polite": user_perturbations.from_template("Please: {question}", train)[:10]}
     run = checkpoints.read_run(run_dir)
-    jobs.create_job(home, SPEC, run, "sums", train, test, own=own)
+    jobs.create_job(home, SPEC, run, "sums", train, test, user_perturbations=own)
     assert job_process.run_job(home, "sums").state == "done"
     return home
 
@@ -97,7 +97,7 @@ def test_an_own_perturbation_keeps_its_texts_or_takes_another_name(store, run_di
     run, other = checkpoints.read_run(run_dir), replace(SPEC, run="other")
     own = {"polite": user_perturbations.from_template("Pray: {question}", train)[:10]}
     with pytest.raises(JobError, match=r"'polite' of the problem .* give this one another name"):
-        jobs.create_job(store, other, run, "sums", train, test, own=own)
+        jobs.create_job(store, other, run, "sums", train, test, user_perturbations=own)
     twice = replace(other, perturbations=("first", "first"))
     with pytest.raises(UsageError, match="asked for twice"):
         jobs.create_job(store, twice, run, "sums", train, test)
@@ -164,6 +164,20 @@ def test_auroc_is_sklearns_and_its_interval_covers_the_truth_nine_times_in_ten()
     assert np.isnan(auroc(values, np.zeros(200, bool))).all()
 
 
+def test_examples_that_lose_most_come_first_and_among_equals_the_highest_pm():
+    examples = pd.DataFrame(
+        {
+            "premem": [0.2, 0.4, 0.8],
+            "train_accuracy": [1.0, 0.6, 1.0],
+            "perturbed_accuracy": [0.5, 0.6, 0.5],
+        },
+        index=[7, 8, 9],
+    )
+    ranked = robustness.sort_by_drop(examples)
+    assert ranked.index.tolist() == [9, 7, 8]
+    assert ranked["lost"].tolist() == [0.5, 0.5, 0.0]
+
+
 def test_a_signal_that_tells_robust_from_brittle_has_area_one():
     examples = pd.DataFrame(
         {
@@ -206,7 +220,10 @@ def test_a_file_of_ones_own_is_matched_by_id_or_by_the_question(tmp_path):
     for row, reason in (
         ({"id": "?", "question": "x"}, "line 3: neither its 'id' nor its 'original'"),
         ({"id": examples[0].id, "question": " "}, "line 3: there is no text in the field"),
-        ({"id": examples[0].id, "question": "x"}, "line 3: the problem .* had a row before"),
+        (
+            {"id": examples[0].id, "question": "x"},
+            "line 3: an earlier row is about the same problem",
+        ),
     ):
         file.write_text("\n".join(map(json.dumps, [*rows, row])))
         with pytest.raises(errors.DataError, match=reason):

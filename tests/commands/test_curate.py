@@ -83,7 +83,7 @@ def test_what_a_recipe_says_cannot_be_said_beside_it(run, tmp_path, more):
     assert run("curate", *JUDGED, "--out", out, "--recipe", recipe).exit_code == 0
     out.unlink()
     result = run("curate", "--from-recipe", recipe, *more, "--out", out)
-    assert f"--from-recipe says itself what {more[0]} says" in str(result.exception)
+    assert f"{more[0]} cannot be combined with --from-recipe" in str(result.exception)
     assert not out.exists()
 
 
@@ -103,10 +103,10 @@ def test_a_store_that_has_changed_is_told_of(run, tmp_path):
     ("words", "sentence"),
     [
         (("--below", "x"), "--below takes NAME=NUMBER, not 'premem=x'"),
-        (("--below", "ifd=1"), "--below ifd=1 is of a strategy that is not asked for"),
+        (("--below", "ifd=1"), "--below ifd=1 is for a strategy that is not given"),
         (("--below", "nan"), "a threshold or bound must be a finite number"),
         (("--weight", "premem=0"), "the weight of a strategy must be a number above 0"),
-        (("--quota", "x=0.5"), "quotas need the metadata field"),
+        (("--quota", "x=0.5"), "quotas are given without a metadata field"),
         (("--quota-field", "level", "--quota", "Level 1"), "--quota takes NAME=NUMBER"),
         (("--gate", "duplicates=0"), "takes a value from 0.05 to 1"),
         (("--seed", "-1"), "the seed must be at least 0"),
@@ -147,7 +147,7 @@ def test_nothing_that_is_read_or_written_besides_is_overwritten(run, tmp_path):
 
 def test_a_folder_in_no_folder_is_refused_and_a_file_without_a_value_is_written(run, tmp_path):
     result = run("curate", *JUDGED, "--out", tmp_path / "no" / "folder")
-    assert "in a folder that is not there" in str(result.exception)
+    assert "in a folder that does not exist" in str(result.exception)
     out = tmp_path / "some.parquet"
     words = ("--strategy", "premem", "--strategy", "metadata:level", "--combine", "any")
     assert run("curate", *JUDGED, *words, "--out", out).exit_code == 0

@@ -48,6 +48,14 @@ def test_a_rare_weak_group_is_covered():
     assert by_group.to_dict() == {"easy": 10, "hard": 18}  # as their mean scores
 
 
+def test_seeds_and_new_problems_are_counted_by_group():
+    data = chosen([0.5, 0.5, 0.9], ["easy", "easy", "hard"])
+    counts = collection_plan.count_by_group(collection_plan.plan_collection(data, 14, "level"))
+    assert counts["group"].tolist() == ["easy", "hard"]
+    assert counts["seeds"].tolist() == [2, 1]
+    assert counts["new"].tolist() == [5, 9]
+
+
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
@@ -62,7 +70,7 @@ def test_what_cannot_be_planned_is_one_sentence(asked, sentence):
 
 
 def test_texts_with_braces_are_asked_for_as_they_are():
-    told = collection_plan.ask("What is {solution} of {x}?", "It is {question}.")
+    told = collection_plan.writing_prompt("What is {solution} of {x}?", "It is {question}.")
     assert "Problem: What is {solution} of {x}?" in told
     assert told.endswith("Solution: It is {question}.")
 
@@ -77,7 +85,7 @@ def test_the_command_writes_a_worksheet_and_prompts(tmp_path):
     command = ["collect", *common, "--from-recipe", str(recipe), "--new", "40"]
     result = CliRunner().invoke(app, [*command, "--worksheet", str(sheet), "--prompts", str(asked)])
     assert result.exit_code == 0, result.output
-    assert result.output.startswith("40 new problems of ")
+    assert result.output.startswith("40 new problems like ")
     rows = pd.read_csv(sheet, dtype=str, keep_default_na=False)
     lines = [json.loads(line) for line in asked.read_text(encoding="utf-8").splitlines()]
     assert len(rows) == len(lines) == len({line["id"] for line in lines}) == 40
@@ -86,13 +94,13 @@ def test_the_command_writes_a_worksheet_and_prompts(tmp_path):
     seed = lines[0]["seed"]
     assert f"Problem: train {seed}?\n\nSolution: #### {seed}" in lines[0]["messages"][0]["content"]
     result = CliRunner().invoke(app, command)
-    assert "nothing is asked for" in str(result.exception)
+    assert "there is nothing to write" in str(result.exception)
 
 
 def test_a_spreadsheet_computes_nothing_that_a_worksheet_holds(tmp_path, monkeypatch):
     seed = NewProblem("=1+1-new-1", "=1+1", "=HYPERLINK(A1)", "- first\n= 2")
     monkeypatch.setattr(collection_plan, "new_problems", lambda *_: [seed])
-    collection_plan.worksheet(
+    collection_plan.write_worksheet(
         Store(tmp_path / "store"), "task", pd.DataFrame(), tmp_path / "new.csv"
     )
     [row] = pd.read_csv(tmp_path / "new.csv", dtype=str, keep_default_na=False).to_numpy().tolist()

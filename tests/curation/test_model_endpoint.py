@@ -104,7 +104,7 @@ def test_what_is_asked_goes_nowhere_else(tmp_path):
         with (
             served(lambda text: (307, "over there"), Location=elsewhere.url) as there,
             Endpoint(there.url, "m", tmp_path / "r") as asked,
-            pytest.raises(EndpointError, match="it sends elsewhere: give that URL"),
+            pytest.raises(EndpointError, match="it redirects to another URL: give that one"),
         ):
             asked.ask(SOME[:1])
         assert elsewhere.asked == []
@@ -113,8 +113,8 @@ def test_what_is_asked_goes_nowhere_else(tmp_path):
 @pytest.mark.parametrize(
     ("url", "model", "sentence"),
     [
-        ("http://localhost/v1", "\udcff", "the model's name holds characters"),
-        ("http://localhost/v1", "", "the model's name holds characters"),
+        ("http://localhost/v1", "\udcff", "the model's name contains characters"),
+        ("http://localhost/v1", "", "the model's name contains characters"),
         ("http://é..x/v1", "m", "URL cannot be used"),
     ],
 )
@@ -135,9 +135,12 @@ def test_what_the_environment_says_of_an_openai_account_is_not_sent(tmp_path, mo
 @pytest.mark.parametrize(
     ("reply", "sentence"),
     [
-        ((401, "no key"), "refuses: .*no key.*--key-variable names the environment variable"),
-        ((404, "no such model"), "refuses: .*no such model.*is its model called 'm'"),
-        ((400, "too\nlong\x1b[2J, sk-very-secret" + 999 * "x"), "refuses: .*too long .*, …x{9,}$"),
+        ((401, "no key"), "refuses the request: .*no key.*environment variable that holds its key"),
+        ((404, "no such model"), "refuses the request: .*no such model.*is its model called 'm'"),
+        (
+            (400, "too\nlong\x1b[2J, sk-very-secret" + 999 * "x"),
+            "refuses the request: .*too long .*, …x{9,}$",
+        ),
     ],
 )
 def test_a_refusal_is_one_sentence(tmp_path, reply, sentence):
@@ -200,7 +203,9 @@ def test_what_is_no_chat_completion_is_one_sentence(tmp_path, body):
     with (
         served(lambda text: body.encode()) as there,
         Endpoint(there.url, "m", tmp_path / "r") as asked,
-        pytest.raises(EndpointError, match="as an OpenAI-compatible endpoint does, but:") as caught,
+        pytest.raises(
+            EndpointError, match="like an OpenAI-compatible endpoint, but with:"
+        ) as caught,
     ):
         asked.ask(SOME)
     assert len(str(caught.value)) < 600
@@ -249,7 +254,7 @@ def test_what_cannot_be_asked_with_is_one_sentence(tmp_path, given, sentence):
 def test_a_file_of_something_else_or_in_use_is_left_alone(tmp_path):
     other = tmp_path / "notes"
     other.write_text("not replies, but kept")
-    with pytest.raises(UsageError, match="cannot keep the replies"):
+    with pytest.raises(UsageError, match="the replies cannot be stored in"):
         Endpoint("http://localhost/v1", "m", other)
     assert other.read_text() == "not replies, but kept"
     with (
@@ -257,12 +262,12 @@ def test_a_file_of_something_else_or_in_use_is_left_alone(tmp_path):
         pytest.raises(UsageError, match="locked"),
     ):
         Endpoint("http://localhost/v1", "m", tmp_path / "r")
-    with pytest.raises(UsageError, match="cannot keep the replies"):
+    with pytest.raises(UsageError, match="the replies cannot be stored in"):
         Endpoint("http://localhost/v1", "m", tmp_path / "none" / "r")
     with sqlite3.connect(tmp_path / "s") as strange:
         strange.execute("CREATE TABLE replies (some TEXT)")
     strange.close()
-    with pytest.raises(UsageError, match="cannot keep the replies"):
+    with pytest.raises(UsageError, match="the replies cannot be stored in"):
         Endpoint("http://localhost/v1", "m", tmp_path / "s")
 
 
@@ -292,7 +297,7 @@ def test_stopped_by_a_person_it_keeps_what_is_under_way(tmp_path):
     """In a process of its own, whose main thread the interrupt reaches."""
     command = [sys.executable, "-c", STOPPED, str(ROOT), str(tmp_path / "r")]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert "waiting for the replies under way" in told
+    assert "waiting for the replies to requests that were sent" in told
     asked = int(told.split()[-1])
     assert asked < 10
     kept = sqlite3.connect(tmp_path / "r")

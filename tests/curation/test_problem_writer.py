@@ -200,7 +200,7 @@ def test_stopped_at_any_request_it_goes_on_there_and_ends_the_same(tmp_path):
     [
         ({"solutions": 0}, "at least 1"),
         ({"attempts": 0}, "at least 1"),
-        ({"agreement": 1.0}, "from 0 to below 1"),
+        ({"agreement": 1.0}, "at least 0 and below 1"),
     ],
 )
 def test_checks_that_cannot_be_passed_are_refused(given, sentence):
@@ -209,7 +209,10 @@ def test_checks_that_cannot_be_passed_are_refused(given, sentence):
 
 
 def test_a_seed_without_a_text_is_one_sentence(tmp_path):
-    with served(lambda t: "") as there, pytest.raises(UsageError, match="no text of 's1'"):
+    with (
+        served(lambda t: "") as there,
+        pytest.raises(UsageError, match="no text of the problem 's1'"),
+    ):
         generate(there, tmp_path, solution="")
 
 
@@ -244,8 +247,9 @@ def test_the_command_writes_problems_that_a_trainer_loads(tmp_path, monkeypatch)
     lines = result.stdout.splitlines()
     assert lines == [
         "not kept, not in the form asked for: 1",
-        f"{asked * 100:,} tokens read and {asked * 10:,} written, {asked * 1100 / 1e6:.4f}",
-        f"5 of 6 new problems; {out}",
+        f"{asked * 100:,} prompt tokens and {asked * 10:,} completion tokens; cost "
+        f"{asked * 1100 / 1e6:.4f}",
+        f"5 of 6 new problems are kept; {out}",
     ]
     told = json.loads(again.stdout)
     assert (told["kept"], told["of"], told["cost"]) == (5, 6, asked * 1100 / 1e6)
@@ -273,8 +277,8 @@ def test_the_command_writes_problems_that_a_trainer_loads(tmp_path, monkeypatch)
         (["--rejected", "{folder}/new.jsonl"], "is given twice"),
         (["--out", "{folder}/r.yaml"], "is read as well"),
         (["--out", "."], "is no file in a folder that is there"),
-        (["--temperature", "0"], "no solution is independent"),
-        (["--grader", "paper"], "takes any end of a text"),
+        (["--temperature", "0"], "so solutions are not independent"),
+        (["--grader", "paper"], "takes the end of any text as an answer"),
         (["--grader", "none"], "There is no grader"),
         (["--endpoint", "http://me:secret@host/v1"], "must be a URL such as"),
     ],

@@ -61,7 +61,8 @@ def test_suspect_labels_are_those_of_labels_from_a_suspicion_on(shipped):
     first = suspects.iloc[0]
     assert found["why"].iloc[0] == (
         f"{first['agree']} of {first['samples']} samples from before memorization answer "
-        f"{first['suggested']}, {first['with_reference']} its solution's {first['reference']}"
+        f"{first['suggested']}, {first['with_reference']} answer {first['reference']} as its "
+        "solution does"
     )
     assert len(found_by(shipped, demo_study.TASK, evidence, {"labels": None})) < len(found)
 
@@ -94,7 +95,7 @@ def test_leaks_are_found_from_the_store_and_from_a_file(toy, tmp_path, rows):
 def test_a_file_without_questions_is_one_sentence(toy, tmp_path):
     file = tmp_path / "test.jsonl"
     file.write_text('{"text": "what"}\n')
-    with pytest.raises(DataError, match="has text, and no column that is called as questions are"):
+    with pytest.raises(DataError, match="has the columns text; expected a column of questions"):
         found_by(toy, "toy", evidence_of(toy, "toy"), {"leaks": None}, file)
 
 
@@ -109,8 +110,8 @@ def test_answers_that_cannot_be_read_or_that_the_solution_contradicts_are_found(
             )
     found = found_by(home, "toy", evidence_of(home, "toy"), {"unparsed": None})
     assert dict(zip(found["id"], found["why"], strict=True)) == {
-        "3": "its answer 'an unknown number' is none that gsm8k can read",
-        "8": "its solution comes to 9, its answer is 8",
+        "3": "the grader gsm8k cannot read its answer 'an unknown number'",
+        "8": "its solution ends with 9, but its answer is 8",
     }
 
 
@@ -164,7 +165,7 @@ def test_a_twin_whose_other_another_gate_takes_out_stays(twins):
     evidence = evidence_of(twins, "toy")
     finders = quality_gates.finders(twins, "toy", evidence, asked.gates)
     backwards = {name: finders[name] for name in ("duplicates", "unparsed")}
-    assert selection.removed(evidence, asked, backwards)["id"].tolist() == ["5"]
+    assert selection.find_issues(evidence, asked, backwards)["id"].tolist() == ["5"]
 
 
 def test_what_does_not_qualify_is_not_counted_as_left_out(twins):
@@ -176,11 +177,11 @@ def test_what_does_not_qualify_is_not_counted_as_left_out(twins):
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
-        ({"colour": None}, "there is no gate 'colour'; there are labels, leaks, unparsed"),
+        ({"colour": None}, "there is no gate 'colour'; the gates are labels, leaks, unparsed"),
         ({"duplicates": 0.0}, "'duplicates' takes a value from 0.05 to 1, not 0.0"),
         ({"leaks": float("nan")}, "'leaks' takes a value from 0.05 to 1, not nan"),
-        ({"unparsed": 0.5}, "'unparsed' takes no value"),
-        ({"labels": None}, "no chosen run has completions from before it memorized"),
+        ({"unparsed": 0.5}, "'unparsed' takes no value, but 0.5 was given"),
+        ({"labels": None}, "no chosen run has completions from before memorization"),
     ],
 )
 def test_a_gate_that_cannot_look_says_why(toy, asked, sentence):
@@ -207,4 +208,4 @@ def test_curate_tells_what_its_gates_found_and_writes_a_folder_with_a_card(shipp
     for file in ("data/train.parquet", "recipe.yaml", "README.md"):
         assert (out / file).read_bytes() == (again / file).read_bytes()
     result = CliRunner().invoke(app, command)
-    assert "is there; give a folder that is not" in str(result.exception)
+    assert "exists already; give the name of a new folder" in str(result.exception)

@@ -95,7 +95,7 @@ def test_pairs_just_similar_enough_are_not_missed():
         other = [*words[:21], *("".join(rng.choices("klmnop", k=6)) for _ in range(10))]
         seen.add(number, " ".join(words))
         asked.append(" ".join(other))  # 20 of 40 pairs of words are the same
-    found = [seen.like(text) for text in asked]
+    found = [seen.most_similar(text) for text in asked]
     assert sum(each is not None and each[0] == n for n, each in enumerate(found)) >= 299
 
 
@@ -112,4 +112,4 @@ def test_pairs_just_similar_enough_are_not_missed():
 def test_scripts_without_spaces_and_characters_that_are_not_seen(one, other):
     seen = similar_questions.QuestionIndex()
     seen.add(1, one)
-    assert seen.like(other)
+    assert seen.most_similar(other)

@@ -58,7 +58,7 @@ def probability(example: int, step: int) -> float:
 @pytest.mark.parametrize(
     ("strategy", "wanted"),
     [
-        ("premem", [0.8, 1.0, 0.0, 0.0]),  # METHOD, section 2, by hand
+        ("premem", [0.8, 1.0, 0.0, 0.0]),  # docs/method.md, section 1, by hand
         ("accuracy", [1.0, 1.0, 0.2, 0.0]),
         ("perplexity", [np.exp(nll) for nll in NLL[-1]]),
         ("hard", [np.mean([probability(i, c) for c in range(3)]) for i in range(4)]),
@@ -83,8 +83,8 @@ def test_a_value_is_the_mean_over_the_runs_that_know_it():
     assert found.tolist() == pytest.approx([1, 0.5, 0.2, 0.5, 1])
 
 
-def alone(**nll) -> Callable[[RunScores], pd.DataFrame]:
-    """Losses of the solutions alone at the first checkpoint, by run and example."""
+def unconditional_nll(**nll) -> Callable[[RunScores], pd.DataFrame]:
+    """NLL of the solutions without their questions at the first checkpoint, by run and example."""
     return lambda run: pd.DataFrame(
         [(10, example, value) for example, value in nll[run.run].items()],
         columns=["step", "example", "nll"],
@@ -92,14 +92,16 @@ def alone(**nll) -> Callable[[RunScores], pd.DataFrame]:
 
 
 def test_instruction_following_difficulty_is_a_ratio_of_losses_and_none_above_one():
-    known = replace(evidence(run()), alone=alone(r={3: 1.8, 5: 0.6, 7: 0.1, 9: 0.9}))
+    known = replace(
+        evidence(run()), unconditional_nll=unconditional_nll(r={3: 1.8, 5: 0.6, 7: 0.1, 9: 0.9})
+    )
     np.testing.assert_allclose(strategies.strategy_values(known, "ifd"), [0.5, np.nan, 0.5, 1.0])
 
 
 def test_the_ratios_of_several_runs_are_averaged_before_those_above_one_are_dropped():
     two = evidence(run(), run("other"))
     losses = {"r": {3: 0.3, 5: 0.9}, "other": {3: 0.95, 5: 1.8}}  # of .9 with the question
-    known = replace(two, alone=alone(**losses))
+    known = replace(two, unconditional_nll=unconditional_nll(**losses))
     found = strategies.strategy_values(known, "ifd")
     assert np.isnan(found.loc[3])  # (3 + .947) / 2
     assert found.loc[5] == pytest.approx((1 + 0.5) / 2)
@@ -177,8 +179,8 @@ def test_the_random_order_is_the_seeds():
 @pytest.mark.parametrize(
     ("strategy", "sentence"),
     [
-        ("best", "no strategy 'best'; there are 'premem'"),
-        ("metadata:topic", "no field 'topic'; it has: 'level'"),
+        ("best", "no strategy 'best'; the strategies are 'premem'"),
+        ("metadata:topic", "no field 'topic'; its fields are: 'level'"),
     ],
 )
 def test_what_there_is_not_is_one_sentence(strategy, sentence):
@@ -187,8 +189,10 @@ def test_what_there_is_not_is_one_sentence(strategy, sentence):
 
 
 def test_what_no_example_has_says_what_it_needs():
-    bare = replace(evidence(run()), lost=lambda _: pd.Series(dtype=float))
-    with pytest.raises(UsageError, match=r"'brittle' is known of no example .* needs perturbed"):
+    bare = replace(evidence(run()), accuracy_lost=lambda _: pd.Series(dtype=float))
+    with pytest.raises(
+        UsageError, match=r"'brittle' has no value for any of these examples; it needs perturbed"
+    ):
         strategies.strategy_values(bare, "brittle")
 
 

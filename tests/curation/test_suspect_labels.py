@@ -97,7 +97,7 @@ def test_a_run_without_completions_tells_nothing_and_does_no_harm(store):
     alone = suspect_labels.find_suspect_labels(store, read(store, RUNS[:1]), T)
     both = suspect_labels.find_suspect_labels(store, read(store), T)
     assert both.equals(alone)
-    with pytest.raises(UsageError, match="scores imported without them"):
+    with pytest.raises(UsageError, match="scores that were imported"):
         suspect_labels.find_suspect_labels(store, read(store, RUNS[1:]), T)
 
 
@@ -114,7 +114,7 @@ def test_the_command_prints_the_same(store):
     assert report["examples"] == len(found)
     assert [each["id"] for each in report["suspects"]] == found["id"].head(7).tolist()
     everything = CliRunner().invoke(app, ["labels", "--store", str(store.path)])
-    assert "500 examples were asked before they were memorized" in everything.stdout
+    assert "500 examples have samples from before memorization" in everything.stdout
 
 
 def test_spellings_of_a_number_are_one_answer(store, monkeypatch):
@@ -124,7 +124,7 @@ def test_spellings_of_a_number_are_one_answer(store, monkeypatch):
     rows += [("(1, 2)", 1, 0), ("(1,2)", 1, 0)]
     told = pd.DataFrame(rows, columns=["answer", "votes", "correct"])
     told = told.assign(step=run.steps[0], example=example)
-    monkeypatch.setattr(suspect_labels, "_answers", lambda store, run: told)
+    monkeypatch.setattr(suspect_labels, "_read_votes", lambda store, run: told)
     [row] = suspect_labels.find_suspect_labels(store, [replace(run, nll=run.nll + 9)], T).to_dict(
         "records"
     )

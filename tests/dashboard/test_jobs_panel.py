@@ -3,9 +3,9 @@
 import json
 
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from premem_core.dashboard import cached_reads
 from premem_core.models import checkpoints
 from premem_core.problems import examples
 from premem_core.scoring import job_files, jobs
@@ -33,10 +33,9 @@ def store(run_dir, data, tmp_path, monkeypatch) -> Store:
     state = Progress(
         "sums", "failed", 456, 896, 12, message="checkpoint 240: it is not whole", checkpoints=rows
     )
-    write_progress(folder / "state.json", state)
+    write_progress(folder.state, state)
     monkeypatch.setenv("PREMEM_STORE", str(tmp_path))
-    st.cache_resource.clear()
-    st.cache_data.clear()
+    cached_reads.store.clear()
     return store
 
 
@@ -103,3 +102,17 @@ def test_perturbed_queries_of_ones_own_go_into_the_job(store, run_dir, data, tmp
         "records"
     )
     assert said["question"] == "What is it?"
+
+
+def test_a_mistake_in_the_form_is_said_at_once_and_nothing_can_be_started(store, run_dir, data):
+    app = AppTest.from_file(str(PAGE), default_timeout=60)
+    app.query_params.update({"folder": str(run_dir), "train": str(data[0])})
+    app.run()
+    assert not app.error
+    assert any("**3 checkpoints** (steps 120 to 360)" in text.value for text in app.markdown)
+    [prompt] = [box for box in app.text_area if box.label == "Prompt"]
+    prompt.input("no place for it").run()
+    assert "must contain {question}" in app.error[0].value
+    [start] = [button for button in app.button if button.label == "Start scoring"]
+    assert start.disabled
+    assert not [button for button in app.button if button.label == "Estimate time and disk"]

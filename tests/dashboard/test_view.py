@@ -6,21 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from premem_core.demo import demo_study
 from premem_core.records import Checkpoint, Example, RunRecord
 from premem_core.store.database import Store
 from premem_core.store.runs import add_scored_runs, set_checkpoint_state
-from tests.dashboard.test_pages import seen, show
 from tests.helpers import planned
+from tests.helpers.shown import seen, show
 
 WITH_THRESHOLD = ("overview.py", "curves.py", "fits.py", "map.py", "examples.py", "curate.py")
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("view") / "store"
-    demo_study.install(folder)
-    return folder
+def demo(demo_store):
+    return demo_store.path
 
 
 def address(app, name):
@@ -88,14 +85,14 @@ def test_a_link_names_a_run_by_its_stored_name_also_after_its_twin_is_scored(tmp
 @pytest.mark.parametrize(
     ("page", "query", "sentence"),
     [
-        ("map.py", {"run": "gone"}, "asks for 'gone' as “Run”, which this store does not have"),
-        ("curves.py", {"runs": ["gone"]}, "asks for 'gone' as “Runs”, which this store does"),
-        ("overview.py", {"task": "gone"}, "asks for 'gone' as “Task”, which this store does"),
+        ("map.py", {"run": "gone"}, "gives 'gone' for “Run”, which this store does not have"),
+        ("curves.py", {"runs": ["gone"]}, "gives 'gone' for “Runs”, which this store does"),
+        ("overview.py", {"task": "gone"}, "gives 'gone' for “Task”, which this store does"),
         ("curves.py", {"t": "warm"}, "a threshold of 'warm', but t must be a number from -5.0"),
         ("curves.py", {"t": "7"}, "a threshold of '7', but t must be a number from -5.0 to 0.5"),
-        ("compare.py", {"run_b": "gone"}, "asks for 'gone' as “Run B”, which this store does"),
-        ("compare.py", {"step_a": "9"}, "asks for '9' as “Checkpoint A”, which this store does"),
-        ("robustness.py", {"step": "9"}, "asks for '9' as “Checkpoint”, which this store does"),
+        ("compare.py", {"run_b": "gone"}, "gives 'gone' for “Run B”, which this store does"),
+        ("compare.py", {"step_a": "9"}, "gives '9' for “Checkpoint A”, which this store does"),
+        ("robustness.py", {"step": "9"}, "gives '9' for “Checkpoint”, which this store does"),
     ],
 )
 def test_what_an_address_asks_for_and_the_store_lacks_is_said(
@@ -117,8 +114,8 @@ def test_a_run_that_is_not_finished_moves_no_default_and_that_is_said(tmp_path, 
     app = show("curves.py", tmp_path, monkeypatch)
     assert address(app, "t") == before
     assert (
-        "The run 'half' does not take part in the threshold and R²: 1 of its 2 checkpoints wait to "
-        "be scored." in seen(app)
+        "The run 'half' is not used for the threshold and R², because its scoring is not finished "
+        "(1 of 2 checkpoints left)." in seen(app)
     )
 
 
@@ -132,7 +129,7 @@ def test_a_smoke_run_counts_little_and_that_is_said_where_the_threshold_is(tmp_p
 
 def test_what_to_expect_comes_from_the_other_runs_with_its_interval(demo, monkeypatch):
     shown = seen(show("curves.py", demo, monkeypatch))
-    assert "By the task's other runs, expect **" in shown
+    assert "Judging by the task's other runs, expect **" in shown
     assert " % (90 % interval " in shown
     assert " ± " not in shown.split("on new problems")[0]
 
@@ -140,10 +137,10 @@ def test_what_to_expect_comes_from_the_other_runs_with_its_interval(demo, monkey
 def test_of_a_lone_run_nothing_is_expected_and_no_r2_is_given(tmp_path, monkeypatch):
     fill(tmp_path, {"alone": (1e-4, 5)})
     shown = seen(show("curves.py", tmp_path, monkeypatch))
-    assert "What to expect on new problems is not known: no threshold can be fitted" in shown
+    assert "The accuracy on new problems cannot be predicted: no threshold can be fitted" in shown
     assert "expect **" not in shown
     shown = seen(show("overview.py", tmp_path, monkeypatch))
-    assert "the threshold is fitted to the same checkpoints, so R² over them would be no" in shown
+    assert "the threshold is fitted to the same checkpoints, so R² over them is not a test" in shown
 
 
 def test_numbers_of_samples_that_differ_between_runs_are_both_said(tmp_path, monkeypatch):

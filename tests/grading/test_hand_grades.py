@@ -1,16 +1,11 @@
 """Grades set by hand, on the shipped study: they count everywhere until they are undone."""
 
 import fcntl
-import json
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pandas as pd
 import pytest
-import streamlit as st
-from streamlit.testing.v1 import AppTest
 
 from premem_core.analysis.run_scores import read_task
 from premem_core.demo import demo_study
@@ -20,13 +15,8 @@ from premem_core.grading import graded_completions, hand_grades, regrade
 from premem_core.records import Grade, SampleKey
 from premem_core.store.completions import read_completions
 from premem_core.store.database import Store
-from premem_core.store.examples import read_task_examples
 from premem_core.store.grades import read_overrides
-from tests.helpers.paths import ROOT
-from tests.helpers.shown import titles
-
-RUN = "lr1e-3_ep5_n1000"
-STEP = 315
+from tests.helpers.demo import RUN, STEP, counts, wrong
 
 
 @pytest.fixture
@@ -35,25 +25,12 @@ def store(tmp_path) -> Store:
     return Store(tmp_path / "store")
 
 
-def counts(store: Store) -> pd.DataFrame:
-    with store.reading() as connection:
-        return connection.execute("SELECT * FROM scores ORDER BY ALL").df()
-
-
 def graded(store: Store, key: SampleKey) -> pd.Series:
     rows = graded_completions.read_graded_completions(
         store, RUN, key.split, key.example, key.perturbation
     )
     [row] = rows[(rows["step"] == key.step) & (rows["sample"] == key.sample)].to_dict("records")
     return pd.Series(row)
-
-
-def wrong(store: Store, perturbation: str = "") -> SampleKey:
-    """The first incorrect completion of an example that is sometimes right."""
-    rows = read_completions(store, RUN, STEP, "train", perturbation)
-    some = rows.groupby("example")["grade"].transform(lambda g: (g == 0).any())
-    row = rows[some & (rows["grade"] == Grade.INCORRECT)].iloc[0]
-    return SampleKey(STEP, "train", perturbation, int(row["example"]), int(row["sample"]))
 
 
 @pytest.mark.parametrize("perturbation", ["", "redraw"])
@@ -158,73 +135,3 @@ def test_several_at_once_wait_for_each_other(store):
         set_one = partial(hand_grades.set_grade, store, RUN, grade=Grade.CORRECT, reason="right")
         list(threads.map(set_one, keys))
     assert counts(store)["correct"].sum() == before + 6
-
-
-def premem(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "premem_core", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-
-
-def test_the_commands_set_list_and_undo(store):
-    key = wrong(store)
-    problem = read_task_examples(store, "demo", "train").set_index("example")["id"][key.example]
-    where = ["--store", str(store.path), "--run", RUN]
-    said = ["--step", str(STEP), "--id", problem, "--completion", str(key.sample + 1)]
-    done = premem("override", *where, *said, "--grade", "correct", "--reason", "it is right")
-    assert done.stdout == (
-        f"completion {key.sample + 1} of {problem} at step {STEP} counts as correct now\n"
-    )
-    [row] = json.loads(premem("overrides", *where, "--json").stdout)["overrides"]
-    assert (row["id"], row["replaced"], row["grade"]) == (problem, "incorrect", "correct")
-    assert row["undone"] is None
-    assert "it is right" in premem("overrides", *where).stdout
-    assert "undone" in premem("override", *where, "--undo", "1").stdout
-    for arguments, sentence in (
-        ([*said, "--grade", "maybe"], "error: --grade is 'maybe'; give correct or incorrect\n"),
-        (
-            ["--id", "x", "--grade", "correct"],
-            "error: 'x' is no train problem of this run's task; check --id\n",
-        ),
-    ):
-        refused = premem("override", *where, *arguments)
-        assert (refused.returncode, refused.stderr) == (2, sentence)
-
-
-def page(store: Store, monkeypatch, name: str, **query: str) -> AppTest:
-    st.cache_resource.clear()
-    monkeypatch.setenv("PREMEM_STORE", str(store.path))
-    test = AppTest.from_file(str(ROOT / "pages" / f"{name}.py"), default_timeout=60)
-    for key, value in query.items():
-        test.query_params[key] = value
-    return test.run()
-
-
-def test_the_page_of_an_example_sets_a_grade_and_undoes_it(store, monkeypatch):
-    key = wrong(store)
-    examples = read_task_examples(store, "demo", "train").set_index("example")
-    test = page(store, monkeypatch, "example", example=examples["id"][key.example], run=RUN)
-    name = f"{RUN}-{STEP}-train--{key.example}"
-    test.selectbox(key=f"which-{name}").select(key.sample + 1).run()
-
-    def of_form(widgets):
-        return next(each for each in widgets if each.form_id == f"grade-{name}-{key.sample}")
-
-    assert of_form(test.radio).options == ["correct"]
-    of_form(test.button).click().run()
-    assert "needs a reason" in test.error[0].value
-    of_form(test.text_input).input("*it* is right")
-    of_form(test.button).click().run()
-    assert not test.exception
-    assert read_overrides(store, RUN)["reason"].tolist() == ["*it* is right"]
-    assert any(r"“\*it\* is right”" in said.value for said in test.markdown)
-    assert any("correct (set by hand)" in each for each in titles(test))
-    test.button(key=f"undo-{name}").click().run()
-    assert read_overrides(store, RUN)["undone"].notna().all()
-
-
-def test_the_page_of_grades_lists_them(store, monkeypatch):
-    hand_grades.set_grade(store, RUN, wrong(store), Grade.CORRECT, "it is right")
-    regrade.grade_again(store, RUN, "math")
-    test = page(store, monkeypatch, "grades", run=RUN)
-    assert not test.exception
-    assert "Set by hand" in [each.value for each in test.subheader]

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from premem_core.__main__ import app
 from premem_core.analysis import calibration, curves, prediction, robustness, run_scores
-from premem_core.analysis.leave_one_out import errors, left_out
+from premem_core.analysis.leave_one_out import predict_left_out, prediction_errors
 from premem_core.analysis.study import analyse, make_study
 from premem_core.errors import DataError
 from premem_core.importers import published_arrays
@@ -334,18 +334,18 @@ def test_runs_of_several_tasks_keep_their_tasks(tmp_path):
 
 def test_a_left_out_run_is_predicted_as_well_as_the_method_says(runs):
     rows = leave_one_out(runs, "plain")
-    off = errors(rows)
+    off = prediction_errors(rows)
     assert off.mae == pytest.approx(0.031, abs=0.002)
     assert off.r2 == pytest.approx(0.925, abs=0.005)
     assert rows["log_log_threshold"].between(-2.45, -2.25).all()
-    corrected = errors(leave_one_out(runs, "jackknife"))
+    corrected = prediction_errors(leave_one_out(runs, "jackknife"))
     assert corrected.mae <= off.mae + 0.001
 
 
 @pytest.mark.parametrize("estimator", ["plain", "jackknife"])
 def test_on_a_slice_a_left_out_run_is_predicted(sliced, estimator):
     rows = leave_one_out(sliced, estimator)
-    off = errors(rows)
+    off = prediction_errors(rows)
     assert off.mae < 0.045
     assert off.r2 > 0.85
     assert rows["log_log_threshold"].between(-2.45, -2.25).all()
@@ -353,7 +353,7 @@ def test_on_a_slice_a_left_out_run_is_predicted(sliced, estimator):
 
 def leave_one_out(runs, estimator):
     of_runs = curves.threshold_steps(runs, estimator)
-    return left_out(runs, [run.run for run in runs], of_runs, estimator)
+    return predict_left_out(runs, [run.run for run in runs], of_runs, estimator)
 
 
 def test_intervals_hold_the_test_accuracies_of_runs_that_had_none(gsm8k_runs):
@@ -374,7 +374,7 @@ def test_one_run_that_memorized_little_gives_a_warning_and_no_interval(gsm8k_run
     done = analyse(make_study(alone, no_baselines(alone)))
     assert done.identity_ci90 is None
     assert done.study.left_out is None
-    assert any("One run only" in sentence for sentence in done.caveats)
+    assert any("There is one run only" in sentence for sentence in done.caveats)
 
 
 def test_r2_of_the_published_runs_has_an_interval_around_it(runs):

@@ -8,7 +8,7 @@ from tests.helpers.drawn import runs
 
 
 def by_hand(accuracy, nll, threshold, c, i):
-    """Pre-memorization accuracy as METHOD section 1 spells it, one example at a time."""
+    """Pre-memorization accuracy as docs/method.md, section 1, defines it, one example at a time."""
     best = 0.0
     for earlier in range(c + 1):
         if nll[earlier][i] >= np.exp(threshold):

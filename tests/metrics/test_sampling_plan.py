@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from premem_core.analysis.replay import follow
+from premem_core.analysis.replay import follow_plan
 from premem_core.metrics import estimators, pre_memorization
 from premem_core.metrics.sampling_plan import PLANS, remaining, to_draw
 
@@ -22,7 +22,7 @@ def scored_runs(draw):
 
 
 def one_at_a_time(plan, nll, outcomes):
-    """How many samples METHOD section 4 draws of each pair, in plain Python."""
+    """How many samples docs/method.md, section 4, draws of each pair, in plain Python."""
     k, (checkpoints, examples) = len(outcomes) - 1, nll.shape
     masked = nll < np.exp(T)
     drawn = np.zeros(nll.shape, dtype=int)
@@ -68,7 +68,7 @@ def one_at_a_time(plan, nll, outcomes):
 @given(scored_runs(), st.sampled_from(PLANS))
 def test_drawing_in_batches_draws_exactly_what_drawing_one_at_a_time_does(run, plan):
     nll, outcomes = run
-    drawn = follow(plan, T, nll, outcomes)
+    drawn = follow_plan(plan, T, nll, outcomes)
     np.testing.assert_array_equal(drawn.samples, one_at_a_time(plan, nll, outcomes))
 
 
@@ -77,7 +77,7 @@ def test_a_plan_leaves_pre_memorization_accuracy_exactly_as_it_was(run, plan):
     nll, outcomes = run
     accuracy = outcomes[-1] / (len(outcomes) - 1)
     expected = pre_memorization.premem_accuracy(accuracy, nll, T)
-    premem = estimators.premem("plain", follow(plan, T, nll, outcomes), nll, T)
+    premem = estimators.premem("plain", follow_plan(plan, T, nll, outcomes), nll, T)
     if plan == "final":
         premem, expected = premem[-1], expected[-1]
     np.testing.assert_array_equal(premem, expected)
@@ -144,7 +144,7 @@ def test_a_lower_threshold_says_which_samples_are_missing_and_a_higher_one_misse
     outcomes = np.concatenate(
         [np.zeros((1, 4, 50), dtype=int), np.cumsum(rng.random((5, 4, 50)) < 0.5, axis=0)]
     )
-    drawn = follow("lazy", T, nll, outcomes)
+    drawn = follow_plan("lazy", T, nll, outcomes)
     counts = drawn.samples, drawn.correct
     assert remaining("lazy", 5, T, nll, *counts).at_most == 0
     assert remaining("lazy", 5, T + 1, nll, *counts).at_most == 0

@@ -69,7 +69,7 @@ def test_without_a_correct_train_sample_no_threshold_is_claimed():
 @given(st.lists(runs, min_size=2, max_size=4), st.sampled_from([-3.0, -1.5, -0.5]))
 def test_sums_at_a_threshold_are_those_of_each_runs_checkpoints(several, t):
     nlls, tests = [np.array(r[1]) for r in several], [np.array(r[2]) for r in several]
-    [at_t] = thresholds.steps([counts(r) for r in several], nlls, tests).on(np.array([t]))
+    [at_t] = thresholds.steps([counts(r) for r in several], nlls, tests).sums_at(np.array([t]))
     for r, nll, y, sums in zip(several, nlls, tests, at_t, strict=True):
         x = pre_memorization.premem_accuracy(np.array(r[0]) / 5, nll, t).mean(axis=1)
         assert sums == pytest.approx([x.sum(), (x * x).sum(), (x * y).sum(), 0])

@@ -128,7 +128,9 @@ def test_a_pickle_is_refused(base, tuned, tmp_path):
 
 def test_an_adapter_that_is_more_than_lora_is_refused(base, tmp_path):
     dora = tiny.save_adapter(base, tmp_path / "dora", seed=3, use_dora=True)
-    with pytest.raises(CheckpointError, match=r"no plain LoRA adapter \(its .* use_dora says so\)"):
+    with pytest.raises(
+        CheckpointError, match=r"not a plain LoRA adapter \(its .* use_dora to True\)"
+    ):
         weight_distance.distance(dora)
     whole = tiny.save_adapter(base, tmp_path / "whole", seed=3, modules_to_save=["down_proj"])
     with pytest.raises(CheckpointError, match="more than pairs of lora_A and lora_B"):

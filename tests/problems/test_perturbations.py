@@ -39,12 +39,12 @@ def test_a_template_of_ones_own_holds_the_question_verbatim():
 
 def test_names_are_checked():
     perturbations.check_perturbation("redraw")
-    perturbations.check_perturbation("mine", own={"mine"})
+    perturbations.check_perturbation("mine", user_perturbations={"mine"})
     with pytest.raises(UsageError, match="'mine' is unknown; choose among: first"):
         perturbations.check_perturbation("mine")
     for bad in ("redraw", "Über", "a.b", "", "x" * 41):
         with pytest.raises(UsageError, match="cannot be the name"):
-            perturbations.check_perturbation(bad, own={bad})
+            perturbations.check_perturbation(bad, user_perturbations={bad})
 
 
 def test_every_kind_is_named():

@@ -1,4 +1,4 @@
-"""Counts in two ways at once → tables shaded by them: two graders' grades, two checkpoints."""
+"""Cross tables as heat maps: the grades of two graders, the accuracies at two checkpoints."""
 
 import numpy as np
 import pandas as pd
@@ -12,55 +12,60 @@ from premem_core.metrics.pre_memorization import Floats
 BARE = {"showgrid": False, "showline": False, "ticks": ""}
 
 
-def grades_figure(cross: pd.DataFrame, one: str, other: str, palette: Palette) -> Chart:
-    """Two graders' grades of the same completions: counts, shaded where the two differ.
+def grades_figure(cross: pd.DataFrame, grader_a: str, grader_b: str, palette: Palette) -> Chart:
+    """The grades that two graders give to the same completions; disagreements are shaded.
 
     Args:
-        cross: completions by grade; rows: the one's, columns: the other's, in the same order.
-        one: the name of the one.
-        other: the name of the other.
-        palette: the colours in force.
+        cross: completions by grade; rows: grader A, columns: grader B, in the same order.
+        grader_a: the name of grader A.
+        grader_b: the name of grader B.
+        palette: the current colours.
     """
     counts = cross.to_numpy(dtype=np.float64)
-    apart = (counts > 0) & ~np.eye(len(cross), dtype=bool)
+    disagree = (counts > 0) & ~np.eye(len(cross), dtype=bool)
     names = [str(name).lower() for name in cross.index]
     cells = {
         **_cells(counts, palette.text),
-        "z": apart.astype(np.float64),
+        "z": disagree.astype(np.float64),
         "zmin": 0,
         "zmax": 1,
         "x": names,
         "y": names,
         "customdata": counts,
         "colorscale": [(0, "rgba(0,0,0,0)"), (1, palette.grid)],
-        "hovertemplate": f"{one}: %{{y}}<br>{other}: %{{x}}<br>%{{customdata:,}} completions"
-        "<extra></extra>",
+        "hovertemplate": f"{grader_a}: %{{y}}<br>{grader_b}: %{{x}}<br>%{{customdata:,}} "
+        "completions<extra></extra>",
     }
     return figure(
         [cells],
         palette,
         76 + 44 * max(2, len(cross)),
         top=8,
-        xaxis={"title": {"text": other}, "side": "top", "range": [-0.5, len(names) - 0.5], **BARE},
-        yaxis={"title": {"text": one}, "range": [len(names) - 0.5, -0.5], **BARE},
+        xaxis={
+            "title": {"text": grader_b},
+            "side": "top",
+            "range": [-0.5, len(names) - 0.5],
+            **BARE,
+        },
+        yaxis={"title": {"text": grader_a}, "range": [len(names) - 0.5, -0.5], **BARE},
     )
 
 
 def flips_figure(counts: NDArray[np.int64], a: str, b: str, palette: Palette) -> Chart:
-    """Questions by their accuracy at A (across) and at B (up); two of the quarters are the flips.
+    """Questions by accuracy at A (x axis) and at B (y axis); two quarters hold the flips.
 
     Args:
         counts: (6, 6) of `comparison.cross`: accuracy i/5 at A and j/5 at B.
-        a: what stands for A, such as "A, step 567".
-        b: what stands for B.
-        palette: the colours in force.
+        a: the text for A, such as "A, step 567".
+        b: the text for B.
+        palette: the current colours.
     """
     levels = np.linspace(0, 1, len(counts))
     quarter = checkpoint_comparison.outcomes(*np.meshgrid(levels, levels))
     up = counts.T.astype(np.float64)  # the rows of a heat map go up
     cells = {
         **_cells(up, palette.test),
-        "z": np.sqrt(up),  # the many that stay as they are must not hide the few that change
+        "z": np.sqrt(up),  # else the many unchanged questions would hide the few that flip
         "x": levels,
         "y": levels,
         "customdata": np.dstack([up, quarter]),
@@ -106,7 +111,7 @@ def flips_figure(counts: NDArray[np.int64], a: str, b: str, palette: Palette) ->
 
 
 def _cells(counts: Floats, color: str) -> Attributes:
-    """A heat map with these numbers written in its cells."""
+    """A heat map with the numbers written in its cells."""
     return {
         "type": "heatmap",
         "text": [[f"{count:,.0f}" if count else "·" for count in row] for row in counts],

@@ -1,7 +1,7 @@
-"""Curves → small multiples, one panel per run.
+"""Memorization curves: a chart with one panel per run.
 
-The panels of a column share one pair of axes, one above the other on a long y axis: plotly draws
-some twenty lines so, with a pair of axes and seven lines per panel it takes three times as long.
+The panels of a column share one pair of axes and stand one above the other on a long y axis. So
+plotly draws about twenty lines; with axes and seven lines per panel it takes three times as long.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,17 +20,21 @@ PANEL_HEIGHT, GAP_DOWN = 190, 74  # pixels; the gap has a title of two lines
 GAP_ACROSS = 0.03  # between panels, of the whole width
 TOP, BOTTOM = 100, 40  # pixels: legend and title above, ticks and unit below
 HIGHEST = 1.02  # accuracy at a panel's upper end
-PITCH = HIGHEST * (1 + GAP_DOWN / PANEL_HEIGHT)  # accuracy from a panel's zero to the next one's
+PITCH = HIGHEST * (1 + GAP_DOWN / PANEL_HEIGHT)  # from one panel's zero to the next, in accuracy
 TICKS = (0, 0.25, 0.5, 0.75, 1)
-DASH = 0.012  # half of what stands for a checkpoint without a line, of the whole x axis
+DASH = 0.012  # half of a dash, as a share of the x axis
 
 
 def curves_figure(
     curves: Sequence[Curve], titles: Sequence[str], palette: Palette, by_epoch: bool
 ) -> Chart:
-    """Small multiples, one panel per run on one accuracy axis: train, masked, PM, test, memorized.
+    """One panel per run: train, masked, pre-memorization and test accuracy, and memorized share.
 
-    The memorized share is the warm area; bands are 90 % intervals over questions.
+    The memorized share is the orange area; bands are 90 % intervals over questions.
+
+    Args:
+        titles: the panels' titles.
+        by_epoch: whether the x axis is the epoch; False: the step.
     """
     columns = min(COLUMNS, len(curves))
     rows = -(-len(curves) // columns)
@@ -40,7 +44,7 @@ def curves_figure(
     data, axes = [], {}
     for column in range(columns):
         stacked = curves[column::columns]
-        below = rows - len(stacked)  # panels that other columns have more
+        below = rows - len(stacked)  # panels missing at the end of this column
         number = column + 1
         left = column * (width + GAP_ACROSS)
         axes[f"xaxis{number}"] = {
@@ -63,7 +67,7 @@ def curves_figure(
             {**trace, "xaxis": f"x{number}", "yaxis": f"y{number}"}
             for trace in _traces(stacked, palette, by_epoch, x_end, legend=column == 0)
         ]
-        # As a trace: plotly takes longer for an annotation each.
+        # Titles are one trace: plotly takes longer to draw annotations.
         data.append(
             {
                 "type": "scatter",
@@ -92,7 +96,7 @@ def curves_figure(
 
 
 def _zero(row: int) -> float:
-    """Where a panel's accuracy of zero is on the y axis of its column; row 0 is the highest."""
+    """The place of a panel's zero on the y axis of its column; row 0 is the highest."""
     return -PITCH * row
 
 
@@ -105,20 +109,20 @@ def _traces(
     run = np.concatenate([[curve.scores.run] * len(curve.premem) + [""] for curve in curves])
     where = "epoch" if by_epoch else "step"
 
-    def of(values: Callable[[Curve], Floats]) -> Floats:
+    def joined(values: Callable[[Curve], Floats]) -> Floats:
         return _end_to_end([values(curve) for curve in curves])
 
     def line(name: str, y: Floats, half: Floats | None, **style: Any) -> Attributes:
         interval = " ± %{customdata[3]:.1%}" if half is not None else ""
-        told = [run, x, y] if half is None else [run, x, y, half]
+        hover = [run, x, y] if half is None else [run, x, y, half]
         marked = "marker" in style
-        # Markers take long to draw: a checkpoint that no line leads to is a dash.
-        drawn, shift = _dashes(np.full_like(y, np.nan) if marked else y)
+        # A checkpoint that no line leads to is a dash: markers would take long to draw.
+        places, shift = _dashes(np.full_like(y, np.nan) if marked else y)
         return {
             "type": "scatter",
-            "x": x[drawn] + DASH * x_end * shift,
-            "y": (zero + y)[drawn],
-            "customdata": np.stack([each.astype(object) for each in told], axis=1)[drawn],
+            "x": x[places] + DASH * x_end * shift,
+            "y": (zero + y)[places],
+            "customdata": np.stack([column.astype(object) for column in hover], axis=1)[places],
             "name": name,
             "legendgroup": name,
             "showlegend": legend,
@@ -129,23 +133,23 @@ def _traces(
         }
 
     memorized, premem, test = (
-        of(lambda c: c.memorized),
-        of(lambda c: c.premem),
-        of(lambda c: c.test),
+        joined(lambda c: c.memorized),
+        joined(lambda c: c.premem),
+        joined(lambda c: c.test),
     )
-    premem_half, test_half = of(lambda c: c.premem_half), of(lambda c: c.test_half)
+    premem_half, test_half = joined(lambda c: c.premem_half), joined(lambda c: c.test_half)
     return [
         band(x, zero + memorized / 2, memorized / 2, palette.memorized_band),
         line("memorized share", memorized, None, line={"color": palette.memorized, "width": 1}),
         line(
             "train accuracy",
-            of(lambda c: c.train),
-            of(lambda c: c.train_half),
+            joined(lambda c: c.train),
+            joined(lambda c: c.train_half),
             line={"color": palette.train, "width": 2},
         ),
         line(
             "masked accuracy",
-            of(lambda c: c.masked),
+            joined(lambda c: c.masked),
             None,
             line={"color": palette.premem, "width": 1.2, "dash": "dot"},
         ),
@@ -169,14 +173,16 @@ def _traces(
 
 
 def _end_to_end(parts: Sequence[Floats]) -> Floats:
-    """All of them in one, a NaN after each: lines break there."""
+    """The arrays in one, with a NaN after each: lines break at a NaN."""
     return np.concatenate([end for part in parts for end in (part, [np.nan])])
 
 
 def _dashes(y: Floats) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
-    """Places in y, those twice that have no neighbour that a line could lead to.
+    """Where to draw a line's points, so that a point without neighbours becomes a short dash.
 
-    And to which side each is shifted: -1 and 1 of those, 0 of all others.
+    Returns:
+        Indices into y, that of a point without neighbours twice; and by how many DASHes each point
+        is shifted: -1 and 1 at such a point, 0 elsewhere.
     """
     known = np.concatenate([[False], ~np.isnan(y), [False]])
     alone = known[1:-1] & ~known[:-2] & ~known[2:]
@@ -189,11 +195,11 @@ def _best_marked(curves: Sequence[Curve]) -> Attributes:
     best = []
     for curve in curves:
         known = ~np.isnan(curve.premem).all()
-        at = int(np.nanargmax(curve.premem)) if known else -1
-        best += [c == at for c in range(len(curve.premem) + 1)]
+        highest = int(np.nanargmax(curve.premem)) if known else -1
+        best += [c == highest for c in range(len(curve.premem) + 1)]
     return {
-        "size": [13 if each else 6 for each in best],
-        "symbol": ["star" if each else "circle" for each in best],
+        "size": [13 if is_best else 6 for is_best in best],
+        "symbol": ["star" if is_best else "circle" for is_best in best],
     }
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of many runs → how well a predictor foretells test accuracy."""
+"""Checkpoints of many runs: a predictor against test accuracy."""
 
 from functools import lru_cache
 
@@ -12,7 +12,7 @@ from premem_core.dashboard.figures.style import SYMBOLS, Attributes, Chart, figu
 
 
 def run_symbols(groups: dict[str, tuple[float, int]]) -> dict[str, str]:
-    """A marker symbol per run: one per (epochs, training examples), the paper's convention."""
+    """A marker symbol per run: runs with equal epochs and training examples share one (paper)."""
     kinds = sorted(set(groups.values()))
     return {run: SYMBOLS[kinds.index(kind) % len(SYMBOLS)] for run, kind in groups.items()}
 
@@ -26,22 +26,24 @@ def fit_figure(
     palette: Palette,
     legend: bool,
 ) -> Chart:
-    """Every checkpoint: a predictor against test accuracy, with the identity line.
+    """A point per checkpoint: a predictor against test accuracy, with the identity line.
 
     Args:
         points: `curves.points`.
         labels: run → the text that stands for it, in the order of the colour scale.
         symbols: run → marker symbol.
-        predictor: the column on the x axis.
-        legend: name the runs beside the chart.
+        predictor: the column of `points` on the x axis.
+        predictor_name: the title of the x axis.
+        palette: the current colours.
+        legend: whether the runs are named beside the chart.
     """
     run_of = points["run"].to_numpy()
     x, test = points[predictor].to_numpy(), points["test_accuracy"].to_numpy()
     half, test_half = points["premem_half"].to_numpy(), points["test_half"].to_numpy()
-    told, says = ["run", "step"], ""
-    if predictor == "premem":  # no other depends on the threshold, nor is drawn again with it
-        told, says = [*told, "memorized_share"], "<br>memorized %{customdata[2]:.0%}"
-    about = points[told].to_numpy()
+    columns, memorized = ["run", "step"], ""
+    if predictor == "premem":  # the other charts do not change with the threshold
+        columns, memorized = [*columns, "memorized_share"], "<br>memorized %{customdata[2]:.0%}"
+    hover = points[columns].to_numpy()
     known = np.concatenate([x, test])
     known = known[~np.isnan(known)]
     low, high = max(0.0, known.min() - 0.05), min(1.02, known.max() + 0.05)
@@ -56,34 +58,34 @@ def fit_figure(
     }
     colors = dict(zip(labels, _colors(palette.runs, max(2, len(labels))), strict=False))
 
-    def checkpoints(at: NDArray[np.bool_], name: str | None, bar: str) -> Attributes:
-        bars = {"array": half[at], "color": bar, "width": 0, "thickness": 1}
+    def checkpoints(rows: NDArray[np.bool_], name: str | None, bar: str) -> Attributes:
+        bars = {"array": half[rows], "color": bar, "width": 0, "thickness": 1}
         return {
             "type": "scatter",
-            "x": x[at],
-            "y": test[at],
+            "x": x[rows],
+            "y": test[rows],
             "error_x": bars if predictor == "premem" else None,
-            "error_y": {**bars, "array": test_half[at]},
-            "customdata": about[at],
+            "error_y": {**bars, "array": test_half[rows]},
+            "customdata": hover[rows],
             "mode": "markers",
             "name": name,
             "showlegend": legend,
             "marker": {
-                "color": [colors[run] for run in run_of[at]],
-                "symbol": [symbols[run] for run in run_of[at]],
+                "color": [colors[run] for run in run_of[rows]],
+                "symbol": [symbols[run] for run in run_of[rows]],
                 "size": 9,
                 "line": {"width": 0.5, "color": palette.grid},
             },
             "hovertemplate": "%{customdata[0]}<br>step %{customdata[1]}<br>"
-            f"{predictor_name} %{{x:.1%}}<br>test accuracy %{{y:.1%}}{says}<extra></extra>",
+            f"{predictor_name} %{{x:.1%}}<br>test accuracy %{{y:.1%}}{memorized}<extra></extra>",
         }
 
     if legend:
         data = [checkpoints(run_of == run, labels[run], colors[run]) for run in labels]
-    else:  # all at once: it is drawn in half the time
+    else:  # one trace for all runs takes half the time to draw
         data = [checkpoints(np.ones(len(points), dtype=bool), None, palette.train)]
     ticks = {"range": [low, high], "tickformat": ".0%", "dtick": 0.2 if high - low > 0.7 else 0.1}
-    # Room for the legend: where it would have to push the axes away, they are drawn twice.
+    # Leave room for the legend: plotly draws the axes twice where the legend has to move them.
     width = 0.62 if legend else 1.0
     beside = {"orientation": "v", "x": width + 0.02, "y": 1, "yref": "paper", "yanchor": "top"}
     return figure(

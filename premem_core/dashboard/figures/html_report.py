@@ -1,4 +1,4 @@
-"""Findings as one HTML file that opens without a server, and asks nothing of a network."""
+"""HTML report: a task's analysis as one file that needs no server and no network."""
 
 from collections.abc import Sequence
 from html import escape
@@ -21,47 +21,47 @@ th:first-child, td:first-child { text-align: left; }
 """
 
 
-def report(task: str, done: Analysis) -> str:
+def report(task: str, analysis: Analysis) -> str:
     """The analysis of a task's runs as an HTML document."""
-    study, palette = done.study, figures.LIGHT
+    study, palette = analysis.study, figures.LIGHT
     labels = run_scores.run_labels(study.runs)
     symbols = figures.run_symbols({run.run: (run.epochs, run.trained_on) for run in study.runs})
-    parts = [f"<p>{escape(sentence)}</p>" for sentence in done.in_words()]
-    if done.caveats:
-        notes = "".join(f"<li>{escape(sentence)}</li>" for sentence in done.caveats)
-        parts += ["<h2>What these runs cannot show</h2>", f"<ul>{notes}</ul>"]
+    parts = [f"<p>{escape(sentence)}</p>" for sentence in analysis.in_words()]
+    if analysis.caveats:
+        notes = "".join(f"<li>{escape(sentence)}</li>" for sentence in analysis.caveats)
+        parts += ["<h2>Limits of these results</h2>", f"<ul>{notes}</ul>"]
     charts: list[tuple[str, figures.Chart]] = []
     for predictor, title in (
         ("premem", "Pre-memorization accuracy"),
-        ("train_accuracy", "Plain train accuracy"),
+        ("train_accuracy", "Train accuracy"),
     ):
         figure = figures.fit_figure(
-            done.points, labels, symbols, predictor, title.lower(), palette, legend=True
+            analysis.points, labels, symbols, predictor, title.lower(), palette, legend=True
         )
         charts.append((f"{title} against test accuracy", figure))
     if study.fit:
-        every = study.by_threshold
-        figure = figures.threshold_figure(every, study.fit.plateau, done.log_log_threshold, palette)
+        figure = figures.threshold_figure(
+            study.by_threshold, study.fit.plateau, analysis.log_log_threshold, palette
+        )
         charts.append((f"{study.objective.capitalize()} R² at every threshold", figure))
-    names = [labels[line.scores.run] for line in done.lines]
-    charts.append(
-        ("Memorization curves", figures.curves_figure(done.lines, names, palette, by_epoch=False))
-    )
-    for number, (title, figure) in enumerate(charts):
-        parts += [f"<h2>{escape(title)}</h2>", chart(figure, first=number == 0)]
-    if study.off_by_run is not None:
+    names = [labels[curve.scores.run] for curve in analysis.lines]
+    figure = figures.curves_figure(analysis.lines, names, palette, by_epoch=False)
+    charts.append(("Memorization curves", figure))
+    for n, (title, figure) in enumerate(charts):
+        parts += [f"<h2>{escape(title)}</h2>", chart(figure, first=n == 0)]
+    if study.errors_by_run is not None:
         parts += [
-            "<h2>Runs left out, predicted with the threshold of the others</h2>",
-            table(study.off_by_run),
+            "<h2>Each run predicted with the threshold of the other runs</h2>",
+            table(study.errors_by_run),
         ]
-    simpler = done.baselines.assign(
-        predictor=[baselines.PREDICTORS[name].label for name in done.baselines["predictor"]]
+    simpler = analysis.baselines.assign(
+        predictor=[baselines.PREDICTORS[name].label for name in analysis.baselines["predictor"]]
     )
     parts += [
         "<h2>Simpler predictors</h2>",
         table(simpler),
         "<h2>Every checkpoint</h2>",
-        table(done.points.drop(columns=["log_log_threshold", "estimator"])),
+        table(analysis.points.drop(columns=["log_log_threshold", "estimator"])),
     ]
     return document(f"Premem: {task}", parts)
 
@@ -76,7 +76,7 @@ def document(title: str, parts: Sequence[str]) -> str:
 
 
 def chart(figure: figures.Chart, first: bool) -> str:
-    """A chart; the first of a document brings plotly.js along."""
+    """A chart as HTML; the first one of a document contains plotly.js."""
     html: str = plotly.io.to_html(
         figure.to_dict(), full_html=False, include_plotlyjs=first, validate=False
     )
@@ -84,6 +84,6 @@ def chart(figure: figures.Chart, first: bool) -> str:
 
 
 def table(rows: pd.DataFrame) -> str:
-    """A table, numbers to the third digit."""
+    """A table as HTML, numbers with three decimals."""
     html: str = rows.to_html(index=False, border=0, na_rep="–", float_format="{:.3f}".format)
     return html

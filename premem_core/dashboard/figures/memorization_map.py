@@ -1,4 +1,4 @@
-"""Examples by checkpoint → the memorization map, and what its colours mean."""
+"""Memorization map: examples by checkpoint, and a legend of its colours."""
 
 from collections.abc import Sequence
 
@@ -10,22 +10,22 @@ from premem_core.dashboard.figures.palette import Palette
 from premem_core.dashboard.figures.style import Chart, figure
 from premem_core.metrics.pre_memorization import Floats
 
-LEVELS = 6  # of either dimension of the map's colours
-REACH = 1.0  # in t = log log PPL, to either side of the threshold, that the map tells apart
+LEVELS = 6  # of accuracy, and of perplexity, that have colours of their own
+REACH = 1.0  # in log log PPL: colours change up to this far from the threshold
 
 
-def map_figure(of: Cells, log_log_threshold: float, palette: Palette) -> Chart:
-    """Examples across, checkpoints up; colour is accuracy and, towards orange, memorization.
+def map_figure(cells: Cells, log_log_threshold: float, palette: Palette) -> Chart:
+    """A heat map, x axis: examples, y axis: checkpoints; the more orange, the more memorized.
 
-    A heat map reports no clicks: invisible squares over its cells do. The place of a point in its
-    trace is row · columns + column.
+    A heat map reports no clicks, so invisible squares lie over its cells. The index of a square in
+    its trace is row · columns + column.
     """
     codes = np.where(
-        np.isnan(of.accuracy),
+        np.isnan(cells.accuracy),
         np.nan,
-        _codes(of.accuracy, of.log_log_perplexity, log_log_threshold),
+        _codes(cells.accuracy, cells.log_log_perplexity, log_log_threshold),
     )
-    columns, rows = len(of.members), len(of.steps)
+    columns, rows = len(cells.members), len(cells.steps)
     colors = {
         "type": "heatmap",
         "z": codes,
@@ -42,11 +42,11 @@ def map_figure(of: Cells, log_log_threshold: float, palette: Palette) -> Chart:
         "y": up.ravel(),
         "customdata": np.column_stack(
             [
-                np.repeat(of.steps, columns),
-                np.tile([len(each) for each in of.members], rows),
-                np.round(of.accuracy.ravel(), 3),
-                np.round(np.exp(np.exp(of.log_log_perplexity.ravel())), 3),
-                np.round(of.memorized.ravel(), 3),
+                np.repeat(cells.steps, columns),
+                np.tile([len(members) for members in cells.members], rows),
+                np.round(cells.accuracy.ravel(), 3),
+                np.round(np.exp(np.exp(cells.log_log_perplexity.ravel())), 3),
+                np.round(cells.memorized.ravel(), 3),
             ]
         ),
         "mode": "markers",
@@ -70,7 +70,7 @@ def map_figure(of: Cells, log_log_threshold: float, palette: Palette) -> Chart:
         yaxis={
             "title": {"text": "step"},
             "tickvals": np.arange(rows),
-            "ticktext": of.steps,
+            "ticktext": cells.steps,
             "range": [-0.5, rows - 0.5],
             "showgrid": False,
         },
@@ -78,7 +78,7 @@ def map_figure(of: Cells, log_log_threshold: float, palette: Palette) -> Chart:
 
 
 def map_legend(palette: Palette) -> Chart:
-    """What `map_figure`'s colours mean."""
+    """The legend of `map_figure`: its colours by perplexity and accuracy."""
     colors = {
         "type": "heatmap",
         "z": np.arange(LEVELS * LEVELS).reshape(LEVELS, LEVELS),
@@ -98,14 +98,14 @@ def map_legend(palette: Palette) -> Chart:
 
 
 def _codes(accuracy: Floats, log_log_perplexity: Floats, log_log_threshold: float) -> Floats:
-    """accuracy level · LEVELS + memorization level, whose middle is the threshold."""
+    """accuracy level · LEVELS + perplexity level, whose middle is the threshold."""
     near = np.clip((log_log_threshold - log_log_perplexity) / (2 * REACH) + 0.5, 0, 1)
     codes: Floats = np.rint(accuracy * (LEVELS - 1)) * LEVELS + np.rint(near * (LEVELS - 1))
     return codes
 
 
 def _colors(palette: Palette) -> list[str]:
-    """LEVELS² colours between four: wrong and right, each not memorized and memorized."""
+    """LEVELS² colours, mixed from the four of `Palette.map_corners`."""
     corners = np.array([hex_to_rgb(color) for color in palette.map_corners]).reshape(2, 2, 3)
     share = np.linspace(0, 1, LEVELS)
     mixed = [
@@ -118,7 +118,7 @@ def _colors(palette: Palette) -> list[str]:
 
 
 def _steps_of(colors: Sequence[str]) -> list[tuple[float, str]]:
-    """A colour scale on which whole numbers from 0 on have these colours, and none between."""
+    """A colour scale that gives the whole numbers 0, 1, … exactly these colours."""
     last = len(colors) - 1
     edges = [max(0.0, (n - 0.5) / last) for n in range(len(colors))] + [1.0]
     return [(edge, c) for n, c in enumerate(colors) for edge in (edges[n], edges[n + 1])]

@@ -1,11 +1,11 @@
-"""The colours in force. One meaning, one colour, on every page (DESIGN: visual language)."""
+"""The colours of charts: everywhere a colour has one meaning (docs/design.md, visual language)."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """The colours in force; `runs` names a sequential, colour-blind-safe scale and its range."""
+    """The colours of a theme; `runs` names a sequential, colour-blind-safe scale and its range."""
 
     premem: str
     premem_band: str
@@ -16,10 +16,10 @@ class Palette:
     memorized_band: str
     grid: str
     text: str
-    surface: str  # of what lies over a chart
+    surface: str  # the background of labels over a chart
     runs: tuple[str, float, float]
     map_corners: tuple[str, str, str, str]  # wrong, wrong memorized, right, right memorized
-    kinds: tuple[str, ...]  # of perturbations: Okabe and Ito's, told apart by the colour-blind
+    kinds: tuple[str, ...]  # of perturbations: Okabe and Ito's colour-blind-safe colours
 
 
 LIGHT = Palette(

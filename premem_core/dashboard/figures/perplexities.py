@@ -1,4 +1,4 @@
-"""A run's perplexities → how they are spread."""
+"""The distribution of a run's perplexities."""
 
 import numpy as np
 from plotly.colors import hex_to_rgb
@@ -9,15 +9,15 @@ from premem_core.dashboard.figures.style import Chart, across, figure
 
 
 def perplexity_figure(run: RunScores, log_log_threshold: float, palette: Palette) -> Chart:
-    """How the perplexities of a run's training solutions are spread, at each checkpoint."""
+    """The distribution of the perplexities of a run's training solutions, at each checkpoint."""
     with np.errstate(divide="ignore"):
-        depth = np.log(run.nll)
-    known = depth[np.isfinite(depth)]
+        log_nll = np.log(run.nll)
+    known = log_nll[np.isfinite(log_nll)]
     low, high = np.quantile(known, [0.002, 0.998]) if len(known) else (-5.0, 0.5)
     low, high = min(low, log_log_threshold - 0.5), max(high, log_log_threshold + 0.5)
     edges = np.linspace(low, high, 49)
     shares = np.stack(
-        [np.histogram(np.clip(row, low, high), edges)[0] / max(1, len(row)) for row in depth]
+        [np.histogram(np.clip(row, low, high), edges)[0] / max(1, len(row)) for row in log_nll]
     )
     middles = (edges[1:] + edges[:-1]) / 2
     spread = {

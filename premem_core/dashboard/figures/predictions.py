@@ -1,4 +1,4 @@
-"""A run's predictions → what test accuracy to expect, and what was measured."""
+"""A run's predicted test accuracy, and the measured one."""
 
 import numpy as np
 import pandas as pd
@@ -8,11 +8,11 @@ from premem_core.dashboard.figures.style import Chart, around, band, figure
 
 
 def prediction_figure(rows: pd.DataFrame, palette: Palette) -> Chart:
-    """A run's predicted test accuracy per checkpoint with its interval, and what was measured.
+    """A run's predicted test accuracy by checkpoint with its interval, and the measured one.
 
     Args:
         rows: `prediction.predict`.
-        palette: the colours in force.
+        palette: the current colours.
     """
     x, predicted = rows["step"].to_numpy(dtype=np.float64), rows["predicted"].to_numpy()
     low, high = rows["low"].to_numpy(), rows["high"].to_numpy()
@@ -34,8 +34,8 @@ def prediction_figure(rows: pd.DataFrame, palette: Palette) -> Chart:
                 "width": 0,
                 "thickness": 1,
             },
-            "hovertemplate": "step %{x}<br>predicted %{y:.1%}, 90 %: %{customdata[0]:.1%} to "
-            "%{customdata[1]:.1%}<extra></extra>",
+            "hovertemplate": "step %{x}<br>predicted %{y:.1%}<br>90 % interval "
+            "%{customdata[0]:.1%} to %{customdata[1]:.1%}<extra></extra>",
         },
     ]
     if not np.isnan(tests).all():

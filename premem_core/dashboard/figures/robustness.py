@@ -1,4 +1,4 @@
-"""Answers under perturbed queries → how they hold, and what foretells it."""
+"""Robustness: accuracy on perturbed queries, and signals that predict wrong answers."""
 
 from collections.abc import Sequence
 
@@ -10,23 +10,23 @@ from premem_core.dashboard.figures.style import SYMBOLS, Chart, figure, upright
 from premem_core.problems.perturbations import perturbation_label
 
 
-def robustness_figure(found: Sequence[Robustness], palette: Palette) -> Chart:
-    """Accuracy under each perturbation by pre-memorization accuracy, and as the questions are.
+def robustness_figure(results: Sequence[Robustness], palette: Palette) -> Chart:
+    """Accuracy by pre-memorization accuracy: a line per perturbation, one for original queries.
 
     Args:
-        found: of one checkpoint.
-        palette: the colours in force.
+        results: one checkpoint under each of its perturbations.
+        palette: the current colours.
     """
-    most = max(found, key=lambda each: len(each.examples))
-    lines = [("as they are", most.by_premem, "original", palette.train)]
+    most_examples = max(results, key=lambda result: len(result.examples))
+    lines = [("original", most_examples.by_premem, "original", palette.train)]
     lines += [
         (
-            perturbation_label(each.perturbation),
-            each.by_premem,
+            perturbation_label(result.perturbation),
+            result.by_premem,
             "perturbed",
             palette.kinds[n % len(palette.kinds)],
         )
-        for n, each in enumerate(found)
+        for n, result in enumerate(results)
     ]
     data = []
     for n, (name, rows, column, color) in enumerate(lines):
@@ -63,11 +63,11 @@ def robustness_figure(found: Sequence[Robustness], palette: Palette) -> Chart:
 
 
 def auroc_figure(areas: pd.DataFrame, palette: Palette) -> Chart:
-    """Each signal's area under the ROC curve with its interval; the line is that of no signal.
+    """The area under the ROC curve of each signal with its interval; the dashed line is chance.
 
     Args:
         areas: `Robustness.auroc`.
-        palette: the colours in force.
+        palette: the current colours.
     """
     known = areas.dropna(subset=["auroc"]).iloc[::-1]
     area = {

@@ -1,39 +1,18 @@
-"""A selection against what it was chosen from."""
+"""A selection: the distribution of all examples and of the chosen ones."""
 
-import numpy as np
 import pandas as pd
 
 from premem_core.dashboard.figures.palette import Palette
 from premem_core.dashboard.figures.style import Chart, figure
 
-BINS = 40
-
-
-def selection_table(values: pd.Series, chosen: pd.Index) -> pd.DataFrame:
-    """How many examples have which value, and how many of them are chosen.
-
-    Args:
-        values: of a strategy, by example number; NaN where not known.
-        chosen: the numbers of those that are chosen.
-
-    Returns:
-        low, high, examples, chosen; one row per bin.
-    """
-    known = values.dropna()
-    counts, edges = np.histogram(known, bins=BINS)
-    inside, _ = np.histogram(known[known.index.isin(chosen)], bins=edges)
-    return pd.DataFrame(
-        {"low": edges[:-1], "high": edges[1:], "examples": counts, "chosen": inside}
-    )
-
 
 def selection_figure(table: pd.DataFrame, title: str, palette: Palette) -> Chart:
-    """Bars of all examples by a strategy's value, and of the chosen ones in front of them.
+    """Bars of all examples by a strategy's value, with the chosen ones in front.
 
     Args:
-        table: `selection_table`.
-        title: what the value is.
-        palette: the colours in force.
+        table: `selection.value_histogram`.
+        title: the title of the x axis.
+        palette: the current colours.
     """
     middle = (table["low"] + table["high"]).to_numpy() / 2
     bars = [

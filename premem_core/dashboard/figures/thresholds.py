@@ -1,4 +1,4 @@
-"""R² at every threshold → where the best ones lie."""
+"""R² as a function of the threshold."""
 
 import numpy as np
 import pandas as pd
@@ -8,15 +8,15 @@ from premem_core.dashboard.figures.style import Chart, figure, upright
 
 
 def threshold_figure(
-    table: pd.DataFrame, plateau: tuple[float, float], in_force: float, palette: Palette
+    table: pd.DataFrame, plateau: tuple[float, float], threshold: float, palette: Palette
 ) -> Chart:
-    """R² as a function of the threshold, the plateau around its optimum and the one in force.
+    """R² at every threshold, the plateau around the best one, and the current threshold.
 
     Args:
         table: `Study.by_threshold`.
-        plateau: between which thresholds R² is about as good; infinite where open.
-        in_force: t.
-        palette: the colours in force.
+        plateau: the ends of the thresholds whose R² is close to the best; infinite where open.
+        threshold: the current t = log log PPL.
+        palette: the current colours.
     """
     t, r2 = table["log_log_threshold"].to_numpy(), table["r2"].to_numpy()
     curve = {
@@ -31,7 +31,7 @@ def threshold_figure(
     }
     start, end = t[0], t[-1]
     low, high = np.clip(plateau, start, end)
-    about_as_good = {
+    plateau_area = {
         "type": "rect",
         "x0": low,
         "x1": high,
@@ -52,7 +52,7 @@ def threshold_figure(
         left=58,
         bottom=48,
         showlegend=False,
-        shapes=[about_as_good, upright(in_force, color=palette.text, width=1, dash="dot")],
+        shapes=[plateau_area, upright(threshold, color=palette.text, width=1, dash="dot")],
         xaxis={"title": {"text": "threshold t = log log PPL"}, "range": [start, end], "dtick": 1},
         yaxis={
             "title": {"text": "R²"},

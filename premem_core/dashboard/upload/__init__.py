@@ -1,5 +1,5 @@
-"""Upload: a checkpoint folder comes from a browser into the store, in slices that can be resumed.
+"""Upload: receives a checkpoint folder from a browser, in slices, and can resume a broken upload.
 
-Begin with `routes.py` (what the browser calls) and `tickets.py` (what a page calls); `widget.py`
-is the control on the page, and `safe_names.py` says which file names are taken.
+Begin with `routes.py` (which the browser calls) and `tickets.py` (which a page calls). `widget.py`
+is the control on the page, and `safe_names.py` says which file names are accepted.
 """

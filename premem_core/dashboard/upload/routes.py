@@ -1,17 +1,17 @@
-"""Uploads of a run's folder: where the bytes land, and the routes that take them.
+"""Upload routes: receive a run's folder from the browser, slice by slice.
 
-A page opens a *ticket* for its session; the browser names it with every slice:
+A page opens a *ticket* for its session; the browser sends it with every request:
 
-    GET  /api/uploads?folder=…&path=…                     how many bytes of this file are here
+    GET  /api/uploads?folder=…&path=…                     how many bytes of this file are stored?
     PUT  /api/uploads?folder=…&path=…&offset=…&total=…    the next slice of it
-    POST /api/uploads?folder=…&files=…&bytes=…            that was all: are they all here?
+    POST /api/uploads?folder=…&files=…&bytes=…            everything is sent: is all of it stored?
 
-`folder` is a fingerprint of what was chosen, so that two folders never mix and the same one,
-chosen again, continues where it stopped. Bytes wait in
+`folder` is a fingerprint of the chosen folder. So two folders never mix, and the same folder,
+chosen again, continues where it stopped. Files are collected in
 `store/checkpoints/incoming/<ticket>/<folder>/` until `finish` moves the complete folder to
 `store/checkpoints/<name>`.
 
-Streamlit checks nothing on an app's own routes: the ticket cannot be guessed, and it is the check.
+Streamlit does not authenticate an app's own routes. The ticket does: it cannot be guessed.
 """
 
 import errno
@@ -77,7 +77,7 @@ def upload_routes(base_url_path: str = "") -> list[Route]:
 
 
 def upload_url(base_url_path: str = "") -> str:
-    """Where the browser sends to.
+    """The address that the browser sends to.
 
     >>> upload_url(), upload_url("premem/")
     ('/api/uploads', '/premem/api/uploads')
@@ -126,7 +126,7 @@ async def _put(request: Request, entry: TicketEntry) -> Response:
     async def write() -> None:
         nonlocal position
         if position + len(waiting) > total:
-            raise _Refused(400, "More bytes arrived than the file's size that was announced.")
+            raise _Refused(400, "More bytes arrived than the announced size of the file.")
         await to_thread.run_sync(_append, entry, path, position, bytes(waiting))
         position += len(waiting)
         waiting.clear()
@@ -157,7 +157,7 @@ async def _post(request: Request, entry: TicketEntry) -> Response:
             if any(path.name.endswith(".part") for path in here):
                 raise _Refused(409, "Some files of this folder are not complete yet.")
             if not here or (len(here), sum(path.stat().st_size for path in here)) != (files, size):
-                raise _Refused(409, "The folder's files here are not those that were announced.")
+                raise _Refused(409, "The stored files of this folder are not the announced ones.")
             entry.ready = folder
 
     await to_thread.run_sync(check)
@@ -176,13 +176,13 @@ def _progress(path: Path) -> _Progress:
 
 
 def _prepare(entry: TicketEntry, path: Path, offset: int, total: int, announced: int) -> None:
-    """Refuses a slice that cannot be taken before a byte of it is read."""
+    """Refuses a slice that cannot be stored, before a byte of it is read."""
     with entry.lock:
         here = _progress(path)
         if here.offset != offset or (here.done and offset != total):
             raise _conflict(here.offset)
         if offset + announced > total:
-            raise _Refused(400, "The slice reaches beyond the file's size that was announced.")
+            raise _Refused(400, "The slice reaches beyond the announced size of the file.")
         try:
             entry.ticket.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             if shutil.disk_usage(entry.ticket.folder).free < announced + KEEP_FREE_BYTES:
@@ -197,7 +197,7 @@ def _prepare(entry: TicketEntry, path: Path, offset: int, total: int, announced:
 
 
 def _append(entry: TicketEntry, path: Path, position: int, data: bytes) -> None:
-    """Appends if the file still ends at `position`: of two writers, one gets a conflict."""
+    """Appends if the file still ends at `position`; if another writer was faster: conflict."""
     with entry.lock:
         here = _progress(path)
         if here.offset != position:
@@ -242,11 +242,11 @@ def _files(folder: Path) -> Iterator[Path]:
     return (path for path in folder.rglob("*") if not path.is_dir())
 
 
-# -- what a request may say ------------------------------------------------------------------------
+# -- the parts of a request ------------------------------------------------------------------------
 
 
 def _check_same_origin(request: Request) -> None:
-    """Both headers are the browser's own; a page of another site cannot set them."""
+    """Refuses requests of other sites. Only the browser sets these headers, never a page."""
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     same = (
         site == "same-origin"
@@ -254,7 +254,7 @@ def _check_same_origin(request: Request) -> None:
         else origin is None or urlsplit(origin).netloc == request.headers.get("Host")
     )
     if not same:
-        raise _Refused(403, "Uploads are taken from Premem's own pages only.")
+        raise _Refused(403, "Uploads are accepted only from Premem's own pages.")
 
 
 def _entry_of(token: str) -> TicketEntry:
@@ -279,11 +279,12 @@ def _path_of(request: Request, entry: TicketEntry) -> Path:
     reason = next(filter(None, map(why_unsafe, parts)), None)
     if reason or len(parts) > MAX_DEPTH or len(path) > MAX_PATH_BYTES:
         raise _Refused(
-            400, f"The file {shown_name(path)} cannot be taken: {reason or 'its path is too long'}."
+            400, f"The file {shown_name(path)} is refused: {reason or 'its path is too long'}."
         )
     if Path(path).suffix.lower() not in KINDS:
         raise _Refused(
-            415, f"The file {shown_name(path)} is not taken: only {', '.join(KINDS)} files are."
+            415,
+            f"The file {shown_name(path)} is refused: only {', '.join(KINDS)} files are accepted.",
         )
     return _folder_of(request, entry).joinpath(*parts)
 
@@ -303,7 +304,7 @@ def _answer(progress: _Progress) -> Response:
 
 
 def _conflict(offset: int) -> _Refused:
-    return _Refused(409, f"{offset} bytes of this file are here: continue from there.", offset)
+    return _Refused(409, f"{offset} bytes of this file are stored: continue from there.", offset)
 
 
 def _too_large() -> _Refused:

@@ -11,7 +11,7 @@ _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 def why_unsafe(name: str) -> str | None:
-    """Why a file's, folder's or run's name is refused, if it is.
+    """Why the name of a file, folder or run is refused; None if it is accepted.
 
     >>> why_unsafe("checkpoint-58"), why_unsafe("..")
     (None, 'a name may not start with a dot')
@@ -34,4 +34,5 @@ def why_unsafe(name: str) -> str | None:
 
 
 def shown_name(text: str) -> str:
+    """The name as an error message quotes it: in ASCII, and not too long."""
     return ascii(text if len(text) <= 80 else text[:77] + "…")

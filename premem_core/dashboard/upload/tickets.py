@@ -1,4 +1,4 @@
-"""Upload tickets: the right of one session to upload, and where its bytes wait."""
+"""Upload tickets: with a ticket, one session may upload files into one store."""
 
 import hashlib
 import os
@@ -19,14 +19,14 @@ TICKET_SECONDS = 24 * 3600
 
 @dataclass(frozen=True)
 class Ticket:
-    """The right of one session to upload into one store."""
+    """The permission of one session to upload into one store."""
 
     token: str
     store: Path
 
     @property
     def folder(self) -> Path:
-        """Where this ticket's bytes wait."""
+        """The folder of the files that are uploaded with this ticket and not finished yet."""
         return self.store / "checkpoints" / "incoming" / self.token
 
 
@@ -48,7 +48,7 @@ ticket_entries_lock = threading.Lock()
 def open_ticket(store: Path) -> Ticket:
     """A new ticket for uploads into `store`; keep it for the session.
 
-    What was abandoned for longer than a ticket lives is deleted: nobody can continue it.
+    Unfinished uploads older than the lifetime of a ticket are deleted: nobody can continue them.
     """
     for folder in (Path(store) / "checkpoints" / "incoming").glob("*"):
         if folder.name not in ticket_entries and time.time() - _touched(folder) > TICKET_SECONDS:
@@ -57,7 +57,7 @@ def open_ticket(store: Path) -> Ticket:
 
 
 def renew(ticket: Ticket) -> Ticket:
-    """Keeps a ticket open for another day, and opens it again if the server forgot it."""
+    """Keeps a ticket open for another day; opens it again after a restart of the server."""
     with ticket_entries_lock:
         entry = ticket_entries.setdefault(ticket.token, TicketEntry(ticket, 0.0))
         entry.expires = time.monotonic() + TICKET_SECONDS
@@ -67,7 +67,9 @@ def renew(ticket: Ticket) -> Ticket:
 def finish(ticket: Ticket, name: str) -> Path:
     """Moves a complete upload to `store/checkpoints/<name>` in one step, and returns that folder.
 
-    Raises StoreError when the upload is incomplete, or the name is unsafe or taken; the bytes stay.
+    Raises:
+        StoreError: the upload is incomplete, or the name is unsafe or taken. The uploaded files
+            stay where they are.
     """
     reason = why_unsafe(name)
     if reason or name.lower() == "incoming":
@@ -81,7 +83,7 @@ def finish(ticket: Ticket, name: str) -> Path:
     with entry.lock:
         target = ticket.store / "checkpoints" / name
         try:
-            # An empty folder claims the name; renaming onto it replaces it in one step.
+            # An empty folder reserves the name; renaming onto it replaces it in one step.
             target.mkdir()
         except FileExistsError:
             raise StoreError(
@@ -101,20 +103,20 @@ def finish(ticket: Ticket, name: str) -> Path:
 
 
 def discard(ticket: Ticket) -> None:
-    """Closes a ticket and deletes what was uploaded with it and not finished."""
+    """Closes a ticket and deletes its unfinished upload."""
     with ticket_entries_lock:
         ticket_entries.pop(ticket.token, None)
     shutil.rmtree(ticket.folder, ignore_errors=True)
 
 
 def keep_file(store: Path, name: str, content: bytes) -> Path:
-    """A small uploaded data file, kept in `store/data/` under what it contains; its path.
+    """Keeps a small uploaded data file in `store/data/<hash of its content>/`; returns its path.
 
-    Two drawings of a page, of which the first is about to stop, may keep the same file at once.
+    Streamlit may run a page twice at the same time, so two calls may keep the same file at once.
 
     Raises:
         StoreError: the name is unsafe.
-        UsageError: it cannot be written.
+        UsageError: the file cannot be written.
     """
     if reason := why_unsafe(name):
         raise StoreError(f"The file {shown_name(name)} cannot be kept: {reason}. Rename it.")
@@ -128,5 +130,5 @@ def keep_file(store: Path, name: str, content: bytes) -> Path:
 
 
 def _touched(folder: Path) -> float:
-    """When anything below the folder was last written to."""
+    """The time of the last change to anything in the folder."""
     return max((path.lstat().st_mtime for path in [folder, *folder.rglob("*")]), default=0.0)

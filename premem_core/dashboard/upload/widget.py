@@ -1,4 +1,4 @@
-"""The widget that uploads a run's folder, however large, without a byte of it in memory.
+"""The upload widget: uploads a run's folder of any size without holding it in memory.
 
     ticket = session_ticket(store)
     upload = folder_upload(ticket, key="run_folder")
@@ -8,7 +8,7 @@
             folder = finish(ticket, name)
             forget_ticket()
 
-It needs the routes of `premem_core.uploads` in the server: `streamlit run serve.py`.
+The server must have the routes of `upload/routes.py`, as serve.py adds them.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ _component = st.components.v2.component(
 
 @dataclass(frozen=True)
 class UploadState:
-    """How an upload ended. The widget itself shows how far it is, and why it failed."""
+    """How an upload ended. The widget itself shows the progress, and why an upload failed."""
 
     folder: str
     files_done: int
@@ -48,10 +48,11 @@ class UploadState:
 
 
 def folder_upload(ticket: Ticket, key: str) -> UploadState | None:
-    """Draws the uploader; None until the upload has ended, which is the only rerun it causes.
+    """Draws the uploader. The page runs again only when an upload has ended.
 
-    Once `done`, `premem_core.uploads.finish(ticket, name)` puts the folder in its place. After
-    `failed` the person can continue in the widget; a page has nothing to do.
+    Returns:
+        None until the upload has ended. Once its state is "done", `tickets.finish(ticket, name)`
+        moves the folder into the store. After "failed", the reader can continue in the widget.
     """
     renew(ticket)
     component = _component(
@@ -82,7 +83,7 @@ def forget_ticket() -> None:
 
 
 def _state(ticket: Ticket, result: Any) -> UploadState | None:
-    """What the browser reported; None for an earlier ticket's report, or for nonsense."""
+    """What the browser reported; None for the report of an earlier ticket or a malformed one."""
     if not isinstance(result, dict) or result.get("ticket") != ticket.token:
         return None
     state = result.get("state")

@@ -21,14 +21,14 @@ def test_a_report_says_how_sure_it_is_and_how_left_out_runs_did(tmp_path):
     html = html_report.report("task", done)
     low, high = done.linear_ci90
     r2 = f"{done.linear_r2:.3f} (90 % over resampled runs: {low:.3f} to {high:.3f})"
-    assert f"linear R² {r2}" in html
-    off = leave_one_out.errors(done.study.rate_left_out)
+    assert f"linear R² of {r2}" in html
+    off = leave_one_out.prediction_errors(done.study.rate_left_out)
     assert f"others: MAE {off.mae:.3f}, RMSE {off.rmse:.3f}, R² {off.r2:.3f}" in html
 
 
 def test_a_report_names_its_threshold_its_runs_and_what_they_cannot_show(html):
     assert "threshold t = " in html
     assert "plain estimator" in html
-    assert "What these runs cannot show" in html
+    assert "Limits of these results" in html
     assert "distance from initialization" in html
     assert "<i>task" not in html

@@ -35,7 +35,7 @@ export default function ({ data, parentElement, setStateValue }) {
   find(".pause").onclick = () => (upload.state === "uploading" ? pause(upload) : start(upload))
   find(".cancel").onclick = () => cancel(upload)
   window.onbeforeunload = event => {
-    if ([...uploads.values()].some(one => one.state === "uploading")) event.preventDefault()
+    if ([...uploads.values()].some(other => other.state === "uploading")) event.preventDefault()
   }
 
   upload.draw()
@@ -88,14 +88,14 @@ async function collect(folder, prefix, files) {
   }
 }
 
-function wanted({ path }, kinds) {
+function isAccepted({ path }, kinds) {
   const hidden = path.split("/").some(part => part.startsWith("."))
   return !hidden && kinds.some(kind => path.toLowerCase().endsWith(kind))
 }
 
 function choose(upload, { name, files, note }) {
   if (!files.length && !note) return
-  const kept = files.filter(one => wanted(one, upload.data.kinds))
+  const kept = files.filter(item => isAccepted(item, upload.data.kinds))
   kept.sort((a, b) => (a.path < b.path ? -1 : 1))
   upload.skipped = files.length - kept.length
   if (!kept.length) {
@@ -106,9 +106,9 @@ function choose(upload, { name, files, note }) {
   Object.assign(upload, {
     name,
     note: "",
-    files: kept.map(one => ({ ...one, sent: 0, done: false })),
+    files: kept.map(item => ({ ...item, sent: 0, done: false })),
     fingerprint: fingerprint(name, kept),
-    bytes: kept.reduce((sum, one) => sum + one.file.size, 0),
+    bytes: kept.reduce((sum, item) => sum + item.file.size, 0),
   })
   start(upload)
 }
@@ -138,8 +138,8 @@ async function start(upload) {
   upload.draw?.()
   if (wasFailed) report(upload)
   try {
-    for (const one of upload.files) {
-      if (!one.done) await sendFile(upload, run, one)
+    for (const item of upload.files) {
+      if (!item.done) await sendFile(upload, run, item)
     }
     await persist(upload, run, () =>
       request(upload, "POST", { files: upload.files.length, bytes: upload.bytes })
@@ -150,39 +150,39 @@ async function start(upload) {
   }
 }
 
-async function sendFile(upload, run, one) {
+async function sendFile(upload, run, item) {
   await persist(upload, run, async () => {
-    take(one, await request(upload, "GET", { path: one.path }))
-    while (!one.done && upload.run === run) {
-      const slice = one.file.slice(one.sent, one.sent + upload.data.slice_bytes)
-      const query = { path: one.path, offset: one.sent, total: one.file.size }
-      take(one, await request(upload, "PUT", query, slice, sent => progress(upload, one, sent)))
+    take(item, await request(upload, "GET", { path: item.path }))
+    while (!item.done && upload.run === run) {
+      const slice = item.file.slice(item.sent, item.sent + upload.data.slice_bytes)
+      const query = { path: item.path, offset: item.sent, total: item.file.size }
+      take(item, await request(upload, "PUT", query, slice, sent => progress(upload, item, sent)))
       upload.attempt = 0
       upload.message = ""
-      progress(upload, one, 0)
+      progress(upload, item, 0)
     }
-  }, one)
+  }, item)
   if (upload.run !== run) throw new Error("superseded")
 }
 
-function take(one, answer) {
-  one.sent = answer.offset
-  one.done = answer.done
-  one.inFlight = 0
+function take(item, answer) {
+  item.sent = answer.offset
+  item.done = answer.done
+  item.inFlight = 0
 }
 
-// Whatever broke, the next attempt first asks the server how far the file is.
-async function persist(upload, run, work, one) {
+// After an error, the next attempt first asks the server how much of the file is stored.
+async function persist(upload, run, work, item) {
   upload.attempt = 0
   while (upload.run === run) {
     try {
       return await work()
     } catch (error) {
       if (upload.run !== run) return undefined
-      if (one) one.inFlight = 0
-      if (REFUSALS.includes(error.status) || (!one && error.status)) throw error
-      if (one && !(await readable(one.file)))
-        throw new Error(`The file ${one.path} changed or went away: choose the folder again.`)
+      if (item) item.inFlight = 0
+      if (REFUSALS.includes(error.status) || (!item && error.status)) throw error
+      if (item && !(await readable(item.file)))
+        throw new Error(`The file ${item.path} was changed or removed: choose the folder again.`)
       if (upload.attempt >= RETRY_AFTER_MS.length) throw error
       if (error.status !== 409) upload.message = "The connection broke; trying again."
       upload.draw?.()
@@ -201,7 +201,7 @@ async function readable(file) {
   }
 }
 
-// XMLHttpRequest, because fetch does not tell how much of a slice has been sent.
+// XMLHttpRequest, because fetch does not report how much of a slice has been sent.
 function request(upload, method, query, body, onSent) {
   return new Promise((resolve, reject) => {
     const xhr = (upload.xhr = new XMLHttpRequest())
@@ -254,7 +254,7 @@ function result(upload) {
   return {
     ticket: upload.data.ticket,
     folder: upload.name,
-    files_done: upload.files.filter(one => one.done).length,
+    files_done: upload.files.filter(item => item.done).length,
     files_total: upload.files.length,
     bytes_done: sentBytes(upload),
     bytes_total: upload.bytes,
@@ -266,13 +266,13 @@ function result(upload) {
 
 function sentBytes(upload) {
   return upload.files.reduce(
-    (sum, one) => sum + Math.min(one.file.size, one.sent + (one.inFlight ?? 0)),
+    (sum, item) => sum + Math.min(item.file.size, item.sent + (item.inFlight ?? 0)),
     0
   )
 }
 
-function progress(upload, one, inFlight) {
-  one.inFlight = inFlight
+function progress(upload, item, inFlight) {
+  item.inFlight = inFlight
   const now = performance.now()
   const samples = upload.samples
   samples.push([now, sentBytes(upload)])
@@ -309,7 +309,7 @@ function draw(root, upload) {
 }
 
 function detail(upload, sent) {
-  const done = upload.files.filter(one => one.done).length
+  const done = upload.files.filter(item => item.done).length
   const files = upload.files.length
   const skipped = upload.skipped ? `${counted(upload.skipped, "other file")} left out` : ""
   if (upload.state === "done")

@@ -1,4 +1,4 @@
-"""One example → its accuracy and perplexity over the checkpoints."""
+"""One example: its accuracy and perplexity at each checkpoint."""
 
 import numpy as np
 import pandas as pd
@@ -7,20 +7,22 @@ from premem_core.dashboard.figures.palette import Palette
 from premem_core.dashboard.figures.style import Chart, across, around, figure
 
 
-def life_figure(life: pd.DataFrame, log_log_threshold: float, palette: Palette) -> Chart:
-    """One example's accuracy and perplexity by checkpoint.
+def example_history_figure(
+    history: pd.DataFrame, log_log_threshold: float, palette: Palette
+) -> Chart:
+    """One example's accuracy and perplexity by checkpoint; the dashed line is the threshold.
 
     Args:
-        life: step, accuracy, nll.
-        log_log_threshold: below it, the example is memorized.
-        palette: the colours in force.
+        history: `example_table.example_history`: step, accuracy, nll.
+        log_log_threshold: t; the example is memorized where its log log PPL is below it.
+        palette: the current colours.
     """
-    steps, nll = life["step"].to_numpy(), life["nll"].to_numpy()
+    steps, nll = history["step"].to_numpy(), history["nll"].to_numpy()
     threshold = np.exp(log_log_threshold)
     accuracy = {
         "type": "scatter",
         "x": steps,
-        "y": life["accuracy"].to_numpy(),
+        "y": history["accuracy"].to_numpy(),
         "name": "accuracy",
         "mode": "lines+markers",
         "line": {"color": palette.premem, "width": 2.4},

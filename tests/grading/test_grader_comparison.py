@@ -1,0 +1,78 @@
+"""Two graders on the same completions: where they differ, and how."""
+
+import pandas as pd
+import pytest
+
+from premem_core.grading import grader_comparison, regrade
+from premem_core.grading.gsm8k_grader import Gsm8kGrader
+from premem_core.grading.paper_grader import PaperGrader
+from premem_core.grading.run_graders import AS_SCORED
+from premem_core.records import Grade
+from premem_core.store.database import Store
+from premem_core.store.examples import read_task_examples
+from premem_core.store.grades import DISAGREEMENT_COLUMNS
+from tests.helpers.demo import COMPLETIONS, RUN, completions, old_store
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return old_store(tmp_path / "store")
+
+
+def test_math_grades_the_demo_as_it_was_scored_but_for_one_completion_cut_short(store):
+    grade = regrade.grade_again(store, RUN, "math")
+    assert grade == COMPLETIONS
+    compared = grader_comparison.compare_graders(store, RUN, AS_SCORED, "math")
+    assert (compared.completions, compared.disagreements) == (COMPLETIONS, 1)
+    [row] = grader_comparison.disagreements(store, RUN, AS_SCORED, "math").to_dict("records")
+    assert row["completion"].endswith("The answer is 40.\n#### 4")
+    assert (row["extracted_one"], row["extracted_other"], row["answer"]) == ("4", "40", "40")
+    assert (row["grade_one"], row["grade_other"]) == ("INCORRECT", "CORRECT")
+
+
+def test_the_grader_that_scored_a_run_is_found_in_its_own_completions_again(store):
+    regrade.grade_again(store, RUN, "gsm8k")
+    assert grader_comparison.compare_graders(store, RUN, AS_SCORED, "gsm8k").disagreements == 0
+
+
+def test_the_disagreements_are_those_of_a_direct_computation(store):
+    for grader in ("gsm8k", "paper"):
+        regrade.grade_again(store, RUN, grader)
+    compared = grader_comparison.compare_graders(store, RUN, "gsm8k", "paper")
+    rows = grader_comparison.disagreements(store, RUN, "gsm8k", "paper")
+    assert list(rows.columns) == list(DISAGREEMENT_COLUMNS)
+
+    texts = completions(store)
+    examples = pd.concat(read_task_examples(store, "demo", split) for split in ("train", "test"))
+    texts = texts.merge(examples, on="example")
+    for name, grader in (("one", Gsm8kGrader()), ("other", PaperGrader())):
+        graded = grader.grade(texts["completion"].tolist(), texts[grader.grades_against].tolist())
+        texts[f"grade_{name}"] = [g.grade.name for g in graded]
+        texts[f"extracted_{name}"] = [g.extracted for g in graded]
+    wanted = texts[texts["grade_one"] != texts["grade_other"]]
+    keys = ["step", "split", "example", "sample"]
+    pd.testing.assert_frame_equal(
+        rows.sort_values(keys).reset_index(drop=True),
+        wanted[list(DISAGREEMENT_COLUMNS)].sort_values(keys).reset_index(drop=True),
+        check_dtype=False,
+    )
+    assert compared.disagreements == len(wanted) > 1000
+    cross = pd.crosstab(texts["grade_one"], texts["grade_other"])
+    assert compared.cross.loc["CORRECT", "INCORRECT"] == cross.loc["CORRECT", "INCORRECT"]
+    assert compared.cross.to_numpy().sum() == len(texts)
+    only = compared.about_correctness
+    assert (rows[["grade_one", "grade_other"]] == "CORRECT").any(axis=1).tolist() == [
+        n < only for n in range(len(rows))
+    ]
+
+
+def test_disagreements_can_be_of_one_kind_and_few(store):
+    regrade.grade_again(store, RUN, "paper")
+    kinds = grader_comparison.compare_graders(store, RUN, AS_SCORED, "paper").kinds
+    assert kinds["unparsed, incorrect"] == (Grade.UNPARSED, Grade.INCORRECT)
+    rows = grader_comparison.disagreements(
+        store, RUN, AS_SCORED, "paper", kind=kinds["unparsed, incorrect"]
+    )
+    assert set(rows["grade_one"]) == {"UNPARSED"}
+    assert rows["extracted_one"].isna().all()
+    assert len(grader_comparison.disagreements(store, RUN, AS_SCORED, "paper", limit=7)) == 7
