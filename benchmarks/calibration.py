@@ -1,4 +1,4 @@
-"""How long the best threshold takes to find: exactly, and on a grid as the published notebooks do.
+"""Time to find the best threshold: exactly, and on a grid as in the published notebooks.
 
 python benchmarks/calibration.py kang2024
 """
@@ -19,7 +19,7 @@ from premem_core.importers.published_arrays import import_published
 from premem_core.metrics import pre_memorization, r2, thresholds
 from premem_core.store.database import Store
 
-GRID = np.linspace(-3.5, -0.8, 28)  # t = log log PPL, a tenth apart
+GRID = np.linspace(-3.5, -0.8, 28)  # t = log log PPL, in steps of 0.1
 REPEATS = 5
 
 
@@ -29,7 +29,7 @@ def exact(runs: list[RunScores]) -> tuple[float, float]:
 
 
 def grid(runs: list[RunScores]) -> tuple[float, float]:
-    """The notebooks' way: for each threshold, mask, running maximum, minimum, mean, R²."""
+    """The method of the notebooks: compute PM, its mean and R² at every threshold of the grid."""
     tests = np.concatenate([run.test_accuracy.mean(axis=1) for run in runs])
     r2s = []
     for t in GRID:
@@ -42,19 +42,21 @@ def grid(runs: list[RunScores]) -> tuple[float, float]:
 
 
 def resampled(runs: list[RunScores]) -> tuple[float, float]:
-    again = thresholds.resample(curves.threshold_steps(runs), resamples=1000)
-    return tuple(np.quantile(again.identity, (0.05, 0.95)).tolist())
+    resamples = thresholds.resample(curves.threshold_steps(runs), resamples=1000)
+    return tuple(np.quantile(resamples.identity, (0.05, 0.95)).tolist())
 
 
-def timed(what: Callable[[list[RunScores]], tuple[float, float]], runs: list[RunScores]) -> None:
+def print_time(
+    method: Callable[[list[RunScores]], tuple[float, float]], runs: list[RunScores]
+) -> None:
     seconds = []
     for _ in range(REPEATS):
         started = time.perf_counter()
-        first, second = what(runs)
+        first, second = method(runs)
         seconds.append(time.perf_counter() - started)
-    names = ("from", "to R²") if what is resampled else ("t", "identity R²")
+    names = ("from", "to R²") if method is resampled else ("t", "identity R²")
     print(
-        f"{what.__name__:10} {1000 * min(seconds):8.1f} ms (best of {REPEATS})   "
+        f"{method.__name__:10} {1000 * min(seconds):8.1f} ms (best of {REPEATS})   "
         f"{names[0]} {first:.4f}   {names[1]} {second:.5f}"
     )
 
@@ -65,8 +67,8 @@ def main() -> None:
         import_published(store, Path(sys.argv[1]))
         runs = run_scores.read_task(store, "gsm8k")
     print(f"{len(runs)} runs, {sum(len(run.steps) for run in runs)} checkpoints")
-    for what in (exact, grid, resampled):
-        timed(what, runs)
+    for method in (exact, grid, resampled):
+        print_time(method, runs)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The dashboard as these scripts open it: a server of its own, Debian's Chromium."""
+"""Start a dashboard server and a Chromium browser for the other benchmark scripts."""
 
 import os
 import shutil
@@ -20,7 +20,12 @@ FLAGS += ["--disable-background-networking", "--disable-component-update"]
 
 @contextmanager
 def serve(store: str, folder: Path = ROOT, script: Path = ROOT / "serve.py") -> Iterator[str]:
-    """The address of a dashboard on a store; `folder` is where it runs, beside its modules."""
+    """Start a dashboard on a store, and yield its URL.
+
+    Args:
+        folder: the working directory.
+        script: the Streamlit script; its folder is on the module path.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -49,7 +54,7 @@ def serve(store: str, folder: Path = ROOT, script: Path = ROOT / "serve.py") -> 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Debian's, or $CHROMIUM."""
+    """Start the Chromium of $CHROMIUM, by default the one of the system."""
     path = shutil.which(os.environ.get("CHROMIUM", "chromium"))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)

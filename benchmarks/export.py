@@ -1,9 +1,9 @@
-"""Peak memory and seconds of choosing and exporting many rows.
+"""Peak memory and time of choosing and exporting many rows.
 
 python benchmarks/export.py [--rows 1000000]
 
-A store of that many problems and one run of three checkpoints is made (minutes), then each kind of
-file is written by a fresh process, whose peak resident memory counts.
+The script makes a store with this many problems and one run of three checkpoints (this takes
+minutes). Then a new process writes each file type, and its peak resident memory is printed.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from premem_core.store.runs import add_scored_runs, set_checkpoint_state
 ROOT = Path(__file__).parents[1]
 STEPS = (100, 200, 300)
 SOLUTION = "She has {n} apples and buys {n} more. {n}+{n}=<<{n}+{n}={twice}>>{twice}\n#### {twice}"
-ONE = """
+CURATE_AND_PRINT_PEAK = """
 import re, sys
 from pathlib import Path
 from premem_core.__main__ import main
@@ -40,7 +40,7 @@ finally:
 
 
 def build(home: Store, rows: int) -> None:
-    """As many problems, and a run whose scores are drawn at random."""
+    """Make a store of `rows` problems, and a run with random scores."""
     rng = np.random.default_rng(0)
     examples = [
         Example(
@@ -51,7 +51,7 @@ def build(home: Store, rows: int) -> None:
         )
         for n in range(rows)
     ]
-    ids = [each.id for each in examples]
+    ids = [example.id for example in examples]
     frames = [
         pd.DataFrame(
             {
@@ -76,13 +76,13 @@ def build(home: Store, rows: int) -> None:
 
 
 def curate(home: Store, out: Path) -> tuple[float, int, str]:
-    """Seconds and peak memory (MB) of a process that writes all of them to a file; what it said."""
-    command = [sys.executable, "-c", ONE, "curate", "--store", str(home.path), "--run", "run"]
-    command += ["--log-log-threshold", "-2.3", "--out", str(out)]
+    """Write all rows to a file; return seconds, peak memory (MB) and output of the process."""
+    command = [sys.executable, "-c", CURATE_AND_PRINT_PEAK, "curate", "--store", str(home.path)]
+    command += ["--run", "run", "--log-log-threshold", "-2.3", "--out", str(out)]
     started = time.perf_counter()
-    said = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout
-    *told, peak = said.splitlines()
-    return time.perf_counter() - started, int(peak.split()[0]), "\n".join(told)
+    output = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    *lines, peak = output.splitlines()
+    return time.perf_counter() - started, int(peak.split()[0]), "\n".join(lines)
 
 
 def main() -> None:
@@ -94,12 +94,10 @@ def main() -> None:
         build(home, rows)
         for kind in KINDS:
             out = Path(folder) / f"out{kind}"
-            seconds, peak, told = curate(home, out)
+            seconds, peak, output = curate(home, out)
             size = out.stat().st_size / 1e6
-            print(
-                f"{kind}: {seconds:.1f} s, {peak} MB at its peak, file of {size:.0f} MB", flush=True
-            )
-            print(f"  {told}")
+            print(f"{kind}: {seconds:.1f} s, peak {peak} MB, file of {size:.0f} MB", flush=True)
+            print(f"  {output}")
 
 
 if __name__ == "__main__":

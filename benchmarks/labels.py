@@ -1,11 +1,11 @@
-"""How well wrong answers that were put into a training set are found again.
+"""How well wrong answers that were planted in a training set are found.
 
 python benchmarks/labels.py [--keep FOLDER]
 
-Of the demo's problems, PLANTED have their final answer changed. Two models are fine-tuned on them,
-one until it has copied most of its solutions, one on more problems and not for long. Each one's
-suspects, and those of both together, are held against what was planted. Takes twenty minutes on two
-cores. What is made is kept in FOLDER, and made once.
+The script changes the final answer of a share PLANTED of the demo's problems. It fine-tunes two
+models on them: one until it has memorized most solutions, one on more problems and for a short
+time. The suspect labels of each run, and of both together, are compared with the planted ones. This
+takes twenty minutes on two cores. Models and store are kept in FOLDER, and made only once.
 """
 
 import argparse
@@ -33,20 +33,22 @@ from premem_core.store.database import Store
 from premem_core.store.runs import read_runs
 from premem_core.training.finetune import finetune_model
 
-PLANTED = 0.03
-RANKED = 1000  # of the problems, that both models are fine-tuned on
+PLANTED = 0.03  # share of the problems
+RANKED = 1000  # number of problems on which both models are fine-tuned
 LONG, BROAD = demo_study.SETTINGS[0], demo_study.SETTINGS[3]
 
 
-def planted(examples: list[Example], seed: int = 0) -> tuple[list[Example], set[str]]:
-    """The examples, some with another answer at the end of their solution; the ids of those."""
+def plant_wrong_answers(examples: list[Example], seed: int = 0) -> tuple[list[Example], set[str]]:
+    """The examples, some of them with a wrong answer in their solution, and the ids of those."""
     rng = random.Random(seed)
-    wrong = {each.id for each in rng.sample(examples, round(PLANTED * len(examples)))}
-    return [_changed(each, rng) if each.id in wrong else each for each in examples], wrong
+    wrong = {example.id for example in rng.sample(examples, round(PLANTED * len(examples)))}
+    return [
+        _with_wrong_answer(example, rng) if example.id in wrong else example for example in examples
+    ], wrong
 
 
-def _changed(example: Example, rng: random.Random) -> Example:
-    """With a number near the right one: its last digit is another."""
+def _with_wrong_answer(example: Example, rng: random.Random) -> Example:
+    """The example with another last digit of its answer."""
     answer = example.answer[:-1] + rng.choice([d for d in "0123456789" if d != example.answer[-1]])
     solution = re.sub(rf"#### {re.escape(example.answer)}$", f"#### {answer}", example.solution)
     assert solution != example.solution
@@ -66,23 +68,31 @@ def score(
         checkpoint_every=setting.checkpoint_every,
     )
     spec = ScoringSpec(run=setting.name, grader="gsm8k", sampling=demo_study.SAMPLING)
-    asked = train[:RANKED]
-    about = checkpoints.read_run(run)
-    jobs.create_job(store, spec, about, demo_study.TASK, asked, test, trained_on=setting.problems)
+    scored = train[:RANKED]
+    folder = checkpoints.read_run(run)
+    jobs.create_job(store, spec, folder, demo_study.TASK, scored, test, trained_on=setting.problems)
     end = job_process.run_job(store, setting.name)
     assert end.state == "done", end.message
 
 
-def say(name: str, found: pd.DataFrame, wrong: set[str], right: dict[str, str]) -> None:
-    is_wrong = found["id"].isin(wrong).to_numpy()
+def print_results(
+    name: str, suspects: pd.DataFrame, wrong: set[str], right: dict[str, str]
+) -> None:
+    """Print how well a list of suspect labels agrees with the planted wrong answers.
+
+    Args:
+        wrong: ids of the examples with a planted wrong answer.
+        right: the right answers by id.
+    """
+    is_wrong = suspects["id"].isin(wrong).to_numpy()
     first = is_wrong[: is_wrong.sum()]
-    area, half = auroc.auroc(found["suspicion"].to_numpy(), is_wrong)
-    planted = found[is_wrong]
+    area, half = auroc.auroc(suspects["suspicion"].to_numpy(), is_wrong)
+    planted = suspects[is_wrong]
     suggested = (planted["suggested"] == planted["id"].map(right)).sum()
     print(
         f"{name}: precision of the first {len(first)} {first.mean():.2f}, AUROC {area:.3f} ± "
         f"{half:.3f} (90 %), the right answer suggested for {suggested} of {len(planted)}; "
-        f"{found['samples'].mean():.1f} samples of an example"
+        f"{suspects['samples'].mean():.1f} samples per example"
     )
 
 
@@ -91,8 +101,8 @@ def main() -> None:
     parser.add_argument("--keep", type=Path)
     keep = parser.parse_args().keep
     problems, test = demo_study.problems()
-    train, wrong = planted(problems)
-    right = {each.id: each.answer for each in problems}
+    train, wrong = plant_wrong_answers(problems)
+    right = {problem.id: problem.answer for problem in problems}
     with ExitStack() as stack:
         folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         store = Store(folder / "store")
@@ -103,13 +113,15 @@ def main() -> None:
                 score(store, setting, train, test)
         runs = run_scores.read_task(store, demo_study.TASK)
         t = curves.best_threshold(runs).log_log_threshold
-        ranked = {each.id for each in train[:RANKED]}
+        ranked = {problem.id for problem in train[:RANKED]}
         print(f"{len(wrong & ranked)} of {RANKED:,} answers changed; t = {t:.3f}")
         for run in runs:
-            means = ", ".join(f"{each:.2f}" for each in run.accuracy.mean(axis=1))
+            means = ", ".join(f"{mean:.2f}" for mean in run.accuracy.mean(axis=1))
             print(f"{run.run}: train accuracy by checkpoint {means}")
-            say(run.run, suspect_labels.find_suspect_labels(store, [run], t), wrong, right)
-        say("both", suspect_labels.find_suspect_labels(store, runs, t), wrong, right)
+            suspects = suspect_labels.find_suspect_labels(store, [run], t)
+            print_results(run.run, suspects, wrong, right)
+        suspects = suspect_labels.find_suspect_labels(store, runs, t)
+        print_results("both", suspects, wrong, right)
 
 
 if __name__ == "__main__":

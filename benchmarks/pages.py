@@ -1,14 +1,13 @@
-"""How long the dashboard's pages take in Chromium, on a store of the published size.
+"""Time that the dashboard's pages need in Chromium, on a store of the size of the published data.
 
 python benchmarks/pages.py kang2024 --texts gsm8k
 
 The store is that of published_store.py.
 
-Drawn: the last change of the page before it was still, neither asking its server nor hearing from
-it, for QUIET ms. Cold: this page's first opening on a fresh server, in the order of PAGES. Warm: a
-fresh navigation with browser and server caches full. Switch: a click in the sidebar. Bare: a page
-with one slider and one number (bare_page.py), in the same browser before and after: what this
-machine takes for the least.
+drawn: time of the page's last change before it neither changes nor exchanges data with its server
+for QUIET ms. cold: first opening of the page on a new server, in the order of PAGES. warm: a new
+navigation with full caches of browser and server. switch: a click in the sidebar. bare: a minimal
+page (bare_page.py), in the same browser before and after, to show how fast the machine is.
 """
 
 import argparse
@@ -44,8 +43,8 @@ PAGES = {  # path: title in the sidebar, query parameter that names the run
     "grades": ("Grades", "run"),
 }
 WARM, MOVES, QUIET = 5, 20, 300
-PATIENCE = 30  # s in which fewer repetitions are enough
-LIMIT_WARM, LIMIT_MOVE = 1.0, 300  # s, ms; a click that opens another page has the page's
+MOST_SECONDS = 30  # after this time, two repetitions are enough
+LIMIT_WARM, LIMIT_MOVE = 1.0, 300  # s, ms; LIMIT_WARM also for a click that opens another page
 WORDS = ["apples", "books", "half", "twice", "week", "money", "total", "sold", "left", "each"]
 CLOCK = """
     const clock = window.clock = {start: 0, sent: -1, heard: -1, changed: -1}
@@ -59,7 +58,7 @@ CLOCK = """
         }
         send(content) { clock.sent = performance.now(); super.send(content) }
     }
-    // Inside a table's canvas stands what a screen reader reads, which comes later.
+    // A table's canvas contains the text for screen readers, which is added later.
     const seen = node => (node.closest ? node : node.parentElement)
         ?.closest('[data-testid=stMain], [data-testid=stSidebar], canvas')?.dataset.testid
         .startsWith('st')
@@ -86,7 +85,7 @@ CLOCK = """
 
 @dataclass
 class Wire:
-    """Bytes that came since they were last counted."""
+    """Bytes that were received since the counters were last reset."""
 
     socket: int = 0
     http: int = 0
@@ -94,7 +93,7 @@ class Wire:
 
 @dataclass
 class Times:
-    """What was measured of a page; seconds."""
+    """Times of one page, in seconds."""
 
     cold: float = 0
     warm: list[float] = field(default_factory=list)
@@ -102,7 +101,7 @@ class Times:
 
 
 def watch(page: Page) -> Wire:
-    """Count the bytes that come to a page."""
+    """Count the bytes that a page receives."""
     wire = Wire()
 
     def over_socket(content: str | bytes) -> None:
@@ -119,7 +118,7 @@ def watch(page: Page) -> Wire:
 
 
 def until_drawn(page: Page) -> float:
-    """Seconds from navigation, or from the input since `clock.reset`, to drawn."""
+    """Seconds from the navigation, or from the first input after `clock.reset`, to drawn."""
     waited = page.wait_for_function(f"clock.drawn({QUIET})", timeout=120_000, polling=50)
     return float(waited.json_value()) / 1000
 
@@ -131,7 +130,7 @@ def open_page(page: Page, url: str) -> float:
 
 
 def after(page: Page, act: Callable[[], object], url: str | None = None) -> float:
-    """Seconds from what `act` puts in to drawn, at an address that matches `url`."""
+    """Seconds from the input of `act` to drawn, at an address that matches `url`."""
     page.evaluate("clock.reset()")
     act()
     if url:
@@ -144,9 +143,9 @@ def switch(page: Page, title: str) -> float:
     return after(page, link.click)
 
 
-def unfinished(seconds: list[float], wanted: int) -> bool:
-    """Whether to measure again; twice at least."""
-    return len(seconds) < 2 or (len(seconds) < wanted and sum(seconds) < PATIENCE)
+def unfinished(seconds: list[float], repetitions: int) -> bool:
+    """Whether to measure again; at least twice."""
+    return len(seconds) < 2 or (len(seconds) < repetitions and sum(seconds) < MOST_SECONDS)
 
 
 def measure_pages(page: Page, addresses: dict[str, str]) -> dict[str, Times]:
@@ -161,23 +160,23 @@ def measure_pages(page: Page, addresses: dict[str, str]) -> dict[str, Times]:
         while unfinished(times[path].switch, WARM + 1):
             switch(page, PAGES["" if path else "curves"][0])
             times[path].switch.append(switch(page, title))
-        del times[path].switch[0]  # of other parameters than those above, and cold
+        del times[path].switch[0]  # it is cold: its query parameters are not those above
     return times
 
 
 def measure_wire(page: Page, addresses: dict[str, str]) -> dict[str, Wire]:
-    """The bytes of a warm navigation; not timed, for to watch them takes a tenth of a second."""
-    wire, told = watch(page), {}
+    """The bytes of a warm navigation. It is not timed, because counting takes about 0.1 s."""
+    wire, wires = watch(page), {}
     for path, address in addresses.items():
         open_page(page, address)
         wire.socket = wire.http = 0
         open_page(page, address)
-        told[path] = replace(wire)
-    return told
+        wires[path] = replace(wire)
+    return wires
 
 
 def measure_moves(page: Page, addresses: dict[str, str]) -> dict[str, list[float]]:
-    """Seconds of MOVES inputs of each kind."""
+    """Times of MOVES inputs of each kind, in seconds."""
     moves: dict[str, list[float]] = {}
 
     def repeat(name: str, once: Callable[[int], float]) -> None:
@@ -243,25 +242,26 @@ def print_bare(when: str, bare: tuple[float, float]) -> None:
 
 
 def print_pages(times: dict[str, Times], wires: dict[str, Wire]) -> list[str]:
-    """The table of pages; what is over the limit."""
+    """Print the table of pages, and return what is over the limit."""
     columns = f"{'cold':>8}{'warm':>8}{'(max)':>8}{'switch':>8} s{'socket':>10}{'HTTP':>8} KB, warm"
     print(f"\n{'page':12}{columns}")
     over = []
-    for path, own in times.items():
-        name, warm, moved = path or "overview", *map(statistics.median, (own.warm, own.switch))
+    for path, page_times in times.items():
+        name = path or "overview"
+        warm, switched = map(statistics.median, (page_times.warm, page_times.switch))
         print(
-            f"{name:12}{own.cold:8.2f}{warm:8.2f}{max(own.warm):8.2f}{moved:8.2f}"
+            f"{name:12}{page_times.cold:8.2f}{warm:8.2f}{max(page_times.warm):8.2f}{switched:8.2f}"
             f"{wires[path].socket / 1024:12,.0f}{wires[path].http / 1024:8,.0f}",
             flush=True,
         )
-        for kind, seconds in (("warm", warm), ("switch", moved)):
+        for kind, seconds in (("warm", warm), ("switch", switched)):
             if seconds > LIMIT_WARM:
                 over.append(f"{name}: {seconds:.2f} s {kind}, limit {LIMIT_WARM} s")
     return over
 
 
 def print_moves(moves: dict[str, list[float]]) -> list[str]:
-    """The table of inputs; what is over the limit."""
+    """Print the table of inputs, and return what is over the limit."""
     print(f"\n{'input to drawn':28}{'median':>8}{'max':>8} ms{'times':>8}")
     over = []
     for name, seconds in moves.items():
@@ -282,13 +282,13 @@ def main() -> None:
     )
     parser.add_argument("--fewest-samples", action="store_true", help="5 per problem, not 50")
     parser.add_argument("--build-only", action="store_true")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with ExitStack() as stack:
-        home = asked.store or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "store"
+        home = options.store or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "store"
         started = time.perf_counter()
-        run = build(home, asked.source, asked.texts, asked.fewest_samples)
+        run = build(home, options.source, options.texts, options.fewest_samples)
         print(f"store: {time.perf_counter() - started:.0f} s, {run} with completions", flush=True)
-        if asked.build_only:
+        if options.build_only:
             return
         url = stack.enter_context(serve(str(home)))
         addresses = {

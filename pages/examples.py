@@ -102,8 +102,8 @@ st.dataframe(
         "premem": number("PM", format="%.0f %%", width=58),
         "accuracy": number("Accuracy", format="%.0f %%", width=70),
         "perplexity": number("Perplexity", format="%.3f", width=75),
-        "learned": number("Right from", format="%d", width=80, help="The first such step"),
-        "memorized": number("Memorized from", format="%d", width=115, help="The first such step"),
+        "learned": number("Right from", format="%d", width=80, help="First step that is right"),
+        "memorized": number("Memorized from", format="%d", width=115, help="First memorized step"),
         "flips": number("Flips", width=48, help="Changes from right to wrong, or back"),
         "words": number("Words", width=65, help="Words of the solution")
         if table["words"].any()

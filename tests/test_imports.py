@@ -168,7 +168,7 @@ def test_a_page_with_a_fragment_of_its_own_is_not_drawn_in_one():
     named = next(
         ast.literal_eval(node.value)
         for node in tree(CORE / "dashboard" / "streamlit_workarounds.py").body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets) == "WITH_FRAGMENTS"
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "WITH_FRAGMENTS"
     )
     own = {"jobs_panel", "fragment"}
     having = [

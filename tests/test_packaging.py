@@ -36,7 +36,7 @@ PINNED_BY_OTHERS = {"starlette", "anyio", "pydantic", "fsspec"}
 
 
 def names(requirements: list[str]) -> set[str]:
-    return {canonicalize_name(Requirement(line).name) for line in requirements} - {"premem"}
+    return {str(canonicalize_name(Requirement(line).name)) for line in requirements} - {"premem"}
 
 
 def product_files() -> list[Path]:

@@ -3,6 +3,7 @@
 import ast
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -52,7 +53,7 @@ def sources() -> list[Path]:
     return [ROOT / "app.py", ROOT / "serve.py", *(f for f in files if f != Path(__file__))]
 
 
-def options(command: typer.core.TyperCommand) -> set[str]:
+def options(command: Any) -> set[str]:
     named = {name for param in command.params for name in (*param.opts, *param.secondary_opts)}
     return {*named, "--help"}
 
@@ -74,10 +75,11 @@ def in_the_tree() -> tuple[set[str], set[str]]:
     rows = FENCED.findall(section)[0].splitlines()
     names = [re.split(r"\s{2,}", row.strip())[0].split() for row in rows]
     inside = [row.startswith(" ") for row in rows]
-    return tuple(
+    top, core = (
         {name for own, within in zip(names, inside, strict=True) if within == of for name in own}
         for of in (False, True)
     )
+    return top, core
 
 
 def test_the_tree_names_every_room_and_nothing_else():
@@ -94,7 +96,7 @@ def test_the_readme_is_short():
 
 @each_document
 def test_every_command_that_a_document_names_exists_and_takes_the_options_that_stand_with_it(file):
-    commands = typer.main.get_command(app).commands
+    commands = typer.main.get_group(app).commands
     for line in code(file):
         for name, rest in COMMAND.findall(line.partition(" #")[0]):
             assert name in commands, line
@@ -108,7 +110,7 @@ def test_every_command_that_a_document_names_exists_and_takes_the_options_that_s
 
 @pytest.mark.parametrize("file", TO_READ, ids=lambda file: file.name)
 def test_every_option_that_a_document_names_alone_is_one_of_some_command(file):
-    commands = typer.main.get_command(app).commands.values()
+    commands = typer.main.get_group(app).commands.values()
     several = [own for group in commands for own in getattr(group, "commands", {}).values()]
     known = set().union(*(options(command) for command in [*commands, *several]))
     for span in code(file):

@@ -1,37 +1,37 @@
-"""Test accuracy against data size, a line per strategy."""
+"""Figure: test accuracy against data size, one line per strategy."""
 
 import pandas as pd
 
 from premem_core.dashboard.figures.palette import Palette
 from premem_core.dashboard.figures.style import SYMBOLS, Chart, around, figure
 
-APART = 0.012  # of the axis: between the marks of two strategies at one size
+APART = 0.012  # distance between the marks of two strategies at one size, as a share of the axis
 
 
 def experiment_figure(table: pd.DataFrame, labels: dict[str, str], palette: Palette) -> Chart:
-    """Means and their 90 % intervals over seeds.
+    """Draw mean test accuracies with their 90 % intervals over seeds.
 
     Args:
-        table: `experiment.summary`.
-        labels: of the strategies, in the order in which they are drawn.
-        palette: the colours in force.
+        table: `loop.summary`.
+        labels: a label for each strategy, in the order in which they are drawn.
+        palette: the colours.
     """
     width = float(table["problems"].max() - table["problems"].min()) or 1.0
     lines = []
     for number, (strategy, label) in enumerate(labels.items()):
-        of = table[table["strategy"] == strategy].sort_values("problems")
-        place = APART * width * (number - (len(labels) - 1) / 2)
+        rows = table[table["strategy"] == strategy].sort_values("problems")
+        shift = APART * width * (number - (len(labels) - 1) / 2)
         lines.append(
             {
                 "type": "scatter",
-                "x": (of["problems"] + place).to_numpy(),
-                "y": of["test_accuracy"].to_numpy(),
-                "error_y": {"type": "data", "array": of["half"].to_numpy(), "thickness": 1.2},
+                "x": (rows["problems"] + shift).to_numpy(),
+                "y": rows["test_accuracy"].to_numpy(),
+                "error_y": {"type": "data", "array": rows["half"].to_numpy(), "thickness": 1.2},
                 "mode": "lines+markers",
                 "name": label,
                 "line": {"color": palette.kinds[number], "width": 2},
                 "marker": {"symbol": SYMBOLS[number], "size": 8},
-                "customdata": of["problems"].to_numpy(),
+                "customdata": rows["problems"].to_numpy(),
                 "hovertemplate": f"{label}<br>%{{customdata:,}} problems<br>"
                 "test accuracy %{y:.1%}<extra></extra>",
             }

@@ -1,9 +1,9 @@
-"""The closed loop on the demo task: whose variants raise test accuracy with the least data.
+"""Closed loop on the demo task: which strategy raises test accuracy with the least data?
 
-In each round (docs/method.md, 6; arXiv 2411.07681, section 6) the base model is fine-tuned anew on
-the first problems and all that were collected; a strategy chooses seeds among the first problems,
-and variants of them are collected, as many as under any other strategy. Strategies differ in the
-choice of seeds alone: first problems, the variants' writer, sizes and recipe are the same.
+In each round (docs/method.md, section 6; arXiv 2411.07681, section 6), the base model is fine-tuned
+on the first problems and on all problems collected so far. A strategy chooses some of the first
+problems, and variants of these are collected. Strategies differ only in this choice: the first
+problems, the generator of variants, the sizes and the training settings are the same.
 """
 
 import json
@@ -39,18 +39,24 @@ from premem_core.scoring.spec import ScoringSpec
 from premem_core.store.database import Store
 from premem_core.training.finetune import finetune_model
 
-FIRST = "first"  # what the fine-tuning on the first problems alone is called
+FIRST = "first"  # stands in place of a strategy for the fine-tuning on the first problems alone
 IID = "random"
 STRATEGIES = ("premem", IID, "ifd", "words")
 TEMPLATE = PromptTemplate()
 TEST_SEED = 303
-PLANS: dict[str, Plan] = {"premem": "lazy", "ifd": "final"}  # of those that judge by runs
-BATCH = 100  # problems that are answered at once
+# Sampling plans of the strategies that need a scored run.
+PLANS: dict[str, Plan] = {"premem": "lazy", "ifd": "final"}
+BATCH = 100  # problems in one batch of the model
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One fine-tuning: trained on so many problems, variants of so many seeds among them."""
+    """One fine-tuning.
+
+    Attributes:
+        problems: number of problems that the model was fine-tuned on.
+        chosen: number of first problems that the strategy chose.
+    """
 
     strategy: str
     seed: int
@@ -61,15 +67,16 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """The experiment's sizes.
+    """The sizes and training settings of the experiment.
 
     Attributes:
-        seeds: so many times all of it, each with first problems of its own.
-        first: problems at first.
-        new: problems that a round collects.
-        log_log_threshold: t of pre-memorization accuracy; the demo study's optimum.
-        share: of the first problems that a strategy without a bound takes for seeds.
-        test: problems that test accuracy is measured on, with as many samples as `demo.SAMPLING`.
+        seeds: number of repetitions, each with another random seed and other first problems.
+        rounds: number of rounds of collecting.
+        first: number of first problems.
+        new: number of problems that a round collects.
+        test: number of test problems, answered with `demo_study.SAMPLING`.
+        log_log_threshold: t of pre-memorization accuracy; the demo study's best threshold.
+        share: the share of the first problems that a strategy without a bound chooses.
     """
 
     seeds: int = 3
@@ -86,51 +93,54 @@ class Setting:
 
 
 def run(folder: Path, setting: Setting, progress: pretraining.OnProgress = print) -> pd.DataFrame:
-    """Make the experiment in a folder; what an earlier call finished is kept.
+    """Run the experiment in a folder. A second call continues an unfinished experiment.
 
-    The folder gets the base model, the runs, a store of those that were scored, and a result per
+    The folder gets the base model, the runs, a store with the scored runs, and one result file per
     run.
 
     Returns:
-        One row per strategy, seed and round: the fields of `Result`, and test_accuracy. Round 0,
-        the first problems alone, is every strategy's.
+        The fields of `Result` and test_accuracy, one row per strategy, seed and round. Round 0 is
+        the fine-tuning on the first problems alone, which is the same for all strategies.
 
     Raises:
-        UsageError: the folder holds an experiment with another setting.
+        UsageError: a size is below 1, the folder cannot be written, or it has an experiment with
+            another setting.
     """
     if min(setting.seeds, setting.rounds, setting.first, setting.new, setting.test) < 1:
         raise UsageError("an experiment needs at least 1 seed, round, first, new and test problem")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{folder} is no folder to write to; give another path") from error
-    noted, content = folder / "setting.json", json.dumps(asdict(setting), indent=1)
-    if noted.exists() and noted.read_text() != content:
-        raise UsageError(f"{folder} holds an experiment with another setting; give a new folder")
-    noted.write_text(content)
+        raise UsageError(
+            f"the folder {folder} cannot be made or written to; give another path"
+        ) from error
+    setting_file, content = folder / "setting.json", json.dumps(asdict(setting), indent=1)
+    if setting_file.exists() and setting_file.read_text() != content:
+        raise UsageError(f"{folder} has an experiment with another setting; give a new folder")
+    setting_file.write_text(content)
     demo_study.make_once(folder / "base", lambda out: pretraining.pretrain(out, progress=progress))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), context, demo_study.use_one_thread) as pool:
 
-        def done(under_way: Sequence[Future[str]]) -> None:
-            for each in as_completed(under_way):
-                progress(each.result())
+        def wait(futures: Sequence[Future[str]]) -> None:
+            for future in as_completed(futures):
+                progress(future.result())
 
         seeds = range(setting.seeds)
-        done([pool.submit(_first_round, folder, setting, seed) for seed in seeds])
-        done([pool.submit(_rounds, folder, setting, s, seed) for s in STRATEGIES for seed in seeds])
-    results = [json.loads(file.read_text()) for file in sorted((folder / "results").glob("*.json"))]
-    made = pd.DataFrame(results)
-    at_first = made[made["strategy"] == FIRST]
-    shared = [at_first.assign(strategy=strategy) for strategy in STRATEGIES]
-    outcome = pd.concat([*shared, made.drop(at_first.index)], ignore_index=True)
+        wait([pool.submit(_first_round, folder, setting, seed) for seed in seeds])
+        wait([pool.submit(_rounds, folder, setting, s, seed) for s in STRATEGIES for seed in seeds])
+    files = sorted((folder / "results").glob("*.json"))
+    results = pd.DataFrame([json.loads(file.read_text()) for file in files])
+    first_round = results[results["strategy"] == FIRST]
+    shared = [first_round.assign(strategy=strategy) for strategy in STRATEGIES]
+    outcome = pd.concat([*shared, results.drop(first_round.index)], ignore_index=True)
     return outcome.sort_values(["strategy", "seed", "round"], ignore_index=True)
 
 
 def summary(outcome: pd.DataFrame) -> pd.DataFrame:
     """Mean test accuracy per strategy and data size, and the half-width of its 90 % interval.
 
-    The seeds are the independent units: Student's t over their means.
+    The interval is by Student's t over seeds, because only the seeds are independent.
 
     Returns:
         strategy, problems, test_accuracy, half (NaN with one seed), seeds.
@@ -142,63 +152,72 @@ def summary(outcome: pd.DataFrame) -> pd.DataFrame:
 
 
 def efficiency(outcome: pd.DataFrame) -> pd.DataFrame:
-    """How many times as many new problems i.i.d. collection needs for the same test accuracy.
-
-    The accuracy is the highest that both reach; sizes are read off the mean curves, made
-    monotone, on straight lines between the rounds. above_iid, half: mean over seeds and rounds of
-    test accuracy minus that of i.i.d. collection at the same size, and its 90 % interval by
-    Student's t over seeds.
+    """The data efficiency of every strategy, compared with i.i.d. collection.
 
     Returns:
-        strategy, at_accuracy, ratio (NaN where the two reach no common accuracy with new
-        problems), above_iid, half.
+        One row per strategy. at_accuracy is the highest test accuracy that the strategy and i.i.d.
+        collection both reach. ratio is the number of new problems that i.i.d. collection needs for
+        it ÷ the number that the strategy needs, NaN if the strategy needs none. Numbers come from
+        the mean curves, made monotone, with straight lines between the rounds. above_iid is the
+        test accuracy minus that of i.i.d. collection at the same size, mean over seeds and rounds,
+        and half is half of its 90 % interval by Student's t over seeds.
     """
     rows = []
     sizes = sorted(outcome["problems"].unique())
     new = np.array(sizes, dtype=np.float64) - sizes[0]
     tested = {
-        str(strategy): of.pivot_table("test_accuracy", "seed", "problems")[sizes].to_numpy()
-        for strategy, of in outcome.groupby("strategy")
-    }  # (seeds, sizes) each
+        str(strategy): rows_of.pivot_table("test_accuracy", "seed", "problems")[sizes].to_numpy()
+        for strategy, rows_of in outcome.groupby("strategy")
+    }  # arrays (seeds, sizes)
     iid = tested.pop(IID)
-    for strategy, own in tested.items():
-        curve, curve_iid = (np.maximum.accumulate(each.mean(axis=0)) for each in (own, iid))
-        at = min(curve[-1], curve_iid[-1])
-        needs, needs_iid = (_size_at(at, each, new) for each in (curve, curve_iid))
-        above = (own - iid)[:, 1:].mean(axis=1)
+    for strategy, accuracies in tested.items():
+        curve, curve_iid = (
+            np.maximum.accumulate(values.mean(axis=0)) for values in (accuracies, iid)
+        )
+        common = min(curve[-1], curve_iid[-1])
+        needs, needs_iid = (_size_at(common, values, new) for values in (curve, curve_iid))
+        above = (accuracies - iid)[:, 1:].mean(axis=1)
         half = _half(above.std(ddof=1), len(above)) if len(above) > 1 else np.nan
         ratio = needs_iid / needs if needs > 0 else np.nan
-        rows.append((strategy, at, ratio, above.mean(), half))
+        rows.append((strategy, common, ratio, above.mean(), half))
     return pd.DataFrame(rows, columns=["strategy", "at_accuracy", "ratio", "above_iid", "half"])
 
 
 def _half(spread: Any, n: Any) -> Any:
-    """Half of a mean's 90 % interval by Student's t, of n values with this standard deviation."""
+    """Half of a mean's 90 % interval by Student's t.
+
+    Args:
+        spread: standard deviation of the values.
+        n: number of values.
+    """
     return stats.t.ppf(0.95, n - 1) * spread / np.sqrt(n)
 
 
 def _size_at(accuracy: float, curve: Floats, new: Floats) -> float:
     """The smallest number of new problems at which a rising curve reaches an accuracy."""
-    at = int(np.searchsorted(curve, accuracy - 1e-12))
-    if at == 0:
+    after = int(np.searchsorted(curve, accuracy - 1e-12))
+    if after == 0:
         return 0.0
-    share = (accuracy - curve[at - 1]) / (curve[at] - curve[at - 1])
-    return float(new[at - 1] + share * (new[at] - new[at - 1]))
+    share = (accuracy - curve[after - 1]) / (curve[after] - curve[after - 1])
+    return float(new[after - 1] + share * (new[after] - new[after - 1]))
 
 
 def _first_round(folder: Path, setting: Setting, seed: int) -> str:
-    """Fine-tune on the first problems, and score the run for all strategies."""
-    name, first = _name(seed, FIRST, 0), _first(setting, seed)
+    """Fine-tune on the first problems, score the run, and return a line about the result."""
+    name, first = _name(seed, FIRST, 0), _first_problems(setting, seed)
     result = Result(FIRST, seed, 0, len(first), 0)
-    told = _train_and_test(folder, setting, name, first, result)
+    line = _train_and_test(folder, setting, name, first, result)
     _score(folder, setting, seed, name, "lazy")
-    return told
+    return line
 
 
 def _rounds(folder: Path, setting: Setting, strategy: str, seed: int) -> str:
-    """All rounds of a strategy; premem and ifd choose by the run of the round before."""
+    """Do all rounds of a strategy, and return a line per round.
+
+    Strategies in PLANS choose by the run of the round before, the others by the first run.
+    """
     last = scored = _name(seed, FIRST, 0)
-    first, told = _first(setting, seed), []
+    first, lines = _first_problems(setting, seed), []
     problems = list(first)
     for number in range(1, setting.rounds + 1):
         if strategy in PLANS and number > 1:
@@ -207,49 +226,53 @@ def _rounds(folder: Path, setting: Setting, strategy: str, seed: int) -> str:
         store = Store(folder / "store")
         if strategy == "ifd":
             extra_passes.measure_unconditional_nll(store, scored, first, TEMPLATE, "hf")
-        chosen = _chosen(store, setting, strategy, seed, scored)
+        chosen = _choose(store, setting, strategy, seed, scored)
         drawn = random.Random(f"seeds {seed} {number}").choices(chosen, k=setting.new)
         problems += _variants([first[i] for i in drawn], setting, seed, number, problems)
         last = _name(seed, strategy, number)
         result = Result(strategy, seed, number, len(problems), len(chosen))
-        told.append(_train_and_test(folder, setting, last, problems, result))
-    return "\n".join(told)
+        lines.append(_train_and_test(folder, setting, last, problems, result))
+    return "\n".join(lines)
 
 
-def _chosen(store: Store, setting: Setting, strategy: str, seed: int, scored: str) -> list[int]:
-    """Places of the first problems that a strategy takes for seeds."""
+def _choose(store: Store, setting: Setting, strategy: str, seed: int, scored: str) -> list[int]:
+    """Positions of the first problems that a strategy chooses."""
     task = _task(seed)
     runs = [run for run in run_scores.read_task(store, task) if run.run == scored]
     t = setting.log_log_threshold
-    evidence = strategies.read_example_facts(store, task, runs, t)
+    facts = strategies.read_example_facts(store, task, runs, t)
     bound = strategies.PAPER_BOUND if strategy == "premem" else None
     budget = None if strategy in ("premem", IID) else round(setting.share * setting.first)
     criterion = Criterion(strategy, below=bound)
     recipe = Recipe(task, (scored,), t, (criterion,), budget=budget)
-    ids = selection.select(evidence, recipe)["id"]
-    return sorted(int(each.rpartition("-")[-1]) for each in ids)
+    ids = selection.select(facts, recipe)["id"]
+    return sorted(int(example.rpartition("-")[-1]) for example in ids)
 
 
 def _variants(
-    seeds: Sequence[Example], setting: Setting, seed: int, number: int, known: Sequence[Example]
+    originals: Sequence[Example],
+    setting: Setting,
+    seed: int,
+    number: int,
+    known: Sequence[Example],
 ) -> list[Example]:
-    """A new problem like each of the seeds."""
-    seen = {each.question for each in [*known, *_test(setting)]}
-    new: list[Example] = []
-    for place, each in enumerate(seeds):
-        [made] = word_problems.variants(
-            each, 1, seed * 1_000_003 + number * 10_007 + place, exclude=seen
+    """One new problem like each of the originals, in round `number`."""
+    questions = {problem.question for problem in [*known, *_test_problems(setting)]}
+    variants: list[Example] = []
+    for position, original in enumerate(originals):
+        [variant] = word_problems.variants(
+            original, 1, seed * 1_000_003 + number * 10_007 + position, exclude=questions
         )
-        new.append(replace(made, id=f"{each.id}-{number}-{place}"))
-        seen.add(made.question)
-    return new
+        variants.append(replace(variant, id=f"{original.id}-{number}-{position}"))
+        questions.add(variant.question)
+    return variants
 
 
 def _train_and_test(
     folder: Path, setting: Setting, name: str, problems: Sequence[Example], result: Result
 ) -> str:
-    """Fine-tune the base, and measure the last checkpoint's test accuracy; what came out."""
-    made = demo_study.make_once(
+    """Fine-tune the base model, measure the last checkpoint's test accuracy, and return a line."""
+    run_folder = demo_study.make_once(
         folder / "runs" / name,
         lambda out: finetune_model(
             folder / "base",
@@ -264,7 +287,8 @@ def _train_and_test(
     )
     file = folder / "results" / f"{name}.json"
     if not file.exists():
-        accuracy = _test_accuracy(checkpoints.read_run(made).checkpoints[-1], _test(setting))
+        last = checkpoints.read_run(run_folder).checkpoints[-1]
+        accuracy = _test_accuracy(last, _test_problems(setting))
         file.parent.mkdir(exist_ok=True)
         with write_whole(file) as unfinished:
             unfinished.write_text(json.dumps({**asdict(result), "test_accuracy": accuracy}))
@@ -274,16 +298,19 @@ def _train_and_test(
 
 def _test_accuracy(checkpoint: Checkpoint, test: Sequence[Example]) -> float:
     sampling = demo_study.SAMPLING
-    ordered = sorted(test, key=lambda each: len(each.question))  # little padding
+    ordered = sorted(test, key=lambda problem: len(problem.question))  # for little padding
     batches = [
         [
-            Request(TEMPLATE.fill(each)[0], sample_seed(0, 0, "test", each.id),
-                    range(sampling.samples))
-            for each in ordered[start : start + BATCH]
+            Request(
+                TEMPLATE.fill(problem)[0],
+                sample_seed(0, 0, "test", problem.id),
+                range(sampling.samples),
+            )
+            for problem in ordered[start : start + BATCH]
         ]
         for start in range(0, len(ordered), BATCH)
-    ]  # fmt: skip
-    answers = [each.answer for each in ordered for _ in range(sampling.samples)]
+    ]
+    answers = [problem.answer for problem in ordered for _ in range(sampling.samples)]
     model = load_backend.load_backend("hf", checkpoint)
     try:
         texts = [
@@ -295,12 +322,12 @@ def _test_accuracy(checkpoint: Checkpoint, test: Sequence[Example]) -> float:
     finally:
         model.close()
     with graders.make_grader("gsm8k") as grader:
-        correct = sum(found.grade is Grade.CORRECT for found in grader.grade(texts, answers))
+        correct = sum(graded.grade is Grade.CORRECT for graded in grader.grade(texts, answers))
     return correct / len(texts)
 
 
 def _score(folder: Path, setting: Setting, seed: int, name: str, plan: Plan) -> None:
-    """Score a run on the first problems, into the folder's store."""
+    """Score a run on the first problems, and add it to the folder's store."""
     store = Store(folder / "store")
     spec = ScoringSpec(
         run=name,
@@ -311,17 +338,17 @@ def _score(folder: Path, setting: Setting, seed: int, name: str, plan: Plan) -> 
         log_log_threshold=setting.log_log_threshold,
     )
     run = folder / "runs" / name
-    demo_study.score(store, spec, run, _task(seed), _first(setting, seed), [])
+    demo_study.score(store, spec, run, _task(seed), _first_problems(setting, seed), [])
 
 
-def _first(setting: Setting, seed: int) -> list[Example]:
-    known = {each.question for each in _test(setting)}
+def _first_problems(setting: Setting, seed: int) -> list[Example]:
+    test_questions = {problem.question for problem in _test_problems(setting)}
     return word_problems.make_problems(
-        setting.first, 1_000 + seed, exclude=known, prefix=f"{seed}-"
+        setting.first, 1_000 + seed, exclude=test_questions, prefix=f"{seed}-"
     )
 
 
-def _test(setting: Setting) -> list[Example]:
+def _test_problems(setting: Setting) -> list[Example]:
     return word_problems.make_problems(setting.test, TEST_SEED, prefix="test-")
 
 

@@ -1,9 +1,9 @@
 """Analysis: scored runs become curves, studies, predictions and tables of examples.
 
-`run_scores.py` reads what the store has of a task's runs as arrays; everything else computes
-from those. A *curve* is one run at one threshold; a *study* is all runs of a task under one
-estimator; a *calibration* is what runs with a test set say about the threshold and the error of
-a *prediction*.
+`run_scores.py` reads the scores of a task's runs from the store as arrays; all other files compute
+from these. A *curve* is one run at one threshold. A *study* is all runs of a task with one
+estimator. A *calibration* is the threshold, and the error of a *prediction*, that runs with a test
+set give.
 
 Begin with `run_scores.py`, then `curves.py` and `study.py`.
 """

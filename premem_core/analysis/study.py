@@ -169,8 +169,8 @@ class Analysis:
             if rows is not None:
                 errors = leave_one_out.prediction_errors(rows)
                 sentences.append(
-                    f"If one {left_out} is left out and predicted with the threshold of the "
-                    f"others: MAE {errors.mae:.3f}, RMSE {errors.rmse:.3f}, R² {errors.r2:.3f}."
+                    f"Errors when one {left_out} is left out and predicted with the threshold of "
+                    f"the others: MAE {errors.mae:.3f}, RMSE {errors.rmse:.3f}, R² {errors.r2:.3f}."
                 )
         return sentences
 

@@ -3,7 +3,7 @@
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import pandas as pd
 import typer
@@ -24,6 +24,9 @@ from premem_core.commands.options import (
 from premem_core.errors import UsageError
 from premem_core.metrics.sampling_plan import Plan
 from premem_core.metrics.thresholds import Objective
+
+if TYPE_CHECKING:
+    from premem_core.analysis.replay import Replay
 
 POINTS = ["run", "step", "premem", "test_accuracy", "train_accuracy", "memorized_share"]
 
@@ -146,7 +149,7 @@ def replay(
 
     Example: python -m premem_core replay --task gsm8k --log-log-threshold -2.3 --plan lazy
     """
-    from premem_core.analysis.replay import PAPER_SAMPLES, replay
+    from premem_core.analysis.replay import replay
 
     runs = run_scores.read_task(existing_store(store), task)
     t = threshold_of(runs, log_log_threshold, estimator)
@@ -162,9 +165,17 @@ def replay(
             }
         )
         return
+    typer.echo(
+        f"{plan} plan, {samples} samples, {estimator} estimator, t = {t:.3f}, {repeats} repeats"
+    )
+    _print_replay(result, samples)
+
+
+def _print_replay(result: "Replay", samples: int) -> None:
+    from premem_core.analysis.replay import PAPER_SAMPLES
+
     with_k_samples = f", {result.fraction_of_full_plan:.1%} of the full plan with {samples} samples"
     typer.echo(
-        f"{plan} plan, {samples} samples, {estimator} estimator, t = {t:.3f}, {repeats} repeats\n"
         f"train generations: {result.generations_fraction:.1%} of the full plan with "
         f"{PAPER_SAMPLES} samples{with_k_samples if samples != PAPER_SAMPLES else ''}\n"
         f"identity R² {result.identity_r2:.3f} over {result.checkpoints} checkpoints, standard "

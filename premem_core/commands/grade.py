@@ -3,8 +3,9 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
+import pandas as pd
 import typer
 
 from premem_core.commands.options import (
@@ -19,6 +20,11 @@ from premem_core.errors import PrememError, UsageError
 from premem_core.records import Grade, SampleKey
 from premem_core.store.examples import read_task_examples
 from premem_core.store.grades import read_overrides
+
+if TYPE_CHECKING:
+    from premem_core.grading.regrade import Regraded
+
+SHOWN = 10  # disagreements that are printed
 
 
 def grade(
@@ -91,7 +97,12 @@ def regrade(
                 ).to_dict("records"),
             }
         )
-        return
+    else:
+        _print_change(grader, done)
+
+
+def _print_change(grader: str, done: "Regraded") -> None:
+    change = done.change
     typer.echo(
         f"{done.newly_graded:,} completions graded with {grader}; {change.disagreements:,} of "
         f"{change.completions:,} grades differ from those of {change.grader_a}"
@@ -127,13 +138,7 @@ def disagreements(
     compared = grader_comparison.compare_graders(home, run, grader, against)
     rows = grader_comparison.disagreements(home, run, grader, against)
     if out:
-        try:
-            rows.to_csv(out, index=False)
-        except OSError as error:
-            raise PrememError(
-                f"{out} cannot be written ({error.strerror}); give another --out"
-            ) from error
-        say(f"{len(rows):,} disagreements written to {out}")
+        _write_disagreements(rows, out)
     if as_json:
         print_json(
             {
@@ -154,11 +159,21 @@ def disagreements(
         "one of the two grades is 'correct'"
     )
     typer.echo(compared.cross.rename_axis(index=grader, columns=against).to_string())
-    shown = ["step", "split", "id", "sample", "answer", "extracted_one", "extracted_other"]
+    columns = ["step", "split", "id", "sample", "answer", "extracted_one", "extracted_other"]
     if len(rows):
-        typer.echo(rows[shown].head(10).map(repr).to_string(index=False))
-    if len(rows) > 10 and not out:
-        typer.echo(f"and {len(rows) - 10:,} more; --out FILE.csv or --json writes all of them")
+        typer.echo(rows[columns].head(SHOWN).map(repr).to_string(index=False))
+    if len(rows) > SHOWN and not out:
+        typer.echo(f"and {len(rows) - SHOWN:,} more; --out FILE.csv or --json writes all of them")
+
+
+def _write_disagreements(rows: pd.DataFrame, out: Path) -> None:
+    try:
+        rows.to_csv(out, index=False)
+    except OSError as error:
+        raise PrememError(
+            f"{out} cannot be written ({error.strerror}); give another --out"
+        ) from error
+    say(f"{len(rows):,} disagreements written to {out}")
 
 
 def override(

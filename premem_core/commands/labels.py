@@ -1,5 +1,6 @@
 """labels: training solutions whose answer may be wrong."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from premem_core.commands.options import (
 )
 from premem_core.curation import suspect_labels
 from premem_core.errors import UsageError
+from premem_core.store.database import Store
 from premem_core.store.runs import read_runs
 
 
@@ -42,16 +44,7 @@ def labels(
     Example: python -m premem_core labels --store store --json
     """
     home = existing_store(store)
-    if run:
-        [task, *more_tasks] = sorted({task_of(home, name) for name in run})
-    else:
-        scored = read_runs(home)
-        [task, *more_tasks] = sorted(scored.loc[scored["scored"] > 0, "task"].unique()) or [""]
-    if more_tasks:
-        raise UsageError(
-            f"there are runs of the tasks '{task}' and '{more_tasks[0]}', but labels are compared "
-            "within one task; choose runs with --run"
-        )
+    task = _choose_task(home, run or [])
     runs = run_scores.read_task(home, task) if task else []
     chosen = [scores for scores in runs if not run or scores.run in run]
     if not chosen:
@@ -76,3 +69,18 @@ def labels(
     )
     columns = ["id", "reference", "suggested", "agree", "with_reference", "samples"]
     typer.echo(shown[columns].to_string(index=False, na_rep="–"))
+
+
+def _choose_task(store: Store, runs: Sequence[str]) -> str:
+    """The task of the given runs, or of all scored runs; empty if there is no scored run."""
+    if runs:
+        [task, *more_tasks] = sorted({task_of(store, name) for name in runs})
+    else:
+        scored = read_runs(store)
+        [task, *more_tasks] = sorted(scored.loc[scored["scored"] > 0, "task"].unique()) or [""]
+    if more_tasks:
+        raise UsageError(
+            f"there are runs of the tasks '{task}' and '{more_tasks[0]}', but labels are compared "
+            "within one task; choose runs with --run"
+        )
+    return task

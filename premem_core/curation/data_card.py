@@ -69,6 +69,11 @@ def _contents(chosen: pd.DataFrame, recipe: Recipe, total: int, rows: int) -> li
         ],
     }[recipe.weights]
     runs = ", ".join(f"`{_plain(run)}`" for run in recipe.runs)
+    criteria = {
+        "all": "An example had to meet all of these criteria:",
+        "any": "An example had to meet one of these criteria; where some have a bound, those "
+        "without one affect only the order:",
+    }[recipe.combine]
     return [
         f"# {len(chosen):,} training examples of {_plain(recipe.task)}",
         "",
@@ -79,8 +84,7 @@ def _contents(chosen: pd.DataFrame, recipe: Recipe, total: int, rows: int) -> li
         "its value, then the fields of the original data. `recipe.yaml` rebuilds the data set.",
         "",
         *weights,
-        f"An example had to meet {'all' if recipe.combine == 'all' else 'one'} of these criteria "
-        "(a criterion without a bound is used for the order only):",
+        criteria,
         "",
         *(f"- {_in_words(criterion)}" for criterion in recipe.criteria),
         "",

@@ -263,5 +263,7 @@ def task_threshold(task: str) -> float | None:
 
 def best_checkpoint(shown: Sequence[Curve]) -> tuple[Curve, int] | None:
     """The curve and index of the checkpoint with the highest PM; None where no PM is known."""
-    known = [(curve, c) for curve in shown for c in np.flatnonzero(~np.isnan(curve.premem))]
-    return max(known, key=lambda checkpoint: checkpoint[0].premem[checkpoint[1]], default=None)
+    checkpoints = [(curve, c) for curve in shown for c in np.flatnonzero(~np.isnan(curve.premem))]
+    return max(
+        checkpoints, key=lambda checkpoint: checkpoint[0].premem[checkpoint[1]], default=None
+    )

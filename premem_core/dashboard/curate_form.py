@@ -252,18 +252,18 @@ def pick_rows(
     return [ids[row] for row in picked.selection.rows]
 
 
-def with_texts(found: pd.DataFrame) -> list[list[tuple[str, str]]]:
+def with_texts(issues: pd.DataFrame) -> list[list[tuple[str, str]]]:
     """Titles and texts of the examples that a gate found, and of the problems they resemble.
 
     Args:
-        found: rows of `quality_gates.COLUMNS`.
+        issues: rows of `selection.find_issues`.
 
     Returns:
         One list of (title, text) per row.
     """
     titled = []
-    examples = read_example_texts(cached_reads.store(), found.index.tolist()).to_dict("records")
-    for example, row in zip(examples, found.to_dict("records"), strict=True):
+    examples = read_example_texts(cached_reads.store(), issues.index.tolist()).to_dict("records")
+    for example, row in zip(examples, issues.to_dict("records"), strict=True):
         similar = [(row["why"], row["beside"])] if row["beside"] else []
         question, solution = example["question"] or "", example["solution"] or ""
         titled.append([(row["id"], question), ("Solution", solution), *similar])

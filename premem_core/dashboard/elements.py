@@ -157,12 +157,22 @@ def pick_picture_format() -> None:
     )
 
 
-def file_bytes(name: str, write: Callable[[Path], object]) -> bytes:
-    """The bytes that a function writes to a file of this name, for a download button."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / name
-        write(file)
-        return file.read_bytes()
+def download_file(label: str, name: str, write: Callable[[Path], object], **options: Any) -> None:
+    """A button that downloads a file; the file is written only after a click.
+
+    Args:
+        name: of the file.
+        write: writes the file.
+        options: further arguments of `st.download_button`.
+    """
+
+    def content() -> bytes:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / name
+            write(file)
+            return file.read_bytes()
+
+    st.download_button(label, content, file_name=name, on_click="ignore", **options)
 
 
 def selected(key: str) -> Any:

@@ -57,9 +57,9 @@ def fit_in_words(points: pd.DataFrame, estimator: str, interval_of_r2: str = "")
         estimator: the estimator of PM.
         interval_of_r2: the interval of identity R² in words; "" where there is none.
     """
-    known = points.dropna(subset=["premem"])
-    runs = known["run"].nunique()
-    where = f"{count(len(known), 'checkpoint')} of {count(runs, 'run')}"
+    checkpoints = points.dropna(subset=["premem"])
+    runs = checkpoints["run"].nunique()
+    where = f"{count(len(checkpoints), 'checkpoint')} of {count(runs, 'run')}"
     if runs < 2:
         return (
             f"With {where}, it is not known how well pre-memorization accuracy predicts test "
@@ -67,7 +67,8 @@ def fit_in_words(points: pd.DataFrame, estimator: str, interval_of_r2: str = "")
             "test of it."
         )
     premem, train, test, weights = (
-        known[name].to_numpy() for name in ("premem", "train_accuracy", "test_accuracy", "weight")
+        checkpoints[name].to_numpy()
+        for name in ("premem", "train_accuracy", "test_accuracy", "weight")
     )
     in_brackets = f"{interval_of_r2}; {estimator}" if interval_of_r2 else estimator
     n_train = int((~np.isnan(train)).sum())

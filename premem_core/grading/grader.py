@@ -30,6 +30,7 @@ class Grader(Protocol):
 
     def close(self) -> None:
         """Stop the grader's processes, if it has any."""
+        return  # most graders have none
 
     def __enter__(self) -> Self:
         return self

@@ -35,8 +35,8 @@ def shares(votes) -> np.ndarray:
 def looped_atc(labelled, target) -> float:
     """In exact fractions: what is wrong of the source is taken from its lowest confidences up."""
     source = [confidence for confidence, _ in labelled]
-    left = sum(1 - Fraction(correct, K) for _, correct in labelled)
-    kept = {}
+    left = sum((1 - Fraction(correct, K) for _, correct in labelled), Fraction(0))
+    kept: dict[float, Fraction] = {}
     for value in sorted(set(source)):
         below = min(left, Fraction(source.count(value)))
         left -= below

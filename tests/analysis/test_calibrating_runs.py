@@ -51,8 +51,8 @@ def test_runs_with_ten_test_problems_hardly_move_r2(runs, tmp_path):
     for first in range(0, 400, 40):
         after = study.analyse(studied([*runs, smoke_run(runs[0], first)], tmp_path))
         moved.append(before.identity_r2 - after.identity_r2)
-        points = after.points
-        alike = r2.identity_r2(points["premem"], points["test_accuracy"])
+        premem, tests = (after.points[c].to_numpy() for c in ("premem", "test_accuracy"))
+        alike = r2.identity_r2(premem, tests)
         moved_if_all_counted_alike.append(before.identity_r2 - alike)
         assert any("The run 'smoke' counts 0.07" in sentence for sentence in after.caveats)
     print(np.round(moved, 3), np.round(moved_if_all_counted_alike, 3))
@@ -73,10 +73,10 @@ def test_a_run_whose_job_is_not_finished_does_not_take_part_and_that_is_said(run
     calibration = calibrate("simulated", given)
     assert "half done" not in calibration.runs
     sentence = what_counts_less(given)[0]
-    assert "The run 'half done' does not take part" in sentence
-    assert "3 of its 8 checkpoints wait to be scored" in sentence
+    assert "The run 'half done' is not used for the threshold and R²" in sentence
+    assert "its scoring is not finished (3 of 8 checkpoints left)" in sentence
     assert sentence in calibration.warnings
-    with pytest.raises(DataError, match=r"'half done' does not take part.*Wait for its job"):
+    with pytest.raises(DataError, match=r"'half done' is not used for .*Wait for its job"):
         studied([half_done], tmp_path)
 
 

@@ -46,7 +46,7 @@ def table_of(**metadata) -> pd.DataFrame:
 def test_each_example_says_when_it_was_learned_and_when_memorized():
     table = table_of(level=[1, 2, 2, 1]).set_index("id")
     assert table["learned"].tolist()[:1] == [20]
-    assert np.isnan(table.loc["b", "learned"])
+    assert np.isnan(table["learned"]["b"])
     assert table["memorized"].fillna(0).tolist() == [30, 0, 10, 0]
     assert table["flips"].tolist() == [1, 0, 0, 2]
     assert table["premem"].tolist() == pytest.approx([0.8, 0.4, 0.0, 1.0])

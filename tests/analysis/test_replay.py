@@ -137,13 +137,13 @@ def test_samples_are_drawn_at_random_without_replacement():
 
 def test_a_seed_gives_the_same_replay(toy):
     runs = run_scores.read_task(toy, "toy")
-    runs = [replace(run, counts=SampleCounts.of(*_thinned(run), 5)) for run in runs]
+    runs = [replace(run, counts=_thinned(run)) for run in runs]
     one, two, other = (replay(runs, 3, "lazy", "jackknife", T, 3, seed) for seed in (1, 1, 2))
     assert one == two != other
 
 
 def _thinned(run):
-    return np.full(run.nll.shape, 5), np.minimum(run.counts.correct, 4)
+    return SampleCounts.of(np.full(run.nll.shape, 5), np.minimum(run.counts.correct, 4), 5)
 
 
 def test_a_replay_refuses_what_it_cannot_do(toy, tmp_path):

@@ -192,7 +192,7 @@ def test_a_signal_that_tells_robust_from_brittle_has_area_one():
     assert areas.loc["premem", "auroc"] == 1.0
     assert areas.loc["train_accuracy", "auroc"] == 0.5
     assert areas.loc["perplexity", "auroc"] == 0.5
-    assert np.isnan(areas.loc["confidence", "auroc"])
+    assert np.isnan(areas["auroc"]["confidence"])
 
 
 def test_the_command_prints_every_perturbation(store):

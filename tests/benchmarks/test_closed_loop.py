@@ -76,7 +76,7 @@ def test_what_cannot_be_tried_is_one_sentence(tmp_path):
 
 def test_a_file_is_no_folder_for_an_experiment(tmp_path):
     (tmp_path / "x").write_text("")
-    with pytest.raises(UsageError, match="no folder to write to"):
+    with pytest.raises(UsageError, match="cannot be made or written to"):
         loop.run(tmp_path / "x", Setting())
 
 
@@ -92,28 +92,28 @@ SIZES = Setting(first=60, log_log_threshold=planned.T, share=0.5)
 
 
 def test_premem_takes_the_problems_up_to_the_paper_s_bound(scored):
-    chosen = loop._chosen(scored, SIZES, "premem", 0, "slow")
+    chosen = loop._choose(scored, SIZES, "premem", 0, "slow")
     [run] = [each for each in run_scores.read_task(scored, "toy") if each.run == "slow"]
     value = curves.premem(run, planned.T, "plain")[-1]
     assert chosen == np.flatnonzero(value <= 0.75 + 1e-9).tolist()
     assert 0 < len(chosen) < 60
-    of_fast = loop._chosen(scored, SIZES, "premem", 0, "fast")
+    of_fast = loop._choose(scored, SIZES, "premem", 0, "fast")
     assert of_fast != chosen  # by the run that it is told
 
 
 def test_other_strategies_take_their_first_half_and_random_all(scored):
-    assert loop._chosen(scored, SIZES, loop.IID, 0, "slow") == list(range(60))
+    assert loop._choose(scored, SIZES, loop.IID, 0, "slow") == list(range(60))
     with scored.writing() as connection:
         connection.execute(
             "UPDATE examples SET solution = solution || ' a' WHERE CAST(id AS INT) < 30"
         )
-    assert loop._chosen(scored, SIZES, "words", 0, "slow") == list(range(30))
+    assert loop._choose(scored, SIZES, "words", 0, "slow") == list(range(30))
 
 
 def test_variants_are_new_and_of_no_test_problem():
     setting = Setting(first=8, test=6)
-    seeds = loop._first(setting, 0)
-    known = [*seeds, *loop._test(setting)]
+    seeds = loop._first_problems(setting, 0)
+    known = [*seeds, *loop._test_problems(setting)]
     made = loop._variants(seeds * 5, setting, 0, 1, seeds)
     assert len({each.question for each in made}) == len({each.id for each in made}) == 40
     assert not {each.question for each in made} & {each.question for each in known}

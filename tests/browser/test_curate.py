@@ -5,7 +5,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def url(start_streamlit: Callable[..., Any], store: Path) -> str:
 
 
 @pytest.fixture
-def page(chromium) -> Page:
+def page(chromium) -> Iterator[Page]:
     page = new_page(chromium, viewport={"width": 1440, "height": 2600})
     yield page
     page.context.close()

@@ -61,7 +61,7 @@ def shots(page: Page) -> Callable[[str], None]:
     return shoot
 
 
-def fill(page: Page, role: str, name: str, text: str) -> None:
+def fill(page: Page, role: Any, name: str, text: str) -> None:
     box = page.get_by_role(role, name=name, exact=True)
     box.fill(text)
     box.press("Enter")

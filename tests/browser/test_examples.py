@@ -1,7 +1,7 @@
 """From the map to the examples to one of them and back; texts shown as they are."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -34,7 +34,7 @@ def url(start_streamlit: Callable[..., Any], tmp_path_factory) -> str:
 
 
 @pytest.fixture
-def page(chromium) -> Page:
+def page(chromium) -> Iterator[Page]:
     page = new_page(chromium, viewport={"width": 1440, "height": 1200})
     yield page
     page.context.close()

@@ -1,24 +1,13 @@
 import json
 import shutil
-import subprocess
-import sys
 
 import pytest
 
 from premem_core.store.database import Store
 from tests.helpers import tiny
+from tests.helpers.commands import premem, premem_process
 from tests.helpers.paths import GSM8K_RUNS
 from tests.helpers.stores import add_examples
-
-
-def premem(*arguments, stdin=None):
-    return subprocess.run(
-        [sys.executable, "-m", "premem_core", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        input=stdin,
-        timeout=300,
-    )
 
 
 @pytest.fixture(scope="module", params=["slice", "whole"])
@@ -84,16 +73,16 @@ def test_score_then_fit_from_the_command_line(run_dir, data, tmp_path):
     arguments = ("score", run_dir, "--train", train, "--test", test, "--store", tmp_path / "s",
                  "--backend", "hf",
                  "--task", "sums", "--samples", 2, "--max-new-tokens", 30)  # fmt: skip
-    shown = premem(*arguments, "--dry-run")
+    shown = premem_process(*arguments, "--dry-run")
     assert "'0+0?\\nAnswer:'" in shown.stderr
     assert "completions to draw: 528" in shown.stderr
     assert not (tmp_path / "s").exists()
-    done = premem(*arguments)
+    done = premem_process(*arguments)
     assert done.returncode == 0, done.stderr
-    again = premem(*arguments)
+    again = premem_process(*arguments)
     assert again.returncode == 1
     assert "--resume" in again.stderr
-    assert premem(*arguments, "--resume").returncode == 0
+    assert premem_process(*arguments, "--resume").returncode == 0
     result = json.loads(premem("fit", "--store", tmp_path / "s", "--task", "sums", "--json").stdout)
     assert result["n_checkpoints"] == 3
     assert (
@@ -177,5 +166,13 @@ def test_a_mistake_is_one_sentence_an_exit_code_and_an_unchanged_store(
     assert done.returncode == code, done.stderr
     assert message in done.stderr
     assert len([line for line in done.stderr.splitlines() if line]) == 1
-    assert "Traceback" not in done.stderr
     assert (store.version(), sorted(p.name for p in store.path.rglob("*"))) == before
+
+
+def test_a_mistake_ends_the_process_with_one_sentence_and_no_traceback(run_dir, data, tmp_path):
+    arguments, code, message = truncated_checkpoint(tmp_path, run_dir, data)
+    done = premem_process(*arguments, "--store", tmp_path / "store")
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.stderr

@@ -58,10 +58,10 @@ def test_the_commands_set_list_and_undo(store):
     assert "it is right" in premem("overrides", *where).stdout
     assert "undone" in premem("override", *where, "--undo", "1").stdout
     for arguments, sentence in (
-        ([*said, "--grade", "maybe"], "error: --grade is 'maybe'; give correct or incorrect\n"),
+        ([*said, "--grade", "maybe"], "error: --grade must be correct or incorrect, not 'maybe'\n"),
         (
             ["--id", "x", "--grade", "correct"],
-            "error: 'x' is no train problem of this run's task; check --id\n",
+            "error: the task of this run has no train problem 'x'; check --id and --split\n",
         ),
     ):
         refused = premem("override", *where, *arguments)

@@ -22,7 +22,8 @@ def without_pauses(monkeypatch):
 
 
 def test_every_request_is_answered_once_and_kept(tmp_path):
-    file, told = tmp_path / "replies", []
+    file = tmp_path / "replies"
+    told: list[int] = []
     with served(lambda text: f"said {text}") as there:
         with Endpoint(there.url, "m", file) as asked:
             replies = asked.ask(SOME, told.append)

@@ -158,11 +158,12 @@ def test_solvers_are_asked_for_the_form_of_the_seed(tmp_path):
 
 
 def test_stopped_at_any_request_it_goes_on_there_and_ends_the_same(tmp_path):
-    numbers, lock = defaultdict(count), threading.Lock()
+    numbers: defaultdict[str, count] = defaultdict(count)
+    lock, stop = threading.Lock(), None
 
     def reply(text):
         """By the text, and by how often it was answered: as a model's draws would be."""
-        if there.stop is not None and len(there.asked) > there.stop:
+        if stop is not None and len(there.asked) > stop:
             return (401, "gone")
         with lock:
             drawn = random.Random(f"{text} {next(numbers[text])}")
@@ -172,7 +173,6 @@ def test_stopped_at_any_request_it_goes_on_there_and_ends_the_same(tmp_path):
         return written(told) if drawn.random() < 0.7 else "no"
 
     with served(reply) as there:
-        there.stop = None
         whole = generate(there, tmp_path, n=12)
         assert {each.why_not for each in whole} > {""}
         assert len({each.attempt for each in whole}) > 1
@@ -182,13 +182,13 @@ def test_stopped_at_any_request_it_goes_on_there_and_ends_the_same(tmp_path):
         answered = 0
         (tmp_path / "replies").unlink()
         numbers.clear()
-        for there.stop in (0, 3, 11, 20, 30):
+        for stop in (0, 3, 11, 20, 30):
             there.asked.clear()
             with pytest.raises(EndpointError, match="gone"):
                 generate(there, tmp_path, n=12)
-            answered += there.stop
+            answered += stop
         there.asked.clear()
-        there.stop = None
+        stop = None
         found = generate(there, tmp_path, n=12)
         total = sum(each.prompt_tokens for each in found) // 100
         assert answered + len(there.asked) == total

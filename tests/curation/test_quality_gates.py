@@ -141,8 +141,8 @@ def test_of_twins_the_more_wanted_one_stays_until_the_other_is_let_through(twins
     assert row["beside"] == {"5": "train 5?", "9": "Train 5"}[first]
     assert chosen["id"].tolist() == [each for each in order if each != second]
     assert chosen_of(twins, replace(asked, excused=(second,))) == ([second], order)
-    found, kept = chosen_of(twins, replace(asked, kept=(second,)))
-    assert (found, kept[0]) == ([first], second)
+    out, kept = chosen_of(twins, replace(asked, kept=(second,)))
+    assert (out, kept[0]) == ([first], second)
 
 
 @pytest.mark.parametrize("left", ["5", "9"])

@@ -143,8 +143,8 @@ def test_an_example_without_a_field_has_a_value_that_says_so(tmp_path):
     assert known.fields["level"] == ["hard", "none"]
     assert "score" not in known.fields  # ours; theirs has another name
     asked = Recipe("toy", ("slow", "fast"), planned.T, (Criterion("premem"),))
-    quota = {"quota_field": "level", "quotas": {"hard": 0.0}}
-    assert len(selection.select(known, replace(asked, **quota))) == 57
+    without_hard = replace(asked, quota_field="level", quotas={"hard": 0.0})
+    assert len(selection.select(known, without_hard)) == 57
     planned_new = collection_plan.plan_collection(selection.select(known, asked), 20, "level")
     assert planned_new["new"].sum() == 20
     assert set(planned_new["group"]) == {"hard", "none"}

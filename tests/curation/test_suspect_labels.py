@@ -45,8 +45,8 @@ def answers_before(store: Store, run: RunScores, example: int) -> list[tuple[str
             rows = read_completions(store, run.run, step, "train")
             rows = rows[rows["example"] == example].astype({"extracted": object})
             said += [
-                (row.extracted if isinstance(row.extracted, str) else None, row.grade == 0)
-                for row in rows.itertuples()
+                (extracted if isinstance(extracted, str) else None, grade == 0)
+                for extracted, grade in zip(rows["extracted"], rows["grade"], strict=True)
             ]
     return said
 
@@ -89,7 +89,7 @@ def test_a_grade_set_by_hand_counts(store):
     key = SampleKey(int(row["step"]), "train", "", example, int(row["sample"]))
     hand_grades.set_grade(store, RUNS[0], key, Grade.CORRECT, "it is right", who="a test")
     after = suspect_labels.find_suspect_labels(store, runs, T)
-    assert after.loc[example, "with_reference"] == before.loc[example, "with_reference"] + 1
+    assert after["with_reference"][example] == before["with_reference"][example] + 1
 
 
 def test_a_run_without_completions_tells_nothing_and_does_no_harm(store):

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from premem_core.grading import grader_comparison, regrade
+from premem_core.grading.grader import Grader
 from premem_core.grading.gsm8k_grader import Gsm8kGrader
 from premem_core.grading.paper_grader import PaperGrader
 from premem_core.grading.run_graders import AS_SCORED
@@ -45,8 +46,9 @@ def test_the_disagreements_are_those_of_a_direct_computation(store):
     texts = completions(store)
     examples = pd.concat(read_task_examples(store, "demo", split) for split in ("train", "test"))
     texts = texts.merge(examples, on="example")
-    for name, grader in (("one", Gsm8kGrader()), ("other", PaperGrader())):
-        graded = grader.grade(texts["completion"].tolist(), texts[grader.grades_against].tolist())
+    graders: dict[str, Grader] = {"one": Gsm8kGrader(), "other": PaperGrader()}
+    for name, made in graders.items():
+        graded = made.grade(texts["completion"].tolist(), texts[made.grades_against].tolist())
         texts[f"grade_{name}"] = [g.grade.name for g in graded]
         texts[f"extracted_{name}"] = [g.extracted for g in graded]
     wanted = texts[texts["grade_one"] != texts["grade_other"]]
@@ -58,7 +60,7 @@ def test_the_disagreements_are_those_of_a_direct_computation(store):
     )
     assert compared.disagreements == len(wanted) > 1000
     cross = pd.crosstab(texts["grade_one"], texts["grade_other"])
-    assert compared.cross.loc["CORRECT", "INCORRECT"] == cross.loc["CORRECT", "INCORRECT"]
+    assert compared.cross["INCORRECT"]["CORRECT"] == cross["INCORRECT"]["CORRECT"]
     assert compared.cross.to_numpy().sum() == len(texts)
     only = compared.about_correctness
     assert (rows[["grade_one", "grade_other"]] == "CORRECT").any(axis=1).tolist() == [

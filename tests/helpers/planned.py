@@ -7,6 +7,7 @@ import pandas as pd
 
 from premem_core.analysis.replay import draw_order, follow_plan
 from premem_core.metrics.estimators import SampleCounts
+from premem_core.metrics.sampling_plan import Plan
 from premem_core.records import Checkpoint, Example, RunRecord
 from premem_core.store.database import Store
 from premem_core.store.runs import add_scored_runs, set_checkpoint_state
@@ -16,7 +17,7 @@ T = -2.3
 STEPS = (10, 20, 30)
 
 
-def store(folder: Path, plan: str, n: int = 60, levels: int = 0) -> Store:
+def store(folder: Path, plan: Plan, n: int = 60, levels: int = 0) -> Store:
     """Two runs of three checkpoints; the same outcomes whatever the plan.
 
     With `levels`, each problem has a level of so many.

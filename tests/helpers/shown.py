@@ -42,13 +42,13 @@ def titles(app: AppTest) -> list[str]:
 
 def numbers(app: AppTest) -> list[str]:
     """The large numbers."""
-    found = [element.body for element in app.get("html") if "premem-numbers" in element.body]
-    return [unescape(each) for body in found for each in re.findall(r"<dd>(.*?)</dd>", body)]
+    found = [html for html in _html(app) if "premem-numbers" in html]
+    return [unescape(each) for html in found for each in re.findall(r"<dd>(.*?)</dd>", html)]
 
 
 def tables(app: AppTest) -> list[list[list[str]]]:
     """The cells of every small table, by rows, the head first."""
-    found = [element.body for element in app.get("html") if "premem-table" in element.body]
+    found = [html for html in _html(app) if "premem-table" in html]
     return [
         [
             [unescape(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row)]
@@ -58,10 +58,14 @@ def tables(app: AppTest) -> list[list[list[str]]]:
     ]
 
 
+def _html(app: AppTest) -> list[str]:
+    return [element.body for element in app.get("html")]  # type: ignore[union-attr]
+
+
 def _of(app: AppTest, name: str) -> list[str]:
     found = [
         text
-        for element in app.get("html")
-        for text in re.findall(rf'<div class="{name}"[^>]*>(.*?)</div>', element.body, re.DOTALL)
+        for html in _html(app)
+        for text in re.findall(rf'<div class="{name}"[^>]*>(.*?)</div>', html, re.DOTALL)
     ]
     return [unescape(re.sub(r"<[^>]*>", "", text)) for text in found]

@@ -38,7 +38,7 @@ def run(
         epochs=1,
         trained_on=TRAIN,
         steps=np.arange(1, CHECKPOINTS + 1),
-        epoch=np.arange(1.0, CHECKPOINTS + 1),
+        epoch=np.arange(1, CHECKPOINTS + 1, dtype=np.float64),
         examples=np.arange(TRAIN),
         counts=SampleCounts.of(np.full(correct.shape, samples), correct, samples),
         nll=np.exp(log_nll),

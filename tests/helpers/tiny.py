@@ -58,7 +58,7 @@ def save_adapter(base: Path, folder: Path, seed: int | None = None, **config) ->
     if seed is not None:
         torch.manual_seed(seed)
     lora = LoraConfig(**{"r": 2, "lora_alpha": 64, "init_lora_weights": seed is None} | config)
-    get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora).save_pretrained(folder)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora).save_pretrained(str(folder))
     return Checkpoint(folder, 0, adapter_base=str(base))
 
 

@@ -199,7 +199,7 @@ def copy_without_named_rows(source, folder):
 
 
 def test_full_runs_without_the_rows_trained_on_give_the_same_fit_to_the_byte(source, tmp_path):
-    printed = []
+    printed: list[str] = []
     for runs in (source, copy_without_named_rows(source, tmp_path / "copy")):
         store = tmp_path / f"store{len(printed)}"
         published_arrays.import_published(Store(store), runs)
@@ -237,7 +237,7 @@ def test_perturbed_scores_of_the_first_rows_are_those_of_the_rows_that_were_trai
     answers = robustness.read_answers(store, run.name, 3, "first")
     found = robustness.measure_robustness(scores, answers, -2.3)
     ids = read_task_examples(store, "toy", "train").set_index("example")["id"]
-    asked = {ids[e]: a for e, a in found.examples["perturbed_accuracy"].items()}
+    asked = {ids[int(str(e))]: a for e, a in found.examples["perturbed_accuracy"].items()}
     assert asked == {"1": 0.5, "3": 0.5}
     assert (found.left_out, found.not_asked, found.unknown) == (0, 1, 0)
     grades_of_all = run_scores.read_task(store, "toy")[0].accuracy

@@ -22,7 +22,8 @@ MARTHA = (
 
 
 def drawn(example=MARTHA, seed=0):
-    return draw_new_numbers(*example, random.Random(seed))
+    question, solution, answer = example
+    return draw_new_numbers(question, solution, answer, random.Random(seed))
 
 
 def test_the_answer_is_that_of_the_new_numbers():
@@ -101,13 +102,14 @@ def recomputed(question: str, solution: str, redrawn_question: str) -> Fraction:
         [sympy.Rational(number.replace(",", "")) for number in NUMBER.findall(text)]
         for text in (question, redrawn_question)
     )
-    symbols, values = {}, {}
+    symbols: dict[sympy.Rational, sympy.Symbol] = {}
+    values: dict[sympy.Symbol, sympy.Rational] = {}
     for before, after in zip(old, new, strict=True):
         if before != after:
             symbol = symbols.setdefault(before, sympy.Symbol(f"x{len(symbols)}"))
             values[symbol] = after
     percent = {number / 100: symbol / 100 for number, symbol in symbols.items()}
-    results = {}
+    results: dict[sympy.Rational, sympy.Expr] = {}
     written_out = re.findall(r"<<([^<>=]*)=([^<>=]*)>>", solution)
     for expression, result in written_out or re.findall(PLAIN, solution):
 

@@ -24,6 +24,7 @@ from premem_core.scoring import job_files, job_process, jobs
 from premem_core.scoring.spec import ScoringSpec
 from premem_core.store.completions import read_completions
 from premem_core.store.database import Store
+from premem_core.store.job_folder import JobFolder
 from premem_core.store.runs import read_checkpoints
 from premem_core.store.scores import commit_inbox, read_committed_shards, read_counts, read_scores
 from tests.helpers import tiny
@@ -64,7 +65,7 @@ def five(tmp_path_factory) -> Path:
     )
 
 
-def create(store: Store, run: Path | Run, spec: ScoringSpec = SPEC, **options) -> Path:
+def create(store: Store, run: Path | Run, spec: ScoringSpec = SPEC, **options) -> JobFolder:
     run = run if isinstance(run, Run) else checkpoints.read_run(run)
     return jobs.create_job(store, spec, run, "sums", TRAIN, TEST, execution=TWO, **options)
 
@@ -109,12 +110,12 @@ def assert_same(one: Store, other: Store) -> None:
     pd.testing.assert_frame_equal(completions(one), completions(other))
     for perturbation in ("", "first"):
         scores = [read_scores(store, "sums", perturbation) for store in (one, other)]
-        pd.testing.assert_frame_equal(*scores, check_exact=True)
+        pd.testing.assert_frame_equal(scores[0], scores[1], check_exact=True)
     states = [
         read_checkpoints(store, "sums")[["step", "state", "reason", "samples"]]
         for store in (one, other)
     ]
-    pd.testing.assert_frame_equal(*states)
+    pd.testing.assert_frame_equal(states[0], states[1])
 
 
 def wait_for(condition, seconds: float = 120):
@@ -288,7 +289,8 @@ def run_with(fault: str, store: Store, log: Path) -> tuple[str, str]:
 
 def strikes(log: Path) -> list[tuple[int, int]]:
     """Which process, and what of."""
-    return [tuple(map(int, line.split())) for line in log.read_text().splitlines()]
+    lines = (line.split() for line in log.read_text().splitlines())
+    return [(int(process), int(what)) for process, what in lines]
 
 
 def test_memory_that_runs_out_within_a_batch_costs_speed_only(five, whole, tmp_path):

@@ -37,7 +37,7 @@ def evidence(store: Store) -> strategies.ExampleFacts:
 
 
 def test_solutions_alone_are_measured_once_and_rank_by_difficulty(store, run_dir, monkeypatch):
-    with pytest.raises(UsageError, match="it needs the loss of solutions without their questions"):
+    with pytest.raises(UsageError, match="it needs the NLL of each solution without its question"):
         strategies.strategy_values(evidence(store), "ifd")
     command = ["ifd", "--store", str(store.path), "--run", "sums", "--backend", "hf"]
     result = CliRunner().invoke(app, command)

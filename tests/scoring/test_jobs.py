@@ -171,7 +171,16 @@ def test_a_job_whose_run_is_gone_fails_with_one_sentence(run_dir, data, tmp_path
 
 
 def start(store: Store) -> subprocess.Popen:
-    command = [sys.executable, "-m", "premem_core", "jobs", "run", "sums", "--store", store.path]
+    command = [
+        sys.executable,
+        "-m",
+        "premem_core",
+        "jobs",
+        "run",
+        "sums",
+        "--store",
+        str(store.path),
+    ]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

@@ -27,7 +27,9 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Path:
-    return pretrain(tmp_path_factory.mktemp("base"), steps=20, batch_size=8, progress=str)
+    return pretrain(
+        tmp_path_factory.mktemp("base"), steps=20, batch_size=8, progress=lambda _: None
+    )
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +166,9 @@ def test_a_base_that_cannot_be_loaded_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="nowhere cannot be loaded"):
         finetune_model(
             *(tmp_path / "nowhere", EXAMPLES, tmp_path / "out"),
-            **{"learning_rate": 1e-3, "epochs": 10, "batch_size": 4},
+            learning_rate=1e-3,
+            epochs=10,
+            batch_size=4,
         )
 
 

@@ -185,7 +185,8 @@ def test_nlls_are_right_where_the_prefix_cache_holds_the_prompt(
     long = ["\n\n".join(filled[0][i : i + 6]) for i in (0, 0, 6, 0)]
     targets = filled[1][:4]
     expected = [score.nll for score in reference.target_nll(long, targets)]
-    cached, step = [], engine.engine.step
+    cached: list[int] = []
+    step = engine.engine.step
 
     def watched():
         outputs = step()

@@ -55,7 +55,7 @@ def flips_figure(counts: NDArray[np.int64], a: str, b: str, palette: Palette) ->
     """Questions by accuracy at A (x axis) and at B (y axis); two quarters hold the flips.
 
     Args:
-        counts: (6, 6) of `comparison.cross`: accuracy i/5 at A and j/5 at B.
+        counts: (6, 6) of `checkpoint_comparison.cross_table`: accuracy i/5 at A and j/5 at B.
         a: the text for A, such as "A, step 567".
         b: the text for B.
         palette: the current colours.

@@ -185,9 +185,10 @@ def _dashes(y: Floats) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
         is shifted: -1 and 1 at such a point, 0 elsewhere.
     """
     known = np.concatenate([[False], ~np.isnan(y), [False]])
-    alone = known[1:-1] & ~known[:-2] & ~known[2:]
-    shift = np.stack([-1 * alone, alone], axis=1)
-    return np.repeat(np.arange(len(y)), 1 + alone), shift[np.stack([alone | True, alone], axis=1)]
+    single = known[1:-1] & ~known[:-2] & ~known[2:]
+    shift = np.stack([-1 * single, single], axis=1)
+    places = np.repeat(np.arange(len(y)), 1 + single)
+    return places, shift[np.stack([single | True, single], axis=1)]
 
 
 def _best_marked(curves: Sequence[Curve]) -> Attributes:

@@ -44,9 +44,9 @@ def fit_figure(
     if predictor == "premem":  # the other charts do not change with the threshold
         columns, memorized = [*columns, "memorized_share"], "<br>memorized %{customdata[2]:.0%}"
     hover = points[columns].to_numpy()
-    known = np.concatenate([x, test])
-    known = known[~np.isnan(known)]
-    low, high = max(0.0, known.min() - 0.05), min(1.02, known.max() + 0.05)
+    values = np.concatenate([x, test])
+    values = values[~np.isnan(values)]
+    low, high = max(0.0, values.min() - 0.05), min(1.02, values.max() + 0.05)
     identity = {
         "type": "scatter",
         "x": [low, high],
@@ -87,7 +87,7 @@ def fit_figure(
     ticks = {"range": [low, high], "tickformat": ".0%", "dtick": 0.2 if high - low > 0.7 else 0.1}
     # Leave room for the legend: plotly draws the axes twice where the legend has to move them.
     width = 0.62 if legend else 1.0
-    beside = {"orientation": "v", "x": width + 0.02, "y": 1, "yref": "paper", "yanchor": "top"}
+    place = {"orientation": "v", "x": width + 0.02, "y": 1, "yref": "paper", "yanchor": "top"}
     return figure(
         [identity, *data],
         palette,
@@ -95,7 +95,7 @@ def fit_figure(
         top=16,
         left=66,
         bottom=48,
-        legend=beside if legend else None,
+        legend=place if legend else None,
         xaxis={"title": {"text": predictor_name}, "domain": [0, width], **ticks},
         yaxis={"title": {"text": "test accuracy"}, **ticks},
     )

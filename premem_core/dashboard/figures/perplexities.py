@@ -12,8 +12,8 @@ def perplexity_figure(run: RunScores, log_log_threshold: float, palette: Palette
     """The distribution of the perplexities of a run's training solutions, at each checkpoint."""
     with np.errstate(divide="ignore"):
         log_nll = np.log(run.nll)
-    known = log_nll[np.isfinite(log_nll)]
-    low, high = np.quantile(known, [0.002, 0.998]) if len(known) else (-5.0, 0.5)
+    finite = log_nll[np.isfinite(log_nll)]
+    low, high = np.quantile(finite, [0.002, 0.998]) if len(finite) else (-5.0, 0.5)
     low, high = min(low, log_log_threshold - 0.5), max(high, log_log_threshold + 0.5)
     edges = np.linspace(low, high, 49)
     shares = np.stack(

@@ -69,14 +69,14 @@ def auroc_figure(areas: pd.DataFrame, palette: Palette) -> Chart:
         areas: `Robustness.auroc`.
         palette: the current colours.
     """
-    known = areas.dropna(subset=["auroc"]).iloc[::-1]
+    rows = areas.dropna(subset=["auroc"]).iloc[::-1]
     area = {
         "type": "scatter",
-        "x": known["auroc"].to_numpy(),
-        "y": [SIGNALS[signal] for signal in known["signal"]],
+        "x": rows["auroc"].to_numpy(),
+        "y": [SIGNALS[signal] for signal in rows["signal"]],
         "error_x": {
-            "array": (known["high"] - known["auroc"]).to_numpy(),
-            "arrayminus": (known["auroc"] - known["low"]).to_numpy(),
+            "array": (rows["high"] - rows["auroc"]).to_numpy(),
+            "arrayminus": (rows["auroc"] - rows["low"]).to_numpy(),
             "color": palette.text,
             "width": 0,
             "thickness": 1.5,
@@ -85,13 +85,12 @@ def auroc_figure(areas: pd.DataFrame, palette: Palette) -> Chart:
         "marker": {
             "size": 9,
             "color": [
-                palette.premem if signal == "premem" else palette.train
-                for signal in known["signal"]
+                palette.premem if signal == "premem" else palette.train for signal in rows["signal"]
             ],
         },
         "hovertemplate": "%{y}: %{x:.3f}<extra></extra>",
     }
-    low = min(0.4, float(known["low"].min())) if len(known) else 0.4
+    low = min(0.4, float(rows["low"].min())) if len(rows) else 0.4
     return figure(
         [area],
         palette,
@@ -107,5 +106,5 @@ def auroc_figure(areas: pd.DataFrame, palette: Palette) -> Chart:
             "tickformat": ".1f",
             "dtick": 0.1,
         },
-        yaxis={"showgrid": False, "range": [-0.5, len(known) - 0.5]},
+        yaxis={"showgrid": False, "range": [-0.5, len(rows) - 0.5]},
     )

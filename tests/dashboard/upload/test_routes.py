@@ -1,9 +1,8 @@
-"""The intake of uploads: what it refuses, how it resumes, what it never loses."""
+"""The requests of an upload: what is refused, how it resumes, what it never loses."""
 
 import errno
 import os
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,72 +11,14 @@ from urllib.parse import urlencode
 import anyio
 import pytest
 from starlette.applications import Starlette
-from starlette.testclient import TestClient
 
-from premem_core.dashboard.upload import routes, tickets
+from premem_core.dashboard.upload import routes
 from premem_core.dashboard.upload.routes import upload_routes
 from premem_core.dashboard.upload.tickets import (
-    Ticket,
-    discard,
     finish,
-    keep_file,
-    open_ticket,
-    renew,
 )
 from premem_core.errors import StoreError
-
-FOLDER = "0123456789abcdef"
-WEIGHTS = "checkpoint-58/model.safetensors"
-
-
-class Browser:
-    """The requests of folder_upload.js, by hand."""
-
-    def __init__(self, ticket: Ticket) -> None:
-        self.ticket = ticket
-        self.http = TestClient(Starlette(routes=upload_routes()), base_url="http://premem.test")
-
-    def ask(self, method: str, headers: dict[str, str] | None = None, **query: Any) -> Any:
-        content = query.pop("content", None)
-        headers = {"X-Upload-Ticket": self.ticket.token} | (headers or {})
-        url = "/api/uploads?" + urlencode({"folder": FOLDER} | query)
-        return self.http.request(method, url, content=content, headers=headers)
-
-    def put(self, path: str, content: Any, offset: int = 0, total: int | None = None) -> Any:
-        total = len(content) if total is None else total
-        return self.ask("PUT", path=path, offset=offset, total=total, content=content)
-
-    def where(self, path: str) -> Any:
-        return self.ask("GET", path=path).json()
-
-    def announce(self, files: int, size: int) -> Any:
-        return self.ask("POST", files=files, bytes=size)
-
-
-@pytest.fixture
-def ticket(tmp_path: Path) -> Iterator[Ticket]:
-    ticket = open_ticket(tmp_path / "store")
-    yield ticket
-    discard(ticket)
-
-
-@pytest.fixture
-def browser(ticket: Ticket) -> Browser:
-    return Browser(ticket)
-
-
-def landed(ticket: Ticket) -> list[str]:
-    """Every file under the store and beside it, so that an escape is seen too."""
-    top = ticket.store.parent
-    return sorted(str(p.relative_to(top)) for p in top.rglob("*") if not p.is_dir())
-
-
-def uploaded(browser: Browser) -> Browser:
-    assert browser.put(WEIGHTS, b"weights").status_code == 200
-    assert browser.put("checkpoint-58/config.json", b"{}").status_code == 200
-    assert browser.announce(2, 9).status_code == 200
-    return browser
-
+from tests.helpers.uploads import FOLDER, WEIGHTS, Browser, landed
 
 # -- slices ----------------------------------------------------------------------------------------
 
@@ -339,17 +280,6 @@ def test_without_the_ticket_nothing_is_said_or_taken(
     assert landed(browser.ticket) == []
 
 
-def test_an_expired_ticket_is_refused_and_renewing_it_continues(
-    browser: Browser, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    browser.put(WEIGHTS, b"abc", total=5)
-    now = routes.time.monotonic()
-    monkeypatch.setattr(routes.time, "monotonic", lambda: now + tickets.TICKET_SECONDS + 60)
-    assert browser.ask("GET", path=WEIGHTS).status_code == 404
-    renew(browser.ticket)
-    assert browser.where(WEIGHTS)["offset"] == 3
-
-
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -398,17 +328,6 @@ def test_a_disk_that_fills_up_keeps_what_fitted(
     assert browser.put(WEIGHTS, b"cde", offset=2, total=5).json()["done"]
 
 
-# -- the end ---------------------------------------------------------------------------------------
-
-
-def test_finish_moves_the_folder_and_leaves_nothing_behind(browser: Browser) -> None:
-    folder = finish(uploaded(browser).ticket, "llama 1e-5, seed 2")
-    assert folder == browser.ticket.store / "checkpoints" / "llama 1e-5, seed 2"
-    assert (folder / WEIGHTS).read_bytes() == b"weights"
-    assert len(landed(browser.ticket)) == 2
-    assert not browser.ticket.folder.exists()
-
-
 @pytest.mark.parametrize(("files", "size"), [(1, 9), (3, 9), (2, 8), (0, 0)])
 def test_a_folder_that_is_not_all_here_is_not_complete(
     browser: Browser, files: int, size: int
@@ -427,60 +346,3 @@ def test_a_folder_with_a_partial_file_is_not_complete(browser: Browser) -> None:
 
 def test_nothing_uploaded_is_not_complete(browser: Browser) -> None:
     assert browser.announce(0, 0).status_code == 409
-
-
-def test_finish_refuses_a_taken_name_and_keeps_both_runs(browser: Browser) -> None:
-    taken = browser.ticket.store / "checkpoints" / "run"
-    taken.mkdir(parents=True)
-    uploaded(browser)
-    with pytest.raises(StoreError, match="already holds a run called 'run'"):
-        finish(browser.ticket, "run")
-    assert list(taken.iterdir()) == []
-    assert (finish(browser.ticket, "run 2") / WEIGHTS).exists()
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["", " ", "..", ".hidden", "a/b", "a\\b", "/abs", "incoming", "Incoming", "a\0", "x" * 300],
-)
-def test_finish_refuses_an_unsafe_name_and_keeps_the_upload(browser: Browser, name: str) -> None:
-    uploaded(browser)
-    with pytest.raises(StoreError, match="cannot be called"):
-        finish(browser.ticket, name)
-    assert (finish(browser.ticket, "run") / WEIGHTS).exists()
-
-
-def test_a_second_run_can_be_uploaded_with_the_same_ticket(browser: Browser) -> None:
-    finish(uploaded(browser).ticket, "one")
-    with pytest.raises(StoreError, match="not complete"):
-        finish(browser.ticket, "two")
-    finish(uploaded(browser).ticket, "two")
-    assert len(landed(browser.ticket)) == 4
-
-
-def test_discard_closes_the_ticket_and_deletes_its_files(browser: Browser) -> None:
-    browser.put(WEIGHTS, b"abc", total=5)
-    discard(browser.ticket)
-    assert landed(browser.ticket) == []
-    assert browser.ask("GET", path=WEIGHTS).status_code == 404
-
-
-def test_tickets_cannot_be_guessed_and_do_not_repeat(tmp_path: Path) -> None:
-    tokens = {open_ticket(tmp_path).token for _ in range(100)}
-    assert len(tokens) == 100
-    assert min(map(len, tokens)) >= 32
-
-
-def test_a_data_file_kept_by_many_drawings_at_once_is_whole(tmp_path):
-    content = os.urandom(2**22)
-    with ThreadPoolExecutor(8) as pool:
-        kept = set(pool.map(lambda _: keep_file(tmp_path, "train.jsonl", content), range(32)))
-    assert len(kept) == 1
-    assert kept.pop().read_bytes() == content
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["train.jsonl"]
-
-
-def test_a_data_file_with_an_unsafe_name_is_not_kept(tmp_path):
-    with pytest.raises(StoreError, match=r"'\.\./train\.jsonl' cannot be kept: .* Rename it\."):
-        keep_file(tmp_path, "../train.jsonl", b"{}")
-    assert not list(tmp_path.rglob("*"))

@@ -83,7 +83,7 @@ def assert_same(one: Store, other: Store) -> None:
     pd.testing.assert_frame_equal(completions(one), completions(other))
     for perturbation in ("", "first"):
         scores = [read_scores(store, "sums", perturbation) for store in (one, other)]
-        pd.testing.assert_frame_equal(*scores, check_exact=True)
+        pd.testing.assert_frame_equal(scores[0], scores[1], check_exact=True)
     for store in (one, other):
         assert not list((store.path / "inbox").iterdir())
         files = list(store.path.glob("completions/*/*"))

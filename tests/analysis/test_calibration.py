@@ -1,0 +1,93 @@
+"""Calibrations: the threshold that they find, what a file holds, and what is no calibration."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from premem_core.analysis import curves, prediction
+from premem_core.analysis.calibration import Calibration, calibrate
+from premem_core.errors import DataError, UsageError
+from premem_core.metrics.estimators import Estimator
+from tests.helpers import simulated
+
+
+@pytest.fixture(scope="module")
+def runs():
+    return simulated.study(6, seed=1)[0]
+
+
+@pytest.fixture(scope="module")
+def calibration(runs):
+    return calibrate("simulated", runs[:-1])
+
+
+def test_the_calibration_finds_the_threshold_that_the_data_were_made_with():
+    found = [
+        curves.best_threshold(simulated.study(10, seed, samples=50)[0]).log_log_threshold
+        for seed in range(20)
+    ]
+    assert np.median(np.abs(np.array(found) - simulated.T)) < 0.05
+
+
+def test_with_few_samples_the_jackknife_finds_a_threshold_nearer_to_the_truth():
+    apart: dict[Estimator, list[float]] = {"plain": [], "jackknife": []}
+    for seed in range(10):
+        runs, _ = simulated.study(10, seed)
+        for estimator, distances in apart.items():
+            t = curves.best_threshold(runs, estimator).log_log_threshold
+            distances.append(abs(t - simulated.T))
+    assert np.mean(apart["jackknife"]) < np.mean(apart["plain"])
+
+
+def test_runs_without_a_test_set_calibrate_nothing(runs):
+    untested = [
+        dataclasses.replace(run, test_accuracy=np.empty((5, 0)), test_examples=np.empty(0, int))
+        for run in runs
+    ]
+    with pytest.raises(DataError, match="at least two checkpoints"):
+        calibrate("simulated", untested)
+
+
+def test_a_calibration_is_the_same_after_export_and_import(runs, calibration, tmp_path):
+    file = tmp_path / "calibration.json"
+    file.write_text(calibration.to_json())
+    again = Calibration.read(file)
+    assert again == calibration
+    assert prediction.predict(runs[-1], again).equals(prediction.predict(runs[-1], calibration))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 99},
+        {"estimator": "best"},
+        {"log_log_threshold": "low"},
+        {"log_log_threshold": None},
+        {"plateau": [1]},
+        {"residual_sd": "0.1"},
+        {"residual_sd": -1},
+        {"log_log_threshold": float("inf")},
+        {"residual_sd": 10**400},
+        {"premem_range": [0.9, 0.1]},
+        {"task": None},
+        {"warnings": "abc"},
+        {"runs": []},
+        {"runs": 5},
+        {"surplus": 1},
+    ],
+    ids=str,
+)
+def test_what_is_no_calibration_is_refused_in_one_sentence(calibration, change):
+    text = json.dumps(json.loads(calibration.to_json()) | change)
+    with pytest.raises(
+        UsageError, match=r"mine\.json is not a calibration that this version of Premem can read"
+    ):
+        Calibration.from_json(text, "mine.json")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"format": 1}'])
+def test_any_other_file_is_refused_too(text):
+    with pytest.raises(UsageError, match="is not a calibration"):
+        Calibration.from_json(text)
