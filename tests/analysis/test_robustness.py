@@ -111,7 +111,7 @@ def test_a_checkpoint_that_is_not_scored_yet_is_not_looked_at(store):
             CliRunner()
             .invoke(app, ["robustness", "--store", str(store.path), "--run", "sums"])
             .exception.args[0]
-            .startswith("the run 'sums' has no perturbed scores")
+            .startswith("the run 'sums' has no perturbed samples")
         )
     finally:
         set_checkpoint_state(store, "sums", 360, "scored")
@@ -145,7 +145,7 @@ def test_robustness_is_that_of_the_counts(store):
 
 
 def test_what_was_not_asked_is_said(store):
-    with pytest.raises(UsageError, match="not asked under 'swap' at checkpoint 360; it was"):
+    with pytest.raises(UsageError, match="no samples under the perturbation 'swap' at checkpoint 360; it has samples under"):
         robustness.read_answers(store, "sums", 360, "swap")
 
 

@@ -42,7 +42,7 @@ def test_solutions_alone_are_measured_once_and_rank_by_difficulty(store, run_dir
     command = ["ifd", "--store", str(store.path), "--run", "sums", "--backend", "hf"]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
-    assert "12 solutions of 'sums' are measured without their question" in result.output
+    assert "the NLL of 12 solutions of 'sums' without their question is measured" in result.output
 
     examples, template = job_files.read_training_problems(store, "sums")
     alone = read_unconditional_nll(store, "sums")
