@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from premem_core.__main__ import app
 from premem_core.demo import demo_study
-from tests.browser.waiting import new_page, until_settled
+from tests.browser.waiting import new_page, send, until_settled
 from tests.helpers.paths import ROOT
 
 
@@ -59,8 +59,7 @@ def ids(file: Path) -> list[str]:
 def tick(page: Page, which: int, row: int) -> None:
     """The check box of a row of a table."""
     box = page.get_by_test_id("stDataFrame").nth(which).bounding_box()
-    page.mouse.click(box["x"] + 18, box["y"] + 52 + 35 * row)
-    until_settled(page)
+    send(page, lambda: page.mouse.click(box["x"] + 18, box["y"] + 52 + 35 * row))
 
 
 def test_two_rows_are_dropped_by_hand_and_the_recipe_builds_the_same_again(

@@ -61,6 +61,19 @@ def until_settled(page: Page, quiet: int = QUIET) -> None:
     page.wait_for_function(_SETTLED, arg=quiet, polling=50, timeout=1000 * PATIENCE)
 
 
+def send(page: Page, act: Callable[[], object]) -> None:
+    """Do what makes a page send something to its server, and wait until the page is drawn.
+
+    A table sends a ticked row a moment after the click: until then a page looks settled.
+    """
+    before = page.evaluate("window.settling.sent")
+    act()
+    page.wait_for_function(
+        "before => window.settling.sent > before", arg=before, timeout=1000 * PATIENCE
+    )
+    until_settled(page)
+
+
 def until(page: Page, condition: Callable[[], object]) -> None:
     """Wait for what the test's own process sees, while the page goes on."""
     deadline = time.monotonic() + PATIENCE
