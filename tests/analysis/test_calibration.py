@@ -8,8 +8,9 @@ import pytest
 
 from premem_core.analysis import curves, prediction
 from premem_core.analysis.calibration import Calibration, calibrate
+from premem_core.analysis.leave_one_out import predict_left_out
 from premem_core.errors import DataError, UsageError
-from premem_core.metrics.estimators import Estimator
+from premem_core.metrics.estimators import Estimator, SampleCounts
 from tests.helpers import simulated
 
 
@@ -91,3 +92,51 @@ def test_what_is_no_calibration_is_refused_in_one_sentence(calibration, change):
 def test_any_other_file_is_refused_too(text):
     with pytest.raises(UsageError, match="is not a calibration"):
         Calibration.from_json(text)
+
+
+def test_a_calibration_names_its_runs_its_points_and_their_range(runs, calibration):
+    assert calibration.runs == tuple(run.run for run in runs[:-1])
+    assert calibration.checkpoints == 25
+    premem = np.concatenate(
+        [curves.curve(run, calibration.log_log_threshold).premem for run in runs[:-1]]
+    )
+    assert calibration.premem_range == pytest.approx((premem.min(), premem.max()))
+    assert calibration.plateau[0] < calibration.log_log_threshold < calibration.plateau[1]
+    best = curves.best_threshold(runs[:-1])
+    assert (calibration.log_log_threshold, calibration.identity_r2) == pytest.approx(
+        (best.log_log_threshold, best.r2)
+    )
+
+
+def test_the_residual_is_what_sampling_noise_does_not_explain(runs, calibration):
+    steps = curves.threshold_steps(runs[:-1])
+    rows = predict_left_out(runs[:-1], range(5), steps, "plain")
+    squares = (rows["test_accuracy"] - rows["predicted"]) ** 2
+    assert calibration.residual_sd == pytest.approx(
+        np.sqrt((squares - rows["predicted_se"] ** 2).mean())
+    )
+    assert 0 < calibration.residual_sd < np.sqrt(squares.mean())
+
+
+def test_runs_of_one_checkpoint_have_no_difference_to_measure(runs):
+    first = [
+        dataclasses.replace(
+            run, steps=run.steps[at], epoch=run.epoch[at], nll=run.nll[at],
+            test_accuracy=run.test_accuracy[at],
+            counts=SampleCounts(run.counts.samples[at], run.counts.correct[at],
+                                run.counts.wanted[at]),
+        )
+        for n, run in enumerate(runs)
+        for at in [slice(n % 5, n % 5 + 1)]
+    ]  # fmt: skip
+    calibration = calibrate("simulated", first)
+    assert calibration.residual_sd is not None
+    assert calibration.difference_sd is None
+
+
+def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path):
+    with pytest.raises(UsageError, match=r"cannot read the calibration .*absent"):
+        Calibration.read(tmp_path / "absent.json")
+    (tmp_path / "picture.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match=r"cannot read the calibration .*picture"):
+        Calibration.read(tmp_path / "picture.json")

@@ -2,16 +2,15 @@ import numpy as np
 import pytest
 
 from premem_core.analysis import curves, run_scores
-from premem_core.dashboard import figures
 from premem_core.errors import DataError
+from premem_core.store.database import Store
 from tests.helpers import planned
 
 
 @pytest.fixture(scope="module")
-def studies(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("planned")
+def studies(stores):
     return {
-        plan: run_scores.read_task(planned.store(folder / plan, plan), "toy")
+        plan: run_scores.read_task(Store(stores / plan), "toy")
         for plan in ("full", "lazy", "final")
     }
 
@@ -85,21 +84,3 @@ def test_the_jackknife_of_single_samples_is_refused_in_a_sentence(studies):
 def test_the_table_names_the_estimator_in_force(studies):
     table = curves.table([curves.curve(run, -2.3, "jackknife") for run in studies["full"]])
     assert set(table["estimator"]) == {"jackknife"}
-
-
-@pytest.mark.parametrize("plan", ["full", "lazy", "final"])
-@pytest.mark.parametrize("t", [-5.0, -2.3, 0.5])
-def test_charts_are_drawn_with_gaps_where_something_is_not_known(studies, plan, t):
-    lines = [curves.curve(run, t) for run in studies[plan]]
-    figure = figures.curves_figure(lines, ["a", "b"], figures.LIGHT, by_epoch=False)
-    for trace in figure.to_dict()["data"]:
-        if trace.get("fill") == "toself":  # a closed shape per stretch, never across a gap
-            gaps = np.isnan(np.array(trace["y"], dtype=float))
-            assert not gaps[:1].any()
-            assert not gaps[-1:].any()
-    points = curves.points(lines)
-    labels = {run.run: run.run for run in studies[plan]}
-    for predictor in ("premem", "train_accuracy"):
-        figures.fit_figure(
-            points, labels, dict.fromkeys(labels, "circle"), predictor, "x", figures.LIGHT, True
-        )

@@ -4,16 +4,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
-from premem_core import errors
 from premem_core.__main__ import app
 from premem_core.analysis import curves, robustness, run_scores
 from premem_core.analysis.robustness import Robustness
 from premem_core.errors import JobError, UsageError
 from premem_core.grading import grader_comparison, regrade
-from premem_core.metrics.auroc import auroc
 from premem_core.metrics.estimators import SampleCounts
 from premem_core.models import checkpoints
 from premem_core.problems import perturbations, user_perturbations
@@ -26,7 +23,6 @@ from premem_core.store.database import Store
 from premem_core.store.examples import read_perturbed_examples, read_task_examples
 from premem_core.store.runs import set_checkpoint_state
 from premem_core.store.scores import read_counts
-from tests.helpers import tiny
 
 SPEC = ScoringSpec(
     "sums",
@@ -145,23 +141,11 @@ def test_robustness_is_that_of_the_counts(store):
 
 
 def test_what_was_not_asked_is_said(store):
-    with pytest.raises(UsageError, match="no samples under the perturbation 'swap' at checkpoint 360; it has samples under"):
+    with pytest.raises(
+        UsageError,
+        match="no samples under the perturbation 'swap' at checkpoint 360; it has samples under",
+    ):
         robustness.read_answers(store, "sums", 360, "swap")
-
-
-def test_auroc_is_sklearns_and_its_interval_covers_the_truth_nine_times_in_ten():
-    rng = np.random.default_rng(0)
-    inside, truth = [], 0.760  # P(N(1, 1) > N(0, 1))
-    for _ in range(400):
-        positive = rng.random(200) < 0.3
-        values = rng.normal(positive, 1)
-        area, half = auroc(values, positive)
-        inside.append(abs(area - truth) <= half)
-    assert area == pytest.approx(roc_auc_score(positive, values))
-    assert 0.86 < np.mean(inside) < 0.94
-    tied = np.round(values)
-    assert auroc(tied, positive)[0] == pytest.approx(roc_auc_score(positive, tied))
-    assert np.isnan(auroc(values, np.zeros(200, bool))).all()
 
 
 def test_examples_that_lose_most_come_first_and_among_equals_the_highest_pm():
@@ -204,27 +188,3 @@ def test_the_command_prints_every_perturbation(store):
     assert all(len(row["auroc"]) == 4 for row in printed)
     text = CliRunner().invoke(app, [*arguments, "--log-log-threshold", "-2.3"])
     assert "polite at checkpoint 360" in text.stdout
-
-
-def test_a_file_of_ones_own_is_matched_by_id_or_by_the_question(tmp_path):
-    examples = [*tiny.sums(0, 3)]
-    file = tmp_path / "own.jsonl"
-    rows = [
-        {"id": examples[0].id, "question": "Add!"},
-        {"original": examples[1].question, "question": "Sum?", "answer": 7},
-    ]
-    file.write_text("\n".join(map(json.dumps, rows)))
-    first, second = user_perturbations.read_perturbed(file, examples)
-    assert (first.question, first.answer) == ("Add!", examples[0].answer)
-    assert (second.id, second.answer, second.solution) == (examples[1].id, "7", "#### 7")
-    for row, reason in (
-        ({"id": "?", "question": "x"}, "line 3: neither its 'id' nor its 'original'"),
-        ({"id": examples[0].id, "question": " "}, "line 3: there is no text in the field"),
-        (
-            {"id": examples[0].id, "question": "x"},
-            "line 3: an earlier row is about the same problem",
-        ),
-    ):
-        file.write_text("\n".join(map(json.dumps, [*rows, row])))
-        with pytest.raises(errors.DataError, match=reason):
-            user_perturbations.read_perturbed(file, examples)

@@ -1,5 +1,6 @@
 """Exported files: kinds, shapes, weights, columns, and what is refused."""
 
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from premem_core.curation import export, selection, strategies
+from premem_core.curation import export, quality_gates, selection, strategies
 from premem_core.curation.recipe import Criterion, Recipe
 from premem_core.errors import UsageError
 from premem_core.store.database import Store
@@ -133,3 +134,54 @@ def test_a_hundred_thousand_rows_are_exported_in_little_memory(tmp_path):
     with out.open(encoding="utf-8") as lines:
         assert sum(1 for _ in lines) == 100_000
     assert peak < 320  # MB; 130 are Python, pandas and DuckDB
+
+
+def folder_of(store, chosen, asked, folder):
+    issues = pd.DataFrame(columns=list(quality_gates.COLUMNS))
+    return export.export_folder(store, chosen, asked, issues, 60, folder)
+
+
+def test_a_folder_holds_the_data_its_recipe_and_a_card(store, evidence, tmp_path):
+    asked = recipe(LOW, weights="repeat")
+    chosen = selection.select(evidence, asked)
+    rows = folder_of(store, chosen, asked, tmp_path / "hard")
+    files = sorted(str(f.relative_to(tmp_path / "hard")) for f in (tmp_path / "hard").rglob("*.*"))
+    assert files == ["README.md", "data/train.parquet", "recipe.yaml"]
+    assert len(read(tmp_path / "hard" / "data" / "train.parquet")) == rows > len(chosen)
+    assert Recipe.from_yaml((tmp_path / "hard" / "recipe.yaml").read_text()) == asked
+    assert f"{rows:,} rows" in (tmp_path / "hard" / "README.md").read_text()
+
+
+def test_a_folder_that_is_there_or_in_no_folder_is_refused_and_nothing_is_left(
+    store, evidence, tmp_path
+):
+    chosen = selection.select(evidence, recipe(LOW))
+    (tmp_path / "hard").mkdir()
+    with pytest.raises(UsageError, match="exists already; give the name of a new folder"):
+        folder_of(store, chosen, recipe(LOW), tmp_path / "hard")
+    with pytest.raises(UsageError, match="in a folder that does not exist"):
+        folder_of(store, chosen, recipe(LOW), tmp_path / "none" / "hard")
+    with pytest.raises(UsageError, match="no example is chosen"):
+        folder_of(store, chosen.head(0), recipe(LOW), tmp_path / "empty")
+    assert [path.name for path in tmp_path.iterdir()] == ["hard"]
+
+
+def test_a_zip_holds_the_folder_under_its_name(store, evidence, tmp_path):
+    asked = recipe(LOW)
+    chosen = selection.select(evidence, asked)
+    issues = pd.DataFrame(columns=list(quality_gates.COLUMNS))
+    export.export_zip(store, chosen, asked, issues, 60, tmp_path / "hard.zip")
+    with zipfile.ZipFile(tmp_path / "hard.zip") as archive:
+        files = {name for name in archive.namelist() if not name.endswith("/")}
+        assert files == {"hard/README.md", "hard/recipe.yaml", "hard/data/train.parquet"}
+        assert archive.read("hard/recipe.yaml").decode() == asked.to_yaml()
+
+
+def test_rows_come_in_batches_that_together_are_the_whole(store, evidence, monkeypatch):
+    asked = recipe(LOW)
+    chosen = selection.select(evidence, asked)
+    [whole] = export.batches(store, chosen, asked)
+    monkeypatch.setattr(export, "BATCH", 7)
+    parts = list(export.batches(store, chosen, asked))
+    assert max(map(len, parts)) == 7
+    assert [row for part in parts for row in part] == whole

@@ -1,6 +1,10 @@
 """Recipes: what is written is what is read, and what is no recipe is refused."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -74,3 +78,47 @@ def test_a_recipe_that_a_person_wrote_is_read():
 def test_what_is_no_recipe_is_one_sentence(text, sentence):
     with pytest.raises(UsageError, match=sentence):
         Recipe.from_yaml(text)
+
+
+def asked(**changes: Any) -> Recipe:
+    return replace(Recipe("toy", ("slow",), -2.0, (Criterion("premem"),)), **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"criteria": ()}, "needs a strategy"),
+        ({"criteria": (Criterion("premem", weight=0),)}, "must be a number above 0"),
+        ({"criteria": (Criterion("premem", weight=float("inf")),)}, "must be a number above 0"),
+        ({"criteria": (Criterion("premem", below=float("nan")),)}, "must be a finite number"),
+        ({"log_log_threshold": float("inf")}, "must be a finite number"),
+        ({"criteria": (Criterion("premem"), Criterion("premem"))}, "named twice in premem, premem"),
+        ({"budget": 0}, "budget must be at least 1"),
+        ({"budget": 2**53}, r"below 2\*\*53"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"against": "more.jsonl"}, "only the gate 'leaks' uses them"),
+        ({"quotas": {"hard": 0.5}}, "without a metadata field"),
+        ({"quota_field": "level", "quotas": {"hard": 1.1}}, "between 0 and 1"),
+        ({"shape": "xml"}, "shape must be one of plain, .*, not 'xml'"),
+        ({"combine": "none"}, "combine must be one of all, any, not 'none'"),
+        ({"estimator": "best"}, "estimator must be one of"),
+        ({"kept": ("\ud800",)}, "half of a surrogate pair"),
+    ],
+)
+def test_values_that_no_recipe_may_have_are_one_sentence(changes, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        asked(**changes)
+
+
+def test_yaml_leaves_out_what_is_not_given_and_keeps_what_is_zero():
+    text = asked(log_log_threshold=0.0, criteria=(Criterion("premem", below=0.0),)).to_yaml()
+    content = yaml.safe_load(text)
+    assert content["premem_recipe"] == 1
+    assert content["log_log_threshold"] == 0
+    assert content["criteria"] == [{"strategy": "premem", "below": 0.0, "weight": 1.0}]
+    assert not {"budget", "against", "store_version"} & set(content)
+
+
+def test_an_error_in_a_file_names_the_file():
+    with pytest.raises(UsageError, match=r"^hard\.yaml, criteria has a field 'color'"):
+        Recipe.from_yaml("premem_recipe: 1\ncriteria: [{color: red}]", "hard.yaml")

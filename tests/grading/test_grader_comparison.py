@@ -1,10 +1,12 @@
 """Two graders on the same completions: where they differ, and how."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from premem_core.grading import grader_comparison, regrade
 from premem_core.grading.grader import Grader
+from premem_core.grading.grader_comparison import Comparison
 from premem_core.grading.gsm8k_grader import Gsm8kGrader
 from premem_core.grading.paper_grader import PaperGrader
 from premem_core.grading.run_graders import AS_SCORED
@@ -78,3 +80,55 @@ def test_disagreements_can_be_of_one_kind_and_few(store):
     assert set(rows["grade_one"]) == {"UNPARSED"}
     assert rows["extracted_one"].isna().all()
     assert len(grader_comparison.disagreements(store, RUN, AS_SCORED, "paper", limit=7)) == 7
+
+
+COUNTS = pd.DataFrame(
+    [
+        ("test", "", "CORRECT", "CORRECT", 30),
+        ("train", "", "CORRECT", "CORRECT", 50),
+        ("train", "", "CORRECT", "INCORRECT", 8),
+        ("train", "", "UNPARSED", "CORRECT", 4),
+        ("train", "", "UNPARSED", "INCORRECT", 3),
+        ("train", "first", "INCORRECT", "INCORRECT", 5),
+    ],
+    columns=["split", "perturbation", "grade_one", "grade_other", "completions"],
+)
+
+
+def test_disagreements_are_counted_and_those_about_correctness_among_them():
+    compared = Comparison("gsm8k", "paper", COUNTS)
+    assert (compared.completions, compared.disagreements) == (100, 15)
+    assert compared.about_correctness == 12
+    assert compared.share == 0.15
+
+
+def test_the_cross_table_has_a_row_and_a_column_for_each_grade_that_occurs():
+    cross = Comparison("gsm8k", "paper", COUNTS).cross
+    assert cross.index.tolist() == cross.columns.tolist() == ["CORRECT", "INCORRECT", "UNPARSED"]
+    assert cross.to_numpy().tolist() == [[80, 8, 0], [0, 5, 0], [4, 3, 0]]
+
+
+def test_accuracies_are_by_split_and_perturbation():
+    accuracies = Comparison("gsm8k", "paper", COUNTS).accuracies
+    assert accuracies[["split", "perturbation"]].to_numpy().tolist() == [
+        ["test", ""],
+        ["train", ""],
+        ["train", "first"],
+    ]
+    assert accuracies["one"].tolist() == pytest.approx([1, 58 / 65, 0])
+    assert accuracies["other"].tolist() == pytest.approx([1, 54 / 65, 0])
+
+
+def test_a_kind_is_a_pair_of_different_grades_that_occurs():
+    kinds = Comparison("gsm8k", "paper", COUNTS).kinds
+    assert kinds == {
+        "correct, incorrect": (Grade.CORRECT, Grade.INCORRECT),
+        "unparsed, correct": (Grade.UNPARSED, Grade.CORRECT),
+        "unparsed, incorrect": (Grade.UNPARSED, Grade.INCORRECT),
+    }
+
+
+def test_of_no_completions_the_share_is_not_known():
+    nothing = Comparison("gsm8k", "paper", COUNTS.head(0))
+    assert (nothing.completions, nothing.disagreements, nothing.kinds) == (0, 0, {})
+    assert np.isnan(nothing.share)

@@ -9,7 +9,7 @@ from premem_core.records import Checkpoint, Example, RunRecord
 from premem_core.store.database import Store
 from premem_core.store.examples import examples_frame, insert_examples
 from premem_core.store.runs import add_run
-from premem_core.store.shards import SAMPLES, write_shard
+from premem_core.store.shards import SAMPLES, ShardName, write_shard
 
 
 def add_examples(store: Store, task: str, split: str, examples: Sequence[Example]) -> list[int]:
@@ -42,3 +42,37 @@ def samples_shard(
     }  # fmt: skip
     write_shard(store.path / "inbox", name, run, pa.table(columns, schema=SAMPLES))
     return name
+
+
+def write_samples(
+    folder: Path,
+    run: str,
+    example: int,
+    grades: Sequence[int],
+    answers: Sequence[str | None] | None = None,
+    *,
+    step: int = 10,
+    split: str = "train",
+    perturbation: str = "",
+    schema: pa.Schema = SAMPLES,
+) -> Path:
+    """Write one example's samples as a shard into a folder; the shard.
+
+    Args:
+        grades: of the samples, in their order.
+        answers: the extracted answers; None: none in any sample.
+        schema: `shards.GRADES` for the grades of another grader.
+    """
+    n = len(grades)
+    columns = {
+        "run": [run] * n, "step": [step] * n, "split": [split] * n,
+        "perturbation": [perturbation] * n, "example": [example] * n, "sample": range(n),
+        "completion": [f"text {sample}" for sample in range(n)],
+        "extracted": answers or [None] * n, "grade": grades, "tokens": [5] * n,
+        "finished": [True] * n,
+    }  # fmt: skip
+    rows = pa.table({name: columns[name] for name in schema.names}, schema=schema)
+    name = ShardName(step, split, perturbation, "samples", example, "", run)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_shard(folder, str(name), run, rows)
+    return folder / str(name)

@@ -1,9 +1,8 @@
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from premem_core.metrics import intervals, pre_memorization
+from premem_core.metrics import pre_memorization
 from tests.helpers.drawn import runs
 
 
@@ -31,12 +30,3 @@ def test_an_unmeasured_perplexity_is_not_memorized():
 
 def test_a_perplexity_of_exactly_one_is_memorized_at_every_threshold():
     assert pre_memorization.memorized(np.array([0.0]), -50.0)[0]
-
-
-@pytest.mark.parametrize("n", [30, 300])
-def test_the_interval_covers_the_truth_about_nine_times_in_ten(n):
-    rng = np.random.default_rng(0)
-    difficulty = rng.beta(0.6, 0.6, size=(2000, n))
-    values = rng.binomial(5, difficulty) / 5
-    mean, half = intervals.mean_interval(values)
-    assert 0.87 < np.mean(np.abs(mean - 0.5) <= half) < 0.93

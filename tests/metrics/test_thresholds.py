@@ -127,3 +127,43 @@ def test_a_refitted_resample_is_never_worse_than_the_given_threshold():
     fitted = thresholds.resample(steps, resamples=50)
     given_ = thresholds.resample(steps, log_log_threshold=t, resamples=50)
     assert (fitted.identity >= given_.identity - 1e-3).all()
+
+
+def steps_of(*runs):
+    """The steps of some of three runs, by number."""
+    rng = np.random.default_rng(8)
+    correct, nll = rng.integers(0, 6, (3, 3, 30)), rng.exponential(0.3, (3, 3, 30))
+    tests = rng.uniform(0.1, 0.6, (3, 3))
+    counted = [SampleCounts.of(np.full((3, 30), 5), correct[run], 5) for run in runs]
+    return thresholds.steps(counted, [nll[run] for run in runs], [tests[run] for run in runs])
+
+
+@pytest.mark.parametrize("objective", thresholds.OBJECTIVES)
+def test_a_runs_weight_counts_its_checkpoints_as_often_as_it_says(objective):
+    weighted = steps_of(0, 1, 2).weighted(np.array([1.0, 3.0, 2.0]))
+    repeated = steps_of(0, 1, 1, 1, 2, 2)
+    for t in (-4.0, -2.0, -1.0, 0.0):
+        at = [np.searchsorted(steps.breakpoints, np.exp(t)) for steps in (weighted, repeated)]
+        assert weighted.r2(objective)[at[0]] == pytest.approx(repeated.r2(objective)[at[1]])
+    best, expected = weighted.best(objective), repeated.best(objective)
+    assert best.log_log_threshold == pytest.approx(expected.log_log_threshold)
+    assert best.r2 == pytest.approx(expected.r2)
+    assert best.plateau == pytest.approx(expected.plateau)
+
+
+def test_a_run_of_weight_0_counts_as_one_that_is_not_there():
+    steps = steps_of(0, 1, 2)
+    without = steps.select_runs(np.array([True, False, True]))
+    best, expected = steps.weighted(np.array([1.0, 0.0, 1.0])).best(), without.best()
+    assert best.r2 == pytest.approx(expected.r2)
+    assert expected.lowest <= best.log_log_threshold <= expected.highest
+
+
+def test_a_sample_that_is_missing_makes_r2_unknown_whatever_its_runs_weight():
+    few = SampleCounts(np.full((2, 4), 1), np.ones((2, 4), dtype=int), np.full((2, 4), 5))
+    nll = np.array([[0.5] * 4, [0.1] * 4])
+    steps = thresholds.steps([few], [nll], [np.array([0.1, 0.6])])
+    unknown = np.isnan(steps.r2())
+    assert unknown.any()
+    for weight in (0.001, 1.0, 50.0):
+        np.testing.assert_array_equal(np.isnan(steps.weighted(np.array([weight])).r2()), unknown)

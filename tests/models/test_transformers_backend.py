@@ -247,20 +247,6 @@ def test_a_prompt_without_a_target_is_refused(backend):
         backend.target_nll(["2+2?\nAnswer:"], [""])
 
 
-def test_a_folder_that_is_no_model_is_one_sentence(tmp_path):
-    with pytest.raises(CheckpointError, match="cannot be loaded"):
-        TransformersBackend(Checkpoint(tmp_path, 0))
-
-
-def test_missing_weights_are_refused_and_not_made_up(tmp_path):
-    folder = tiny.save_base(tmp_path / "model")
-    tensors = load_file(folder / "model.safetensors")
-    del tensors["model.layers.1.mlp.up_proj.weight"]
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(CheckpointError, match=r"lacks 1 weights .*layers\.1\.mlp\.up_proj"):
-        TransformersBackend(Checkpoint(folder, 0))
-
-
 def test_a_diverged_checkpoint_is_refused(tmp_path):
     folder = tiny.save_base(tmp_path / "model")
     tensors = load_file(folder / "model.safetensors")

@@ -1,5 +1,8 @@
 """The Grades page: graders compared, disagreements verbatim, grades set by hand."""
 
+import shutil
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -10,8 +13,10 @@ from premem_core.grading.run_graders import AS_SCORED
 from premem_core.records import Grade
 from premem_core.store.database import Store
 from tests.helpers.demo import RUN, counts, imported, old_store, wrong
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import PAGES
 from tests.helpers.shown import show, verbatim
+
+FIRST, LONGEST = "lr3e-4_ep5_n500", "lr3e-3_ep24_n500"  # by learning rate
 
 
 @pytest.fixture
@@ -19,14 +24,32 @@ def store(tmp_path) -> Store:
     return old_store(tmp_path / "store")
 
 
+@pytest.fixture(scope="module")
+def graded_by_math_and_paper(tmp_path_factory) -> Path:
+    """That store with two runs graded again; the grades of their jobs still count."""
+    store = old_store(tmp_path_factory.mktemp("graded") / "store")
+    for run, grader in ((FIRST, "math"), (FIRST, "paper"), (LONGEST, "math")):
+        regrade.grade_again(store, run, grader)
+    return store.path
+
+
 @pytest.fixture
-def page(store, monkeypatch) -> AppTest:
+def graded(graded_by_math_and_paper, tmp_path) -> Store:
+    shutil.copytree(graded_by_math_and_paper, tmp_path / "graded")
+    return Store(tmp_path / "graded")
+
+
+def page_of(store: Store, monkeypatch) -> AppTest:
     monkeypatch.setenv("PREMEM_STORE", str(store.path))
     cached_reads.store.clear()
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    app = app.run().switch_page("pages/grades.py")
-    app.query_params["run"] = "lr3e-4_ep5_n500"
+    app = AppTest.from_file(str(PAGES / "grades.py"), default_timeout=60)
+    app.query_params["run"] = FIRST
     return app
+
+
+@pytest.fixture
+def page(store, monkeypatch) -> AppTest:
+    return page_of(store, monkeypatch)
 
 
 def shown(page: AppTest) -> str:
@@ -64,10 +87,8 @@ def test_the_page_grades_compares_and_shows_a_disagreement_verbatim(page, store)
     pd.testing.assert_frame_equal(counts(store), before)
 
 
-def test_a_kind_that_another_pair_of_graders_does_not_have_is_forgotten(page, store):
-    first = run_graders.regradable_runs(store)[0]
-    for grader in ("math", "paper"):
-        regrade.grade_again(store, first, grader)
+def test_a_kind_that_another_pair_of_graders_does_not_have_is_forgotten(graded, monkeypatch):
+    page = page_of(graded, monkeypatch)
     page.query_params["against"] = "paper"
     page.query_params["kind"] = "unparsed, incorrect"
     page.run()
@@ -78,24 +99,22 @@ def test_a_kind_that_another_pair_of_graders_does_not_have_is_forgotten(page, st
     assert not page.exception
 
 
-def test_a_completion_named_in_the_url_is_the_one_that_is_shown(page, store):
-    first = run_graders.regradable_runs(store)[0]
-    regrade.grade_again(store, first, "paper")
-    row = grader_comparison.disagreements(store, first, AS_SCORED, "paper").iloc[41]
+def test_a_completion_named_in_the_url_is_the_one_that_is_shown(graded, monkeypatch):
+    page = page_of(graded, monkeypatch)
+    row = grader_comparison.disagreements(graded, FIRST, AS_SCORED, "paper").iloc[41]
     page.query_params["against"] = "paper"
     page.query_params["completion"] = row.name
     page.run()
     assert row["completion"] in verbatim(page)
 
 
-def test_an_unparsed_completion_among_others_says_that_no_answer_was_found(page, store):
-    run = "lr3e-3_ep24_n500"
-    regrade.grade_again(store, run, "math")
-    rows = grader_comparison.disagreements(store, run, AS_SCORED, "math")
+def test_an_unparsed_completion_among_others_says_that_no_answer_was_found(graded, monkeypatch):
+    page = page_of(graded, monkeypatch)
+    rows = grader_comparison.disagreements(graded, LONGEST, AS_SCORED, "math")
     assert len(set(rows["grade_one"])) == 3
     page.run()
     page.query_params["completion"] = rows.index[rows["grade_one"] == "UNPARSED"][0]
-    page.selectbox(key="run").select(run).run()
+    page.selectbox(key="run").select(LONGEST).run()
     assert not page.exception
     assert "(no answer found)" in verbatim(page)
 
@@ -108,8 +127,8 @@ def test_a_task_of_imported_runs_says_that_there_is_nothing_to_grade(page, store
     assert "imported without completions" in page.info[0].value
 
 
-def test_the_page_of_grades_lists_them(store, monkeypatch):
+def test_the_page_of_grades_lists_those_set_by_hand(store, monkeypatch):
     hand_grades.set_grade(store, RUN, wrong(store), Grade.CORRECT, "it is right")
-    regrade.grade_again(store, RUN, "math")
+    regrade.grade_again(store, RUN, "paper")  # its tables need another grader
     test = show("grades.py", store.path, monkeypatch, run=RUN)
     assert "Grades set by hand" in [each.value for each in test.subheader]

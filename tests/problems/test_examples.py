@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from premem_core.errors import DataError
-from premem_core.problems.examples import read_examples
+from premem_core.problems.examples import draw, read_examples, read_questions
 from premem_core.problems.fields import AnswerRule, Fields
 from premem_core.problems.rows import BadRow
 from premem_core.records import Example
@@ -140,3 +140,23 @@ def test_gsm8k_is_read_without_naming_its_fields(folder: Path, split: str, rows:
     dataset = read_examples(path)
     assert len(dataset.examples) == len({e.id for e in dataset.examples}) == rows
     assert dataset.fields == Fields("question", "answer", AnswerRule("hash"))
+
+
+def test_questions_are_read_of_files_that_have_nothing_else(tmp_path: Path) -> None:
+    rows = [{"problem": "a?"}, {"problem": " "}, {"problem": "b?", "id": 5}, {"id": 6}]
+    path = write(tmp_path / "d.jsonl", *rows, b"[1]")
+    assert read_questions(path) == [("row 1", "a?"), ("5", "b?")]
+    with pytest.raises(DataError, match="has the columns text; expected a column of questions"):
+        read_questions(write(tmp_path / "e.jsonl", {"text": "a?"}))
+    with pytest.raises(DataError, match="does not exist"):
+        read_questions(tmp_path / "absent.jsonl")
+
+
+def test_a_drawn_sample_keeps_the_order_and_its_seed_tells_which() -> None:
+    examples = [Example(str(i), "q", "s", "a") for i in range(20)]
+    drawn = draw(examples, 8, seed=1)
+    numbers = [int(example.id) for example in drawn]
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) == 8
+    assert drawn == draw(examples, 8, seed=1) != draw(examples, 8, seed=2)
+    assert draw(examples, None, seed=1) == draw(examples, 99, seed=1) == tuple(examples)

@@ -1,12 +1,20 @@
 """Fields: which column holds what, and where the final answer stands."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from premem_core.errors import DataError, UsageError
-from premem_core.problems.fields import AnswerRule, Fields, detect_fields
+from premem_core.problems.fields import (
+    AnswerRule,
+    Fields,
+    choose_fields,
+    detect_fields,
+    first_named,
+    likely_grader,
+)
 from tests.helpers.data_files import ROW, write
 
 
@@ -91,3 +99,41 @@ def test_an_unknown_answer_rule_is_refused(rule: str) -> None:
 def test_a_bad_answer_pattern_is_refused() -> None:
     with pytest.raises(UsageError, match=r"'\(' is not a regular expression"):
         AnswerRule.parse("regex:(")
+
+
+def test_fields_that_are_given_are_not_detected(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.jsonl", {"ask": "q", "reply": "s #### 4", "id": 7})
+    assert choose_fields(path, "ask", "reply", "hash") == Fields("ask", "reply", AnswerRule("hash"))
+    with pytest.raises(DataError, match="which one is the question"):
+        choose_fields(path, None, "reply", "hash")
+    with pytest.raises(UsageError, match="not a rule"):
+        choose_fields(path, "ask", "reply", "box")
+
+
+def test_a_field_that_is_given_takes_the_place_of_the_one_detected(tmp_path: Path) -> None:
+    row = {"question": "q", "rephrased": "r", "solution": "so 4 #### 4", "id": 7, "gold": "5"}
+    path = write(tmp_path / "d.jsonl", row)
+    detected = detect_fields(path)
+    assert choose_fields(path, None, None, None) == detected
+    assert choose_fields(path, "rephrased", None, None) == replace(detected, question="rephrased")
+    assert choose_fields(path, None, None, "hash") == replace(detected, answer=AnswerRule("hash"))
+
+
+def test_one_bad_row_does_not_change_how_the_others_are_read(tmp_path: Path) -> None:
+    rows = [{"question": "q", "solution": "s #### 4"}] * 3
+    bad = {"question": "q", "solution": r"\boxed{4}"}
+    assert detect_fields(write(tmp_path / "d.jsonl", bad, *rows)).answer == AnswerRule("hash")
+    assert detect_fields(write(tmp_path / "e.jsonl", bad, bad, *rows[:1])).answer == AnswerRule(
+        "boxed"
+    )
+
+
+def test_boxed_answers_are_graded_as_mathematics_and_all_others_as_gsm8k() -> None:
+    for rule, grader in (("boxed", "math"), ("hash", "gsm8k"), ("field:a", "gsm8k")):
+        assert likely_grader(Fields("q", "s", AnswerRule.parse(rule))) == grader
+
+
+def test_the_first_of_the_names_is_taken_in_any_case() -> None:
+    assert first_named(("question", "problem"), ["Problem", " QUESTION "]) == " QUESTION "
+    assert first_named(("id",), ["id", "ID"]) == "id"
+    assert first_named(("id",), ["idx"]) is None

@@ -1,7 +1,7 @@
 import pytest
 
 from premem_core.errors import UsageError
-from premem_core.problems import perturbations, user_perturbations
+from premem_core.problems import perturbations
 from premem_core.records import Example
 from tests.helpers import tiny
 
@@ -28,13 +28,6 @@ def test_redrawn_solutions_carry_the_answer_as_their_data_set_does():
     assert first.solution == f"#### {first.answer}"
     assert none is None
     assert boxed.solution == rf"\boxed{{{boxed.answer}}}"
-
-
-def test_a_template_of_ones_own_holds_the_question_verbatim():
-    made = user_perturbations.from_template("Please: {question} {x}", EXAMPLES)
-    assert made[1].question == "Please: What is 2? {x}"
-    with pytest.raises(UsageError, match=r"no \{question\} in it"):
-        user_perturbations.from_template("Please", EXAMPLES)
 
 
 def test_names_are_checked():

@@ -13,6 +13,15 @@ from hypothesis import strategies as st
 from premem_core.errors import DataError
 from premem_core.problems.examples import read_examples
 from premem_core.problems.fields import Fields
+from premem_core.problems.rows import (
+    BadRow,
+    BadRowError,
+    Row,
+    as_name,
+    check_characters,
+    read_rows,
+    row_unit,
+)
 from tests.helpers.data_files import FIELDS, ROW, write
 
 
@@ -107,3 +116,40 @@ def test_no_file_content_raises_anything_but_a_data_error(
     path.write_bytes(content)
     with contextlib.suppress(DataError):
         read_examples(path, fields, skip_bad=True)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".ndjson", ".csv", ".parquet"])
+def test_rows_come_in_their_order_with_their_lines(tmp_path: Path, suffix: str) -> None:
+    kind = ".jsonl" if suffix == ".ndjson" else suffix
+    file = write(tmp_path / f"d{kind}", ROW, {**ROW, "question": "3+1?"}).rename(
+        tmp_path / f"renamed{suffix}"
+    )
+    rows = list(read_rows(file))
+    first = 2 if suffix == ".csv" else 1  # a CSV file begins with its header
+    assert [row.line for row in rows] == [first, first + (2 if suffix == ".csv" else 1)]
+    assert [row.values["question"] for row in rows if isinstance(row, Row)] == ["2+2?", "3+1?"]
+    assert row_unit(file) == ("row" if suffix == ".parquet" else "line")
+
+
+def test_a_bad_line_stands_between_the_others(tmp_path: Path) -> None:
+    rows = list(read_rows(write(tmp_path / "d.jsonl", ROW, b"[1]", ROW)))
+    assert [isinstance(row, BadRow) for row in rows] == [False, True, False]
+    assert rows[1] == BadRow(2, "the line is [1], not a JSON object")
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        *[("a", "a"), (7, "7"), (4.5, "4.5"), (True, None), (None, None), ([1], None)],
+        *[(float("nan"), None), (float("inf"), None)],
+    ],
+)
+def test_an_id_is_a_text_or_a_finite_number(value: object, name: str | None) -> None:
+    assert as_name(value) == name
+
+
+@pytest.mark.parametrize(("text", "reason"), [("a\0b", "NUL"), ("\ud800", "not valid UTF-8")])
+def test_a_text_that_cannot_be_stored_is_refused(text: str, reason: str) -> None:
+    check_characters("é 😀 \n\t")
+    with pytest.raises(BadRowError, match=reason):
+        check_characters(text)

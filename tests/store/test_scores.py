@@ -5,17 +5,27 @@ import multiprocessing
 import random
 import time
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from premem_core.files import flock
+from premem_core.records import Grade
 from premem_core.store import scores
 from premem_core.store.completions import read_completions
 from premem_core.store.database import Store
 from premem_core.store.runs import read_runs, set_checkpoint_state
-from premem_core.store.scores import commit_inbox, read_committed_shards, read_scores
-from premem_core.store.shards import TARGETS, write_shard
-from tests.helpers.stores import register, samples_shard
+from premem_core.store.scores import (
+    commit_inbox,
+    read_checkpoint_scores,
+    read_committed_shards,
+    read_counts,
+    read_grade_totals,
+    read_scores,
+    read_target_tokens,
+)
+from premem_core.store.shards import TARGETS, ShardName, write_shard
+from tests.helpers.stores import register, samples_shard, write_samples
 
 READ_NOW = fcntl.LOCK_SH | fcntl.LOCK_NB
 
@@ -130,3 +140,73 @@ def test_who_sees_the_version_of_a_commit_sees_its_completions(tmp_path, monkeyp
     monkeypatch.setattr(scores, "_file_away", locked_meanwhile)
     commit_inbox(store)
     assert len(seen) == 1
+
+
+@pytest.fixture
+def counted(tmp_path) -> Store:
+    """A run with grades of every kind of two examples, a test problem and a perturbed query."""
+    store = Store(tmp_path)
+    one, other, test, _ = register(store)
+    inbox = store.path / "inbox"
+    write_samples(inbox, "r", one, [Grade.CORRECT, Grade.CORRECT, Grade.INCORRECT])
+    write_samples(inbox, "r", other, [Grade.UNPARSED, Grade.TIMEOUT, Grade.INCORRECT])
+    write_samples(inbox, "r", test, [Grade.CORRECT], split="test")
+    write_samples(inbox, "r", one, [Grade.INCORRECT], perturbation="first")
+    commit_inbox(store)
+    set_checkpoint_state(store, "r", 10, "scored", samples=3)
+    return store
+
+
+def test_completions_are_counted_by_grade(counted):
+    totals = read_grade_totals(counted, "r", 10)
+    assert totals.columns.tolist() == ["correct", "incorrect", "unparsed", "timeout"]
+    assert totals.to_dict("index") == {
+        1: {"correct": 2, "incorrect": 1, "unparsed": 0, "timeout": 0},
+        2: {"correct": 0, "incorrect": 1, "unparsed": 1, "timeout": 1},
+    }
+
+
+def test_perturbed_queries_have_scores_of_their_own(counted):
+    plain = read_scores(counted, "t")
+    assert plain[["split", "example", "samples"]].to_numpy().tolist() == [
+        ["test", 3, 1],
+        ["train", 1, 3],
+        ["train", 2, 3],
+    ]
+    assert read_scores(counted, "t", "first")[["samples", "correct"]].to_numpy().tolist() == [
+        [1, 0]
+    ]
+    assert len(read_counts(counted, "r")) == 4
+    assert read_counts(counted, "nobody").empty
+
+
+def test_a_checkpoint_comes_as_arrays_with_its_test_problems_last(counted):
+    [(run, step, rows)] = read_checkpoint_scores(counted, "t")
+    assert (run, step) == ("r", 10)
+    assert rows["example"].tolist() == [1, 2, 3]
+    assert rows["test"].tolist() == [False, False, True]
+    assert rows["samples"].tolist() == [3, 3, 1]
+    assert rows["correct"].tolist() == [2, 0, 1]
+    assert np.isnan(rows["nll"]).all()
+    set_checkpoint_state(counted, "r", 10, "waiting")
+    assert list(read_checkpoint_scores(counted, "t")) == []
+
+
+def test_target_tokens_are_the_largest_of_the_runs_and_nan_where_unknown(counted):
+    def measure(run: str, numbers: list[int], tokens: list[int]) -> None:
+        n = len(numbers)
+        rows = {
+            "run": [run] * n, "step": [10] * n, "split": ["train"] * n, "perturbation": [""] * n,
+            "example": numbers, "nll": [0.1] * n, "tokens": tokens,
+        }  # fmt: skip
+        name = ShardName(10, "train", "", "targets", 0, "", run)
+        write_shard(counted.path / "inbox", str(name), run, pa.table(rows, schema=TARGETS))
+        commit_inbox(counted)
+
+    measure("r", [1], [7])
+    tokens = read_target_tokens(counted, ["r"])
+    assert tokens[1] == 7
+    assert np.isnan(tokens[2])
+    register(counted, "other")
+    measure("other", [1, 2], [9, 4])
+    assert read_target_tokens(counted, ["r", "other"]).to_dict() == {1: 9, 2: 4}

@@ -1,17 +1,15 @@
-import copy
 import itertools
 import json
 from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file
-from tokenizers.processors import TemplateProcessing
 
 from premem_core.demo.pretraining import build_tokenizer, pretrain
 from premem_core.demo.word_problems import make_problems, pretraining_texts
 from premem_core.errors import CheckpointError, DataError, UsageError
 from premem_core.models.checkpoints import read_run
-from premem_core.models.training_batch import IGNORED, collate, encode
+from premem_core.models.training_batch import encode
 from premem_core.problems.prompts import PromptTemplate
 from premem_core.records import Example
 from premem_core.training.finetune import finetune_model
@@ -41,51 +39,6 @@ def run(base, tmp_path_factory) -> Path:
 
 def files(folder: Path) -> set[str]:
     return {p.name for p in folder.rglob("*") if p.is_file()}
-
-
-def test_the_tokenizer_gives_back_every_text(tokenizer):
-    texts = ["".join(TEMPLATE.fill(e)) for e in EXAMPLES]
-    texts += ["a  b\n\n$x^2$ – naïve 😀 12.5%", "Perturbed?\nAnswer: We know that", "#### -3"]
-    for text in texts:
-        assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
-
-
-def test_a_token_of_the_tokenizer_is_a_word_or_one_digit_and_none_crosses_into_the_target(
-    tokenizer,
-):
-    for example in EXAMPLES:
-        prompt, target = TEMPLATE.fill(example)
-        encoded = tokenizer(prompt + target, return_offsets_mapping=True)
-        assert len(prompt) in {start for start, _ in encoded["offset_mapping"]}
-        tokens = [tokenizer.decode([i]) for i in encoded["input_ids"]]
-        assert not [t for t in tokens if sum(c.isdigit() for c in t) > 1]
-        assert len(tokens) < 1.3 * len((prompt + target).split()) + 60
-
-
-@pytest.mark.parametrize("special", ["$A", "<|end|> $A", "$A <|end|>", "<|end|> $A <|end|>"])
-def test_labels_are_exactly_the_target_whatever_the_tokenizer_adds(tokenizer, special):
-    changed = copy.deepcopy(tokenizer)
-    changed.backend_tokenizer.post_processor = TemplateProcessing(
-        single=special, special_tokens=[("<|end|>", 0)]
-    )
-    for example in EXAMPLES[:10]:
-        row = encode(changed, example, TEMPLATE)
-        assert len(row["input_ids"]) == len(row["labels"])
-        trained = [label for label in row["labels"] if label != IGNORED]
-        assert changed.decode(trained) == TEMPLATE.fill(example)[1]
-        assert trained == [
-            i for i, label in zip(row["input_ids"], row["labels"], strict=True) if label != IGNORED
-        ]
-
-
-def test_padding_is_neither_attended_to_nor_trained_on(tokenizer):
-    short, long = sorted((encode(tokenizer, e, TEMPLATE) for e in EXAMPLES[:2]),
-                         key=lambda row: len(row["input_ids"]))  # fmt: skip
-    batch = collate([short, long])
-    n = len(short["input_ids"])
-    assert batch["input_ids"].shape == batch["labels"].shape == batch["attention_mask"].shape
-    assert batch["attention_mask"].sum(1).tolist() == [n, len(long["input_ids"])]
-    assert set(batch["labels"][0, n:].tolist()) <= {IGNORED}
 
 
 def test_a_checkpoint_is_kept_every_so_many_epochs_and_after_the_last(run):

@@ -1,6 +1,7 @@
 """Tickets of uploads: what ends one, and where the files are then."""
 
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -92,3 +93,22 @@ def test_a_data_file_with_an_unsafe_name_is_not_kept(tmp_path):
     with pytest.raises(StoreError, match=r"'\.\./train\.jsonl' cannot be kept: .* Rename it\."):
         keep_file(tmp_path, "../train.jsonl", b"{}")
     assert not list(tmp_path.rglob("*"))
+
+
+def test_uploads_that_nobody_can_continue_are_deleted_when_a_ticket_is_opened(
+    tmp_path: Path,
+) -> None:
+    incoming = tmp_path / "checkpoints" / "incoming"
+    for name, age in (("old", tickets.TICKET_SECONDS + 60), ("young", 60)):
+        (incoming / name / "folder").mkdir(parents=True)
+        for path in (incoming / name / "folder", incoming / name):
+            changed = time.time() - age
+            os.utime(path, (changed, changed))
+    open_elsewhere = open_ticket(tmp_path)
+    open_elsewhere.folder.mkdir()
+    os.utime(open_elsewhere.folder, (0, 0))
+    discard(open_ticket(tmp_path))
+    assert sorted(path.name for path in incoming.iterdir()) == sorted(
+        ["young", open_elsewhere.token]
+    )
+    discard(open_elsewhere)
