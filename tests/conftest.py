@@ -1,5 +1,6 @@
 """Shared fixtures: one small run, fine-tuned here, that every test of the scorer reads."""
 
+import fcntl
 import sys
 from pathlib import Path
 
@@ -8,8 +9,9 @@ from hypothesis import settings
 
 from premem_core.dashboard.figures import style
 from premem_core.demo import demo_study
+from premem_core.files import flock
 from premem_core.store.database import Store
-from tests.helpers import tiny
+from tests.helpers import planned, tiny
 from tests.helpers.paths import GSM8K, SHARED
 
 style.CHECKED = True
@@ -35,22 +37,32 @@ def published() -> Path:
 
 
 @pytest.fixture(scope="session")
-def run_dir(tmp_path_factory) -> Path:
-    """A run of three checkpoints that learned sums, the first hardly, the last by heart."""
+def run_dir(tmp_path_factory, worker_id) -> Path:
+    """A run of three checkpoints that learned sums, the first hardly, the last by heart.
+
+    The processes of one `pytest -n` share it, because it takes seconds to make.
+    """
     from premem_core.training.finetune import finetune_model
 
-    folder = tmp_path_factory.mktemp("run")
-    base = tiny.save_base(folder / "base")
-    return finetune_model(
-        base,
-        tiny.sums(0, 48),
-        folder / "sums-lr5e-3",
-        learning_rate=5e-3,
-        epochs=120,
-        batch_size=16,
-        checkpoint_every=40,
-        warmup_steps=5,
-    )
+    own = tmp_path_factory.getbasetemp()
+    folder = (own if worker_id == "master" else own.parent) / "run"
+    folder.mkdir(exist_ok=True)
+    made, done = folder / "sums-lr5e-3", folder / "done"
+    with flock(folder / "lock", fcntl.LOCK_EX):
+        if not done.exists():
+            base = tiny.save_base(folder / "base")
+            finetune_model(
+                base,
+                tiny.sums(0, 48),
+                made,
+                learning_rate=5e-3,
+                epochs=120,
+                batch_size=16,
+                checkpoint_every=40,
+                warmup_steps=5,
+            )
+            done.touch()
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -77,3 +89,13 @@ def demo_store(tmp_path_factory) -> Store:
     folder = tmp_path_factory.mktemp("demo") / "store"
     demo_study.install(folder)
     return Store(folder)
+
+
+@pytest.fixture(scope="session")
+def stores(tmp_path_factory) -> Path:
+    """Stores of two small runs, sampled by each plan: the folders full, lazy and final."""
+    folder = tmp_path_factory.mktemp("planned")
+    planned.store(folder / "full", "full")
+    planned.store(folder / "lazy", "lazy")
+    planned.store(folder / "final", "final")
+    return folder

@@ -73,16 +73,16 @@ def test_score_then_fit_from_the_command_line(run_dir, data, tmp_path):
     arguments = ("score", run_dir, "--train", train, "--test", test, "--store", tmp_path / "s",
                  "--backend", "hf",
                  "--task", "sums", "--samples", 2, "--max-new-tokens", 30)  # fmt: skip
-    shown = premem_process(*arguments, "--dry-run")
+    shown = premem(*arguments, "--dry-run")
     assert "'0+0?\\nAnswer:'" in shown.stderr
     assert "completions to draw: 528" in shown.stderr
     assert not (tmp_path / "s").exists()
     done = premem_process(*arguments)
     assert done.returncode == 0, done.stderr
-    again = premem_process(*arguments)
+    again = premem(*arguments)
     assert again.returncode == 1
     assert "--resume" in again.stderr
-    assert premem_process(*arguments, "--resume").returncode == 0
+    assert premem(*arguments, "--resume").returncode == 0
     result = json.loads(premem("fit", "--store", tmp_path / "s", "--task", "sums", "--json").stdout)
     assert result["n_checkpoints"] == 3
     assert (
