@@ -97,12 +97,23 @@ def test_the_dashboard_answers(environment, folder):
         assert "Traceback" not in interrupted(process)
 
 
-def test_scoring_says_which_extra_to_install(environment, folder):
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("finetune", "base", "--train", "train.jsonl", "--out", "new"),
+        ("score", ROOT / "data" / "demo" / "runs" / "lr3e-3_ep15_n1000", "--train",
+         ROOT / "data" / "demo" / "train_1000.jsonl", "--store", "new"),
+        ("demo", "--rebuild", "--store", "new"),
+    ],
+    ids=lambda command: command[0],
+)  # fmt: skip
+def test_what_needs_torch_says_which_extra_to_install_and_leaves_nothing(
+    environment, folder, command
+):
     done = subprocess.run(
-        [environment / "premem", "finetune", "base", "--train", "train.jsonl", "--out", "out"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
+        [environment / "premem", *command], cwd=folder, capture_output=True, text=True
     )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
+    assert "run: pip install 'premem[score]'" in done.stderr
+    assert not (folder / "new").exists()

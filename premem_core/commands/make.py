@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from premem_core import installation
 from premem_core.analysis import run_scores
 from premem_core.analysis.study import analyse, make_study, read_baseline_predictors
 from premem_core.commands.fit import print_fit
@@ -86,6 +87,7 @@ def demo(
     if not rebuild:
         demo_study.install(store)
         return
+    installation.require_extra("score")  # before an empty store is made
     started = time.monotonic()
     home = Store(store)
     demo_study.rebuild(home, say)
