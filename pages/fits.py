@@ -34,7 +34,7 @@ def fit_section(analysis: Analysis) -> None:
         ("Pre-memorization accuracy", "fit", "premem", premem_notes),
         ("Train accuracy", "train-fit", "train_accuracy", ("\N{NO-BREAK SPACE}",) * 2),
     )
-    r2s = ((analysis.identity_r2, analysis.linear_r2), analysis.train_accuracy_r2())
+    r2s = (analysis.r2, analysis.train_r2)
     columns = st.columns([1.55, 1], gap="large")
     for column, (title, *_, notes), (identity, linear) in zip(columns, panels, r2s, strict=True):
         with column:

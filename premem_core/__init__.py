@@ -13,7 +13,7 @@ Example:
 
     done = premem.analyse(store.study("demo"))
     print(f"threshold t = log log PPL = {done.log_log_threshold:.3f}")
-    print(f"identity R² of PM against test accuracy = {done.identity_r2:.3f}")
+    print(f"identity R² of PM against test accuracy = {done.r2.identity:.3f}")
 """
 
 from importlib import import_module

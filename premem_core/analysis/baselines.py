@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from premem_core.analysis.curves import points_r2
 from premem_core.metrics import r2
 from premem_core.metrics.pre_memorization import Floats
 
@@ -160,17 +161,16 @@ def evaluate(points: pd.DataFrame) -> pd.DataFrame:
     weights = points["weight"].to_numpy(float) if "weight" in points else None
     rows = []
     for name, predictor in PREDICTORS.items():
-        x = points[name].to_numpy(float) if name in points else np.full(len(points), np.nan)
+        known = points if name in points else points.assign(**{name: np.nan})
+        x, fit = known[name].to_numpy(float), points_r2(known, name)
         expected_gap = train - x if predictor.is_accuracy else x
         gap_pearson = r2.pearson(expected_gap, train - test, weights)
         rows.append(
             {
                 "predictor": name,
                 "points": int(np.sum(~np.isnan(x) & ~np.isnan(test))),
-                "identity_r2": r2.identity_r2(x, test, weights)
-                if predictor.is_accuracy
-                else np.nan,
-                "linear_r2": r2.linear_r2(x, test, weights),
+                "identity_r2": fit.identity if predictor.is_accuracy else np.nan,
+                "linear_r2": fit.linear,
                 "gap_pearson": gap_pearson,
                 "gap_r2": gap_pearson**2,
             }

@@ -5,7 +5,7 @@ Axes: C checkpoints in training order, N training examples, M test problems.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from premem_core.analysis.calibrating_runs import calibrating_runs, run_weights, takes_part
 from premem_core.analysis.run_scores import RunScores
 from premem_core.errors import DataError
-from premem_core.metrics import estimators, intervals, pre_memorization, thresholds
+from premem_core.metrics import estimators, intervals, pre_memorization, r2, thresholds
 from premem_core.metrics.estimators import Estimator
 from premem_core.metrics.pre_memorization import Floats
 from premem_core.metrics.sampling_plan import Remaining, remaining
@@ -112,6 +112,26 @@ def weighted_points(lines: Sequence[Curve]) -> pd.DataFrame:
     rows = points(lines)
     rows = rows.assign(weight=rows["run"].map(weights).astype(np.float64))
     return rows[rows["weight"].notna()]
+
+
+class R2(NamedTuple):
+    """Identity and linear R²; NaN where undefined."""
+
+    identity: float
+    linear: float
+
+
+def points_r2(points: pd.DataFrame, predictor: str = "premem") -> R2:
+    """R² of a predictor against test accuracy, over the points where both are known.
+
+    Args:
+        points: has the column test_accuracy. The column weight says how much each point counts;
+            without it, all count alike.
+        predictor: the column of the predictor.
+    """
+    x, y = (points[name].to_numpy(float) for name in (predictor, "test_accuracy"))
+    weights = points["weight"].to_numpy(float) if "weight" in points else None
+    return R2(r2.identity_r2(x, y, weights), r2.linear_r2(x, y, weights))
 
 
 def missing_in_words(curves: Sequence[Curve]) -> str:

@@ -10,7 +10,7 @@ from premem_core.analysis import curves
 from premem_core.analysis.calibrating_runs import run_weights
 from premem_core.analysis.run_scores import RunScores
 from premem_core.errors import DataError
-from premem_core.metrics import intervals, r2
+from premem_core.metrics import intervals
 from premem_core.metrics.estimators import Estimator
 from premem_core.metrics.thresholds import Objective, Steps
 
@@ -80,7 +80,7 @@ def prediction_errors(rows: pd.DataFrame) -> Errors:
     return Errors(
         mae=float(np.average(np.abs(residual), weights=weights)),
         rmse=float(np.sqrt(np.average(residual**2, weights=weights))),
-        r2=r2.identity_r2(predicted, test, weights),
+        r2=curves.points_r2(rows, "predicted").identity,
     )
 
 

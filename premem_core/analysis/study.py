@@ -11,13 +11,12 @@ import pandas as pd
 from premem_core.analysis import baselines, curves, leave_one_out
 from premem_core.analysis.calibrating_runs import calibrating_runs, what_counts_less
 from premem_core.analysis.caveats import caveats
-from premem_core.analysis.curves import Curve
+from premem_core.analysis.curves import R2, Curve
 from premem_core.analysis.run_scores import RunScores
 from premem_core.errors import DataError
 from premem_core.metrics import thresholds
 from premem_core.metrics.estimators import Estimator
 from premem_core.metrics.pre_memorization import Floats
-from premem_core.metrics.r2 import identity_r2, linear_r2
 from premem_core.metrics.thresholds import Objective, Resamples, Steps, ThresholdFit
 from premem_core.scoring.extra_passes import MEASURES
 from premem_core.store.checkpoint_measures import read_baselines
@@ -94,14 +93,14 @@ class Analysis:
     points: pd.DataFrame
 
     @cached_property
-    def identity_r2(self) -> float:
-        """Identity R² over the points whose PM is known; NaN where undefined."""
-        return identity_r2(*self._premem_and_test(), self._weights())
+    def r2(self) -> R2:
+        """R² of PM against test accuracy, over the points whose PM is known."""
+        return curves.points_r2(self.points)
 
     @cached_property
-    def linear_r2(self) -> float:
-        """Linear R² over the points whose PM is known; NaN where undefined."""
-        return linear_r2(*self._premem_and_test(), self._weights())
+    def train_r2(self) -> R2:
+        """R² of train accuracy against test accuracy, over the points where it is known."""
+        return curves.points_r2(self.points, "train_accuracy")
 
     @property
     def identity_ci90(self) -> tuple[float, float] | None:
@@ -140,18 +139,6 @@ class Analysis:
             return study.refitted
         return thresholds.resample(study.steps, study.objective, self.log_log_threshold)
 
-    def train_accuracy_r2(self) -> tuple[float, float]:
-        """Identity and linear R² of train accuracy over the points where it is known."""
-        train, test = (self.points[n].to_numpy() for n in ("train_accuracy", "test_accuracy"))
-        weights = self._weights()
-        return identity_r2(train, test, weights), linear_r2(train, test, weights)
-
-    def _weights(self) -> Floats:
-        return self.points["weight"].to_numpy()
-
-    def _premem_and_test(self) -> tuple[Floats, Floats]:
-        return self.points["premem"].to_numpy(), self.points["test_accuracy"].to_numpy()
-
     def in_words(self) -> list[str]:
         """Sentences with the data, the threshold, R², and the errors on left-out runs."""
         points = self.points.dropna(subset=["premem"])
@@ -161,9 +148,9 @@ class Analysis:
             f"{len(points)} checkpoints of {points['run'].nunique()} runs; threshold t = "
             f"{self.log_log_threshold:.3f} ({source}); {study.estimator} estimator.",
             f"Against test accuracy, pre-memorization accuracy has an identity R² of "
-            f"{self.identity_r2:.3f}{_between(self.identity_ci90)} and a linear R² of "
-            f"{self.linear_r2:.3f}{_between(self.linear_ci90)}; train accuracy has a linear R² of "
-            f"{self.train_accuracy_r2()[1]:.3f}.",
+            f"{self.r2.identity:.3f}{_between(self.identity_ci90)} and a linear R² of "
+            f"{self.r2.linear:.3f}{_between(self.linear_ci90)}; train accuracy has a linear R² of "
+            f"{self.train_r2.linear:.3f}.",
         ]
         for left_out, rows in (("run", study.left_out), ("learning rate", study.rate_left_out)):
             if rows is not None:

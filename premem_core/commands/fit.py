@@ -93,18 +93,17 @@ def _as_json(analysis: Analysis) -> dict[str, object]:
     study = analysis.study
     points = analysis.points.dropna(subset=["premem"])
     source = f"optimum of {study.objective} R²" if analysis.fitted else "given"
-    train_identity_r2, train_linear_r2 = analysis.train_accuracy_r2()
     return {
         "log_log_threshold": analysis.log_log_threshold,
         "threshold_source": source,
         "threshold_plateau": list(study.fit.plateau) if study.fit else None,
         "estimator": study.estimator,
-        "identity_r2": analysis.identity_r2,
+        "identity_r2": analysis.r2.identity,
         "identity_r2_ci90": analysis.identity_ci90,
-        "linear_r2": analysis.linear_r2,
+        "linear_r2": analysis.r2.linear,
         "linear_r2_ci90": analysis.linear_ci90,
-        "train_accuracy_linear_r2": train_linear_r2,
-        "train_accuracy_identity_r2": train_identity_r2,
+        "train_accuracy_linear_r2": analysis.train_r2.linear,
+        "train_accuracy_identity_r2": analysis.train_r2.identity,
         "n_runs": points["run"].nunique(),
         "n_checkpoints": len(points),
         "leave_one_run_out": _errors_as_json(study.left_out),

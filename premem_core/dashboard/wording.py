@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from premem_core.metrics.r2 import identity_r2
+from premem_core.analysis.curves import points_r2
 
 WHAT_IT_IS = (
     "Pre-memorization accuracy (PM) is how often the model was right on its training questions "
@@ -66,15 +66,12 @@ def fit_in_words(points: pd.DataFrame, estimator: str, interval_of_r2: str = "")
             "accuracy: the threshold is fitted to the same checkpoints, so R² over them is not a "
             "test of it."
         )
-    premem, train, test, weights = (
-        checkpoints[name].to_numpy()
-        for name in ("premem", "train_accuracy", "test_accuracy", "weight")
-    )
+    premem, train = (points_r2(checkpoints, name) for name in ("premem", "train_accuracy"))
     in_brackets = f"{interval_of_r2}; {estimator}" if interval_of_r2 else estimator
-    n_train = int((~np.isnan(train)).sum())
-    where_known = "" if n_train == len(train) else f" (known at {n_train} of them)"
+    n_train = int(checkpoints["train_accuracy"].notna().sum())
+    where_known = "" if n_train == len(checkpoints) else f" (known at {n_train} of them)"
     return (
         f"Over {where}, pre-memorization accuracy predicts test accuracy with identity R² "
-        f"**{signed(identity_r2(premem, test, weights))}** ({in_brackets} estimator). Train "
-        f"accuracy{where_known} has identity R² {signed(identity_r2(train, test, weights))}."
+        f"**{signed(premem.identity)}** ({in_brackets} estimator). Train "
+        f"accuracy{where_known} has identity R² {signed(train.identity)}."
     )

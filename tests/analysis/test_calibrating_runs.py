@@ -50,10 +50,10 @@ def test_runs_with_ten_test_problems_hardly_move_r2(runs, tmp_path):
     moved, moved_if_all_counted_alike = [], []
     for first in range(0, 400, 40):
         after = study.analyse(studied([*runs, smoke_run(runs[0], first)], tmp_path))
-        moved.append(before.identity_r2 - after.identity_r2)
+        moved.append(before.r2.identity - after.r2.identity)
         premem, tests = (after.points[c].to_numpy() for c in ("premem", "test_accuracy"))
         alike = r2.identity_r2(premem, tests)
-        moved_if_all_counted_alike.append(before.identity_r2 - alike)
+        moved_if_all_counted_alike.append(before.r2.identity - alike)
         assert any("The run 'smoke' counts 0.07" in sentence for sentence in after.caveats)
     print(np.round(moved, 3), np.round(moved_if_all_counted_alike, 3))
     assert np.median(np.abs(moved)) < 0.02

@@ -57,8 +57,8 @@ def test_the_linear_objective_has_the_higher_linear_r2(tmp_path):
         analyse(studied(runs, tmp_path, objective=objective))
         for objective in ("identity", "linear")
     )
-    assert linear.linear_r2 > identity.linear_r2
-    assert identity.identity_r2 > linear.identity_r2
+    assert linear.r2.linear > identity.r2.linear
+    assert identity.r2.identity > linear.r2.identity
     points = linear.points
     r2 = linear_r2(points["premem"].to_numpy(), points["test_accuracy"].to_numpy())
     assert linear.study.fit.r2 == pytest.approx(r2)

@@ -381,7 +381,7 @@ def test_r2_of_the_published_runs_has_an_interval_around_it(runs):
     study = make_study(runs, no_baselines(runs))
     done = analyse(study)
     low, high = done.identity_ci90
-    assert 0.85 < low < done.identity_r2 < high < 0.99
+    assert 0.85 < low < done.r2.identity < high < 0.99
     assert study.fit.plateau[0] < study.fit.log_log_threshold < study.fit.plateau[1]
     assert not done.caveats
 
@@ -389,7 +389,7 @@ def test_r2_of_the_published_runs_has_an_interval_around_it(runs):
 def test_r2_of_a_slice_has_an_interval_around_it(sliced):
     done = analyse(make_study(sliced, no_baselines(sliced)))
     low, high = done.identity_ci90
-    assert 0.8 < low < done.identity_r2 < high < 0.99
+    assert 0.8 < low < done.r2.identity < high < 0.99
 
 
 def no_baselines(runs):

@@ -20,7 +20,7 @@ def test_a_report_says_how_sure_it_is_and_how_left_out_runs_did(tmp_path):
     done = analyse(make_study(runs, read_baseline_predictors(Store(tmp_path), runs)))
     html = html_report.report("task", done)
     low, high = done.linear_ci90
-    r2 = f"{done.linear_r2:.3f} (90 % over resampled runs: {low:.3f} to {high:.3f})"
+    r2 = f"{done.r2.linear:.3f} (90 % over resampled runs: {low:.3f} to {high:.3f})"
     assert f"linear R² of {r2}" in html
     off = leave_one_out.prediction_errors(done.study.rate_left_out)
     assert f"others: MAE {off.mae:.3f}, RMSE {off.rmse:.3f}, R² {off.r2:.3f}" in html
