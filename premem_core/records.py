@@ -1,4 +1,4 @@
-"""Records that several rooms use; the names are those of the paper (arXiv 2411.07681, §3)."""
+"""Records that several packages use; the names are those of the paper (arXiv 2411.07681, §3)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

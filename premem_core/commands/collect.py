@@ -70,14 +70,18 @@ class GenerateOptions:
         ),
     ] = None
     solutions: Annotated[
-        int, typer.Option(min=1, help="Independent solutions of every new problem.")
+        int, typer.Option(min=1, help="The number of independent solutions of a new problem.")
     ] = 5
     agreement: Annotated[
         float,
-        typer.Option(help="More than this share of them must have the written solution's answer."),
+        typer.Option(
+            help="More than this share of the independent solutions must have the written "
+            "solution's answer."
+        ),
     ] = 0.5
     attempts: Annotated[
-        int, typer.Option(min=1, help="How often a problem is written at most, until one passes.")
+        int,
+        typer.Option(min=1, help="The largest number of attempts to write a problem that passes."),
     ] = 3
     similarity: Annotated[
         float,
@@ -96,9 +100,12 @@ class GenerateOptions:
         str | None,
         typer.Option(help="The grader that compares answers; default: that of the recipe's runs."),
     ] = None
-    temperature: Annotated[float | None, typer.Option(help="Default: the endpoint's.")] = None
+    temperature: Annotated[
+        float | None, typer.Option(help="The sampling temperature; default: the endpoint's.")
+    ] = None
     max_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Most tokens of a reply; default: no limit.")
+        int | None,
+        typer.Option(min=1, help="The largest number of tokens in a reply; default: no limit."),
     ] = None
     at_once: Annotated[
         int, typer.Option(min=1, help="The number of requests that are sent at the same time.")
@@ -135,7 +142,7 @@ class GenerateOptions:
             )
         if self.prices is not None and not all(0 <= price < math.inf for price in self.prices):
             raise UsageError(
-                f"prices must be numbers from 0, not {self.prices[0]} and {self.prices[1]}"
+                f"prices must be at least 0, not {self.prices[0]} and {self.prices[1]}"
             )
         check_paths([self.from_recipe, self.against], [self.out, self.replies, self.rejected])
 

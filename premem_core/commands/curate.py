@@ -123,7 +123,7 @@ class CurateOptions:
     seed: Annotated[
         int,
         typer.Option(
-            help="Of the random strategy, and of the order of examples with equal scores."
+            help="The seed of the random strategy and of the order of examples with equal scores."
         ),
     ] = 0
     shape: Annotated[Shape, typer.Option(help="The columns that hold question and solution.")] = (

@@ -19,7 +19,7 @@ jobs_app = typer.Typer(no_args_is_help=True, help="List, run, extend and cancel 
 
 @jobs_app.command("list")
 def jobs_list(store: StoreOption = Path("store"), as_json: JsonOption = False) -> None:
-    """Every scoring job of a store and where it stands."""
+    """List the scoring jobs of a store with their states and progress."""
     from dataclasses import asdict
 
     from premem_core.scoring import jobs
@@ -35,7 +35,7 @@ def jobs_list(store: StoreOption = Path("store"), as_json: JsonOption = False) -
 
 @jobs_app.command("run")
 def jobs_run(run: str, store: StoreOption = Path("store")) -> None:
-    """Do what is left of a job, in this process (the dashboard starts jobs this way)."""
+    """Do the remaining work of a job in this process; the dashboard starts jobs this way."""
     run_job(existing_store(store), run)
 
 
@@ -43,7 +43,7 @@ def jobs_run(run: str, store: StoreOption = Path("store")) -> None:
 def jobs_estimate(
     run: str, store: StoreOption = Path("store"), as_json: JsonOption = False
 ) -> None:
-    """Score a few problems of a job, keep nothing, and say what all of it would take."""
+    """Estimate the time and disk space of a job from a few of its problems; keep no results."""
     from dataclasses import asdict
 
     from premem_core.scoring import job_files
@@ -70,12 +70,18 @@ def jobs_estimate(
 def jobs_extend(
     run: str,
     store: StoreOption = Path("store"),
-    samples: Annotated[int | None, typer.Option(min=1, help="Per problem, in all.")] = None,
-    plan: Annotated[Plan | None, typer.Option(help="full, lazy or final.")] = None,
-    log_log_threshold: Annotated[float | None, typer.Option(help="Of the plan.")] = None,
-    perturb: Annotated[list[str] | None, typer.Option(help="Further perturbations.")] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Samples per problem in total.")
+    ] = None,
+    plan: Annotated[Plan | None, typer.Option(help="The plan: full, lazy or final.")] = None,
+    log_log_threshold: Annotated[
+        float | None, typer.Option(help="t = log log PPL, the threshold of the plan.")
+    ] = None,
+    perturb: Annotated[list[str] | None, typer.Option(help="Perturbations to add.")] = None,
 ) -> None:
-    """Ask more of a job and do it; what is scored stays. New data: score --extend.
+    """Add samples or perturbations to a job, or change its plan, and run it.
+
+    Existing scores are kept. To add checkpoints or problems, use `score --extend`.
 
     Example: python -m premem_core jobs extend lr2e-5 --samples 10
     """
@@ -95,14 +101,14 @@ def jobs_extend(
 
 @jobs_app.command("cancel")
 def jobs_cancel(run: str, store: StoreOption = Path("store")) -> None:
-    """Stop a running job; what it finished stays."""
+    """Stop a running or waiting job; its finished results are kept."""
     from premem_core.scoring import jobs
 
     jobs.cancel_job(existing_store(store), run)
 
 
 def run_job(store: Store, run: str) -> None:
-    """Do what is left of a job, print how it goes, and exit with 0 where it was done, 1 if not."""
+    """Do the remaining work of a job, print its progress, and exit with 0 if it is done, else 1."""
     from premem_core.scoring import job_files, job_process
 
     end = job_process.run_job(store, run, _print_progress)
@@ -117,7 +123,7 @@ def run_job(store: Store, run: str) -> None:
 
 
 def say_estimate(estimate: "Estimate") -> None:
-    """Print what a job will take."""
+    """Print the time and disk space that a job will take."""
     say(
         f"estimate: at most {timedelta(seconds=round(estimate.seconds))} "
         f"({estimate.load_seconds:.0f} s to load a checkpoint, "

@@ -54,8 +54,8 @@ def robustness(
         print_json({**content, "perturbations": perturbations})
         return
     typer.echo(
-        f"t = {t:.3f}, {estimator} estimator; columns that end in _half are half of a 90 % "
-        "interval over questions"
+        f"t = {t:.3f}, {estimator} estimator; columns that end in _half are half the width of a "
+        "90 % interval over questions"
     )
     for sentence in rb.caveats(measured):
         typer.echo(f"note: {sentence}")

@@ -1,4 +1,4 @@
-"""score: every checkpoint of a run."""
+"""score: perplexities, samples and grades of every checkpoint of a run."""
 
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from premem_core.store.database import Store
 
 @takes_options(ScoreOptions)
 def score(options: ScoreOptions) -> None:
-    r"""Score every checkpoint of a run: perplexities, samples, grades.
+    r"""Score every checkpoint of a run: measure perplexities, draw samples and grade them.
 
     Example: python -m premem_core score runs/lr2e-5 --train train.jsonl --test test.jsonl
     """
@@ -40,7 +40,7 @@ def score(options: ScoreOptions) -> None:
 
 
 def _task_threshold(task: str, store_folder: Path) -> float | None:
-    """The optimum over the task's runs that are scored; None where there is none."""
+    """The best threshold over the task's scored runs; None if there is none."""
     try:
         fit = curves.best_threshold(run_scores.read_task(existing_store(store_folder), task))
     except PrememError:

@@ -1,4 +1,4 @@
-"""The options of `score`, and the request that they make."""
+"""The options of `score`, and the request that is made of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,23 +20,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreOptions:
-    """What the command `score` is given, in the order of its help."""
+    """The options of the command `score`, in the order of its help."""
 
     run_dir: Annotated[Path, typer.Argument(help="A run's folder with checkpoint-<step> in it.")]
     train: Annotated[Path, typer.Option(help="The training problems: JSONL, CSV or Parquet.")]
     store: StoreOption = Path("store")
     test: Annotated[Path | None, typer.Option(help="The test problems.")] = None
-    run: Annotated[str | None, typer.Option(help="The run's name; default: its folder's.")] = None
+    run: Annotated[
+        str | None, typer.Option(help="The run's name; default: the name of its folder.")
+    ] = None
     task: Annotated[
         str | None,
-        typer.Option(help="Runs of one task are fitted together; default: the data's folder."),
+        typer.Option(
+            help="The task's name; runs of one task are fitted together. Default: the name of the "
+            "data's folder."
+        ),
     ] = None
     backend: Annotated[
         str | None, typer.Option(help="vllm, or hf (transformers); default: vllm if installed.")
     ] = None
     grader: Annotated[
         str | None,
-        typer.Option(help="gsm8k, math or paper; default: math where the answer is boxed."),
+        typer.Option(help="gsm8k, math or paper; default: math if answers are boxed, else gsm8k."),
     ] = None
 
     # Which samples are drawn
@@ -44,34 +49,40 @@ class ScoreOptions:
     plan: Annotated[
         Plan,
         typer.Option(
-            help="full; lazy: only what PM needs at one threshold; final: of the last checkpoint."
+            help="full: all samples; lazy: only those that PM needs at one threshold; final: only "
+            "those that PM of the last checkpoint needs."
         ),
     ] = "full"
     log_log_threshold: Annotated[
         float | None,
         typer.Option(
-            help="t = log log PPL of the plan; default: the optimum over the task's scored runs."
+            help="t = log log PPL, the threshold of the plan; default: the optimum over the task's "
+            "scored runs."
         ),
     ] = None
     perturb: Annotated[
         list[str] | None,
         typer.Option(
-            help="Sample perturbed training queries too: first, we-know-that, rename, swap, "
-            "reorder, insert, redraw."
+            help="Also sample perturbed training queries: first, we-know-that, rename, swap, "
+            "reorder, insert or redraw."
         ),
     ] = None
     perturb_template: Annotated[
         list[str] | None,
-        typer.Option(help=r"... in a text of your own: polite='Please solve: {question}'."),
+        typer.Option(
+            help=r"A perturbation of your own, as a template: polite='Please solve: {question}'."
+        ),
     ] = None
     perturb_file: Annotated[
         list[str] | None,
         typer.Option(
-            help="... from a file: hand=FILE, with question, id or original, and answer if another."
+            help="A perturbation of your own, as a file: hand=FILE, with the fields question, id "
+            "or original, and answer if it changes."
         ),
     ] = None
     perturb_all: Annotated[
-        bool, typer.Option(help="... at every checkpoint; default: at the last one.")
+        bool,
+        typer.Option(help="Sample perturbed queries at every checkpoint; default: at the last."),
     ] = False
     samples: Annotated[int, typer.Option(min=1, help="Completions per problem.")] = 5
     temperature: Annotated[float, typer.Option(min=0)] = 0.8
@@ -94,45 +105,57 @@ class ScoreOptions:
         int | None, typer.Option(min=1, help="Score this many random training problems only.")
     ] = None
     chunk_examples: Annotated[int, typer.Option(min=1, help="Problems per unit of work.")] = 128
-    skip_bad: Annotated[bool, typer.Option(help="Leave bad rows out, and count them.")] = False
+    skip_bad: Annotated[
+        bool, typer.Option(help="Skip invalid rows and count them; default: stop at the first.")
+    ] = False
 
     # How the job is run
 
     resume: Annotated[bool, typer.Option(help="Continue a job that was stopped.")] = False
     extend: Annotated[
         bool,
-        typer.Option(help="Ask more of a job: samples, checkpoints, problems, perturbations."),
+        typer.Option(help="Add samples, checkpoints, problems or perturbations to a job."),
     ] = False
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Checkpoints at once; default: one per GPU.")
+        int | None,
+        typer.Option(
+            min=1, help="Checkpoints that are scored at the same time; default: one per GPU."
+        ),
     ] = None
     tensor_parallel: Annotated[int, typer.Option(min=1, help="GPUs per worker.")] = 1
-    executor: Annotated[ExecutorName, typer.Option(help="This machine, or Ray.")] = "local"
-    address: Annotated[str | None, typer.Option(help="Of the Ray cluster.")] = None
+    executor: Annotated[
+        ExecutorName, typer.Option(help="local: this machine; ray: a Ray cluster.")
+    ] = "local"
+    address: Annotated[str | None, typer.Option(help="The address of the Ray cluster.")] = None
     shards: Annotated[
         str | None,
-        typer.Option(help="An fsspec prefix, for Ray workers that do not see the store's folder."),
+        typer.Option(
+            help="An fsspec prefix for the results of Ray workers that cannot access the store's "
+            "folder."
+        ),
     ] = None
     measure_weights: Annotated[
         bool,
         typer.Option(
-            "--weights", help="Then measure distance from initialization and gradient variance."
+            "--weights",
+            help="After scoring, measure distance from initialization and gradient variance.",
         ),
     ] = False
     base: Annotated[
         Path | None,
-        typer.Option(help="For --weights: folder of the model that the run began with."),
+        typer.Option(help="For --weights: the folder of the run's base model."),
     ] = None
     dry_run: Annotated[bool, typer.Option(help="Show what would be done, and stop.")] = False
     estimate: Annotated[
-        bool, typer.Option(help="Score a few problems, say how long it would take, and stop.")
+        bool,
+        typer.Option(help="Score a few problems, estimate the time and disk space, and stop."),
     ] = False
 
     def request(self) -> "ScoreRequest":
-        """What these options ask to be scored.
+        """The request to score that these options describe.
 
         Raises:
-            UsageError: a perturbation of the user's own has no name, or that of another.
+            UsageError: a perturbation of the user's own has no name, or the name of another one.
         """
         from premem_core.scoring.prepare import FieldNames, ScoreRequest
 
@@ -190,12 +213,13 @@ def _named_values(
         name, equals, value = text.partition("=")
         if not equals or name in values or name in (taken or {}):
             raise UsageError(
-                f"--perturb-{option} {text!r}: give each a name of its own, as NAME={option}"
+                f"--perturb-{option} {text!r} has no name, or a name that is given twice; give it "
+                f"a unique name, as in NAME={option.upper()}"
             )
         values[name] = value
     return values
 
 
 def _unescaped(text: str) -> str:
-    r"""A shell cannot easily give a line break: \n stands for one."""
+    r"""The text with line breaks for \n, because line breaks are hard to type in a shell."""
     return text.replace("\\n", "\n")

@@ -1,4 +1,4 @@
-"""Curation: from the examples of scored runs to a data set, and to new problems.
+"""Curation: makes a data set, and new problems, from the examples of scored runs.
 
 A *strategy* gives each training example a value (pre-memorization accuracy, perplexity, IFD and
 others). A *recipe* says which strategies, *quality gates* and budget make a *selection*; from

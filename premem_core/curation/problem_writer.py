@@ -49,7 +49,7 @@ class Checks:
     Attributes:
         solutions: number of independent solutions.
         agreement: more than this share of them must have the written solution's answer.
-        attempts: how often a problem is written at most, until one passes.
+        attempts: the largest number of attempts to write a problem that passes.
         similarity: two questions with at least this similarity are similar (`QuestionIndex`).
     """
 

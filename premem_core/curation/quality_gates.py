@@ -211,7 +211,7 @@ def _similarity_issues(
 
     Args:
         ids, texts: of the questions in the column `other`, by number.
-        prefix: stands before the id in `why`.
+        prefix: is put before the id in `why`.
     """
     why = [
         f"the same as {prefix}{other}"

@@ -113,7 +113,7 @@ def read_example_facts(
         UsageError: no run is given.
     """
     if not runs:
-        raise UsageError("no run is chosen to judge the examples by; choose at least one run")
+        raise UsageError("no run is chosen whose scores are used; choose at least one run")
     sizes = read_example_sizes(store, task, "train").set_index("example")
     trained_on = np.unique(np.concatenate([run.examples for run in runs]))
     examples = sizes.reindex(trained_on)

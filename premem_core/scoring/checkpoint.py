@@ -1,6 +1,6 @@
-"""One checkpoint's scoring: perplexities of training solutions, then graded samples, into shards.
+"""Scoring of one checkpoint: perplexities of training solutions, then graded samples.
 
-A shard that is there already is read instead of computed again.
+Results are written to shards. A shard that exists already is read, not computed again.
 """
 
 import hashlib
@@ -26,10 +26,11 @@ def score_checkpoint(
     writer: ShardWriter,
     on_chunk: Callable[[Chunk, float], None],
 ) -> None:
-    """Do what can be done at a checkpoint now, each chunk into a shard; `work` is filled in.
+    """Do the work that can be done at a checkpoint now; write a shard for each chunk.
 
     Args:
-        backend: the checkpoint, loaded.
+        work: the results so far, to which the new ones are added.
+        backend: the loaded checkpoint.
         on_chunk: called with each finished chunk and the seconds that the backend took for it.
 
     Raises:
@@ -52,7 +53,7 @@ def score_checkpoint(
 
 
 def sample_seed(seed: int, step: int, split: str, example_id: str, perturbation: str = "") -> int:
-    """A seed of its own for each (checkpoint, query); the same in every store."""
+    """The seed for the samples of a query at a checkpoint; it is the same in every store."""
     text = f"{seed}/{step}/{split}/{example_id}" + (f"/{perturbation}" if perturbation else "")
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
@@ -78,7 +79,7 @@ def _samples(
     grader: Grader,
     writer: ShardWriter,
 ) -> Iterator[tuple[Chunk, pa.Table, float]]:
-    """Each chunk's table, read or drawn; the backend gets all that are to be drawn at once."""
+    """Yield each chunk's table, read or drawn; the backend gets all missing chunks at once."""
     missing = []
     for chunk in chunks:
         table = writer.read(chunk.shard)

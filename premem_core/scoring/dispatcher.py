@@ -1,8 +1,8 @@
-"""The dispatcher of a running job: it gives the work that is left to workers until none is left.
+"""The dispatcher of a running job, which assigns the work left to workers until it is done.
 
-It keeps no results of its own: workers leave shards, the dispatcher commits them to the store,
-reads the counts again and gives out what the sampling plan needs next. Therefore any process may
-be killed at any time.
+It keeps no results itself: workers write shards, and the dispatcher commits them to the store,
+reads the counts again and assigns the samples that the sampling plan needs next. Therefore any
+process may be killed at any time.
 """
 
 import time
@@ -24,24 +24,24 @@ from premem_core.store.scores import commit_inbox, read_committed_shards, read_c
 from premem_core.store.shards import ShardWriter
 
 ATTEMPTS = 3  # of a checkpoint whose worker dies before it finished a chunk
-SMALLEST_BATCH = 64  # the batch divisor beyond which memory is not what is wrong
+SMALLEST_BATCH = 64  # the largest batch divisor that is tried when memory runs out
 SECONDS = 1.0  # between two commits of the inbox
 
 
 @dataclass(slots=True)
 class _UnderWay:
-    """An assignment that a worker has."""
+    """An assignment that a worker is doing."""
 
-    phases: dict[int, str]  # of the checkpoints that are not finished: what is done there
+    phases: dict[int, str]  # by step, of the checkpoints that are not finished
     batch_divisor: int
 
 
 class Dispatcher:
-    """One job's run from where it stands to its end.
+    """Assigns the work left of one job to the workers of an executor.
 
     Args:
-        writer: where the workers leave their shards.
-        resources: what each worker may use.
+        writer: writes the workers' shards.
+        resources: the resources that each worker may use.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Dispatcher:
         self._scored = set(states.index[whole])
 
     def work_left(self) -> WorkLeft:
-        """What is left by the store's counts, once all that waits in the inbox is committed."""
+        """Commit the shards in the inbox, and return the work left by the store's counts."""
         if self.writer.remote:
             committed = read_committed_shards(self.store, self.spec.run)
             self.writer.fetch(self.store.path / "inbox", committed)
@@ -80,7 +80,7 @@ class Dispatcher:
         return self._work_left
 
     def dispatch(self, tracker: Tracker) -> None:
-        """Do what is left; afterwards `failed` says which checkpoints failed, and why.
+        """Do the work left; afterwards `failed` holds the failed checkpoints and the reasons.
 
         Raises:
             StoreError: the disk is full.
@@ -100,7 +100,7 @@ class Dispatcher:
             work, looked = self.work_left(), time.monotonic()
 
     def _wait(self, tracker: Tracker, until: float) -> None:
-        """Note what the workers report, until then or until one of them has become free."""
+        """Handle the workers' reports until the time `until`, or until a worker becomes free."""
         free, ended = self.executor.free, False
         while time.monotonic() < until and not ended:
             for event in self.executor.wait(SECONDS / 4):
@@ -108,10 +108,10 @@ class Dispatcher:
             ended |= self.executor.free > free
 
     def _ready(self, alive: WorkLeft, with_work: set[int]) -> list[Checkpoint]:
-        """Checkpoints with work that no worker has, in the plan's order.
+        """The checkpoints with work that no worker is doing, in the plan's order.
 
-        Where a plan's decisions at a checkpoint wait for others, a second visit waits until
-        nothing is under way: then all that it needs is known.
+        A checkpoint is assigned a second time only when no worker is busy, because then all
+        results on which the plan's decisions depend are known.
         """
         busy = self._phases()
         ready = [
@@ -122,15 +122,15 @@ class Dispatcher:
             and not (busy and checkpoint.step in self._visited)
         ]
         if self.spec.plan == "final" and self._visited.issuperset(alive.steps):
-            ready.reverse()  # this plan goes back from the last
+            ready.reverse()  # this plan goes backwards from the last checkpoint
         return ready
 
     def _shares(self, ready: list[Checkpoint]) -> Iterator[tuple[Checkpoint, ...]]:
-        """One share of them for each worker that is free."""
+        """Divide the checkpoints among the free workers, one group per worker."""
         free = self.executor.free
         while ready and free > 0:
             share = 1
-            if (base := ready[0].adapter_base) is not None:  # one engine, its adapters swapped
+            if (base := ready[0].adapter_base) is not None:  # they share an engine
                 same = [c for c in ready if c.adapter_base == base]
                 ready = same + [c for c in ready if c.adapter_base != base]
                 share = -(-len(same) // free)
@@ -144,16 +144,16 @@ class Dispatcher:
         self._visited.update(checkpoint.step for checkpoint in checkpoints)
 
     def _take(self, event: Event, tracker: Tracker) -> bool:
-        """Note what happened; True when a worker has become free."""
+        """Handle a report; return True if a worker has become free."""
         having = (under_way for under_way in self._under_way if event.step in under_way.phases)
         assignment = next(having, None)
-        if assignment is None:  # the end of a worker that has reported its reason before
+        if assignment is None:  # the worker has reported a reason already
             return False
         tracker.add_engine_seconds(event.seconds)
         match event.kind:
             case "disk":
                 raise StoreError(
-                    f"the disk of {self.store.path} is full ({event.text}); what was finished is "
+                    f"the disk of {self.store.path} is full ({event.text}); finished results are "
                     "kept: free space and resume"
                 )
             case "loading":
@@ -165,7 +165,7 @@ class Dispatcher:
                 self._losses[event.step] = 0
             case "memory" | "lost":
                 self._again(event, assignment.batch_divisor)
-                self._visited -= assignment.phases.keys()  # no visit: the others need not wait
+                self._visited -= assignment.phases.keys()  # need not wait for others
                 assignment.phases.clear()
             case "failed":
                 self._fail(event.step, event.text)
@@ -176,7 +176,10 @@ class Dispatcher:
         return event.kind in ("done", "failed", "memory", "lost")
 
     def _again(self, event: Event, batch_divisor: int) -> None:
-        """A worker that ran out of memory is started with smaller batches, a dead one too."""
+        """Use smaller batches if a worker ran out of memory, or if workers died twice.
+
+        The checkpoint fails if batches cannot be smaller, or if workers died ATTEMPTS times.
+        """
         self._losses[event.step] += event.kind == "lost"
         if event.kind == "memory" or self._losses[event.step] > 1:
             divisor = max(2 * batch_divisor, self.resources.batch_divisor)
@@ -187,7 +190,7 @@ class Dispatcher:
             self._fail(
                 event.step,
                 f"its process died {ATTEMPTS} times before it finished anything ({event.text}); "
-                "if memory ran out, free some and resume",
+                "if memory ran out, free some memory and resume",
             )
 
     def _fail(self, step: int, reason: str) -> None:
@@ -201,13 +204,13 @@ class Dispatcher:
         }
 
     def _mark_scored(self, alive: WorkLeft, with_work: set[int]) -> None:
-        """A checkpoint is scored when no result that is still to come could need more of it."""
+        """Mark each checkpoint as scored once no later result can require more samples of it."""
         under_way = self._phases()
         unfinished = [step for step in alive.steps if step in under_way or step in with_work]
         whole = [step for step in alive.steps if step not in unfinished]
-        if unfinished and self.spec.plan == "final":  # its first checkpoints come last
+        if unfinished and self.spec.plan == "final":  # it does the first checkpoints last
             whole = []
-        elif unfinished and self.spec.plan == "lazy":  # a masked pair needs those before it
+        elif unfinished and self.spec.plan == "lazy":  # a masked pair needs earlier checkpoints
             whole = [step for step in whole if step < unfinished[0]]
         for step in whole:
             if step not in self._scored:

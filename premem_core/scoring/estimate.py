@@ -1,4 +1,4 @@
-"""Estimate of what a job will take, from a short run of it: a few problems at one checkpoint."""
+"""Estimate of the time and disk space of a job, from a few problems at one checkpoint."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ PROBLEMS = 32
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a job will take at most; a larger batch than the short run's is often faster."""
+    """Upper bounds for a job, which is often faster, because its batches are larger."""
 
     completions: int
     seconds: float
@@ -37,7 +37,7 @@ class Estimate:
 
     @property
     def fits(self) -> bool:
-        """Whether the disk has room for it, and half as much again."""
+        """Whether one and a half times the space that the job needs is free."""
         return self.bytes_free > 1.5 * self.bytes_on_disk
 
 
@@ -49,11 +49,11 @@ def estimate_job(
     store: Path,
     devices: Sequence[str | None],
 ) -> Estimate:
-    """Score a few problems at the last checkpoint, keep nothing, and extrapolate.
+    """Score a few problems at the last checkpoint, and extrapolate; no results are kept.
 
     Args:
-        store: where the job will write.
-        devices: as for `LocalExecutor`; one worker is measured, all of them are counted on.
+        store: the folder that the job will write to.
+        devices: as for `LocalExecutor`. One worker is measured; the job will use all of them.
 
     Raises:
         JobError: the checkpoint cannot be scored, for the reason given.
@@ -86,7 +86,7 @@ def estimate_job(
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """What the short run took."""
+    """The time and disk space of the short run."""
 
     load_seconds: float
     target_seconds: float
@@ -121,9 +121,9 @@ def estimate_apart(
     test: Sequence[Example],
     user_perturbations: Mapping[str, Sequence[Example]] = MappingProxyType({}),
 ) -> Estimate:
-    """`estimate_job` for all of this machine's GPUs, in a process of its own.
+    """`estimate_job` for all of this machine's GPUs, in a separate process.
 
-    For the dashboard: its own process must neither load a model nor fork.
+    The dashboard uses this, because its own process must neither load a model nor fork.
 
     Raises:
         JobError: the checkpoint cannot be scored, for the reason given.

@@ -37,19 +37,19 @@ def measure_weights(
     measures: Sequence[Measure] = MEASURES,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[int, str]:
-    """Measure the scored checkpoints of a run whose folders the store knows.
+    """Measure the weights of a run's scored checkpoints, whose folders the store must know.
 
     Args:
         examples: training examples, for the gradient.
         template: how an example becomes text.
-        base: folder of the model that the run began with; adapters need none.
-        say: called with what is about to be done.
+        base: the folder of the run's base model; not needed for adapters.
+        say: called with a message before each measurement.
 
     Returns:
-        Why, for the checkpoints that something could not be measured of, by step.
+        By step, the reasons for which measurements of a checkpoint failed.
 
     Raises:
-        UsageError: as `scored_folders`; or a whole model's distance is asked for without `base`.
+        UsageError: as `scored_folders`; or `base` is missing for the distance of a whole model.
     """
     known = read_baselines(store, run).set_index(["step", "name"]).index
     failed: dict[int, str] = {}
@@ -75,7 +75,7 @@ def _measured(
     template: PromptTemplate,
     base: Path | None,
 ) -> tuple[float, str]:
-    """A measure of one checkpoint, and how it was taken."""
+    """The value of a measure at one checkpoint, and the settings of the measurement."""
     if measure == "distance":
         return weight_distance.distance(checkpoint, base), _origin(checkpoint, base)
     value = gradient_variance.measure_gradient_variance(checkpoint, examples, template)
@@ -90,15 +90,15 @@ def scored_folders(store: Store, run: str) -> dict[int, str]:
     """The folders of a run's scored checkpoints, by step.
 
     Raises:
-        UsageError: none is scored, or the store knows no folder of them.
+        UsageError: no checkpoint is scored, or the store does not know their folders.
     """
     found = read_checkpoints(store, run).query("state == 'scored'")
     if found.empty:
         raise UsageError(f"the run '{run}' has no scored checkpoint yet; score it first")
     if found["path"].isna().all():
         raise UsageError(
-            f"the run '{run}' was imported, so the store knows no folder of its checkpoints; score "
-            "the run from its own folder, under another name"
+            f"the run '{run}' was imported, so the store does not know the folders of its "
+            "checkpoints; score the run from its own folder, under another name"
         )
     return dict(zip(found["step"].tolist(), found["path"], strict=True))
 
@@ -114,20 +114,23 @@ def measure_unconditional_nll(
     backend: str | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> int:
-    """Measure the solutions of a run at its first scored checkpoint; how many are known now.
+    """Measure the NLL of solutions without the question, at the first scored checkpoint.
 
-    Each result is kept in the store as it comes, and not measured again.
+    Results are stored every COMMIT_EVERY solutions, and are not measured again.
 
     Args:
-        examples: those that the run was scored on.
+        examples: the examples that the run was scored on.
         template: how an example becomes text.
         backend: by default the one that is installed.
-        say: called with what is about to be done.
+        say: called with a message before the measurement.
+
+    Returns:
+        The number of solutions whose NLL is known now.
 
     Raises:
         UsageError: as `scored_folders`.
         CheckpointError: the checkpoint cannot be loaded.
-        DataError: a solution has no token that can be scored alone.
+        DataError: a solution has no token that can be scored without the question.
     """
     step, path = min(scored_folders(store, run).items())
     task = read_runs(store).set_index("run")["task"][run]

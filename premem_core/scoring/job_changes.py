@@ -9,7 +9,7 @@ from premem_core.records import Example
 from premem_core.scoring.job_files import as_json
 from premem_core.scoring.spec import Query, ScoringSpec
 
-# What an extension may change: it asks for more, or for the rest in another way.
+# What an extension may change: it adds to a job, or changes how the rest is done.
 _MAY_CHANGE = {
     *("plan", "log_log_threshold", "perturb_all", "perturbations", "checkpoints"),
     *("train_data", "test_data", "chunk_examples"),
@@ -17,19 +17,19 @@ _MAY_CHANGE = {
 
 
 def check_same(run: str, registered: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Refuse to resume a job with another specification.
+    """Check that a job is resumed with its own specification.
 
     Args:
         registered: the job's description (`job.json`).
         wanted: the description to resume with.
 
     Raises:
-        JobError: it differs; the message says in what.
+        JobError: it is resumed with another one; the message names the differences.
     """
     if differing := _differences(registered, wanted):
         raise JobError(
-            f"the run '{run}' cannot be resumed with another specification ({differing}); repeat "
-            "the first one, ask more of it with --extend, or choose another name with --run"
+            f"the run '{run}' cannot be resumed with another specification ({differing}); give "
+            "the first one again, extend the job with --extend, or choose another name with --run"
         )
 
 
@@ -40,13 +40,13 @@ def check_extension(
     queries: Iterable[Query] = (),
     examples: Sequence[Example] = (),
 ) -> None:
-    """Refuse what is not more of the same: it would throw away, or mix, what is scored.
+    """Check that an extension only adds to a job, so that all existing scores remain valid.
 
     Args:
         registered: the job's description (`job.json`).
-        wanted: the description to go on with.
-        queries: the job's.
-        examples: the problems to go on with; none: those of the job.
+        wanted: the description after the extension.
+        queries: the job's queries.
+        examples: the problems after the extension; empty if they stay the same.
 
     Raises:
         JobError: something is missing or has changed; the message says what.
@@ -63,25 +63,25 @@ def check_extension(
         problems.append(differing)
     if problems:
         raise JobError(
-            f"the run '{run}' can only be asked for more of the same ({'; '.join(problems)}); "
-            "choose another name with --run for something else"
+            f"an extension can only add to the job of the run '{run}' ({'; '.join(problems)}); "
+            "to score something else, choose another name with --run"
         )
 
 
 def _lacking(registered: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """What the job has and is no longer wanted."""
+    """Parts of the job that the extended job would not have."""
     problems = []
     samples, wanted_samples = registered["sampling"]["samples"], wanted["sampling"]["samples"]
     if wanted_samples < samples:
-        problems.append(f"{samples} samples are drawn, {wanted_samples} asked for")
+        problems.append(f"{samples} samples are drawn, but {wanted_samples} are requested")
     for name in ("checkpoints", "perturbations"):
         if gone := [item for item in registered.get(name, []) if item not in wanted[name]]:
-            problems.append(f"{name} lack {gone[0]}")
+            problems.append(f"{gone[0]} is missing from the {name}")
     return problems
 
 
 def _changed_problems(queries: Iterable[Query], examples: Sequence[Example]) -> list[str]:
-    """The first of the job's problems that is not among the examples as it was."""
+    """A message about the first of the job's problems that is missing or has changed."""
     given = {_text(example) for example in examples}
     for query in queries:
         if not query.perturbation and _text(query.example) not in given:
@@ -94,7 +94,7 @@ def _text(example: Example) -> tuple[str, str, str, str]:
 
 
 def _differences(registered: dict[str, Any], wanted: dict[str, Any]) -> str:
-    # What an older version did not write had the value that is the default now.
+    # A field that an older version did not write had the present default value.
     defaults = as_json(asdict(ScoringSpec("", "")))
     before, after = _flat({**defaults, **registered}), _flat(wanted)
     differing = [key for key in after if before.get(key) != after[key]]

@@ -25,16 +25,17 @@ ExecutorName = Literal["local", "ray"]
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """Where a job runs; it may differ from one resumption to the next.
+    """Where a job runs. It may change when the job is resumed.
 
     Args:
-        executor: this machine, or Ray.
-        workers: how many at most; default: one per GPU (or set of GPUs), without GPUs one.
+        executor: "local" for this machine, or "ray".
+        workers: the largest number of workers; None for one per GPU (or group of GPUs), or one on
+            a machine without GPUs.
         tensor_parallel: GPUs per worker.
-        address: of the Ray cluster; None: the one this machine belongs to, or a new one here.
-        shards: an fsspec prefix for Ray workers that do not see the store's folder.
-        weights: measure the checkpoints' weights too, once they are scored (`measure_weights`).
-        base: folder of the model that the run began with, for that.
+        address: of the Ray cluster; None for the cluster of this machine, or else a new one here.
+        shards: an fsspec prefix, for Ray workers that cannot access the store's folder.
+        weights: after scoring, also measure the checkpoints' weights (`measure_weights`).
+        base: for `weights`, the folder of the run's base model.
     """
 
     executor: ExecutorName = "local"
@@ -79,7 +80,7 @@ def describe_job(
 
 
 def as_json(content: dict[str, Any]) -> dict[str, Any]:
-    """What comes back when this is written as JSON and read."""
+    """The content as it is after it has been written as JSON and read again."""
     plain: dict[str, Any] = json.loads(json.dumps(content))
     return plain
 
@@ -90,28 +91,28 @@ def _digest(examples: Sequence[Example]) -> str:
 
 
 def write_description(folder: JobFolder, description: dict[str, Any]) -> None:
-    """Keep a job's description (`describe_job`)."""
+    """Write a job's description (`describe_job`)."""
     write_json(folder.description, description)
 
 
 def read_description(folder: JobFolder) -> dict[str, Any]:
-    """The description that `write_description` kept."""
+    """The description that `write_description` wrote."""
     description: dict[str, Any] = json.loads(folder.description.read_text())
     return description
 
 
 def write_execution(folder: JobFolder, execution: Execution) -> None:
-    """Keep where a job runs."""
+    """Write where a job runs."""
     write_json(folder.execution, asdict(execution))
 
 
 def read_execution(folder: JobFolder) -> Execution:
-    """Where a job runs."""
+    """Read where a job runs."""
     return Execution(**json.loads(folder.execution.read_text()))
 
 
 def write_queries(folder: JobFolder, queries: Sequence[Query]) -> None:
-    """Keep a job's queries; the file is there whole or not at all."""
+    """Write a job's queries; the file appears when it is complete."""
     columns = {
         "number": [q.number for q in queries],
         "split": [q.split for q in queries],
@@ -127,7 +128,7 @@ def write_queries(folder: JobFolder, queries: Sequence[Query]) -> None:
 
 
 def read_queries(folder: JobFolder) -> list[Query]:
-    """The queries that `write_queries` kept."""
+    """The queries that `write_queries` wrote."""
     return [
         Query(
             row["number"],
@@ -140,7 +141,7 @@ def read_queries(folder: JobFolder) -> list[Query]:
 
 
 def user_perturbation_names(folder: JobFolder) -> set[str]:
-    """The names of the user's own perturbations that a job, if there is one, has already."""
+    """The names of the user's own perturbations in a job; none if the job does not exist."""
     if not folder.holds_job:
         return set()
     names = read_description(folder).get("perturbations", [])
@@ -148,7 +149,7 @@ def user_perturbation_names(folder: JobFolder) -> set[str]:
 
 
 def read_job_spec(store: Store, run: str) -> ScoringSpec:
-    """What a job measures.
+    """The specification of a job.
 
     Raises:
         JobError: there is no such job.
@@ -157,11 +158,11 @@ def read_job_spec(store: Store, run: str) -> ScoringSpec:
 
 
 def read_job(store: Store, run: str) -> tuple[ScoringSpec, Run, list[Query]]:
-    """What a job measures, of which checkpoints, with which problems.
+    """The specification of a job, its run with the checkpoints to score, and its queries.
 
     Raises:
         JobError: there is no such job.
-        CheckpointError: a checkpoint is no longer there.
+        CheckpointError: a checkpoint does not exist any more.
     """
     folder = existing_job_folder(store, run)
     job = read_description(folder)
@@ -176,7 +177,7 @@ def read_job(store: Store, run: str) -> tuple[ScoringSpec, Run, list[Query]]:
 
 
 def read_training_problems(store: Store, run: str) -> tuple[list[Example], PromptTemplate]:
-    """The training problems that a job scores, and how it fills them in.
+    """The training problems that a job scores, and its prompt template.
 
     Raises:
         JobError: there is no such job.

@@ -44,16 +44,16 @@ def run_job(
     *,
     queue: bool = True,
 ) -> Progress:
-    """Do what is left of a job, in this process and its workers; its last state.
+    """Do the remaining work of a job in this process and its workers; return its last state.
 
-    A checkpoint that cannot be scored is marked failed with its reason and the rest goes on.
+    A checkpoint that cannot be scored is marked as failed, with the reason. The others are scored.
 
     Args:
         queue: wait until the store's other jobs on this machine are done.
 
     Raises:
         JobError: there is no such job, or another process is running it.
-        StoreError: the disk is full; what was finished is kept.
+        StoreError: the disk is full; finished results are kept.
     """
     folder = existing_job_folder(store, run)
     state = folder.state
@@ -63,16 +63,17 @@ def run_job(
             _sigterm_cancels(),
             _full_disk_said(store),
         ):
-            # First of all whom to signal: the file may still name a process that is gone.
+            # First store the id of this process, to which a cancellation is sent; the file may
+            # still hold the id of a process that has ended.
             before = read_progress(state)
             queued = before.queued if before.state == "queued" else time.time()
             waiting = replace(before, state="queued", pid=os.getpid(), message="", queued=queued)
-            try:  # from here on it is known whom to signal
+            try:  # a signal can arrive as soon as the id is stored
                 write_progress(state, waiting)
                 with _turn(store, waiting, on_progress) if queue else contextlib.nullcontext():
                     return _execute(store, run, on_progress)
             except (Cancelled, KeyboardInterrupt):
-                message = "stopped on request; resume continues where it stopped"
+                message = "stopped on request; resume the job to continue"
                 return _end(state, "cancelled", message, on_progress)
     except BlockingIOError as error:
         raise JobError(f"the job '{run}' is running already in another process") from error
@@ -100,7 +101,7 @@ def _full_disk_said(store: Store) -> Iterator[None]:
         if error.errno not in NO_SPACE:
             raise
         raise StoreError(
-            f"the disk of {store.path} is full; what was finished is kept: free space and resume"
+            f"the disk of {store.path} is full; finished results are kept: free space and resume"
         ) from error
 
 
@@ -108,7 +109,7 @@ def _full_disk_said(store: Store) -> Iterator[None]:
 def _turn(
     store: Store, waiting: Progress, on_progress: Callable[[Progress], None]
 ) -> Iterator[None]:
-    """Jobs of a store run one after the other on this machine: first come, first served."""
+    """Wait for earlier jobs: on one machine, the jobs of a store run one after the other."""
     announced = False
     while True:
         if not _has_earlier(store, waiting):
@@ -118,14 +119,14 @@ def _turn(
                 break
         if not announced:
             announced = True
-            on_progress(replace(waiting, message="waiting for the job before it"))
+            on_progress(replace(waiting, message="waiting for an earlier job"))
         time.sleep(0.5)
     with held:
         yield
 
 
 def _has_earlier(store: Store, waiting: Progress) -> bool:
-    """Whether a job that was started earlier waits for its turn too."""
+    """Whether a job that was started earlier is also waiting."""
     return any(
         job.state == "queued"
         and job.pid  # it was started, not only created

@@ -1,4 +1,4 @@
-"""Scoring jobs as their callers see them: create, extend, start, watch, cancel."""
+"""Scoring jobs: functions that create, extend, start, watch and cancel them."""
 
 import contextlib
 import os
@@ -29,7 +29,7 @@ from premem_core.store.job_folder import JobFolder, runs_with_jobs
 from premem_core.store.runs import add_run, read_runs
 from premem_core.store.scores import read_committed_shards
 
-SECONDS_TO_START = 120  # a process that loads torch from a slow disk takes its time
+SECONDS_TO_START = 120  # loading torch from a slow disk takes long
 
 
 def create_job(
@@ -46,22 +46,22 @@ def create_job(
     execution: Execution = Execution(),
     user_perturbations: Mapping[str, Sequence[Example]] = MappingProxyType({}),
 ) -> JobFolder:
-    """Register a job, or find the one to resume or to extend; its folder.
+    """Create a job, or resume or extend an existing one; return its folder.
 
     Args:
         train: the training problems to score.
-        trained_on: how many the run was trained on, where `train` is a sample of them.
-        resume: the job is there already, with this specification.
-        extend: the job is there already, and this is more of the same: more samples, more
-            checkpoints, problems or perturbations, another plan. What is scored stays.
-        user_perturbations: the training problems under perturbations of the user's own, by their
-            name; a problem that one does not apply to is not in it.
+        trained_on: the number of problems that the run was trained on, if `train` is a sample.
+        resume: resume the existing job, which must have this specification.
+        extend: add samples, checkpoints, problems or perturbations to the existing job, or change
+            its plan. Existing scores are kept.
+        user_perturbations: by the name of each of the user's own perturbations, the perturbed
+            training problems, without those to which it does not apply.
 
     Raises:
-        JobError: the name is taken, or `resume` is given with another specification than the
-            job's own, or `extend` with one that is not more (the message says in what).
-        StoreError: an example is known with another text.
-        CheckpointError: the base model, where its weights are wanted, is none.
+        JobError: the name is in use; or `resume` is set and the specification differs; or `extend`
+            is set and something of the job is missing or has changed. The message says what.
+        StoreError: an example is in the store with another text.
+        CheckpointError: weights are to be measured, and the base model cannot be used.
     """
     folder = JobFolder.of(store, spec.run)
     check_spec(spec, {*user_perturbations, *user_perturbation_names(folder)})
@@ -81,8 +81,8 @@ def create_job(
         return folder
     else:
         raise JobError(
-            f"the run '{spec.run}' is already in {store.path}; resume it (--resume), ask more "
-            "of it (--extend), or give this one another name (--run)"
+            f"the run '{spec.run}' is already in {store.path}; resume it (--resume), extend "
+            "it (--extend), or give this run another name (--run)"
         )
     queries = _register(store, spec, run, task, train, test, trained_on)
     queries += perturbed_queries(store, task, spec, queries, user_perturbations)
@@ -91,17 +91,17 @@ def create_job(
     job_files.write_execution(folder, execution)
     if is_new:
         write_progress(folder.state, Progress(spec.run))
-    job_files.write_description(folder, description)  # last: its presence says the job is whole
+    job_files.write_description(folder, description)  # last: with it the job is complete
     return folder
 
 
 def _check_name_is_free(store: Store, run: str) -> None:
-    # Registered without a job: imported, or a start that was killed, which goes on here.
+    # A run without a job was imported, or the creation of its job was killed and is repeated here.
     known = read_runs(store).set_index("run")["source"]
     if run in known and (known[run] != "scored" or read_committed_shards(store, run)):
         raise JobError(
-            f"the run '{run}' is already in {store.path}, and not from a job that could "
-            "be resumed; give this one another name (--run)"
+            f"the run '{run}' is already in {store.path}, and it has no job that can be resumed; "
+            "give this run another name (--run)"
         )
 
 
@@ -114,7 +114,7 @@ def _register(
     test: Sequence[Example],
     trained_on: int | None,
 ) -> list[Query]:
-    """Make run, checkpoints and problems known to the store; the problems under its numbers."""
+    """Add run, checkpoints and problems to the store; return the problems with its numbers."""
     record = RunRecord(
         run=spec.run,
         task=task,
@@ -133,11 +133,13 @@ def _register(
 
 
 def extend_job(store: Store, run: str, **changes: Any) -> None:
-    """Ask more of a job, without its data files: `samples`, `plan`, `log_log_threshold`,
-    `perturbations` or `perturb_all`. The next start does only what is missing.
+    """Extend a job without reading its data files. The next start does only the missing work.
+
+    Args:
+        changes: the new `samples`, `plan`, `log_log_threshold`, `perturbations` or `perturb_all`.
 
     Raises:
-        JobError: there is no such job, it is running, or this is not more of the same.
+        JobError: there is no such job, it is running, or something of it would be missing.
         UsageError: a plan or a perturbation is unknown.
     """
     folder = existing_job_folder(store, run)
@@ -157,11 +159,13 @@ def extend_job(store: Store, run: str, **changes: Any) -> None:
 
 
 def start_job(store: Store, run: str) -> None:
-    """Run a job in a process of its own, which outlives this one; it waits for its turn.
+    """Start a job in a separate process, which continues when this one ends.
+
+    The job waits until earlier jobs are done.
 
     Raises:
         JobError: there is no such job, or it is running.
-        InstallationError: what scoring needs is not installed.
+        InstallationError: a package that scoring needs is not installed.
     """
     installation.require_extra("score")
     folder = existing_job_folder(store, run)
@@ -178,12 +182,12 @@ def start_job(store: Store, run: str) -> None:
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
-    # Someone must take note of its end, or it stays in the process table.
+    # Wait for the process, or it stays in the process table after its end.
     threading.Thread(target=process.wait, daemon=True).start()
 
 
 def cancel_job(store: Store, run: str) -> None:
-    """Ask a job to stop, running or waiting; what it finished stays, and it can be resumed.
+    """Stop a running or waiting job. Its finished results are kept, and it can be resumed.
 
     Raises:
         JobError: there is no such job, or it is not running.
@@ -196,38 +200,38 @@ def cancel_job(store: Store, run: str) -> None:
 
 
 def job_progress(store: Store, run: str) -> Progress:
-    """Where a job stands, true even after its process was killed."""
+    """The state and progress of a job, correct even after its process was killed."""
     folder = existing_job_folder(store, run)
     state = read_progress(folder.state)
     starting = state.state == "queued" and time.time() - state.updated < SECONDS_TO_START
     if state.state in ("running", "queued") and not starting and not is_held(folder.lock):
-        return replace(state, state="interrupted", message="its process ended; resume it")
+        return replace(state, state="interrupted", message="its process ended; resume the job")
     return state
 
 
 def all_job_progress(store: Store) -> list[Progress]:
-    """Every job of the store, the most recently active first."""
+    """The state and progress of every job of the store, the most recently active first."""
     found = (job_progress(store, run) for run in runs_with_jobs(store))
     return sorted(found, key=lambda progress: -progress.updated)
 
 
 def log_tail(store: Store, run: str, lines: int = 30) -> str:
-    """The end of what the job's process printed."""
+    """The last lines that the job's process printed."""
     log = existing_job_folder(store, run).log
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else ""
 
 
 def check_grader(store: Store, spec: ScoringSpec) -> None:
-    """Refuse to score on while another grader's grades count for the run.
+    """Check that the grades of the job's grader are those that count for the run.
 
     Raises:
-        JobError: they do.
+        JobError: another grader's grades count.
     """
     grader = read_runs(store).set_index("run")["grader"].get(spec.run)
     if isinstance(grader, str) and grader != spec.grader:
         raise JobError(
-            f"the run '{spec.run}' is graded by '{grader}' now, but its job grades by "
-            f"'{spec.grader}'; regrade it by '{spec.grader}' before more is sampled"
+            f"the run '{spec.run}' now has the grades of '{grader}', but its job grades with "
+            f"'{spec.grader}'; regrade it with '{spec.grader}' before more samples are drawn"
         )
 
 
@@ -243,6 +247,6 @@ def _check_base(execution: Execution, run: Run) -> None:
         checkpoints.check_checkpoint(Checkpoint(Path(execution.base), 0))
     elif any(checkpoint.adapter_base is None for checkpoint in run.checkpoints):
         raise JobError(
-            "the distance from initialization is that to the model which the run began with; give "
-            "its folder (--base)"
+            "the distance from initialization is measured from the run's base model; give its "
+            "folder (--base)"
         )

@@ -1,4 +1,4 @@
-"""Perturbed queries: the training problems of a job in another form, as the store keeps them."""
+"""Perturbed queries: the training problems of a job in another form, as they are stored."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,14 +20,14 @@ def perturbed_queries(
 ) -> list[Query]:
     """The training queries under each perturbation that changes their text, where it applies.
 
-    A text that the store has already stays as it is: completions of it may be drawn.
+    A text that is already in the store does not change, because it may have completions.
 
     Args:
-        queries: as they are; those of the training split are perturbed.
-        user_perturbations: the examples under perturbations of the user's own, by their names.
+        queries: the unperturbed queries; those of the training split are perturbed.
+        user_perturbations: the examples under each of the user's own perturbations, by its name.
 
     Raises:
-        JobError: the store has another text of one of the user's own.
+        JobError: the store has another text for an example that the user perturbed.
     """
     originals = {query.example.id: query for query in queries if query.split == "train"}
     found = []
@@ -49,7 +49,7 @@ def _perturbed_examples(
     seed: int,
     user_perturbations: Mapping[str, Sequence[Example]],
 ) -> list[Example]:
-    """The examples under one perturbation, those of the user's own or made here."""
+    """The examples under one perturbation, given by the user or made here."""
     made: Sequence[Example | None] = user_perturbations.get(name, [])
     if name in perturbations.CHANGES:
         made = perturbations.perturb(name, [q.example for q in originals.values()], seed)
@@ -70,7 +70,7 @@ def _check_same_texts(
         if example and (example.question, example.answer) != (row["question"], row["answer"]):
             raise JobError(
                 f"the perturbation '{name}' of the problem '{example.id}' is in {store.path} with "
-                "another text or answer; give this one another name"
+                "another text or answer; give this perturbation another name"
             )
 
 

@@ -38,22 +38,22 @@ class FieldNames:
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """What a person asks to be scored. None stands for the default that `prepare` chooses.
+    """A person's request to score a run. Where a value is None, `prepare` chooses it.
 
     Args:
-        run_folder: with checkpoint-<step> in it.
-        fields: of both files: those that are known, or the names of some.
-        skip_bad: leave out the files' bad rows.
-        train_sample: score so many of the training problems, drawn at random; None: all.
-        run: the run's name; None: its folder's.
-        task: None: the name of the training file's folder.
-        grader: None: the one that fits the answers.
-        backend: None: vllm where it is installed.
-        log_log_threshold: t = log log PPL of the plan; None: the best one of the task's runs.
-        perturbations: of the training queries, by name.
-        perturb_all: sample these at every checkpoint, not at the last one only.
-        perturbation_texts: perturbations of the user's own, by name: a text with {question} in it.
-        perturbation_files: likewise, from files.
+        run_folder: the folder that holds the checkpoint-<step> folders.
+        fields: the fields of both files, or the names of some of them.
+        skip_bad: leave out the files' invalid rows.
+        train_sample: the number of training problems to score, drawn at random; None for all.
+        run: the run's name; None for the name of its folder.
+        task: the task's name; None for the name of the training file's folder.
+        grader: None for the one that fits the answers.
+        backend: None for vllm if it is installed, else hf.
+        log_log_threshold: t = log log PPL of the plan; None for the best one of the task's runs.
+        perturbations: the names of perturbations of the training queries.
+        perturb_all: sample these at every checkpoint, not only at the last one.
+        perturbation_texts: the user's own perturbations, by name: a text that contains {question}.
+        perturbation_files: the user's own perturbations that are files, by name.
         execution: where the job runs.
     """
 
@@ -94,7 +94,7 @@ class PreparedJob:
 
     Args:
         train: the training problems to score.
-        user_perturbations: these under perturbations of the user's own, by name.
+        user_perturbations: these under each of the user's own perturbations, by its name.
     """
 
     data: RequestedData
@@ -116,26 +116,26 @@ class PreparedJob:
 
     @cached_property
     def completions(self) -> int:
-        """How many completions are drawn; at most, where the plan is not the full one."""
+        """The number of completions to draw; an upper bound unless the plan is full."""
         return work_left.most_completions(self.spec, self.steps, self.train, self.test)
 
     @property
     def perplexities(self) -> int:
-        """How many perplexities are measured."""
+        """The number of perplexities to measure."""
         return len(self.steps) * len(self.train)
 
     @property
     def avoidable(self) -> int:
-        """How many of the completions the plan may leave out, once perplexities are measured."""
+        """The number of completions that may not be needed once perplexities are measured."""
         return 0 if self.spec.plan == "full" else self.perplexities * self.spec.sampling.samples
 
     @property
     def first_prompt_and_target(self) -> tuple[str, str]:
-        """What the model gets of the first training problem in the file."""
+        """The prompt and the target of the first training problem in the file."""
         return self.spec.template.fill(self.data.train.examples[0])
 
     def summary(self) -> list[str]:
-        """In sentences, what the job would do."""
+        """Sentences that say what the job would do."""
         run, spec = self.data.run, self.spec
         lines = [f"run {spec.run}: {len(run.checkpoints)} checkpoints in {run.path}"]
         lines += [_problems("train", self.data.train)]
@@ -145,14 +145,14 @@ class PreparedJob:
             f"the first prompt and target, as the model sees them:\n{prompt!r}\n{target!r}"
         )
         if len(self.train) < len(self.data.train.examples):
-            lines.append(f"scored of the train problems: {len(self.train)}, drawn at random")
+            lines.append(f"train problems to score: {len(self.train)}, drawn at random")
         lines.append(f"grader: {spec.grader}; backend: {spec.backend}")
         at_most = "" if spec.plan == "full" else "at most "
         lines.append(f"completions to draw: {at_most}{self.completions:,}")
         if spec.plan != "full":
             lines.append(
                 f"plan {spec.plan}, t = {spec.log_log_threshold:.3f}: up to {self.avoidable:,} of "
-                "them may prove not needed; the perplexities, measured first, will tell"
+                "them may not be needed, which is known once the perplexities are measured"
             )
         return lines
 
@@ -183,7 +183,7 @@ def read_requested_data(request: ScoreRequest) -> RequestedData:
     Raises:
         CheckpointError: there is no checkpoint, or one of them cannot be scored.
         DataError: a file cannot be read, or has a bad row and `skip_bad` is not set.
-        UsageError: the rule for the answer is none.
+        UsageError: the rule for the answer is invalid.
     """
     run = checkpoints.read_run(request.run_folder)
     fields = request.fields
@@ -203,15 +203,14 @@ def prepare(
     data: RequestedData | None = None,
     find_threshold: Callable[[str], float | None] = lambda task: None,
 ) -> PreparedJob:
-    """Read what a request names, choose what it leaves open, and check all of it.
+    """Read the data of a request, choose its missing values, and check all of them.
 
-    Nothing is made: neither a store nor a job.
+    Neither a store nor a job is created.
 
     Args:
-        data: what `read_requested_data` has read; None: it is read here.
-        find_threshold: a task's threshold for a plan that needs one, where the request has none;
-            it comes from the caller, for the best one is found in scored runs. None: there is no
-            such threshold.
+        data: the result of `read_requested_data`; None to read the data here.
+        find_threshold: function that returns a task's best threshold, or None if there is none. It
+            is called if the plan needs a threshold and the request has none.
 
     Raises:
         CheckpointError, DataError, UsageError: as `read_requested_data` does.

@@ -1,4 +1,4 @@
-"""Progress of a scoring job, counted from what is in the store and kept in its `state.json`."""
+"""Progress of a scoring job: counted from the results in the store, kept in `state.json`."""
 
 import json
 import time
@@ -13,24 +13,27 @@ from premem_core.scoring.work_left import WorkLeft
 
 @dataclass(frozen=True, slots=True)
 class CheckpointProgress:
-    """Where one checkpoint stands: `state` is waiting, what is being done, scored or failed."""
+    """Progress of one checkpoint: `state` is waiting, the phase of the work, scored or failed."""
 
     step: int
     state: str
     completions_done: int
-    completions_total: int  # at most, while the plan cannot know better
+    completions_total: int  # an upper bound until the plan knows the number
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a job stands. `state` is queued, running, done, failed, cancelled or interrupted."""
+    """State and progress of a job.
+
+    `state` is queued, running, done, failed, cancelled or interrupted.
+    """
 
     run: str
     state: str = "queued"
     completions_done: int = 0
-    completions_total: int = 0  # at most, while the plan cannot know better
-    completions_saved: int = 0  # not needed, by the plan, as far as is known
+    completions_total: int = 0  # an upper bound until the plan knows the number
+    completions_saved: int = 0  # not needed by the plan, as far as is known
     completions_per_second: float = 0.0
     engine_seconds: float = 0.0  # loading, perplexities and sampling, of the present process
     queued: float = field(default_factory=time.time)
@@ -41,14 +44,14 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """At the present rate; None while there is none."""
+        """The time left at the present rate; None while no rate is known."""
         if self.state != "running" or not self.completions_per_second:
             return None
         return (self.completions_total - self.completions_done) / self.completions_per_second
 
 
 def read_progress(file: Path) -> Progress:
-    """A `state.json`; what another version of Premem wrote beside it is passed over."""
+    """Read a `state.json`; fields that only other versions of Premem have are ignored."""
     content = json.loads(file.read_text())
     known = {name: content[name] for name in Progress.__slots__ if name in content}
     rows = tuple(CheckpointProgress(**row) for row in content.get("checkpoints", []))
@@ -56,7 +59,7 @@ def read_progress(file: Path) -> Progress:
 
 
 def write_progress(file: Path, progress: Progress) -> None:
-    """Keep a progress in its `state.json`."""
+    """Write a job's progress to its `state.json`."""
     write_json(file, asdict(progress))
 
 
@@ -86,16 +89,16 @@ class Tracker:
     ) -> None:
         self.file, self.on_progress = file, on_progress
         self.now = replace(start, state="running", message="", engine_seconds=0.0)
-        # When the first sample could come, with how many drawn before.
+        # The time when sampling could begin, and the number of completions before it.
         self.began: tuple[float, int] | None = None
         self.count(work, {}, {})
 
     def count(self, work: WorkLeft, phases: Mapping[int, str], failed: Mapping[int, str]) -> None:
-        """Count again what is done and what may come.
+        """Count the completions that are done and those that may still be drawn.
 
         Args:
-            phases: what is being done at the checkpoints in work, by step.
-            failed: why, by step.
+            phases: the phase of the work at each checkpoint that a worker has, by step.
+            failed: the reason for each failed checkpoint, by step.
         """
         rows = _checkpoint_rows(work, phases, failed)
         done = sum(row.completions_done for row in rows)
@@ -113,19 +116,19 @@ class Tracker:
         )
 
     def loaded(self) -> None:
-        """A worker can begin to sample: the rate counts from the first such moment."""
+        """Note that a worker can begin to sample; the rate is measured from the first time."""
         self.began = self.began or (time.monotonic(), self.now.completions_done)
 
     def add_engine_seconds(self, seconds: float) -> None:
-        """An engine has worked for so long."""
+        """Add to the time that engines have worked."""
         self.now = replace(self.now, engine_seconds=self.now.engine_seconds + seconds)
 
     def say(self, message: str) -> None:
-        """What is being done, beside the count."""
+        """Set a message about the current work."""
         self._write(message=message)
 
     def end(self, state: str, message: str) -> Progress:
-        """The job's last state."""
+        """Set the job's last state, and return it."""
         self._write(state=state, message=message)
         return self.now
 

@@ -18,7 +18,7 @@ Split = Literal["train", "test"]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """An example of a split under the number that the store gave it, or a perturbed form of it."""
+    """An example, or a perturbed form of it, with the number that the store gave the example."""
 
     number: int
     split: Split
@@ -33,9 +33,9 @@ class ScoringSpec:
     Args:
         chunk_examples: problems per unit of work.
         plan: which samples are drawn (`sampling_plan`).
-        log_log_threshold: t = log log PPL, which every plan but "full" needs.
-        perturbations: of the training queries, which are sampled at the last checkpoint.
-        perturb_all: at every checkpoint.
+        log_log_threshold: t = log log PPL, which every plan except "full" needs.
+        perturbations: of the training queries. These are sampled at the last checkpoint.
+        perturb_all: sample the perturbed queries at every checkpoint.
     """
 
     run: str
@@ -51,10 +51,10 @@ class ScoringSpec:
 
 
 def check_spec(spec: ScoringSpec, user_perturbations: Collection[str] = ()) -> None:
-    """Refuse a specification that cannot work, before anything is made.
+    """Check that a specification can be used, before anything is created.
 
     Args:
-        user_perturbations: the names of the user's own.
+        user_perturbations: the names of the user's own perturbations.
 
     Raises:
         UsageError: the grader, the backend or a perturbation is unknown, or the plan needs a
@@ -70,19 +70,21 @@ def check_spec(spec: ScoringSpec, user_perturbations: Collection[str] = ()) -> N
     for perturbation in spec.perturbations:
         perturbations.check_perturbation(perturbation, user_perturbations)
         if spec.perturbations.count(perturbation) > 1:
-            raise UsageError(f"perturbation '{perturbation}' is asked for twice; name it once")
+            raise UsageError(f"perturbation '{perturbation}' is given twice; give it once")
     if spec.plan not in PLANS:
         raise UsageError(f"plan '{spec.plan}' is unknown; choose one of: {', '.join(PLANS)}")
     if spec.plan != "full" and spec.log_log_threshold is None:
         raise UsageError(
-            f"the {spec.plan} plan needs to know what counts as memorized: give "
-            "--log-log-threshold (the paper's for GSM8K is -2.3), or score a run of this task with "
-            "test problems in full first"
+            f"the {spec.plan} plan needs the threshold below which a solution counts as "
+            "memorized; give --log-log-threshold (the paper's for GSM8K is -2.3), or first score a "
+            "run of this task that has test problems with the full plan"
         )
     if not spec.run.strip(" .") or len(quote(spec.run, safe="")) > 150:
         raise JobError(f"the run's name {spec.run!r} must have 1 to 150 plain characters")
     if not all(spec.template.stop):
-        raise JobError("the text that ends a completion is empty; give the template's own end")
+        raise JobError(
+            "the text that ends a completion is empty; give the end of the target template"
+        )
     if "{question}" not in spec.template.prompt or "{solution}" not in spec.template.target:
         raise JobError(
             "the prompt template must contain {question} and the target template {solution}"

@@ -1,4 +1,4 @@
-"""Work left: what a job still has to measure, cut into chunks.
+"""Work left: the part of a job that is not measured yet, divided into chunks.
 
 A chunk is a unit of work over a fixed set of examples. Its name says what it holds, and its result
 depends only on its name and the specification, so a resumed job does the same work as one that was
@@ -29,7 +29,7 @@ Counts = NDArray[np.int64]
 class Chunk:
     """A unit of work at one checkpoint: the targets of these queries, or samples of them.
 
-    `numbers` says which samples of each query; a chunk of targets has none.
+    `numbers` holds the numbers of the samples of each query; it is empty for targets.
     """
 
     run: str
@@ -62,9 +62,9 @@ class Chunk:
 
 @dataclass(slots=True)
 class QueryGrid:
-    """What is known of one set of queries: C checkpoints by N queries, filled as work is done.
+    """The results of one set of N queries at C checkpoints, filled in as work is done.
 
-    Queries of similar length stand together, so that a batch wastes little on padding.
+    Queries of similar length are next to each other, so that batches need little padding.
     """
 
     split: Split
@@ -75,13 +75,13 @@ class QueryGrid:
     nll: NDArray[np.float64]  # (C, N), nats; NaN: not measured yet
 
     def columns(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Which columns hold the queries of these store numbers."""
+        """The columns of the queries with these numbers in the store."""
         of_columns = np.array([query.number for query in self.queries])
         order = np.argsort(of_columns)
         return order[np.searchsorted(of_columns, numbers, sorter=order)]
 
     def add(self, row: int, table: pa.Table) -> None:
-        """Take a shard of the checkpoint in this row into account."""
+        """Add the results of a shard to the row of its checkpoint."""
         columns = self.columns(table["example"].to_numpy())
         if "nll" in table.column_names:
             self.nll[row, columns] = table["nll"].to_numpy()
@@ -98,21 +98,21 @@ class QueryGrid:
 
 @dataclass(slots=True)
 class WorkLeft:
-    """What is known of a whole job, and therefore what is still to be done.
+    """The results of a whole job, from which the work left follows.
 
-    The first grid is that of the training queries as they are.
+    The first grid is that of the unperturbed training queries.
     """
 
     spec: ScoringSpec
-    steps: tuple[int, ...]  # (C,) in training order, those that count
+    steps: tuple[int, ...]  # (C,) in training order
     grids: list[QueryGrid]
 
     def needs_targets(self, step: int) -> NDArray[np.bool_]:
-        """Which training queries' perplexities are not measured yet at a checkpoint: (N,)."""
+        """Whether each training query's perplexity at a checkpoint is still missing: (N,)."""
         return np.isnan(self.grids[0].nll[self.steps.index(step)])
 
     def to_draw(self, grid: QueryGrid) -> Counts:
-        """(C, N) further samples to draw now, as far as is known yet."""
+        """The number of further samples that are known to be needed now: (C, N)."""
         spec, wanted = self.spec, self.spec.sampling.samples
         if grid.split == "train" and not grid.perturbation:
             return sampling_plan.to_draw(
@@ -125,7 +125,7 @@ class WorkLeft:
         return left
 
     def with_work(self) -> set[int]:
-        """The steps at which something can be done now."""
+        """The steps of the checkpoints at which work can be done now."""
         any_target = np.isnan(self.grids[0].nll).any(axis=1)
         any_sample = [self.to_draw(grid).any(axis=1) for grid in self.grids]
         has_work = np.logical_or.reduce([any_target, *any_sample])
@@ -155,13 +155,13 @@ class WorkLeft:
         return sum(int((grid.samples + full.to_draw(grid)).sum()) for grid in self.grids)
 
     def without(self, steps: set[int]) -> "WorkLeft":
-        """A copy as if these checkpoints, which failed, did not exist."""
+        """A copy without these checkpoints, which failed."""
         rows = [row for row, step in enumerate(self.steps) if step not in steps]
         grids = [grid.of_rows(rows) for grid in self.grids]
         return WorkLeft(self.spec, tuple(self.steps[row] for row in rows), grids)
 
     def copy(self) -> "WorkLeft":
-        """A copy that can be filled in apart from this one."""
+        """A copy that can be filled in without changing this one."""
         return self.without(set())
 
 
@@ -173,7 +173,7 @@ def _by_step(steps: Sequence[int], counts: Sequence[Counts]) -> dict[int, int]:
 def find_work_left(
     spec: ScoringSpec, steps: Sequence[int], queries: Sequence[Query], counts: pd.DataFrame
 ) -> WorkLeft:
-    """What is left of a job.
+    """The work left of a job.
 
     Args:
         counts: `read_counts` of its run.
@@ -213,10 +213,10 @@ def _find_grid(
 def all_work(
     spec: ScoringSpec, steps: Sequence[int], train: Sequence[Example], test: Sequence[Example]
 ) -> WorkLeft:
-    """What is left of a job of which nothing is done, and no example has its number yet."""
+    """The work of a job that has not begun, and whose examples have no numbers yet."""
     queries = [Query(n, "train", example) for n, example in enumerate(train)]
     queries += [Query(n, "test", example) for n, example in enumerate(test, len(queries))]
-    for name in spec.perturbations:  # at most: it need not apply to all of them
+    for name in spec.perturbations:  # at most: it may not apply to some
         queries += [Query(n, "train", example, name) for n, example in enumerate(train)]
     return find_work_left(spec, steps, queries, pd.DataFrame(columns=list(COUNT_COLUMNS)))
 
@@ -224,18 +224,18 @@ def all_work(
 def most_completions(
     spec: ScoringSpec, steps: Sequence[int], train: Sequence[Example], test: Sequence[Example]
 ) -> int:
-    """Completions that such a job can need."""
+    """The largest number of completions that a job which has not begun can need."""
     return sum(all_work(spec, steps, train, test).at_most().values())
 
 
 def target_chunks(work: WorkLeft, step: int) -> list[Chunk]:
-    """The perplexities that are not measured yet at a checkpoint."""
+    """The chunks of perplexities that are not measured yet at a checkpoint."""
     blocks = _blocks(work.spec, work.grids[0], work.needs_targets(step))
     return [Chunk(work.spec.run, step, "train", "", block, queries) for block, queries, _ in blocks]
 
 
 def sample_chunks(work: WorkLeft, step: int) -> list[Chunk]:
-    """The samples that are known to be needed at a checkpoint and are not drawn yet."""
+    """The chunks of samples that are known to be needed at a checkpoint, but not drawn yet."""
     row, run, chunks = work.steps.index(step), work.spec.run, []
     for grid in work.grids:
         more = work.to_draw(grid)[row]
@@ -249,9 +249,9 @@ def sample_chunks(work: WorkLeft, step: int) -> list[Chunk]:
 def _blocks(
     spec: ScoringSpec, grid: QueryGrid, wanted: NDArray[np.bool_]
 ) -> Iterator[tuple[int, tuple[Query, ...], NDArray[np.int64]]]:
-    """Blocks of a grid: number, the queries that are wanted of it, their columns.
+    """Yield each block of a grid with wanted queries: its number, these queries, their columns.
 
-    A block's number and borders do not depend on what is wanted, so a resumed job cuts the same.
+    A block's number and borders do not depend on `wanted`, so a resumed job has the same blocks.
     """
     for block, start in enumerate(range(0, len(grid.queries), spec.chunk_examples)):
         columns = start + np.flatnonzero(wanted[start : start + spec.chunk_examples])

@@ -72,7 +72,7 @@ def set_checkpoint_state(
     Args:
         state: "waiting", "scored" or "failed".
         reason: why it failed.
-        samples: the samples per example to which it was scored; None leaves the number unchanged.
+        samples: the number of samples per example; None leaves the stored number unchanged.
     """
     with store.writing() as connection:
         connection.execute(

@@ -201,7 +201,7 @@ def test_what_cannot_be_computed_is_one_sentence(store, tmp_path):
     assert "give its folder with --base" in refusal(store, "--run", "r")
     assert "it has: 'r'" in refusal(store, "--run", "x")
     imported = planned.store(tmp_path / "imported", "full", n=2)
-    assert "was imported, so the store knows no folder" in refusal(imported, "--run", "slow")
+    assert "so the store does not know the folders" in refusal(imported, "--run", "slow")
     set_checkpoint_state(store, "r", 1, "waiting")
     set_checkpoint_state(store, "r", 2, "waiting")
     assert "no scored checkpoint yet" in refusal(store, "--run", "r")

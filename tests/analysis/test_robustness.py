@@ -92,10 +92,10 @@ def test_an_own_perturbation_keeps_its_texts_or_takes_another_name(store, run_di
     train, test = (read_examples(file).examples for file in data)
     run, other = checkpoints.read_run(run_dir), replace(SPEC, run="other")
     own = {"polite": user_perturbations.from_template("Pray: {question}", train)[:10]}
-    with pytest.raises(JobError, match=r"'polite' of the problem .* give this one another name"):
+    with pytest.raises(JobError, match=r"'polite' of the problem .* give this perturbation"):
         jobs.create_job(store, other, run, "sums", train, test, user_perturbations=own)
     twice = replace(other, perturbations=("first", "first"))
-    with pytest.raises(UsageError, match="asked for twice"):
+    with pytest.raises(UsageError, match="given twice"):
         jobs.create_job(store, twice, run, "sums", train, test)
 
 

@@ -49,7 +49,7 @@ def test_every_option_reaches_the_request():
     ],
 )
 def test_each_perturbation_of_ones_own_needs_a_name_of_its_own(given):
-    with pytest.raises(UsageError, match="give each a name of its own"):
+    with pytest.raises(UsageError, match="give it a unique name"):
         ScoreOptions(run_dir=RUN, train=TRAIN, **given).request()
 
 

@@ -270,13 +270,13 @@ def test_the_command_writes_problems_that_a_trainer_loads(tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        (["--out", "{folder}"], "is no file in a folder that is there"),
-        (["--out", "{folder}/none/new.jsonl"], "is no file in a folder that is there"),
-        (["--rejected", "{folder}/none/x"], "is no file in a folder that is there"),
+        (["--out", "{folder}"], "is a folder, or its folder does not exist"),
+        (["--out", "{folder}/none/new.jsonl"], "is a folder, or its folder does not exist"),
+        (["--rejected", "{folder}/none/x"], "is a folder, or its folder does not exist"),
         (["--rejected", "{folder}/new.jsonl.replies"], "is given twice"),
         (["--rejected", "{folder}/new.jsonl"], "is given twice"),
-        (["--out", "{folder}/r.yaml"], "is read as well"),
-        (["--out", "."], "is no file in a folder that is there"),
+        (["--out", "{folder}/r.yaml"], "is also a file to read"),
+        (["--out", "."], "is a folder, or its folder does not exist"),
         (["--temperature", "0"], "so solutions are not independent"),
         (["--grader", "paper"], "takes the end of any text as an answer"),
         (["--grader", "none"], "There is no grader"),

@@ -364,9 +364,9 @@ def test_a_finished_job_is_extended_by_what_is_missing_and_by_nothing_else(run_d
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"samples": 2}, "3 samples are drawn, 2 asked for"),
+        ({"samples": 2}, "3 samples are drawn, but 2 are requested"),
         ({"perturbations": ("none",)}, "perturbation 'none' is unknown"),
-        ({"plan": "lazy"}, "needs to know what counts as memorized"),
+        ({"plan": "lazy"}, "needs the threshold below which a solution counts"),
         ({"grader": "math"}, "grader was gsm8k, is math"),
     ],
 )
@@ -382,7 +382,7 @@ def test_an_extension_that_loses_or_changes_a_problem_is_refused(finished, run_d
     with pytest.raises(JobError, match="is missing or has changed"):
         jobs.create_job(finished, SPEC, run, "sums", train[1:], test, extend=True)
     later = replace(run, checkpoints=run.checkpoints[1:])
-    with pytest.raises(JobError, match="checkpoints lack 120"):
+    with pytest.raises(JobError, match="120 is missing from the checkpoints"):
         jobs.create_job(finished, SPEC, later, "sums", train, test, extend=True)
 
 

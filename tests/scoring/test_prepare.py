@@ -45,7 +45,7 @@ def test_a_request_may_name_everything(request_):
     assert (job.spec.run, job.task, job.spec.grader) == ("r", "t", "math")
     assert job.first_prompt_and_target[0] == "Q: 0+0?"
     assert len(job.train) == 10
-    assert "scored of the train problems: 10, drawn at random" in job.summary()
+    assert "train problems to score: 10, drawn at random" in job.summary()
 
 
 @pytest.mark.parametrize("threshold", [-2.3, 0.0])
@@ -63,7 +63,7 @@ def test_a_plan_without_a_threshold_gets_its_tasks_or_is_refused(request_):
     asked = []
     job = prepare(final, find_threshold=lambda task: asked.append(task) or -2.1)
     assert (asked, job.spec.log_log_threshold) == (["sums"], -2.1)
-    with pytest.raises(UsageError, match="the final plan needs to know what counts as memorized"):
+    with pytest.raises(UsageError, match="the final plan needs the threshold below which"):
         prepare(final)
 
 

@@ -1,4 +1,4 @@
-"""Executor: where the workers of a job run."""
+"""Executor: the interface of the classes that run the workers of a job."""
 
 from typing import Protocol
 
@@ -6,17 +6,17 @@ from premem_core.scoring.executors.worker import Assignment, Event
 
 
 class Executor(Protocol):
-    """Where assignments are done."""
+    """Runs the assignments of a job."""
 
     @property
     def free(self) -> int:
-        """How many more assignments can begin."""
+        """The number of assignments that can begin now."""
 
     def submit(self, assignment: Assignment) -> None:
-        """Begin an assignment; there must be room for it."""
+        """Begin an assignment; a worker must be free."""
 
     def wait(self, seconds: float) -> list[Event]:
-        """What happened; waits for something at most that long."""
+        """The new events; waits at most this long for the first."""
 
     def close(self) -> None:
-        """Stop what is still under way."""
+        """Stop the assignments that are not finished."""

@@ -15,7 +15,8 @@ from premem_core.errors import JobError
 from premem_core.scoring.executors import worker
 from premem_core.scoring.executors.worker import Assignment, Event
 
-# Loaded once and forked from, so that a worker need not import for seconds. None touches a GPU.
+# Loaded once, in the process from which workers are forked, because importing these takes seconds.
+# None of them uses a GPU.
 PRELOADED = [
     "torch",
     "transformers.modeling_utils",
@@ -31,7 +32,7 @@ class _Child:
     process: ForkServerProcess
     device: str | None
     reports: Connection
-    starting: float  # seconds, the first time with what is preloaded
+    starting: float  # seconds; those of the first worker include PRELOADED
     steps_left: list[int]  # steps of which neither "done" nor "failed" is reported
     finished: bool = False
 
@@ -41,22 +42,22 @@ class LocalExecutor:
 
     Args:
         devices: one entry per worker: its CUDA_VISIBLE_DEVICES, or None for one without a GPU.
-        backend: that the workers will load.
+        backend: the backend that the workers will load.
     """
 
     def __init__(self, devices: Sequence[str | None], backend: str = "hf") -> None:
         self._free = list(devices)
-        # Workers that share cores each take their part: threads that wait for a core spin on it.
+        # Each worker uses a part of the cores: more threads than cores slow each other down.
         self._threads = max(1, (os.cpu_count() or 1) // len(devices)) if len(devices) > 1 else 0
         self._children: list[_Child] = []
         self._context = multiprocessing.get_context("forkserver")
-        # Of vLLM it is not certain that loading it leaves a GPU alone.
+        # Loading vLLM may use a GPU, so it is preloaded only for workers without a GPU.
         vllm = ["vllm.entrypoints.llm"] if backend == "vllm" and None in devices else []
         self._context.set_forkserver_preload([*PRELOADED, *vllm])
 
     @property
     def free(self) -> int:
-        """How many workers could start now."""
+        """The number of workers that can start now."""
         return len(self._free)
 
     def submit(self, assignment: Assignment) -> None:
@@ -73,7 +74,7 @@ class LocalExecutor:
         self._children.append(_Child(process, device, ours, starting, left))
 
     def wait(self, seconds: float) -> list[Event]:
-        """What the workers reported, and whose process died without a report."""
+        """The workers' reports; a worker whose process died without a report is lost."""
         ready = wait([child.reports for child in self._children], seconds)
         reporting = [child for child in self._children if child.reports in ready]
         return [event for child in reporting for event in self._reports_of(child)]
@@ -106,7 +107,7 @@ class LocalExecutor:
         self._free.append(child.device)
 
     def close(self) -> None:
-        """Kill the workers that are still at work; the shards that they finished stay."""
+        """Kill the workers that are still running; their finished shards are kept."""
         for child in self._children:
             child.process.kill()
         for child in self._children:
@@ -117,7 +118,7 @@ def devices(workers: int | None, tensor_parallel: int = 1) -> list[str | None]:
     """One entry per worker: GPUs in groups of `tensor_parallel`; without GPUs one worker.
 
     Args:
-        workers: how many at most; on a machine without GPUs, how many.
+        workers: the largest number of workers; on a machine without GPUs, the exact number.
 
     Raises:
         JobError: there are GPUs, but fewer than one worker needs.
@@ -131,7 +132,7 @@ def devices(workers: int | None, tensor_parallel: int = 1) -> list[str | None]:
         return [None] * (1 if workers is None else workers)
     if count < tensor_parallel:
         raise JobError(
-            f"a worker is to have {tensor_parallel} GPUs, but this machine has {count}; give a "
+            f"a worker needs {tensor_parallel} GPUs, but this machine has {count}; give a "
             "smaller --tensor-parallel"
         )
     groups = [
@@ -142,7 +143,7 @@ def devices(workers: int | None, tensor_parallel: int = 1) -> list[str | None]:
 
 
 def _main(assignment: Assignment, device: str | None, threads: int, reports: Connection) -> None:
-    """A worker's process: it ends with its parent, whose end of the pipe then closes."""
+    """Run a worker's process. It ends when its parent ends, whose end of the pipe then closes."""
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     elif threads:
@@ -160,9 +161,9 @@ def _main(assignment: Assignment, device: str | None, threads: int, reports: Con
     threading.Thread(target=end_with_parent, daemon=True).start()
     engine = worker.work(assignment, reports.send)
     if engine is not None and assignment.resources.tensor_parallel > 1:
-        engine.close()  # which is also in processes of its own
+        engine.close()  # it has further processes
     reports.send(None)
     sys.stdout.flush()
     sys.stderr.flush()
-    # Engines leave threads and processes of their own behind: nothing is waited for.
+    # Exit without waiting for threads and processes that engines leave behind.
     os._exit(0)

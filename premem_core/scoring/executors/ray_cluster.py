@@ -27,9 +27,9 @@ class RayExecutor:
     """Workers on a Ray cluster.
 
     Args:
-        address: of the cluster; None: the one this machine belongs to, or a new one here.
+        address: of the cluster; None for the cluster of this machine, or else a new one here.
         tensor_parallel: GPUs per worker, on a cluster that has GPUs.
-        workers: how many at once; None: as many as the cluster's GPUs, or CPUs, allow.
+        workers: the largest number at the same time; None for as many as GPUs, or CPUs, allow.
 
     Raises:
         JobError: Ray is not installed, there is no cluster at the address, or it has too few GPUs.
@@ -66,7 +66,7 @@ class RayExecutor:
         if gpus < self._gpus:
             ray.shutdown()
             raise JobError(
-                f"a worker is to have {tensor_parallel} GPUs, but the cluster has {gpus}; give a "
+                f"a worker needs {tensor_parallel} GPUs, but the cluster has {gpus}; give a "
                 "smaller --tensor-parallel"
             )
         self._workers = workers
@@ -75,12 +75,12 @@ class RayExecutor:
             num_cpus=1,
             num_gpus=self._gpus,
             max_retries=RETRIES,
-            max_calls=1,  # its process ends with it: GPU memory often survives a closed engine
+            max_calls=1,  # end its process, too: a closed engine often keeps GPU memory
         )(_work).remote
 
     @property
     def free(self) -> int:
-        """How many more tasks the cluster has room for."""
+        """The number of further tasks that the cluster can run now."""
         resources = self._ray.cluster_resources()
         room = resources.get("GPU", 0) // self._gpus if self._gpus else resources.get("CPU", 1)
         most = max(1, int(room)) if self._workers is None else self._workers
@@ -91,7 +91,7 @@ class RayExecutor:
         self._running[self._task(assignment)] = assignment
 
     def wait(self, seconds: float) -> list[Event]:
-        """What the tasks that ended reported; of one that Ray gave up, that it is lost."""
+        """The reports of the tasks that ended; a task that Ray gave up is lost."""
         if not self._running:
             return []
         ended, _ = self._ray.wait(list(self._running), timeout=seconds)
@@ -106,14 +106,14 @@ class RayExecutor:
         return events
 
     def close(self) -> None:
-        """Cancel what is still under way and leave the cluster."""
+        """Cancel the running tasks, and disconnect from the cluster."""
         for task in self._running:
             self._ray.cancel(task, force=True)
         self._ray.shutdown()
 
 
 def _check_listening(address: str | None) -> None:
-    """Ray itself would go on trying for minutes."""
+    """Check that the address accepts connections, because Ray itself would retry for minutes."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=SECONDS_TO_CONNECT).close()
@@ -121,7 +121,7 @@ def _check_listening(address: str | None) -> None:
 
 @contextlib.contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Ray would put its own way to end in the place of ours, which is to cancel the job."""
+    """Keep Premem's SIGTERM handler, which cancels the job; Ray would replace it."""
     ours = signal.getsignal(signal.SIGTERM)
     try:
         yield
@@ -132,7 +132,7 @@ def _signals_kept() -> Iterator[None]:
 
 def _work(assignment: Assignment) -> list[Event]:
     events: list[Event] = []
-    # What comes out of Ray's object store is read-only; the worker fills in its own copy.
+    # Objects from Ray's object store are read-only; the worker fills in its own copy.
     assignment = replace(assignment, work=assignment.work.copy())
     worker.work(assignment, events.append)
     return events

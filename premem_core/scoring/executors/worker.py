@@ -1,4 +1,4 @@
-"""A worker's assignment: load a checkpoint once, and do all that can be done at it.
+"""A worker's assignment: load a checkpoint once, and do all its work that can be done now.
 
 Several checkpoints go to one worker only when they are adapters over one base model: the engine is
 loaded once and the adapters are swapped.
@@ -24,7 +24,7 @@ from premem_core.store.shards import ShardWriter
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What one worker is to do. `work` is its copy of what was left when it was made."""
+    """The work for one worker. `work` is its copy of the work left when it was assigned."""
 
     checkpoints: tuple[Checkpoint, ...]
     work: WorkLeft
@@ -34,12 +34,13 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a worker reports of a checkpoint. `seconds` is what its engine took: its libraries,
-    its weights, its work.
+    """A worker's report about a checkpoint.
 
-    loading; loaded; chunk (`text` says of what); done; failed (`text` says why); memory: it ran
-    out; disk: a shard could not be written, and the whole job should stop; lost: its process died,
-    as its executor reports.
+    Attributes:
+        kind: "memory": memory ran out. "disk": a shard could not be written, and the whole job
+            should stop. "lost": the worker's process died, which its executor reports.
+        text: for "chunk", the phase of the work; for a failure, the reason.
+        seconds: the time for loading libraries or weights, or for a chunk.
     """
 
     kind: Literal["loading", "loaded", "chunk", "done", "failed", "memory", "disk", "lost"]
@@ -49,10 +50,10 @@ class Event:
 
 
 def work(assignment: Assignment, report: Callable[[Event], None]) -> Backend | None:
-    """Do an assignment in this process. Whatever goes wrong is reported, not raised.
+    """Do an assignment in this process. Errors are reported, not raised.
 
     Returns:
-        The engine: vLLM takes a second to drop one, which a process that ends need not wait for.
+        The engine, still loaded: closing vLLM takes a second, which a process that ends can save.
     """
     backend: Backend | None = None
     with make_grader(assignment.work.spec.grader) as grader:
@@ -97,7 +98,7 @@ def _phase(chunk: Chunk) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Premem's own errors are sentences; of others the job's log keeps the traceback."""
+    """An error in one line; the traceback of an unexpected error goes to the job's log."""
     if isinstance(error, PrememError):
         return str(error)
     traceback.print_exception(error)

@@ -34,7 +34,7 @@ def test_each_worker_gets_its_own_gpus(
 def test_more_gpus_per_worker_than_there_are_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    with pytest.raises(errors.JobError, match="to have 4 GPUs, but this machine has 2"):
+    with pytest.raises(errors.JobError, match="needs 4 GPUs, but this machine has 2"):
         local.devices(None, 4)
 
 
