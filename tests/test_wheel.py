@@ -13,6 +13,8 @@ import pytest
 from tests.helpers.dashboards import get, interrupted, running
 from tests.helpers.paths import ROOT
 
+TRAIN = ROOT / "data" / "demo" / "train_1000.jsonl"
+
 pytestmark = [pytest.mark.wheel, pytest.mark.timeout(900)]
 
 EVERY_PAGE = """
@@ -100,9 +102,9 @@ def test_the_dashboard_answers(environment, folder):
 @pytest.mark.parametrize(
     "command",
     [
-        ("finetune", "base", "--train", "train.jsonl", "--out", "new"),
+        ("finetune", "base", "--train", TRAIN, "--out", "new"),
         ("score", ROOT / "data" / "demo" / "runs" / "lr3e-3_ep15_n1000", "--train",
-         ROOT / "data" / "demo" / "train_1000.jsonl", "--store", "new"),
+         TRAIN, "--store", "new"),
         ("demo", "--rebuild", "--store", "new"),
     ],
     ids=lambda command: command[0],
