@@ -116,7 +116,7 @@ def test_a_rebuild_makes_what_is_shipped_and_a_second_one_adds_nothing(tmp_path,
     settings = tuple(demo_study.Setting(rate, 1, 500, 1) for rate in (3e-3, 1e-3))
     monkeypatch.setattr(demo_study, "SETTINGS", settings)
     monkeypatch.setattr(demo_study, "problems", partial(_problems, demo_study.problems()))
-    monkeypatch.setattr(pretraining, "pretrain", partial(pretraining.pretrain, steps=40))
+    monkeypatch.setattr(demo_study, "pretrain", partial(pretraining.pretrain, steps=40))
     store = Store(tmp_path / "store")
     demo_study.rebuild(store)
     runs = run_scores.read_task(store, demo_study.TASK)
