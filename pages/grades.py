@@ -126,7 +126,10 @@ columns = [
     *("extracted_one", "grade_one", "extracted_other", "grade_other"),
 ]
 event = st.dataframe(
-    elements.table_of(rows, columns),
+    elements.table_of(
+        rows.assign(**{name: rows[name].str.lower() for name in ("grade_one", "grade_other")}),
+        columns,
+    ),
     hide_index=True,
     height="auto",
     column_config={

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import pandas as pd
 import typer
 
 from premem_core.commands.options import (
@@ -17,6 +16,7 @@ from premem_core.commands.options import (
     task_of,
 )
 from premem_core.errors import PrememError, UsageError
+from premem_core.files import write_whole
 from premem_core.records import Grade, SampleKey
 from premem_core.store.examples import read_task_examples
 from premem_core.store.grades import read_overrides
@@ -138,7 +138,9 @@ def disagreements(
     compared = grader_comparison.compare_graders(home, run, grader, against)
     rows = grader_comparison.disagreements(home, run, grader, against)
     if out:
-        _write_disagreements(rows, out)
+        with write_whole(out) as unfinished:
+            rows.to_csv(unfinished, index=False)
+        say(f"{len(rows):,} disagreements written to {out}")
     if as_json:
         print_json(
             {
@@ -166,24 +168,14 @@ def disagreements(
         typer.echo(f"and {len(rows) - SHOWN:,} more; --out FILE.csv or --json writes all of them")
 
 
-def _write_disagreements(rows: pd.DataFrame, out: Path) -> None:
-    try:
-        rows.to_csv(out, index=False)
-    except OSError as error:
-        raise PrememError(
-            f"{out} cannot be written ({error.strerror}); give another --out"
-        ) from error
-    say(f"{len(rows):,} disagreements written to {out}")
-
-
 def override(
     run: Annotated[str, typer.Option(help="The run's name in the store.")],
-    problem: Annotated[str, typer.Option("--id", help="The problem's id.")] = "",
-    step: Annotated[int, typer.Option(help="The checkpoint's step.")] = 0,
+    problem: Annotated[str | None, typer.Option("--id", help="The problem's id.")] = None,
+    step: Annotated[int | None, typer.Option(help="The checkpoint's step.")] = None,
     completion: Annotated[
-        int, typer.Option(help="The completion's number, from 1, as on the pages.")
-    ] = 0,
-    grade: Annotated[str, typer.Option(help="correct or incorrect.")] = "",
+        int | None, typer.Option(min=1, help="The completion's number, from 1, as on the pages.")
+    ] = None,
+    grade: Annotated[str | None, typer.Option(help="correct or incorrect.")] = None,
     reason: Annotated[
         str, typer.Option(help="Why the grader is wrong; it is stored with the grade.")
     ] = "",
@@ -192,8 +184,8 @@ def override(
         str, typer.Option(help="The name of the perturbation, if the query is perturbed.")
     ] = "",
     undo: Annotated[
-        int, typer.Option(help="Undo the grade with this number (see `overrides`).")
-    ] = 0,
+        int | None, typer.Option(help="Undo the grade with this number (see `overrides`).")
+    ] = None,
     store: StoreOption = Path("store"),
 ) -> None:
     """Set a completion's grade by hand; it replaces the grade of any grader, on every page.
@@ -204,10 +196,12 @@ def override(
     from premem_core.grading import hand_grades
 
     home = existing_store(store)
-    if undo:
+    if undo is not None:
         hand_grades.undo_grade(home, run, undo)
         typer.echo(f"grade {undo}, set by hand, is undone")
         return
+    if problem is None or step is None or completion is None or grade is None:
+        raise UsageError("a grade by hand needs --id, --step, --completion and --grade")
     if grade.upper() not in Grade.__members__:
         raise UsageError(f"--grade must be correct or incorrect, not '{grade}'")
     examples = read_task_examples(home, task_of(home, run), split).set_index("id")

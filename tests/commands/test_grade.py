@@ -60,9 +60,16 @@ def test_the_commands_set_list_and_undo(store):
     for arguments, sentence in (
         ([*said, "--grade", "maybe"], "error: --grade must be correct or incorrect, not 'maybe'\n"),
         (
-            ["--id", "x", "--grade", "correct"],
+            ["--id", "x", "--step", "1", "--completion", "1", "--grade", "correct"],
             "error: the task of this run has no train problem 'x'; check --id and --split\n",
+        ),
+        (
+            ["--id", "x", "--grade", "correct"],
+            "error: a grade by hand needs --id, --step, --completion and --grade\n",
         ),
     ):
         refused = premem("override", *where, *arguments)
         assert (refused.returncode, refused.stderr) == (2, sentence)
+    none = premem("override", *where, "--undo", "0")
+    assert none.returncode == 1
+    assert "--grade" not in none.stderr

@@ -75,7 +75,7 @@ def test_the_page_grades_compares_and_shows_a_disagreement_verbatim(page, store)
     ]
 
     page.segmented_control(key="kind").set_value("unparsed, incorrect").run()
-    assert set(page.dataframe[0].value["grade_one"]) == {"UNPARSED"}
+    assert set(page.dataframe[0].value["grade_one"]) == {"unparsed"}
     assert "(no answer found)" in verbatim(page)
 
     before = counts(store)
