@@ -5,7 +5,7 @@ import streamlit as st
 from premem_core.analysis import checkpoint_comparison, copied_text, run_scores
 from premem_core.dashboard import cached_reads, elements, figures, pickers, wording
 from premem_core.dashboard.view import pick_task
-from premem_core.dashboard.wording import count
+from premem_core.dashboard.wording import count, plain
 from premem_core.grading import graded_completions
 from premem_core.store.examples import read_task_examples
 
@@ -59,8 +59,8 @@ accuracy_b = cached_reads.read(checkpoint_comparison.question_accuracy, run_b, s
 for name, accuracy in ((name_a, accuracy_a), (name_b, accuracy_b)):
     if accuracy.empty:
         st.info(
-            f"No {QUESTION[split]} is scored at {name}. Choose the other questions above, or give "
-            "a test file on the Score page."
+            f"No {QUESTION[split]} is scored at {plain(name)}. Choose the other questions above, "
+            "or give a test file on the Score page."
         )
         st.stop()
 common = checkpoint_comparison.by_question(accuracy_a, accuracy_b)
@@ -78,7 +78,7 @@ if rows.empty:
 accuracies = rows["accuracy_a"].to_numpy(), rows["accuracy_b"].to_numpy()
 compared = checkpoint_comparison.compare_checkpoints(*accuracies)
 n_questions = count(len(rows), QUESTION[split])
-headline.markdown(compared.in_words(name_a, name_b, n_questions))
+headline.markdown(compared.in_words(plain(name_a), plain(name_b), n_questions))
 examples = cached_reads.read(read_task_examples, task, split).set_index("example")
 rows = rows.join(examples["id"])
 left, right = st.columns([1.55, 1], gap="large")
@@ -169,4 +169,4 @@ for column, run, step, side in (
     with column:
         elements.passages(texts)
         if not texts:
-            st.caption(f"{side}: its scores were imported without completions.")
+            st.caption(f"{plain(side)}: its scores were imported without completions.")

@@ -49,7 +49,7 @@ try:
         quota_field=quota_field,
         quotas=quotas,
         gates=chosen_gates,
-        against=None if against is None else str(against),
+        against=None if against is None else str(against.resolve()),
         seed=seed,
         kept=by_hand["kept"],
         dropped=by_hand["dropped"],

@@ -3,10 +3,26 @@
 import streamlit as st
 
 from premem_core.analysis import curves, prediction, run_scores
+from premem_core.analysis.run_scores import RunScores
 from premem_core.dashboard import cached_reads, elements, figures, pickers
 from premem_core.dashboard.jobs_panel import offer_missing
-from premem_core.dashboard.view import pick_view
+from premem_core.dashboard.view import View, pick_view
 from premem_core.dashboard.wording import percent, perplexity, plain
+
+
+def expectation(view: View, run: RunScores, step: int) -> str:
+    """The test accuracy to expect of a checkpoint, or why it cannot be predicted, as a sentence."""
+    rows = cached_reads.expectation(view.task, run, view.estimator)
+    if isinstance(rows, str):
+        return f"The accuracy on new problems cannot be predicted: {plain(rows)}."
+    expected = prediction.expectation_in_words(rows, step)
+    if expected is None:
+        return (
+            "The accuracy on new problems cannot be predicted, because samples that the threshold "
+            "of the task's other runs needs are missing."
+        )
+    return f"Judging by the task's other runs, expect **{expected}** on new problems."
+
 
 st.header("Memorization curves")
 headline = st.empty()
@@ -20,17 +36,10 @@ run_curves = cached_reads.run_curves(view.shown, view.threshold, view.estimator)
 if best := cached_reads.best_checkpoint(run_curves):
     curve, c = best
     step = int(curve.scores.steps[c])
-    expected = cached_reads.expectation(view.task, curve.scores, view.estimator)
     headline.markdown(
         f"Checkpoint {step} of **{plain(view.labels[curve.scores.run])}** has memorized "
         f"{percent(curve.memorized[c])} of its training examples, and its pre-memorization "
-        f"accuracy is {percent(curve.premem[c])}. "
-        + (
-            f"The accuracy on new problems cannot be predicted: {plain(expected)}."
-            if isinstance(expected, str)
-            else "Judging by the task's other runs, expect "
-            f"**{prediction.expectation_in_words(expected, step)}** on new problems."
-        )
+        f"accuracy is {percent(curve.premem[c])}. {expectation(view, curve.scores, step)}"
     )
 else:
     headline.markdown(

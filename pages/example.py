@@ -58,7 +58,7 @@ memorized, learned = (
     )
 )
 st.markdown(
-    f"Pre-memorization accuracy at the last checkpoint: **{percent(row['premem'])}**; answered "
+    f"Pre-memorization accuracy at step {run.steps[-1]}: **{percent(row['premem'])}**; answered "
     f"right: {learned}; memorized: {memorized}."
 )
 left, right = st.columns(2, gap="large")

@@ -12,6 +12,7 @@ st.header("Examples")
 headline = st.empty()
 view = pick_view("one")
 run = view.run
+last_step = int(run.steps[-1])  # the last one that is scored
 table = cached_reads.example_table(view.task, run, view.threshold, view.estimator)
 ids = st.query_params.get_all("ids")
 shown = table[table["id"].isin(ids)] if ids else table
@@ -32,7 +33,7 @@ with elements.controls():
         width=210,
     )  # fmt: skip
     accuracy = st.slider(
-        "Accuracy at the last checkpoint, %", 0, 100, (0, 100), 5, key="acc",
+        f"Accuracy at step {last_step}, %", 0, 100, (0, 100), 5, key="acc",
         bind="query-params", width=210,
     )  # fmt: skip
     since = st.multiselect(
@@ -44,7 +45,7 @@ with elements.controls():
     )
     grades = st.multiselect(
         "Grades", GRADE_NAMES, key="grades", bind="query-params", width=220,
-        help="Keep examples with a completion at the last checkpoint that has one of these grades.",
+        help=f"Keep examples with a completion at step {last_step} that has one of these grades.",
     )  # fmt: skip
     fields = example_table.metadata_choices(table)
     metadata = {}
@@ -62,7 +63,7 @@ shown = example_table.filter_examples(
     memorized=since,
     flips=flips,
     grades=grades,
-    graded=cached_reads.read(read_grade_totals, run.run, int(run.steps[-1])) if grades else None,
+    graded=cached_reads.read(read_grade_totals, run.run, last_step) if grades else None,
     metadata=metadata,
 )
 st.session_state["neighbours"], st.session_state["ids"] = shown["id"].tolist(), ids
@@ -114,9 +115,9 @@ st.dataframe(
     key=rows_key,
 )
 st.caption(
-    "PM, accuracy and perplexity are those of the last checkpoint. An example is right where more "
-    "than half of its samples are correct. Select a row to open the example. "
-    + view.threshold_note()
+    f"PM, accuracy and perplexity are those of step {last_step}, the last one that is "
+    "scored. An example is right where more than half of its samples are correct. "
+    "Select a row to open the example. " + view.threshold_note()
 )
 st.download_button(
     "Numbers as CSV",

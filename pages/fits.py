@@ -142,13 +142,12 @@ def prediction_section() -> None:
         with st.popover("Calibration"):
             picked = pickers.pick_names(
                 "Runs to calibrate on", tested, "calibrate", display=view.labels,
-                placeholder="the runs shown above",
+                placeholder="the task's other runs",
             )  # fmt: skip
             upload = st.file_uploader(
                 "or a saved calibration.json for the same base model and data set", type="json"
             )
-        calibrate_on = picked or [run.run for run in view.shown]
-        others = [runs[run] for run in calibrate_on if run != name]
+        others = [runs[run] for run in picked or list(runs) if run != name]
         try:
             if upload is not None:
                 calibration = Calibration.from_json(upload.getvalue().decode(), upload.name)
@@ -175,7 +174,9 @@ def prediction_section() -> None:
     elements.chart(
         figures.prediction_figure(rows, elements.palette()),
         "prediction",
-        rows,
+        rows.assign(
+            log_log_threshold=calibration.log_log_threshold, estimator=calibration.estimator
+        ),
         alt=f"Predicted test accuracy of {name} at each checkpoint",
     )
     st.caption(
@@ -214,7 +215,7 @@ def baselines_section(analysis: Analysis) -> None:
     )
     st.download_button(
         "Numbers as CSV",
-        analysis.baselines.to_csv(index=False),
+        lambda: view.with_settings(analysis.baselines).to_csv(index=False),
         "premem-baselines.csv",
         "text/csv",
         type="tertiary",
@@ -230,7 +231,7 @@ def report_section(analysis: Analysis) -> None:
     """The page as a file, to keep or to send to someone without this dashboard."""
     st.download_button(
         "The whole analysis as one HTML file",
-        lambda: html_report.report(view.task, analysis),
+        lambda: html_report.report(view.task, analysis, view.labels),
         file_name=f"premem-{view.task}.html",
         mime="text/html",
         on_click="ignore",

@@ -28,7 +28,7 @@ view = pick_view(
     "one",
     eligible=has_perturbed_samples,
     if_none="No run of this task has samples of perturbed queries. Choose perturbations on the "
-    "Score page (for a job that is done: “Ask more of it”), or score with `--perturb`.",
+    "Score page (for a job that is done: “Extend”), or score with `--perturb`.",
 )
 scores, name = view.run, view.run.run
 perturbed_steps = cached_reads.read(robustness.perturbed_steps, name)

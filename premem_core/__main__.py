@@ -59,7 +59,7 @@ def main() -> None:
         say(f"error: {explained}")
         sys.exit(1)
     except (Cancelled, KeyboardInterrupt):
-        say("stopped; what was done is kept: score goes on with --resume, generate by itself")
+        say("stopped; finished results are kept; to continue, run it again (score: with --resume)")
         sys.exit(1)
 
 

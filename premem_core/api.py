@@ -1,6 +1,5 @@
 """The public Python API: a store opened for reading, and the threshold of your own arrays."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -244,8 +243,7 @@ class StoreReader:
         runs = self._scored(task, estimator)
         if log_log_threshold is None:
             log_log_threshold = curves.best_threshold(runs, estimator).log_log_threshold
-        elif not math.isfinite(log_log_threshold):
-            raise UsageError(f"the threshold t is {log_log_threshold}; give a finite number")
+        curves.check_threshold(log_log_threshold)
         return [curves.curve(run, log_log_threshold, estimator) for run in runs]
 
     def study(

@@ -1,4 +1,4 @@
-"""The rooms of premem_core: imports go down one list, never up, and rooms stay small.
+"""The packages of premem_core: imports go down one list, never up, and packages stay small.
 
 `pytest tests/test_imports.py -s` prints the tree with the length of every file.
 """
@@ -15,8 +15,8 @@ from tests.helpers.paths import PAGES, ROOT
 
 CORE = ROOT / "premem_core"
 
-# From the ground up: a file imports from its own room and from those before it in this list.
-ROOMS = (
+# From the ground up: a file imports from its own package and from those before it in this list.
+PACKAGES = (
     *("errors", "installation", "records", "files"),
     "metrics",
     "problems",
@@ -36,9 +36,9 @@ ROOMS = (
 )
 LONGEST_FILE = 400  # lines
 LONGEST_MEDIAN = 10  # lines of the function in the middle
-MOST_FILES = 14  # in a room
+MOST_FILES = 14  # in a package
 
-# A page picks, reads and draws: what is computed it gets from these rooms.
+# A page picks, reads and draws: what is computed it gets from these packages.
 PAGES_MAY_USE = {"errors", "records", "metrics", "store", "grading", "analysis", "curation"}
 PAGES_MAY_USE |= {"dashboard"}
 SCORE_PAGE_MAY_USE = {"installation", "models", "problems", "scoring"}
@@ -59,12 +59,12 @@ def imports(file: Path) -> set[str]:
     return names
 
 
-def rooms_used(file: Path) -> set[str]:
+def packages_used(file: Path) -> set[str]:
     names = [name.split(".") for name in imports(file) if name.startswith("premem_core.")]
     return {parts[1] for parts in names}
 
 
-def room(file: Path) -> str:
+def package_of(file: Path) -> str:
     return file.relative_to(CORE).parts[0].removesuffix(".py")
 
 
@@ -75,13 +75,13 @@ def lines(file: Path) -> int:
 def upward_imports() -> list[str]:
     found = []
     for file in CORE.rglob("*.py"):
-        if file == CORE / "__init__.py":  # the public face: it hands out what the rooms offer
+        if file == CORE / "__init__.py":  # the public face: it offers the names of all packages
             continue
-        floor = ROOMS.index(room(file))
+        floor = PACKAGES.index(package_of(file))
         found += [
             f"{file.relative_to(CORE)} → {used}"
-            for used in rooms_used(file)
-            if ROOMS.index(used) > floor
+            for used in packages_used(file)
+            if PACKAGES.index(used) > floor
         ]
     return sorted(found)
 
@@ -90,20 +90,20 @@ def product_files() -> list[Path]:
     return sorted([*CORE.rglob("*.py"), *PAGES.glob("*.py"), ROOT / "app.py", ROOT / "serve.py"])
 
 
-def test_imports_go_down_the_list_of_rooms():
-    for name in ROOMS:
+def test_imports_go_down_the_list_of_packages():
+    for name in PACKAGES:
         there = sorted(CORE.glob(f"{name}/*.py")) or [CORE / f"{name}.py"]
         print(f"{name}  ({sum(map(lines, there))} lines)")
         if len(there) > 1:
             print("".join(f"    {file.name:32}{lines(file):5}\n" for file in there), end="")
     up = upward_imports()
-    print(f"imports that go up between rooms: {len(up)}")
+    print(f"imports that go up between packages: {len(up)}")
     assert up == []
 
 
-def test_every_file_lies_in_a_room_and_every_room_says_what_it_is():
+def test_every_file_lies_in_a_package_and_every_package_says_what_it_is():
     for file in CORE.rglob("*.py"):
-        assert room(file) in (*ROOMS, "__init__"), file
+        assert package_of(file) in (*PACKAGES, "__init__"), file
     for folder in {file.parent for file in CORE.rglob("*.py")}:
         files = [file for file in folder.glob("*.py") if file.name != "__init__.py"]
         assert len(files) <= MOST_FILES, folder
@@ -132,15 +132,15 @@ def test_only_the_dashboard_knows_streamlit_and_only_the_store_knows_sql():
     for file in CORE.rglob("*.py"):
         names = {name.split(".")[0] for name in imports(file)}
         if "streamlit" in names:
-            assert room(file) == "dashboard", file
+            assert package_of(file) == "dashboard", file
             assert "figures" not in file.parts, file
-        assert "duckdb" not in names or room(file) == "store", file
+        assert "duckdb" not in names or package_of(file) == "store", file
 
 
 @pytest.mark.parametrize("page", sorted(PAGES.glob("*.py")), ids=lambda file: file.name)
 def test_a_page_picks_reads_and_draws_and_nothing_else(page):
     more = SCORE_PAGE_MAY_USE if page.name == "score.py" else {"problems", "scoring"}
-    assert rooms_used(page) <= PAGES_MAY_USE | more
+    assert packages_used(page) <= PAGES_MAY_USE | more
     assert {name.split(".")[0] for name in imports(page)} <= {"streamlit", "premem_core"}
 
 

@@ -1,4 +1,4 @@
-"""The documents stay true: what they name exists, be it room, command, link, file or function."""
+"""The documents stay true: the packages, commands, links, files and functions in them exist."""
 
 import ast
 import re
@@ -82,10 +82,10 @@ def in_the_tree() -> tuple[set[str], set[str]]:
     return top, core
 
 
-def test_the_tree_names_every_room_and_nothing_else():
+def test_the_tree_names_every_package_and_nothing_else():
     top, core = in_the_tree()
-    rooms = {f"{file.parent.name}/" for file in CORE.glob("*/__init__.py")}
-    assert core == rooms | {file.name for file in CORE.glob("*.py")} - {"__init__.py"}
+    packages = {f"{file.parent.name}/" for file in CORE.glob("*/__init__.py")}
+    assert core == packages | {file.name for file in CORE.glob("*.py")} - {"__init__.py"}
     folders = {"pages/", "premem_core/", "data/", "docs/", "benchmarks/", "tests/"}
     assert top == {"app.py", "serve.py"} | folders
 

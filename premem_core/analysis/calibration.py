@@ -19,7 +19,7 @@ from premem_core.analysis.caveats import caveats
 from premem_core.analysis.leave_one_out import predict_left_out
 from premem_core.analysis.run_scores import RunScores
 from premem_core.errors import UsageError
-from premem_core.metrics import estimators, intervals, pre_memorization
+from premem_core.metrics import intervals, pre_memorization
 from premem_core.metrics.estimators import ESTIMATORS, Estimator
 
 FORMAT = 1  # of calibration.json
@@ -174,9 +174,7 @@ def _difference_sd(
     squares, weights = [], []
     for run in runs:
         run_rows = rows[rows["run"] == run.run].set_index("step")
-        premem = estimators.premem(
-            estimator, run.counts, run.nll, float(run_rows["log_log_threshold"].iloc[0])
-        )
+        premem = curves.premem(run, float(run_rows["log_log_threshold"].iloc[0]), estimator)
         residual = run_rows["test_accuracy"] - run_rows["predicted"]
         row_of = {step: row for row, step in enumerate(run.steps.tolist())}
         for a, b in combinations(run_rows.index, 2):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from premem_core.analysis.calibrating_runs import calibrating_runs, run_weights, takes_part
 from premem_core.analysis.run_scores import RunScores
-from premem_core.errors import DataError
+from premem_core.errors import DataError, UsageError
 from premem_core.metrics import estimators, intervals, pre_memorization, r2, thresholds
 from premem_core.metrics.estimators import Estimator
 from premem_core.metrics.pre_memorization import Floats
@@ -47,6 +47,12 @@ class Curve:
     memorized: Floats
     unknown: NDArray[np.int64]
     missing: Remaining
+
+
+def check_threshold(log_log_threshold: float) -> None:
+    """UsageError: the threshold is not a finite number."""
+    if not np.isfinite(log_log_threshold):
+        raise UsageError(f"the threshold t must be a finite number, not {log_log_threshold}")
 
 
 def premem(scores: RunScores, log_log_threshold: float, estimator: Estimator = "plain") -> Floats:
@@ -132,6 +138,23 @@ def points_r2(points: pd.DataFrame, predictor: str = "premem") -> R2:
     x, y = (points[name].to_numpy(float) for name in (predictor, "test_accuracy"))
     weights = points["weight"].to_numpy(float) if "weight" in points else None
     return R2(r2.identity_r2(x, y, weights), r2.linear_r2(x, y, weights))
+
+
+def no_r2_in_words(points: pd.DataFrame) -> str | None:
+    """Why R² over these checkpoints says nothing; None where it says something.
+
+    Args:
+        points: `points`, with the checkpoints whose PM is known.
+    """
+    runs = points["run"].nunique()
+    if runs > 1:
+        return None
+    checkpoints = f"{len(points):,} checkpoint{'' if len(points) == 1 else 's'}"
+    return (
+        f"With {checkpoints} of {runs} run{'' if runs == 1 else 's'}, it is not known how well "
+        "pre-memorization accuracy predicts test accuracy: the threshold is fitted to the same "
+        "checkpoints, so R² over them is not a test of it."
+    )
 
 
 def missing_in_words(curves: Sequence[Curve]) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 from premem_core.analysis import curves
 from premem_core.analysis.calibration import Calibration, calibrate, standard_error
 from premem_core.analysis.run_scores import RunScores
-from premem_core.metrics import estimators, intervals
+from premem_core.metrics import intervals
 from premem_core.metrics.estimators import Estimator
 
 
@@ -23,7 +23,8 @@ def predict(run: RunScores, calibration: Calibration) -> pd.DataFrame:
     Returns:
         run, step, epoch, predicted, low, high, test_accuracy (where measured), memorized_share and
         extrapolated (whether PM lies outside `Calibration.premem_range`), one row per checkpoint.
-        low and high are NaN if the calibration comes from one run.
+        predicted is NaN where samples that the threshold needs are missing; low and high are also
+        NaN where `Calibration.residual_sd` is None.
 
     Raises:
         DataError: the estimator is not defined for this run's numbers of samples.
@@ -68,16 +69,24 @@ def predict_from_others(
     return predict(run, calibration), calibration
 
 
-def expectation_in_words(rows: pd.DataFrame, step: int) -> str:
+def expectation_in_words(rows: pd.DataFrame, step: int) -> str | None:
     """The prediction for one checkpoint, such as '41.2 % (90 % interval 35.0 to 47.4 %)'.
 
     Args:
         rows: `predict`.
+
+    Returns:
+        None if samples that the calibration's threshold needs are missing.
     """
     [checkpoint] = rows[rows["step"] == step].to_dict("records")
     predicted, low, high = (100 * checkpoint[name] for name in ("predicted", "low", "high"))
+    if np.isnan(predicted):
+        return None
     if np.isnan(low):
-        return f"{predicted:.1f} % (no interval, because there is only one other run)"
+        return (
+            f"{predicted:.1f} % (no interval, because the runs of the calibration do not show how "
+            "far predictions are off)"
+        )
     return f"{predicted:.1f} % (90 % interval {low:.1f} to {high:.1f} %)"
 
 
@@ -150,12 +159,13 @@ def choose(run: RunScores, calibration: Calibration) -> Choice | None:
     The two best checkpoints answer the same questions, so the noise of their difference is
     estimated from the differences of single questions. The errors of such differences on left-out
     runs (`Calibration.difference_sd`) are added to it.
+
+    Raises:
+        DataError: the estimator is not defined for this run's numbers of samples.
     """
     from scipy import stats
 
-    premem = estimators.premem(
-        calibration.estimator, run.counts, run.nll, calibration.log_log_threshold
-    )
+    premem = curves.premem(run, calibration.log_log_threshold, calibration.estimator)
     means = premem.mean(axis=1)
     order = [int(c) for c in np.argsort(-means, kind="stable") if not np.isnan(means[c])]
     if not order:

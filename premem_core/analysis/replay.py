@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from premem_core.analysis.calibrating_runs import calibrating_runs, run_weights
 from premem_core.analysis.run_scores import RunScores
 from premem_core.errors import DataError, UsageError
 from premem_core.metrics import estimators, intervals, r2
@@ -60,11 +61,15 @@ def replay(
 ) -> Replay:
     """Replay a plan with K = `samples` over runs that have at least K samples of every pair.
 
+    R² is that of the runs that take part (`calibrating_runs`), each point weighted as in a study.
+
     Args:
+        runs: runs that do not take part are left out.
         repeats: how often the samples are drawn.
 
     Raises:
-        DataError: a run has too few samples, or the estimator is not defined for K.
+        DataError: no run takes part, a run has too few samples, or the estimator is not defined for
+            K.
         UsageError: the plan and the estimator cannot be combined.
     """
     if plan == "final" and estimator == "jackknife":
@@ -74,6 +79,9 @@ def replay(
         )
     if estimator == "jackknife" and samples < 2:
         raise UsageError(f"the jackknife needs at least 2 samples of every example, not {samples}")
+    runs = calibrating_runs(runs)
+    if not runs:
+        raise DataError("no run has test problems and a finished job, and R² needs them")
     for run in runs:
         _check_samples(run, samples)
     rng = np.random.default_rng(seed)
@@ -84,7 +92,8 @@ def replay(
         [intervals.mean_interval(run.test_accuracy)[0][_measured(plan)] for run in runs]
     )
     means = np.concatenate([r.means for r in replays], axis=1)
-    r2s = np.array([r2.identity_r2(means_of_repeat, tests) for means_of_repeat in means])
+    weights = np.repeat(run_weights(runs), [r.means.shape[1] for r in replays])
+    r2s = np.array([r2.identity_r2(means_of_repeat, tests, weights) for means_of_repeat in means])
     bias = np.concatenate([r.bias for r in replays])
     pairs = sum(run.nll.size for run in runs)
     drawn = sum(r.drawn for r in replays) / repeats

@@ -147,7 +147,8 @@ class Analysis:
         sentences = [
             f"{len(points)} checkpoints of {points['run'].nunique()} runs; threshold t = "
             f"{self.log_log_threshold:.3f} ({source}); {study.estimator} estimator.",
-            f"Against test accuracy, pre-memorization accuracy has an identity R² of "
+            curves.no_r2_in_words(points)
+            or "Against test accuracy, pre-memorization accuracy has an identity R² of "
             f"{self.r2.identity:.3f}{_between(self.identity_ci90)} and a linear R² of "
             f"{self.r2.linear:.3f}{_between(self.linear_ci90)}; train accuracy has a linear R² of "
             f"{self.train_r2.linear:.3f}.",

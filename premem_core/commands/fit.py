@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import pandas as pd
 import typer
 
-from premem_core.analysis import leave_one_out, run_scores
+from premem_core.analysis import curves, leave_one_out, run_scores
 from premem_core.analysis.calibration import calibrate
 from premem_core.analysis.study import Analysis, analyse, make_study, read_baseline_predictors
 from premem_core.commands.options import (
@@ -21,7 +21,6 @@ from premem_core.commands.options import (
     threshold_of,
     write_text,
 )
-from premem_core.errors import UsageError
 from premem_core.metrics.sampling_plan import Plan
 from premem_core.metrics.thresholds import Objective
 
@@ -60,8 +59,8 @@ def fit(
     Example: python -m premem_core fit --store store --task gsm8k --log-log-threshold -2.3 --json
     """
     home = existing_store(store)
-    if log_log_threshold is not None and not math.isfinite(log_log_threshold):
-        raise UsageError(f"the threshold t must be a finite number, not {log_log_threshold}")
+    if log_log_threshold is not None:
+        curves.check_threshold(log_log_threshold)
     runs = run_scores.read_task(home, task)
     study = make_study(runs, read_baseline_predictors(home, runs), estimator, objective)
     analysis = analyse(study, log_log_threshold)
@@ -71,7 +70,7 @@ def fit(
     if report:
         from premem_core.dashboard.figures import html_report
 
-        write_text(report, html_report.report(task, analysis))
+        write_text(report, html_report.report(task, analysis, run_scores.run_labels(runs)))
         say(f"report written to {report}")
     if as_json:
         print_json({"task": task, **_as_json(analysis)})

@@ -1,12 +1,19 @@
 """The commands under `jobs`: list, run, estimate, extend and cancel scoring jobs."""
 
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from premem_core.commands.options import JsonOption, StoreOption, existing_store, print_json, say
+from premem_core.commands.options import (
+    JsonOption,
+    StoreOption,
+    existing_store,
+    plan_threshold,
+    print_json,
+    say,
+    task_of,
+)
 from premem_core.metrics.sampling_plan import Plan
 from premem_core.scoring.progress import Progress
 from premem_core.store.database import Store
@@ -88,12 +95,14 @@ def jobs_extend(
     from premem_core.scoring import job_files, jobs
 
     home = existing_store(store)
-    earlier = job_files.read_job_spec(home, run).perturbations
+    spec = job_files.read_job_spec(home, run)
+    if log_log_threshold is None and spec.log_log_threshold is None and plan not in (None, "full"):
+        log_log_threshold = plan_threshold(store, task_of(home, run))
     changes = {"samples": samples, "plan": plan, "log_log_threshold": log_log_threshold}
     jobs.extend_job(
         home,
         run,
-        perturbations=tuple(dict.fromkeys((*earlier, *(perturb or ())))),
+        perturbations=tuple(dict.fromkeys((*spec.perturbations, *(perturb or ())))),
         **{name: value for name, value in changes.items() if value is not None},
     )
     run_job(home, run)
@@ -124,13 +133,7 @@ def run_job(store: Store, run: str) -> None:
 
 def say_estimate(estimate: "Estimate") -> None:
     """Print the time and disk space that a job will take."""
-    say(
-        f"estimate: at most {timedelta(seconds=round(estimate.seconds))} "
-        f"({estimate.load_seconds:.0f} s to load a checkpoint, "
-        f"{estimate.completions_per_second:,.1f} completions per second and worker) and "
-        f"{estimate.bytes_on_disk / 2**20:,.0f} MiB of disk; {estimate.bytes_free / 2**30:,.1f} "
-        f"GiB are free{'' if estimate.fits else ', which is too little'}"
-    )
+    say(estimate.in_words())
 
 
 def _print_progress(progress: Progress) -> None:

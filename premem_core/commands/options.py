@@ -1,4 +1,4 @@
-"""What commands share: options, the store they are given, how they print."""
+"""Code that commands share: options, opening the store, reading and writing files, printing."""
 
 import functools
 import inspect
@@ -10,10 +10,11 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from premem_core.analysis import curves
+from premem_core.analysis import curves, run_scores
+from premem_core.analysis.calibrating_runs import what_counts_less
 from premem_core.analysis.run_scores import RunScores
 from premem_core.curation.recipe import Recipe
-from premem_core.errors import UsageError
+from premem_core.errors import PrememError, UsageError
 from premem_core.files import write_whole
 from premem_core.metrics.estimators import Estimator
 from premem_core.store.database import Store
@@ -41,9 +42,10 @@ Options = TypeVar("Options")
 def takes_options(
     record: type[Options],
 ) -> Callable[[Callable[[Options], None]], Callable[..., None]]:
-    """Make a function of a dataclass a command, with an option for each field of the dataclass.
+    """Turn a function that takes a dataclass into a command with one option per field.
 
-    typer reads the options of a command from its signature; this gives it the dataclass's own.
+    typer reads the options of a command from its signature, so the command gets that of the
+    dataclass.
     """
 
     def with_options(function: Callable[[Options], None]) -> Callable[..., None]:
@@ -84,20 +86,39 @@ def task_of(store: Store, run: str) -> str:
 def threshold_of(
     runs: Sequence[RunScores], given: float | None, estimator: Estimator = "plain"
 ) -> float:
-    """The threshold that was given, t = log log PPL; by default the optimum over the runs.
+    """The given threshold t = log log PPL; by default the optimum over the task's runs.
+
+    If some of these runs count less or not at all for the optimum, that is printed.
+
+    Args:
+        runs: all scored runs of the task.
 
     Raises:
-        UsageError: it is no finite number.
+        UsageError: the given threshold is not a finite number.
     """
     if given is not None:
-        if not math.isfinite(given):
-            raise UsageError(f"the threshold t must be a finite number, not {given}")
+        curves.check_threshold(given)
         return given
+    for sentence in what_counts_less(runs):
+        say(f"note: {sentence}")
     return curves.best_threshold(runs, estimator).log_log_threshold
 
 
+def plan_threshold(store: Path, task: str) -> float | None:
+    """The default threshold of a sampling plan: the optimum over the task's scored runs.
+
+    It is printed. None if the store does not exist or no threshold can be fitted.
+    """
+    try:
+        t = threshold_of(run_scores.read_task(existing_store(store), task), None)
+    except PrememError:
+        return None
+    say(f"threshold of the plan: t = {t:.3f}, the optimum over task '{task}'")
+    return t
+
+
 def read_recipe(file: Path) -> Recipe:
-    """The recipe in a file. UsageError: there is none."""
+    """The recipe in a file. UsageError: the file does not hold a valid recipe."""
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -116,38 +137,38 @@ def write_text(file: Path, text: str) -> None:
 
 
 def check_paths(read: Sequence[Path | None], written: Sequence[Path | None]) -> None:
-    """Look, before the work is done, whether its files can be written.
+    """Check that a command can write its files, before it does its work.
 
     Args:
-        read: files that the work reads; None: not given.
-        written: files that it writes.
+        read: files that the command reads; None for an option that is not given.
+        written: files that it writes, likewise.
 
     Raises:
-        UsageError: a file cannot be written where it should, or one would replace another.
+        UsageError: a file cannot be written, or would replace another file of the command.
     """
     seen = {file.resolve() for file in read if file is not None}
     for file in written:
         if file is None:
             continue
         if not file.name or file.is_dir() or not file.resolve().parent.is_dir():
-            raise UsageError(f"{file} is no file in a folder that is there; give another path")
+            raise UsageError(f"{file} is a folder, or its folder does not exist; give another path")
         if file.resolve() in seen:
-            raise UsageError(f"{file} is given twice, or is read as well; give another path")
+            raise UsageError(f"{file} is given twice, or is also a file to read; give another path")
         seen.add(file.resolve())
 
 
 def say(line: str) -> None:
-    """To stderr: stdout is for results."""
+    """Print a line to stderr, because stdout is for results."""
     typer.echo(line, err=True)
 
 
 def print_json(content: Any) -> None:
-    """A result as JSON on stdout."""
+    """Print a result as JSON to stdout."""
     typer.echo(json.dumps(_nan_as_null(content), indent=1, default=str))
 
 
 def _nan_as_null(content: Any) -> Any:
-    """What is undefined, or without end, is NaN or infinite here and null in JSON."""
+    """The content with null for NaN and infinite numbers, which JSON does not have."""
     if isinstance(content, dict):
         return {key: _nan_as_null(value) for key, value in content.items()}
     if isinstance(content, list | tuple):

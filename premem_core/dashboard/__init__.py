@@ -1,4 +1,4 @@
-"""Dashboard: what pages are made of; the only room that imports Streamlit.
+"""Dashboard: what pages are made of; the only package that imports Streamlit.
 
 A page *picks* task, runs, estimator and threshold (`view.py`, `pickers.py`), *reads* the store
 (`cached_reads.py`, whose results are kept until the store changes) and *draws* (`elements.py`, and

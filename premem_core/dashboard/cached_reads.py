@@ -31,6 +31,7 @@ from premem_core.store.runs import read_runs
 
 Read = TypeVar("Read")
 SLIDER_STEP = 0.01
+PAPER_GSM8K = -2.3  # the paper's threshold for GSM8K: the default where none can be fitted
 
 
 @st.cache_resource
@@ -164,7 +165,7 @@ def read(function: Callable[..., Read], *arguments: Any) -> Read:
 
 
 def task_runs(task: str) -> list[RunScores]:
-    """The scored runs of a task, ordered by learning rate, epochs and size."""
+    """The scored runs of a task, ordered as `run_scores.read_task` does."""
     return _runs(*cache_key(), task)
 
 
@@ -252,13 +253,16 @@ def similar_questions(task: str, example: int, n: int = 5) -> pd.Series:
     return pd.Series(cosines, numbers).drop(example).nlargest(n)
 
 
-def task_threshold(task: str) -> float | None:
-    """The best threshold over a task's runs; None where none can be fitted."""
+def plan_threshold(task: str) -> tuple[float, str]:
+    """The default threshold of a sampling plan for a task, and its source as a sentence."""
     runs = read(read_runs)
-    if not (runs[runs["task"] == task]["scored"] > 0).any():
-        return None
-    best = best_threshold(task, task_runs(task), "plain")
-    return best.log_log_threshold if best else None
+    is_scored = (runs[runs["task"] == task]["scored"] > 0).any()
+    best = best_threshold(task, task_runs(task), "plain") if is_scored else None
+    if best is None:
+        source = "The paper's threshold for GSM8K, because none can be fitted to this task's runs."
+        return PAPER_GSM8K, source
+    source = "The optimum over this task's runs that have test problems and a finished job."
+    return round(best.log_log_threshold, 3), source
 
 
 def best_checkpoint(shown: Sequence[Curve]) -> tuple[Curve, int] | None:

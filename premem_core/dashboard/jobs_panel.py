@@ -9,8 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from premem_core.analysis.curves import Curve
-from premem_core.dashboard.cached_reads import store
-from premem_core.dashboard.pickers import PAPER_GSM8K
+from premem_core.dashboard.cached_reads import plan_threshold, read, store
 from premem_core.dashboard.score_form import PLAN_NAMES
 from premem_core.dashboard.wording import count
 from premem_core.errors import InstallationError, JobError, PrememError
@@ -18,6 +17,7 @@ from premem_core.metrics.sampling_plan import PLANS
 from premem_core.problems.perturbations import KINDS, perturbation_label
 from premem_core.scoring import job_files, jobs
 from premem_core.scoring.progress import Progress
+from premem_core.store.runs import read_runs
 
 ROWS = 8  # of checkpoints in sight; a longer table scrolls
 ROW_HEIGHT = 35
@@ -123,13 +123,17 @@ def _actions(progress: Progress) -> None:
         return
     if progress.state != "done":
         st.button("Resume", key=f"resume-{run}", type="primary", on_click=_start, args=[run])
-    with st.popover("Ask more of it", key=f"more-{run}"):
+    with st.popover("Extend", key=f"more-{run}"):
         _more(run)
 
 
 def _more(run: str) -> None:
     """More samples, another plan, perturbed queries: only what is missing is done."""
     spec = job_files.read_job_spec(store(), run)
+    value, source = spec.log_log_threshold, "The threshold of this job's plan."
+    if value is None:
+        runs = read(read_runs).set_index("run")
+        value, source = plan_threshold(str(runs["task"][run]))
     with st.form(f"form-{run}", border=False):
         samples = st.number_input(
             "Samples per problem", spec.sampling.samples, 1000, spec.sampling.samples
@@ -142,9 +146,10 @@ def _more(run: str) -> None:
         )
         threshold = st.number_input(
             "Memorized below t = log log PPL (when not all are drawn)",
-            value=PAPER_GSM8K if spec.log_log_threshold is None else spec.log_log_threshold,
+            value=value,
             step=0.05,
             format="%.3f",
+            help=source,
         )
         perturbed = st.multiselect(
             "Perturbed training queries",

@@ -18,7 +18,6 @@ from premem_core.metrics.estimators import ESTIMATORS, Estimator
 from premem_core.metrics.thresholds import OBJECTIVES, Objective
 
 SLIDER = THRESHOLDS
-PAPER_GSM8K = -2.3  # the paper's threshold for GSM8K: the default where none can be fitted
 
 
 def pick_name(
@@ -125,27 +124,29 @@ def pick_estimator() -> Estimator:
     return estimator
 
 
-def pick_objective() -> Objective:
-    """The R² that the default threshold maximizes; identity by default."""
-    objective: Objective = st.segmented_control(
-        "Best by R²",
-        OBJECTIVES,
-        default="identity",
-        required=True,
-        key="objective",
-        bind="query-params",
-        help="The best threshold has the highest R² of this kind. identity: PM itself is the "
-        "prediction of test accuracy. linear: the prediction is the best straight line through "
-        "PM.",
-    )
-    st.session_state["kept_objective"] = objective
+def pick_objective(draw: bool) -> Objective:
+    """The R² that the default threshold maximizes: the one in the address, or identity.
+
+    Args:
+        draw: whether the page has the control for it; the address keeps the choice on all pages.
+    """
+    key, default = "objective", "identity"
+    follow_address(key, lambda value: value if value in OBJECTIVES else None)
+    if st.session_state.get(key) not in OBJECTIVES:
+        st.session_state[key] = st.session_state.get(f"kept_{key}", default)
+    if draw:
+        st.segmented_control(
+            "Best by R²",
+            OBJECTIVES,
+            required=True,
+            key=key,
+            help="The best threshold has the highest R² of this kind. identity: PM itself is the "
+            "prediction of test accuracy. linear: the prediction is the best straight line through "
+            "PM.",
+        )
+    objective: Objective = st.session_state[key]
+    keep_in_address(key, objective, objective)
     return objective
-
-
-def chosen_objective() -> Objective:
-    """The objective that was chosen on the R² fits page; other pages have no control for it."""
-    kept = st.session_state.get("kept_objective", st.query_params.get("objective"))
-    return "linear" if kept == "linear" else "identity"
 
 
 def pick_threshold(default: float, source: tuple[str, ...]) -> float:

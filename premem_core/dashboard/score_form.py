@@ -7,16 +7,14 @@ loses none.
 import itertools
 import re
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from premem_core.dashboard.cached_reads import store, task_threshold
+from premem_core.dashboard.cached_reads import plan_threshold, store
 from premem_core.dashboard.data_file_picker import expanded, pick_data_file
 from premem_core.dashboard.elements import verbatim
-from premem_core.dashboard.pickers import PAPER_GSM8K
 from premem_core.dashboard.upload.tickets import Ticket, finish
 from premem_core.dashboard.upload.widget import folder_upload, forget_ticket, session_ticket
 from premem_core.dashboard.wording import perplexity
@@ -97,15 +95,9 @@ def pick_plan(task: str, left: DeltaGenerator, right: DeltaGenerator) -> tuple[P
     )
     if plan == "full":
         return plan, None
-    best = task_threshold(task)
+    value, source = plan_threshold(task)
     threshold = right.number_input(
-        "Memorized below t = log log PPL",
-        value=round(best, 3) if best is not None else PAPER_GSM8K,
-        step=0.05,
-        format="%.3f",
-        help="The optimum over this task's runs that have test accuracies."
-        if best is not None
-        else "The paper's threshold for GSM8K: no run of this task has test accuracies yet.",
+        "Memorized below t = log log PPL", value=value, step=0.05, format="%.3f", help=source
     )
     right.caption(f"perplexity {perplexity(threshold)}")
     return plan, threshold
@@ -203,16 +195,12 @@ def show_job(job: PreparedJob) -> None:
         verbatim(("The first prompt, as the model sees it", prompt))
     with right:
         verbatim(("Its target: the perplexity is that of this text", target))
-    avoidable = (
-        f" Up to {job.avoidable:,} of the completions may prove not needed; the perplexities, "
-        "measured first, will tell."
-    )
     full = job.spec.plan == "full"
     st.markdown(
         f"**{len(job.steps)} checkpoints** (steps {job.steps[0]} to {job.steps[-1]}), "
         f"**{len(job.train):,} training** and **{len(job.test):,} test** problems: "
         f"**{'' if full else 'at most '}{job.completions:,} completions** and "
-        f"{job.perplexities:,} perplexities.{'' if full else avoidable}"
+        f"{job.perplexities:,} perplexities.{'' if full else ' ' + job.avoidable_in_words()}"
     )
 
 
@@ -228,9 +216,4 @@ def show_estimate(job: PreparedJob) -> None:
     except PrememError as error:
         st.error(str(error))
         return
-    st.info(
-        f"At most {timedelta(seconds=round(found.seconds))}, "
-        f"{found.bytes_on_disk / 2**20:,.0f} MiB of disk ({found.bytes_free / 2**30:,.0f} GiB "
-        f"free): {found.load_seconds:.0f} s to load a checkpoint, then "
-        f"{found.completions_per_second:,.0f} completions per second."
-    )
+    (st.info if found.fits else st.warning)(found.in_words())

@@ -1,8 +1,10 @@
 """View: what a page shows (task, runs, estimator, threshold), and the controls that choose it.
 
-The address always holds all of these choices, and runs by their names in the store. The default
-threshold is the best one over all calibrating runs of the task (`analysis.calibrating_runs`),
-whichever runs a page shows. So one address shows the same numbers on every page.
+The address holds these choices, and runs by their names in the store; a choice that it does not
+hold is the default: all runs, the plain estimator, identity R². It always holds the task and the
+threshold. The default threshold is the best one over all calibrating runs of the task
+(`analysis.calibrating_runs`), whichever runs a page shows. So one address shows the same numbers on
+every page.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +20,7 @@ from premem_core.analysis import run_scores
 from premem_core.analysis.calibrating_runs import calibrating_runs, what_counts_less
 from premem_core.analysis.run_scores import RunScores
 from premem_core.dashboard import cached_reads, elements, pickers
-from premem_core.dashboard.pickers import PAPER_GSM8K
+from premem_core.dashboard.cached_reads import PAPER_GSM8K
 from premem_core.dashboard.wording import count, perplexity, plain, signed
 from premem_core.metrics.estimators import Estimator
 from premem_core.metrics.thresholds import Objective, ThresholdFit
@@ -80,10 +82,12 @@ class View:
         subject = self.objective.title()
         if restricted:
             subject = f"Among thresholds that need no missing sample, {self.objective}"
+        runs = len(calibrating_runs(self.runs))
+        # R² of one run at the threshold that is fitted to it says nothing.
+        value = f": {signed(self.best.r2)}" if runs > 1 else ""
         return (
             f"{subject} R² ({self.estimator} estimator) is highest at t = {signed(t)} (perplexity "
-            f"{perplexity(t)}): {signed(self.best.r2)} over "
-            f"{count(len(calibrating_runs(self.runs)), 'run')} of the task. {weights_note}"
+            f"{perplexity(t)}){value} over {count(runs, 'run')} of the task. {weights_note}"
         )
 
 
@@ -126,7 +130,7 @@ def pick_view(
                 )
             ]
         estimator = pickers.pick_estimator()
-        objective = pickers.pick_objective() if choose_objective else pickers.chosen_objective()
+        objective = pickers.pick_objective(draw=choose_objective)
         best = cached_reads.best_threshold(task, all_runs, estimator, objective)
         threshold = pickers.pick_threshold(slider_value(best), (task, estimator, objective))
     notices = st.empty()

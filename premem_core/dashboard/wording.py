@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from premem_core.analysis.curves import points_r2
+from premem_core.analysis.curves import no_r2_in_words, points_r2
 
 WHAT_IT_IS = (
     "Pre-memorization accuracy (PM) is how often the model was right on its training questions "
@@ -58,14 +58,10 @@ def fit_in_words(points: pd.DataFrame, estimator: str, interval_of_r2: str = "")
         interval_of_r2: the interval of identity R² in words; "" where there is none.
     """
     checkpoints = points.dropna(subset=["premem"])
+    if why_not := no_r2_in_words(checkpoints):
+        return why_not
     runs = checkpoints["run"].nunique()
     where = f"{count(len(checkpoints), 'checkpoint')} of {count(runs, 'run')}"
-    if runs < 2:
-        return (
-            f"With {where}, it is not known how well pre-memorization accuracy predicts test "
-            "accuracy: the threshold is fitted to the same checkpoints, so R² over them is not a "
-            "test of it."
-        )
     premem, train = (points_r2(checkpoints, name) for name in ("premem", "train_accuracy"))
     in_brackets = f"{interval_of_r2}; {estimator}" if interval_of_r2 else estimator
     n_train = int(checkpoints["train_accuracy"].notna().sum())

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 
@@ -39,6 +40,16 @@ class Estimate:
     def fits(self) -> bool:
         """Whether one and a half times the space that the job needs is free."""
         return self.bytes_free > 1.5 * self.bytes_on_disk
+
+    def in_words(self) -> str:
+        """The time and disk space that the job will take, as a sentence."""
+        return (
+            f"Estimate: at most {timedelta(seconds=round(self.seconds))} "
+            f"({self.load_seconds:.0f} s to load a checkpoint, "
+            f"{self.completions_per_second:,.1f} completions per second and worker) and "
+            f"{self.bytes_on_disk / 2**20:,.0f} MiB of disk; {self.bytes_free / 2**30:,.1f} GiB "
+            f"are free{'' if self.fits else ', which is too little'}."
+        )
 
 
 def estimate_job(

@@ -151,10 +151,16 @@ class PreparedJob:
         lines.append(f"completions to draw: {at_most}{self.completions:,}")
         if spec.plan != "full":
             lines.append(
-                f"plan {spec.plan}, t = {spec.log_log_threshold:.3f}: up to {self.avoidable:,} of "
-                "them may not be needed, which is known once the perplexities are measured"
+                f"plan {spec.plan}, t = {spec.log_log_threshold:.3f}: {self.avoidable_in_words()}"
             )
         return lines
+
+    def avoidable_in_words(self) -> str:
+        """How many completions the plan may leave out, as a sentence."""
+        return (
+            f"Up to {self.avoidable:,} of the completions may not be needed, which is known once "
+            "the perplexities are measured."
+        )
 
     def create(self, store: Store, *, resume: bool = False, extend: bool = False) -> JobFolder:
         """Create the job in a store, or resume or extend the one that is there.

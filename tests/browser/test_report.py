@@ -9,7 +9,7 @@ def test_a_report_opened_from_disk_draws_its_charts_and_asks_no_network(chromium
     runs = run_scores.read_task(store, "toy")
     study = make_study(runs, read_baseline_predictors(store, runs))
     file = tmp_path / "report.html"
-    file.write_text(html_report.report("toy", analyse(study)))
+    file.write_text(html_report.report("toy", analyse(study), run_scores.run_labels(runs)))
     asked = []
     page = chromium.new_page()
     page.on("request", lambda request: asked.append(request.url))

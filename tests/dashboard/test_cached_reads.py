@@ -59,13 +59,17 @@ def test_the_threshold_is_the_best_of_the_runs_or_none_where_none_can_be_fitted(
     runs = cached_reads.task_runs("toy")
     best = cached_reads.best_threshold("toy", runs, "plain")
     assert best == curves.best_threshold(runs)
-    assert cached_reads.task_threshold("toy") == best.log_log_threshold
+    threshold, source = cached_reads.plan_threshold("toy")
+    assert threshold == round(best.log_log_threshold, 3)
+    assert "optimum" in source
     assert cached_reads.is_best(best.log_log_threshold + 0.009, best)
     assert not cached_reads.is_best(best.log_log_threshold + 0.011, best)
     show(stores / "final")
     runs = cached_reads.task_runs("toy")
     assert cached_reads.best_threshold("toy", runs, "plain") is None
-    assert cached_reads.task_threshold("toy") is None
+    threshold, source = cached_reads.plan_threshold("toy")
+    assert threshold == -2.3
+    assert "paper" in source
     assert not cached_reads.is_best(-2.0, None)
     with pytest.raises(DataError):
         cached_reads.calibration("toy", runs, "plain")

@@ -1,11 +1,13 @@
 """What a page looks at: one address shows the same on every page, and says what it cannot show."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from premem_core.analysis import run_scores
 from premem_core.records import Checkpoint, Example, RunRecord
 from premem_core.store.database import Store
 from premem_core.store.runs import add_scored_runs, set_checkpoint_state
@@ -141,6 +143,45 @@ def test_of_a_lone_run_nothing_is_expected_and_no_r2_is_given(tmp_path, monkeypa
     assert "expect **" not in shown
     shown = seen(show("overview.py", tmp_path, monkeypatch))
     assert "the threshold is fitted to the same checkpoints, so R² over them is not a test" in shown
+    assert re.search(
+        r"Identity R² \(plain estimator\) is highest at t = \S+ \S+ \S+ over 1 run", shown
+    )
+
+
+def test_two_other_runs_give_a_prediction_without_an_interval_and_the_reason_is_true(
+    tmp_path, monkeypatch
+):
+    fill(tmp_path, {"a": (1e-4, 5), "b": (1e-3, 5)})
+    shown = seen(show("curves.py", tmp_path, monkeypatch))
+    assert "because the runs of the calibration do not show how far predictions are off" in shown
+
+
+def test_without_samples_that_the_others_threshold_needs_nothing_is_expected(tmp_path, monkeypatch):
+    planned.store(tmp_path, "lazy")
+    shown = seen(show("curves.py", tmp_path, monkeypatch))
+    assert "nan" not in shown
+    assert "The accuracy on new problems cannot be predicted" in shown
+
+
+def test_the_page_of_fits_predicts_from_the_same_runs_as_the_curves_whichever_are_shown(
+    demo, demo_store, monkeypatch
+):
+    labels = run_scores.run_labels(run_scores.read_task(demo_store, "demo"))
+    names = ["lr1e-3_ep5_n1000", "lr3e-3_ep15_n1000"]
+    curves = seen(show("curves.py", demo, monkeypatch, runs=names)).replace("\\", "")
+    [best] = [name for name in names if f"of **{labels[name]}** has memorized" in curves]
+    [expected] = re.findall(r"expect \*\*(.+ %\))\*\* on new problems", curves)
+    fits = seen(show("fits.py", demo, monkeypatch, runs=names, predict=best))
+    assert f"expect {expected} on new problems" in fits
+
+
+def test_the_objective_goes_with_the_address_to_every_page(demo, monkeypatch):
+    app = show("curves.py", demo, monkeypatch, objective="linear")
+    assert address(app, "objective") == "linear"
+    assert "Linear R² (plain estimator) is highest at" in seen(app)
+    assert address(app, "t") == address(show("fits.py", demo, monkeypatch, objective="linear"), "t")
+    app = show("curves.py", demo, monkeypatch)
+    assert address(app, "objective") == "identity"
 
 
 def test_numbers_of_samples_that_differ_between_runs_are_both_said(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from premem_core.__main__ import app
-from premem_core.analysis import calibration, curves, prediction, robustness, run_scores
+from premem_core.analysis import curves, prediction, robustness, run_scores
 from premem_core.analysis.leave_one_out import predict_left_out, prediction_errors
 from premem_core.analysis.study import analyse, make_study
 from premem_core.errors import DataError
@@ -360,13 +360,13 @@ def test_intervals_hold_the_test_accuracies_of_runs_that_had_none(gsm8k_runs):
     """Each run in turn without its test set, predicted from the other twelve."""
     runs, inside = gsm8k_runs, []
     for n, run in enumerate(runs):
-        learned = calibration.calibrate("gsm8k", [*runs[:n], *runs[n + 1 :]])
         without = replace(run, test_accuracy=run.test_accuracy[:, :0], test_examples=np.empty(0))
-        rows = prediction.predict(without, learned)
+        others = [*runs[:n], without, *runs[n + 1 :]]
+        rows, _ = prediction.predict_from_others("gsm8k", without, others)
         truth = run.test_accuracy.mean(axis=1)
         inside += ((rows["low"] <= truth) & (truth <= rows["high"])).tolist()
     print(f"\n90 % intervals hold {sum(inside)} of {len(inside)} test accuracies of 13 runs")
-    assert 0.8 <= np.mean(inside) <= 0.98
+    assert 44 / 51 <= np.mean(inside) <= 0.98
 
 
 def test_one_run_that_memorized_little_gives_a_warning_and_no_interval(gsm8k_runs):

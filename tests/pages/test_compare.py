@@ -16,7 +16,7 @@ from premem_core.store.runs import (
     read_checkpoints,
     set_checkpoint_state,
 )
-from tests.helpers.shown import numbers, show, text, verbatim
+from tests.helpers.shown import numbers, seen, show, text, verbatim
 
 
 def compared(store, run, steps, split):
@@ -65,9 +65,9 @@ def test_the_address_of_a_comparison_holds_both_sides_and_the_question(demo_stor
     )  # fmt: skip
     assert verbatim(app)[0].startswith(rows["question"].iloc[2].removesuffix("…"))
     last = read_checkpoints(demo_store, b)["step"].max()
-    assert f"Step {last} of {label(demo_store, b)} is **" in text(app)
-    assert f"than step 189 of {label(demo_store, a)} on the " in text(app)
-    assert "training questions (paired t test" in text(app)
+    assert f"Step {last} of {label(demo_store, b)} is **" in seen(app)
+    assert f"than step 189 of {label(demo_store, a)} on the " in seen(app)
+    assert "training questions (paired t test" in seen(app)
 
 
 def label(store, run):

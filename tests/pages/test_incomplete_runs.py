@@ -31,7 +31,9 @@ def test_a_lazy_run_opens_at_a_threshold_that_misses_nothing(page, estimator, st
 
 @pytest.mark.parametrize("page", ["overview.py", "curves.py", "fits.py"])
 def test_the_estimator_in_force_is_in_the_address_and_in_the_words(page, stores, monkeypatch):
-    shown = text(show(page, stores / "lazy", monkeypatch, estimator="jackknife"))
+    app = show(page, stores / "lazy", monkeypatch, estimator="jackknife")
+    shown = text(app)
+    assert app.query_params["estimator"] == "jackknife"
     assert "jackknife estimator" in shown
     assert "plain estimator" not in shown
 

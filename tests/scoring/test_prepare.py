@@ -55,7 +55,9 @@ def test_a_plans_threshold_is_the_one_given_also_when_it_is_zero(request_, thres
     assert job.spec.log_log_threshold == threshold
     assert job.avoidable == 3 * 48 * 3
     assert job.summary()[-2] == "completions to draw: at most 792"
-    assert job.summary()[-1].startswith(f"plan lazy, t = {threshold:.3f}: up to 432 of them")
+    assert job.summary()[-1].startswith(
+        f"plan lazy, t = {threshold:.3f}: Up to 432 of the completions"
+    )
 
 
 def test_a_plan_without_a_threshold_gets_its_tasks_or_is_refused(request_):

@@ -1,5 +1,6 @@
 """Checkpoints of many runs: a predictor against test accuracy."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -19,7 +20,7 @@ def run_symbols(groups: dict[str, tuple[float, int]]) -> dict[str, str]:
 
 def fit_figure(
     points: pd.DataFrame,
-    labels: dict[str, str],
+    labels: Mapping[str, str],
     symbols: dict[str, str],
     predictor: str,
     predictor_name: str,

@@ -1,12 +1,12 @@
 """HTML report: a task's analysis as one file that needs no server and no network."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import pandas as pd
 import plotly.io
 
-from premem_core.analysis import baselines, run_scores
+from premem_core.analysis import baselines
 from premem_core.analysis.study import Analysis
 from premem_core.dashboard import figures
 
@@ -21,10 +21,13 @@ th:first-child, td:first-child { text-align: left; }
 """
 
 
-def report(task: str, analysis: Analysis) -> str:
-    """The analysis of a task's runs as an HTML document."""
+def report(task: str, analysis: Analysis, labels: Mapping[str, str]) -> str:
+    """The analysis of a task's runs as an HTML document.
+
+    Args:
+        labels: run → the text that stands for it.
+    """
     study, palette = analysis.study, figures.LIGHT
-    labels = run_scores.run_labels(study.runs)
     symbols = figures.run_symbols({run.run: (run.epochs, run.trained_on) for run in study.runs})
     parts = [f"<p>{escape(sentence)}</p>" for sentence in analysis.in_words()]
     if analysis.caveats:

@@ -12,13 +12,13 @@ def html(tmp_path_factory):
     store = planned.store(tmp_path_factory.mktemp("report") / "full", "full")
     runs = run_scores.read_task(store, "toy")[:1]
     study = make_study(runs, read_baseline_predictors(store, runs))
-    return html_report.report("<i>task</i>", analyse(study))
+    return html_report.report("<i>task</i>", analyse(study), run_scores.run_labels(runs))
 
 
 def test_a_report_says_how_sure_it_is_and_how_left_out_runs_did(tmp_path):
     runs, _ = simulated.study(6, seed=3)
     done = analyse(make_study(runs, read_baseline_predictors(Store(tmp_path), runs)))
-    html = html_report.report("task", done)
+    html = html_report.report("task", done, run_scores.run_labels(runs))
     low, high = done.linear_ci90
     r2 = f"{done.r2.linear:.3f} (90 % over resampled runs: {low:.3f} to {high:.3f})"
     assert f"linear R² of {r2}" in html

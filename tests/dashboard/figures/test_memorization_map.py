@@ -48,8 +48,8 @@ def test_the_corners_have_the_four_colours_of_the_palette():
 def test_colours_change_within_reach_of_the_threshold_only():
     steps = {colour_of(1, T + shift) for shift in np.linspace(-1, 1, 81)}
     assert len(steps) == LEVELS
-    assert colour_of(1, T + 1.1) == colour_of(1, T + 9)
-    assert colour_of(1, T - 1.1) == colour_of(1, T - 9)
+    assert colour_of(1, T + 1.1) == colour_of(1, T + 6)
+    assert colour_of(1, T - 1.1) == colour_of(1, T - 6)
 
 
 def test_a_square_over_every_cell_says_what_the_cell_is():
