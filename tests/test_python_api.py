@@ -220,7 +220,7 @@ def test_a_query_that_does_not_only_read_is_refused_in_one_sentence(
         (lambda s: s.completions(RUN, 1), "no step 1 in .*63, 126, 189, 252, 315"),
         (lambda s: s.premem("gsm8k"), "task 'gsm8k' has no scored run"),
         (lambda s: s.premem(TASK, estimator="best"), "no estimator 'best' .*: 'plain'"),
-        (lambda s: s.premem(TASK, log_log_threshold=float("nan")), "give a finite number"),
+        (lambda s: s.premem(TASK, log_log_threshold=float("nan")), "must be a finite number"),
         (lambda s: s.study(TASK, objective="best"), "no objective 'best' .*: 'identity'"),
     ],
 )

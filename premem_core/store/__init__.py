@@ -1,12 +1,13 @@
 """The store: one folder that holds all results, and the only SQL.
 
-    premem.duckdb          runs, checkpoints, examples, scores, baselines, perturbed examples,
-                           grades set by hand, ledger of shards, schema and version
+    premem.duckdb          runs, checkpoints, examples, scores, baselines, perturbed examples, NLLs
+                           without the question, grades set by hand, ledger of shards, schema and
+                           version
     premem.lock            the lock for readers and writers, held while the database is open
     inbox/*.parquet        finished shards that are not committed yet
     completions/run=…/     committed shards with the completions, which are read from these files
     grades/run=…/          grades that other graders gave to these completions
-    checkpoints/           uploaded checkpoints
+    checkpoints/, data/    uploaded checkpoints and data files
     jobs/                  scoring jobs: what each measures, and its state
 
 Any number of processes may read the store. A worker never opens the database. It writes *shards*,

@@ -16,7 +16,7 @@ def add_baseline(
     """Store a value that was computed from a checkpoint's weights; it replaces a former value.
 
     Args:
-        name: the baseline, such as "gradient variance".
+        name: the baseline, such as "gradient_variance".
         settings: the settings of the computation; values with other settings do not compare.
     """
     with store.writing() as connection:

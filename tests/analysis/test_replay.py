@@ -8,13 +8,13 @@ import pytest
 from typer.testing import CliRunner
 
 from premem_core.__main__ import app
-from premem_core.analysis import run_scores
+from premem_core.analysis import curves, run_scores
 from premem_core.analysis.replay import draw_order, replay
 from premem_core.errors import DataError, UsageError
 from premem_core.importers.published_arrays import import_published
 from premem_core.metrics.estimators import SampleCounts
 from premem_core.store.database import Store
-from tests.helpers import planned
+from tests.helpers import planned, simulated
 from tests.helpers.paths import GSM8K_RUNS
 
 T = -2.3
@@ -47,6 +47,20 @@ def sliced(sliced_store):
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory):
     return planned.store(tmp_path_factory.mktemp("toy") / "store", "full")
+
+
+def test_of_all_samples_r2_is_that_of_a_study_also_where_runs_count_differently():
+    first, second, *others = simulated.study(5, seed=2)[0]
+    smoke = replace(
+        first, test_examples=first.test_examples[:10], test_accuracy=first.test_accuracy[:, :10]
+    )
+    given = [smoke, replace(second, waiting=1), *others]
+    points = curves.weighted_points([curves.curve(run, T) for run in given])
+    done = replay(given, simulated.SAMPLES, "full", "plain", T, repeats=1)
+    assert done.checkpoints == len(points) == 4 * simulated.CHECKPOINTS
+    assert done.identity_r2 == pytest.approx(curves.points_r2(points).identity)
+    with pytest.raises(DataError, match="no run has test problems and a finished job"):
+        replay(given[1:2], simulated.SAMPLES, "full", "plain", T)
 
 
 def test_the_lazy_plan_saves_27_percent_and_changes_no_pm(runs):
