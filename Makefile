@@ -27,7 +27,8 @@ test: $(VENV)/.test chromium lint
 coverage: $(VENV)/.test
 	@$(PYTHON) -m slipcover --merge $(COVERAGE) --out $(COVERAGE) --skip-covered
 
-# Proofs that take minutes: the demo study made anew, and scored by every plan.
+# Proofs that take minutes: the demo study made anew, and scored by every plan; a large export; killed
+# writers.
 test-slow: $(VENV)/.test
 	$(PYTHON) -m pytest -m slow
 

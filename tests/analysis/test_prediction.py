@@ -29,6 +29,7 @@ def simulations():
     return [(runs[-1], truths[-1], calibrate("simulated", runs[:-1])) for runs, truths in made]
 
 
+@pytest.mark.slow
 def test_ninety_percent_intervals_hold_the_true_accuracy_of_a_new_run_nine_times_in_ten(
     simulations,
 ):

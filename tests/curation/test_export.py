@@ -124,6 +124,7 @@ def test_a_file_of_no_known_kind_or_of_nothing_is_refused(store, evidence, tmp_p
         export.export_file(store, chosen, recipe(LOW), tmp_path / "nowhere" / "a.jsonl")
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_rows_are_exported_in_little_memory(tmp_path):
     from benchmarks.export import build, curate
 

@@ -89,6 +89,7 @@ def _commit_forever(path: str) -> None:
         commit_inbox(store)
 
 
+@pytest.mark.slow
 def test_killed_committers_leave_no_shard_half_counted_or_counted_twice(tmp_path):
     store = Store(tmp_path)
     numbers = register(store)
