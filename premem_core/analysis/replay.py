@@ -61,15 +61,14 @@ def replay(
 ) -> Replay:
     """Replay a plan with K = `samples` over runs that have at least K samples of every pair.
 
-    R² is that of the runs that take part (`calibrating_runs`), each point weighted as in a study.
+    Costs and differences are those of all runs. R² is that of the runs that take part in a study
+    (`calibrating_runs`), each point weighted as there.
 
     Args:
-        runs: runs that do not take part are left out.
         repeats: how often the samples are drawn.
 
     Raises:
-        DataError: no run takes part, a run has too few samples, or the estimator is not defined for
-            K.
+        DataError: a run has too few samples, or the estimator is not defined for K.
         UsageError: the plan and the estimator cannot be combined.
     """
     if plan == "final" and estimator == "jackknife":
@@ -79,9 +78,6 @@ def replay(
         )
     if estimator == "jackknife" and samples < 2:
         raise UsageError(f"the jackknife needs at least 2 samples of every example, not {samples}")
-    runs = calibrating_runs(runs)
-    if not runs:
-        raise DataError("no run has test problems and a finished job, and R² needs them")
     for run in runs:
         _check_samples(run, samples)
     rng = np.random.default_rng(seed)
@@ -92,7 +88,12 @@ def replay(
         [intervals.mean_interval(run.test_accuracy)[0][_measured(plan)] for run in runs]
     )
     means = np.concatenate([r.means for r in replays], axis=1)
-    weights = np.repeat(run_weights(runs), [r.means.shape[1] for r in replays])
+    taking_part = calibrating_runs(runs)
+    weight_of = dict(zip((r.run for r in taking_part), run_weights(taking_part), strict=True))
+    weights = np.repeat(
+        [weight_of.get(run.run, np.nan) for run in runs], [r.means.shape[1] for r in replays]
+    )
+    tests = np.where(np.isnan(weights), np.nan, tests)
     r2s = np.array([r2.identity_r2(means_of_repeat, tests, weights) for means_of_repeat in means])
     bias = np.concatenate([r.bias for r in replays])
     pairs = sum(run.nll.size for run in runs)

@@ -59,8 +59,17 @@ def test_of_all_samples_r2_is_that_of_a_study_also_where_runs_count_differently(
     done = replay(given, simulated.SAMPLES, "full", "plain", T, repeats=1)
     assert done.checkpoints == len(points) == 4 * simulated.CHECKPOINTS
     assert done.identity_r2 == pytest.approx(curves.points_r2(points).identity)
-    with pytest.raises(DataError, match="no run has test problems and a finished job"):
-        replay(given[1:2], simulated.SAMPLES, "full", "plain", T)
+    unfinished = replay(given[1:2], simulated.SAMPLES, "full", "plain", T)
+    assert (unfinished.checkpoints, unfinished.generations_fraction) == (0, 1)
+    assert np.isnan(unfinished.identity_r2)
+
+
+def test_what_a_plan_costs_is_known_of_a_run_without_test_problems():
+    [run] = simulated.study(1, seed=2)[0]
+    untested = replace(run, test_examples=np.empty(0, int), test_accuracy=np.empty((5, 0)))
+    tested, alone = (replay([r], 5, "lazy", "plain", T, repeats=2) for r in (run, untested))
+    assert alone.generations_fraction == tested.generations_fraction < 1
+    assert np.isnan(alone.identity_r2)
 
 
 def test_the_lazy_plan_saves_27_percent_and_changes_no_pm(runs):
