@@ -19,7 +19,7 @@ from premem_core.scoring.progress import Progress
 from premem_core.store.database import Store
 
 if TYPE_CHECKING:
-    from premem_core.scoring.estimate import Estimate
+    pass
 
 jobs_app = typer.Typer(no_args_is_help=True, help="List, run, extend and cancel scoring jobs.")
 
@@ -70,7 +70,7 @@ def jobs_estimate(
     if as_json:
         print_json(asdict(found))
     else:
-        say_estimate(found)
+        say(found.in_words())
 
 
 @jobs_app.command("extend")
@@ -129,11 +129,6 @@ def run_job(store: Store, run: str) -> None:
             f"needed (plan {spec.plan}, t = {spec.log_log_threshold:.3f})"
         )
     raise typer.Exit(0 if end.state == "done" else 1)
-
-
-def say_estimate(estimate: "Estimate") -> None:
-    """Print the time and disk space that a job will take."""
-    say(estimate.in_words())
 
 
 def _print_progress(progress: Progress) -> None:

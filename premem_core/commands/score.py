@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from premem_core.commands.jobs import run_job, say_estimate
+from premem_core.commands.jobs import run_job
 from premem_core.commands.options import plan_threshold, say, takes_options
 from premem_core.commands.score_options import ScoreOptions
 from premem_core.store.database import Store
@@ -24,9 +24,8 @@ def score(options: ScoreOptions) -> None:
     if options.estimate:
         devices = local.devices(options.workers, options.tensor_parallel)
         say("scoring a few problems to see how long it takes ...")
-        say_estimate(
-            estimate_job(job.spec, job.data.run, job.train, job.test, options.store, devices)
-        )
+        found = estimate_job(job.spec, job.data.run, job.train, job.test, options.store, devices)
+        say(found.in_words())
     if options.dry_run or options.estimate:
         return
     store = Store(options.store)
