@@ -14,16 +14,6 @@ from premem_core.metrics.estimators import Estimator, SampleCounts
 from tests.helpers import simulated
 
 
-@pytest.fixture(scope="module")
-def runs():
-    return simulated.study(6, seed=1)[0]
-
-
-@pytest.fixture(scope="module")
-def calibration(runs):
-    return calibrate("simulated", runs[:-1])
-
-
 def test_the_calibration_finds_the_threshold_that_the_data_were_made_with():
     found = [
         curves.best_threshold(simulated.study(10, seed, samples=50)[0]).log_log_threshold

@@ -13,16 +13,6 @@ SIMULATIONS = 200
 
 
 @pytest.fixture(scope="module")
-def runs():
-    return simulated.study(6, seed=1)[0]
-
-
-@pytest.fixture(scope="module")
-def calibration(runs):
-    return calibrate("simulated", runs[:-1])
-
-
-@pytest.fixture(scope="module")
 def simulations():
     """Of each simulated study a new run, its true test accuracies, and the others' calibration."""
     made = [simulated.study(11, seed) for seed in range(SIMULATIONS)]
@@ -42,6 +32,7 @@ def test_ninety_percent_intervals_hold_the_true_accuracy_of_a_new_run_nine_times
     assert 0.85 <= coverage <= 0.95
 
 
+@pytest.mark.slow
 def test_a_checkpoint_to_ship_beats_the_next_as_often_as_is_said(simulations):
     said, won = [], []
     for run, truth, of_others in simulations:

@@ -1,4 +1,4 @@
-"""Requests to an endpoint: each answered once, kept, and told apart; refusals in one sentence."""
+"""Requests to an endpoint: each is answered once and kept; refusals are one sentence."""
 
 import socket
 import sqlite3
@@ -23,14 +23,14 @@ def without_pauses(monkeypatch):
 
 def test_every_request_is_answered_once_and_kept(tmp_path):
     file = tmp_path / "replies"
-    told: list[int] = []
+    answered: list[int] = []
     with served(lambda text: f"said {text}") as there:
         with Endpoint(there.url, "m", file) as asked:
-            replies = asked.ask(SOME, told.append)
+            replies = asked.ask(SOME, answered.append)
             assert [each.content for each in replies] == ["said a", "said a", "said b", "said a"]
             assert (replies[0].prompt_tokens, replies[0].completion_tokens) == (100, 10)
             assert len(there.asked) == 3
-            assert told == [1, 2, 3]
+            assert answered == [1, 2, 3]
             asked.ask(SOME)
         with Endpoint(there.url, "m", file) as asked:
             assert asked.ask(SOME) == replies
@@ -297,9 +297,9 @@ with served(reply) as there, Endpoint(there.url, "m", sys.argv[2], at_once=2) as
 def test_stopped_by_a_person_it_keeps_what_is_under_way(tmp_path):
     """In a process of its own, whose main thread the interrupt reaches."""
     command = [sys.executable, "-c", STOPPED, str(ROOT), str(tmp_path / "r")]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert "waiting for the replies to requests that were sent" in told
-    asked = int(told.split()[-1])
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "waiting for the replies to requests that were sent" in printed
+    asked = int(printed.split()[-1])
     assert asked < 10
     kept = sqlite3.connect(tmp_path / "r")
     assert kept.execute("SELECT count(*) FROM replies").fetchone() == (asked,)
