@@ -1,7 +1,7 @@
 """The commands under `jobs`: list, run, estimate, extend and cancel scoring jobs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -17,9 +17,6 @@ from premem_core.commands.options import (
 from premem_core.metrics.sampling_plan import Plan
 from premem_core.scoring.progress import Progress
 from premem_core.store.database import Store
-
-if TYPE_CHECKING:
-    pass
 
 jobs_app = typer.Typer(no_args_is_help=True, help="List, run, extend and cancel scoring jobs.")
 
