@@ -51,7 +51,7 @@ def served(reply: Callable[[str], Answer], **headers: str) -> Iterator[Served]:
     lock = threading.Lock()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     known = Served(f"http://127.0.0.1:{server.server_port}/v1")
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
     try:
         yield known
     finally:
