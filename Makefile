@@ -28,8 +28,8 @@ coverage: $(VENV)/.test
 	@$(PYTHON) -m slipcover --merge $(COVERAGE) --out $(COVERAGE) --skip-covered
 
 # Proofs that take minutes: the demo study made anew, and scored by every plan; a large export; killed
-# writers.
-test-slow: $(VENV)/.test
+# writers; Streamlit's faults that are worked around.
+test-slow: $(VENV)/.test chromium
 	$(PYTHON) -m pytest -m slow
 
 # Kills at random moments, memory and disks that run out, broken checkpoints; as root, full disks too.

@@ -41,7 +41,7 @@ ADDRESSES = {
     "&strategies=high+perplexity",
 }
 # axe measures no contrast of what is scrolled out of sight.
-WINDOW = {"width": 1440, "height": 5000}
+HEIGHT = 5000
 OPEN_EXPANDERS = """
     document.querySelectorAll('[data-testid=stExpander] details:not([open]) > summary').forEach(
         summary => summary.click())
@@ -71,11 +71,10 @@ def add_failed_job(home: Store) -> None:
     write_progress(folder.state, Progress("failed", "failed", 24, 40, checkpoints=rows))
 
 
-@pytest.fixture(params=["light", "dark"])
+@pytest.fixture(scope="module", params=["light", "dark"])
 def page(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    page = new_page(chromium, color_scheme=request.param, viewport=WINDOW)
-    yield page
-    page.context.close()
+    with chromium.new_context(color_scheme=request.param) as context:
+        yield new_page(context, height=HEIGHT)
 
 
 def wait_until_drawn(page: Page) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from premem_core.demo import demo_study
 from tests.browser.test_dashboard import large_number
@@ -21,9 +21,9 @@ def url(start_streamlit: Callable[..., Any], tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture
-def page(chromium: Browser) -> Iterator[Page]:
-    with chromium.new_context() as context:
-        yield context.new_page()
+def page(context: BrowserContext) -> Iterator[Page]:
+    with context.new_page() as page:
+        yield page
 
 
 def headline(page: Page) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 from typer.testing import CliRunner
 
 from premem_core.__main__ import app
@@ -33,10 +33,10 @@ def url(start_streamlit: Callable[..., Any], store: Path) -> str:
 
 
 @pytest.fixture
-def page(chromium) -> Iterator[Page]:
-    page = new_page(chromium, viewport={"width": 1440, "height": 2600})
+def page(context: BrowserContext) -> Iterator[Page]:
+    page = new_page(context, height=2600)
     yield page
-    page.context.close()
+    page.close()
 
 
 def drawn(page: Page) -> None:
@@ -63,7 +63,7 @@ def tick(page: Page, which: int, row: int) -> None:
 
 
 def test_two_rows_are_dropped_by_hand_and_the_recipe_builds_the_same_again(
-    page, url, store, chromium, tmp_path
+    page, url, store, context, tmp_path
 ):
     page.goto(f"{url}/curate?t=-2.3&runs=lr3e-3_ep15_n1000")
     drawn(page)
@@ -85,7 +85,7 @@ def test_two_rows_are_dropped_by_hand_and_the_recipe_builds_the_same_again(
     assert ids(data) == [each for at, each in enumerate(before) if at not in (1, 3)]
     told = headline.inner_text()
 
-    fresh = new_page(chromium, viewport={"width": 1440, "height": 2600})
+    fresh = new_page(context, height=2600)
     fresh.goto(f"{url}/curate?budget=7&t=-1&dropped=train-0001")  # what was asked for gives way
     drawn(fresh)
     fresh.get_by_role("button", name="Open a recipe").click()
@@ -98,7 +98,7 @@ def test_two_rows_are_dropped_by_hand_and_the_recipe_builds_the_same_again(
     expect(fresh.get_by_text(told)).to_be_visible()
     drawn(fresh)
     assert download(fresh, "Data", tmp_path).read_bytes() == data.read_bytes()
-    fresh.context.close()
+    fresh.close()
 
     again = tmp_path / "again.jsonl"
     command = ["curate", "--store", str(store), "--from-recipe", str(recipe), "--out", str(again)]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from premem_core.demo import demo_study
 from premem_core.store.database import Store
@@ -16,7 +16,7 @@ from tests.helpers import tiny
 from tests.helpers.paths import ROOT
 
 UPLOADED = {"train.jsonl": "Training problems", "test.jsonl": "Test problems (optional)"}
-SCORED = {"train.jsonl": 60, "test.jsonl": 30}  # problems of the demo task, at 5 checkpoints
+SCORED = {"train.jsonl": 30, "test.jsonl": 15}  # problems of the demo task, at 5 checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +30,8 @@ def url(start_streamlit: Callable[..., Any], store: Store) -> str:
 
 
 @pytest.fixture
-def page(chromium: Browser) -> Iterator[Page]:
-    page = new_page(chromium, viewport={"width": 1440, "height": 1100})
+def page(context: BrowserContext) -> Iterator[Page]:
+    page = new_page(context)
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     outside: list[str] = []
@@ -44,7 +44,7 @@ def page(chromium: Browser) -> Iterator[Page]:
         ),
     )
     yield page
-    page.context.close()
+    page.close()
     assert problems == []
     assert outside == []
 
@@ -118,26 +118,26 @@ def test_the_uploaded_demo_run_becomes_a_curve_and_a_fit(page, url, store, shots
         expect(page.get_by_label(f"{label}: path on this machine")).to_have_value(
             re.compile(f"/{name}$"), timeout=60_000
         )
-    expect(page.get_by_text("30 test", exact=False)).to_be_visible()
+    expect(page.get_by_text("15 test", exact=False)).to_be_visible()
     question = demo_study.problems()[0][0].question
     assert page.locator(".premem-text").first.inner_text().startswith(question)
     fill(page, "textbox", "Task", "demo")
     fill(page, "spinbutton", "Samples per problem", "1")
     page.get_by_text("Prompt template, sampling, engine").click()
     fill(page, "spinbutton", "Longest completion, tokens", "128")
-    expect(page.get_by_text("450 completions", exact=False)).to_be_visible()
+    expect(page.get_by_text("225 completions", exact=False)).to_be_visible()
     shots("score")
     page.get_by_role("button", name="Start scoring").click()
 
     job = page.locator(".st-key-job-" + run.name)
     expect(job.get_by_text(f"{run.name}: running")).to_be_visible(timeout=60_000)
-    expect(job.get_by_text(re.compile("[1-9][0-9,]* of 450 completions"))).to_be_visible(
+    expect(job.get_by_text(re.compile("[1-9][0-9,]* of 225 completions"))).to_be_visible(
         timeout=120_000
     )
     shots("job")
     page.reload()
     expect(job.get_by_text(f"{run.name}: done")).to_be_visible(timeout=300_000)
-    expect(job.get_by_text("450 of 450 completions")).to_be_visible()
+    expect(job.get_by_text("225 of 225 completions")).to_be_visible()
 
     page.goto(f"{url}/curves")
     expect(page.get_by_text("on new problems")).to_be_visible()

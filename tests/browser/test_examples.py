@@ -8,7 +8,7 @@ from urllib.parse import quote_plus
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from premem_core.demo import demo_study
 from premem_core.grading import grader_comparison, regrade
@@ -34,10 +34,10 @@ def url(start_streamlit: Callable[..., Any], tmp_path_factory) -> str:
 
 
 @pytest.fixture
-def page(chromium) -> Iterator[Page]:
-    page = new_page(chromium, viewport={"width": 1440, "height": 1200})
+def page(context: BrowserContext) -> Iterator[Page]:
+    page = new_page(context, height=1200)
     yield page
-    page.context.close()
+    page.close()
 
 
 def table_of(page: Page):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from premem_core.demo import demo_study
 from premem_core.importers.published_arrays import import_published
@@ -37,8 +37,8 @@ CLOCK = """
 """
 
 
-def open_page(chromium: Browser, url: str) -> Page:
-    page = new_page(chromium, viewport={"width": 1440, "height": 1100})
+def open_page(context: BrowserContext, url: str) -> Page:
+    page = new_page(context)
     page.goto(url)
     expect(page.locator(NUMBER).first).to_be_visible(timeout=60_000)
     return page
@@ -52,8 +52,8 @@ def demo_url(start_streamlit: Callable[..., Any], tmp_path_factory) -> str:
 
 
 @pytest.mark.parametrize(("kind", "start"), [("PNG", b"\x89PNG"), ("SVG", b"<svg")])
-def test_a_chart_is_saved_as_the_kind_of_picture_that_was_chosen(chromium, demo_url, kind, start):
-    page = open_page(chromium, f"{demo_url}/fits")
+def test_a_chart_is_saved_as_the_kind_of_picture_that_was_chosen(context, demo_url, kind, start):
+    page = open_page(context, f"{demo_url}/fits")
     page.get_by_role("radio", name=kind).click()
     chart = page.locator(".st-key-chart-fit")
     expect(chart.locator(".main-svg").first).to_be_visible()
@@ -63,7 +63,7 @@ def test_a_chart_is_saved_as_the_kind_of_picture_that_was_chosen(chromium, demo_
         chart.locator(".modebar-btn").first.click()
     assert saved.value.suggested_filename == f"premem-fit.{kind.lower()}"
     assert Path(saved.value.path()).read_bytes().startswith(start)
-    page.context.close()
+    page.close()
 
 
 def redrawn(page: Page) -> list[float]:
@@ -76,21 +76,21 @@ def redrawn(page: Page) -> list[float]:
         page.wait_for_function("so_far => window.redrawn.length > so_far", arg=move)
         until_settled(page, quiet=BETWEEN)
     times: list[float] = page.evaluate("window.redrawn")
-    page.context.close()
+    page.close()
     return times
 
 
 @pytest.mark.scale
 def test_the_slider_redraws_r2_of_the_published_runs_at_once(
-    chromium, start_streamlit, published, tmp_path
+    context, start_streamlit, published, tmp_path
 ):
     store = Store(tmp_path / "store")
     import_published(store, published, task="gsm8k")
     url = start_streamlit(ROOT / "serve.py", PREMEM_STORE=str(store.path)).url
-    page = open_page(chromium, f"{url}/fits?task=gsm8k")
+    page = open_page(context, f"{url}/fits?task=gsm8k")
     expect(page.get_by_text("The whole analysis as one HTML file")).to_be_visible(timeout=60_000)
     times = redrawn(page)
-    bare = redrawn(open_page(chromium, start_streamlit(BARE).url))
+    bare = redrawn(open_page(context, start_streamlit(BARE).url))
     ratio = statistics.median(times) / statistics.median(bare)
     print(
         f"slider to redrawn R², {MOVES} moves: median {statistics.median(times):.0f} ms, "
@@ -100,8 +100,8 @@ def test_the_slider_redraws_r2_of_the_published_runs_at_once(
     assert ratio <= MOST
 
 
-def test_the_chosen_runs_stay_from_page_to_page_and_in_the_address(chromium, demo_url):
-    page = open_page(chromium, f"{demo_url}/fits?runs=lr3e-4_ep5_n500")
+def test_the_chosen_runs_stay_from_page_to_page_and_in_the_address(context, demo_url):
+    page = open_page(context, f"{demo_url}/fits?runs=lr3e-4_ep5_n500")
     expect(page.get_by_role("button", name="Runs: 1 of 5")).to_be_visible()
     page.get_by_role("link", name="Memorization curves").click()
     expect(page).to_have_url(re.compile(r"/curves\?.*runs=lr3e-4"))
@@ -116,4 +116,4 @@ def test_the_chosen_runs_stay_from_page_to_page_and_in_the_address(chromium, dem
     expect(page).to_have_url(re.compile(r"runs=lr3e-4.*runs=lr1e-3"))
     page.reload()
     expect(page.get_by_role("button", name="Runs: 2 of 5")).to_be_visible()
-    page.context.close()
+    page.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 APP = Path(__file__).with_name("folder_upload_app") / "serve.py"
 WEIGHTS = "checkpoint-58/model.safetensors"
@@ -26,15 +26,14 @@ def url(start_streamlit: Callable[..., Any], store: Path) -> str:
 
 
 @pytest.fixture
-def page(chromium: Browser, url: str) -> Iterator[Page]:
-    context = chromium.new_context(viewport={"width": 1000, "height": 800})
+def page(context: BrowserContext, url: str) -> Iterator[Page]:
     page = context.new_page()
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.goto(url)
     expect(page.get_by_role("button", name="Choose a run’s folder")).to_be_visible()
     yield page
-    context.close()
+    page.close()
     assert problems == []
 
 

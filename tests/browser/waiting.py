@@ -3,9 +3,8 @@
 import re
 import time
 from collections.abc import Callable
-from typing import Any
 
-from playwright.sync_api import Browser, Page, WebSocketRoute
+from playwright.sync_api import BrowserContext, Page, WebSocketRoute
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 PATIENCE = 60  # seconds
@@ -41,13 +40,10 @@ _SETTLED = """
 """
 
 
-def new_page(chromium: Browser, **options: Any) -> Page:
-    """A page in a context of its own, for `until_settled`; close it with `page.context.close()`.
-
-    Args:
-        options: of `Browser.new_context`.
-    """
-    page = chromium.new_context(**options).new_page()
+def new_page(context: BrowserContext, width: int = 1440, height: int = 1100) -> Page:
+    """A page for `until_settled`, of so many pixels."""
+    page = context.new_page()
+    page.set_viewport_size({"width": width, "height": height})
     page.add_init_script(f"(() => {{{_CLOCK}}})()")
     return page
 
