@@ -1,3 +1,4 @@
+import fcntl
 import os
 import random
 import shutil
@@ -14,7 +15,7 @@ import pytest
 
 from premem_core.analysis import curves, run_scores
 from premem_core.errors import CheckpointError, JobError, PrememError, StoreError, UsageError
-from premem_core.files import is_held
+from premem_core.files import flock
 from premem_core.metrics import estimators
 from premem_core.models import checkpoints
 from premem_core.problems import examples
@@ -28,6 +29,7 @@ from premem_core.store.checkpoint_measures import read_baselines
 from premem_core.store.completions import read_completions
 from premem_core.store.database import Store
 from premem_core.store.examples import read_task_examples
+from premem_core.store.job_folder import queue_lock
 from premem_core.store.runs import read_checkpoints, read_runs
 from premem_core.store.scores import commit_inbox, read_committed_shards, read_counts, read_scores
 from premem_core.training import finetune
@@ -209,15 +211,6 @@ def test_a_running_job_can_be_watched_cancelled_and_resumed(finished, run_dir, d
         jobs.cancel_job(store, "sums")
     assert job_process.run_job(store, "sums").state == "done"
     assert_same(finished, store)
-
-
-def test_the_dashboards_job_outlives_its_parent_and_logs(run_dir, data, tmp_path):
-    store = Store(tmp_path)
-    create(store, run_dir, data)
-    jobs.start_job(store, "sums")
-    wait_for(lambda: jobs.job_progress(store, "sums").state == "done")
-    wait_for(lambda: "done" in jobs.log_tail(store, "sums"))  # said after it is so
-    assert [p.run for p in jobs.all_job_progress(store)] == ["sums"]
 
 
 def shards(store: Store) -> list[Path]:
@@ -412,23 +405,22 @@ def test_a_job_that_is_cancelled_as_soon_as_its_process_is_known_says_so(
     assert jobs.job_progress(store, "sums").state == "cancelled"
 
 
-def test_jobs_of_one_store_wait_for_each_other_and_can_be_cancelled_meanwhile(
+def test_a_job_of_the_dashboard_waits_for_an_earlier_one_can_be_cancelled_meanwhile_and_logs(
     run_dir, data, tmp_path
 ):
     store = Store(tmp_path)
     create(store, run_dir, data)
-    create(store, run_dir, data, replace(SPEC, run="second"))
-    jobs.start_job(store, "sums")
-    wait_for(lambda: jobs.job_progress(store, "sums").state == "running")
-    jobs.start_job(store, "second")
-    wait_for(lambda: is_held(tmp_path / "jobs" / "second" / "lock"))
-    assert jobs.job_progress(store, "second").state == "queued"
-    wait_for(lambda: jobs.job_progress(store, "second").pid > 0)
-    jobs.cancel_job(store, "second")
-    wait_for(lambda: jobs.job_progress(store, "second").state == "cancelled")
-    jobs.start_job(store, "second")
+    with flock(queue_lock(store), fcntl.LOCK_EX):  # as an earlier job holds it
+        jobs.start_job(store, "sums")
+        wait_for(lambda: jobs.job_progress(store, "sums").pid > 0)
+        assert jobs.job_progress(store, "sums").state == "queued"
+        jobs.cancel_job(store, "sums")
+        wait_for(lambda: jobs.job_progress(store, "sums").state == "cancelled")
+        jobs.start_job(store, "sums")
+        wait_for(lambda: "waiting for an earlier job" in jobs.log_tail(store, "sums"))
     wait_for(lambda: jobs.job_progress(store, "sums").state == "done")
-    wait_for(lambda: jobs.job_progress(store, "second").state == "done")
+    wait_for(lambda: "done" in jobs.log_tail(store, "sums"))  # said after it is so
+    assert [p.run for p in jobs.all_job_progress(store)] == ["sums"]
 
 
 def test_lora_checkpoints_share_one_engine(tmp_path, data):
@@ -457,7 +449,6 @@ def test_an_estimate_keeps_nothing_and_is_of_the_right_size(run_dir, data, tmp_p
     store, run = Store(tmp_path), checkpoints.read_run(run_dir)
     found = estimate.estimate_job(SPEC, run, train, test, tmp_path, [None])
     assert found.completions == 3 * 88 * 3
-    assert estimate.estimate_apart(tmp_path, SPEC, run, train, test).completions == 3 * 88 * 3
     assert read_runs(store).empty
     assert not list((tmp_path / "inbox").iterdir())
     create(store, run_dir, data)
@@ -470,7 +461,7 @@ def test_an_estimate_keeps_nothing_and_is_of_the_right_size(run_dir, data, tmp_p
     assert size / 4 < found.bytes_on_disk < 4 * size
 
 
-def test_an_estimate_knows_the_perturbations_of_ones_own(run_dir, data, tmp_path):
+def test_an_estimate_in_a_process_of_its_own_knows_ones_own_perturbations(run_dir, data, tmp_path):
     train, test = (examples.read_examples(file).examples for file in data)
     spec, run = replace(SPEC, perturbations=("polite",)), checkpoints.read_run(run_dir)
     own = {"polite": [replace(e, question=f"Please: {e.question}") for e in train]}
