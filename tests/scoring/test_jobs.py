@@ -334,13 +334,13 @@ def test_the_final_plan_gives_the_last_checkpoints_pm(finished, run_dir, data, t
 def test_a_finished_job_is_extended_by_what_is_missing_and_by_nothing_else(run_dir, data, tmp_path):
     wide = replace(SPEC, sampling=replace(SPEC.sampling, samples=4), perturbations=("first",))
     at_once, store = Store(tmp_path / "once"), Store(tmp_path / "grown")
-    create(at_once, run_dir, data, wide)
+    run = checkpoints.read_run(run_dir)
+    train, test = (examples.read_examples(file).examples[:20] for file in data)
+    jobs.create_job(at_once, wide, run, "sums", train, test)
     job_process.run_job(at_once, "sums")
     few = replace(SPEC, sampling=replace(SPEC.sampling, samples=1), plan="lazy",
                   log_log_threshold=-2.3)  # fmt: skip
-    run = checkpoints.read_run(run_dir)
     first_two = replace(run, checkpoints=run.checkpoints[:2])
-    train, test = (examples.read_examples(file).examples for file in data)
     jobs.create_job(store, few, first_two, "sums", train, ())
     job_process.run_job(store, "sums")
     before = shards(store)
@@ -429,14 +429,14 @@ def test_lora_checkpoints_share_one_engine(tmp_path, data):
         batch_size=8, checkpoint_every=2, lora_rank=4, learning_rate=1e-2, warmup_steps=2,
     )  # fmt: skip
     store = Store(tmp_path / "store")
-    create(store, folder, data)
+    run = checkpoints.read_run(folder)
+    train = examples.read_examples(data[0]).examples[:20]
+    jobs.create_job(store, SPEC, run, "sums", train, ())
     end = job_process.run_job(store, "sums")
     assert end.state == "done"
     assert len(read_checkpoints(store, "sums")) == 3
     alone = Store(tmp_path / "alone")
-    run = checkpoints.read_run(folder)
-    train, test = (examples.read_examples(file).examples for file in data)
-    jobs.create_job(alone, SPEC, replace(run, checkpoints=run.checkpoints[2:]), "sums", train, test)
+    jobs.create_job(alone, SPEC, replace(run, checkpoints=run.checkpoints[2:]), "sums", train, ())
     job_process.run_job(alone, "sums")
     swapped = drawn(store)
     assert swapped.xs(swapped.index[-1][0], level="step").equals(
