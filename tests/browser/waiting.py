@@ -40,10 +40,10 @@ _SETTLED = """
 """
 
 
-def new_page(context: BrowserContext, width: int = 1440, height: int = 1100) -> Page:
-    """A page for `until_settled`, of so many pixels."""
+def new_page(context: BrowserContext, height: int = 1100) -> Page:
+    """A page for `until_settled`, 1440 pixels wide."""
     page = context.new_page()
-    page.set_viewport_size({"width": width, "height": height})
+    page.set_viewport_size({"width": 1440, "height": height})
     page.add_init_script(f"(() => {{{_CLOCK}}})()")
     return page
 

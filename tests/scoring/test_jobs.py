@@ -15,7 +15,7 @@ import pytest
 
 from premem_core.analysis import curves, run_scores
 from premem_core.errors import CheckpointError, JobError, PrememError, StoreError, UsageError
-from premem_core.files import flock
+from premem_core.files import flock, is_held
 from premem_core.metrics import estimators
 from premem_core.models import checkpoints
 from premem_core.problems import examples
@@ -412,12 +412,15 @@ def test_a_job_of_the_dashboard_waits_for_an_earlier_one_can_be_cancelled_meanwh
     create(store, run_dir, data)
     with flock(queue_lock(store), fcntl.LOCK_EX):  # as an earlier job holds it
         jobs.start_job(store, "sums")
+        wait_for(lambda: is_held(tmp_path / "jobs" / "sums" / "lock"))
         wait_for(lambda: jobs.job_progress(store, "sums").pid > 0)
         assert jobs.job_progress(store, "sums").state == "queued"
         jobs.cancel_job(store, "sums")
         wait_for(lambda: jobs.job_progress(store, "sums").state == "cancelled")
         jobs.start_job(store, "sums")
         wait_for(lambda: "waiting for an earlier job" in jobs.log_tail(store, "sums"))
+    wait_for(lambda: jobs.job_progress(store, "sums").state == "running")
+    assert is_held(queue_lock(store))  # so the next one waits for it
     wait_for(lambda: jobs.job_progress(store, "sums").state == "done")
     wait_for(lambda: "done" in jobs.log_tail(store, "sums"))  # said after it is so
     assert [p.run for p in jobs.all_job_progress(store)] == ["sums"]
@@ -449,6 +452,7 @@ def test_an_estimate_keeps_nothing_and_is_of_the_right_size(run_dir, data, tmp_p
     store, run = Store(tmp_path), checkpoints.read_run(run_dir)
     found = estimate.estimate_job(SPEC, run, train, test, tmp_path, [None])
     assert found.completions == 3 * 88 * 3
+    assert estimate.estimate_apart(tmp_path, SPEC, run, train, test).completions == 3 * 88 * 3
     assert read_runs(store).empty
     assert not list((tmp_path / "inbox").iterdir())
     create(store, run_dir, data)
