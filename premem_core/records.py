@@ -42,14 +42,38 @@ class SampleKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Conversation:
+    """The turns of a chat up to the assistant's turn that is the target.
+
+    A turn has a `role` ("system", "user", "assistant", "tool" …) and a `content`, which is text,
+    and may have what chat templates know besides, such as `reasoning_content` or `tool_calls`.
+
+    Attributes:
+        context: the turns before the target; the last turn of the user is the question.
+        target: the assistant's turn.
+        tools: the tools' JSON schemas, where the model could call some.
+    """
+
+    context: tuple[Mapping[str, Any], ...]
+    target: Mapping[str, Any]
+    tools: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
-    """One problem: its question x_i, solution trace y_i and final answer a_i."""
+    """One problem: its question x_i, solution trace y_i and final answer a_i.
+
+    Attributes:
+        conversation: the chat that it comes from; None where the data has question and solution
+            only. The question is that of the user's last turn, the solution the target's text.
+    """
 
     id: str
     question: str
     solution: str
     answer: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    conversation: Conversation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +98,19 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class TargetScore:
-    """Mean NLL per target token, in nats, and the number of target tokens."""
+    """The NLL of a target.
+
+    Attributes:
+        nll: mean per target token, in nats.
+        tokens: the number of target tokens.
+        trace_nll: the same over the tokens of the thinking trace; None if there is none.
+        trace_tokens: their number, a part of `tokens`.
+    """
 
     nll: float
     tokens: int
+    trace_nll: float | None = None
+    trace_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

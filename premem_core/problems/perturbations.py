@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from premem_core.errors import UsageError
 from premem_core.problems import rewording
-from premem_core.problems.prompts import PromptTemplate
 from premem_core.problems.redrawing import draw_new_numbers
 from premem_core.records import Example
 
@@ -102,13 +101,3 @@ def perturb(perturbation: str, examples: Sequence[Example], seed: int = 0) -> li
         change(example, familiar, random.Random(f"{seed}/{perturbation}/{example.id}"))
         for example in examples
     ]
-
-
-def perturbed_prompt(template: PromptTemplate, example: Example, perturbation: str = "") -> str:
-    r"""The prompt that the model continues, with the perturbation's prefix if it has one.
-
-    >>> e = Example(id="1", question="2+2?", solution="4", answer="4")
-    >>> perturbed_prompt(PromptTemplate(), e, "we-know-that")
-    '2+2?\nAnswer: We know that'
-    """
-    return template.fill(example)[0] + PREFIXES.get(perturbation, "")

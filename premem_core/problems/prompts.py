@@ -1,16 +1,28 @@
-"""Prompt templates: how an example becomes the text that a model sees."""
+r"""Templates: how an example becomes the text that a model sees.
+
+A *prompt template* is text with places for the question and the solution. A *chat template* is
+the checkpoint's own (Jinja), with the arguments that the run was trained with.
+"""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
+from premem_core.errors import UsageError
 from premem_core.records import Example
 
 PUBLISHED_RESPONSE_END = "\nDone."
+_PLACEHOLDER = re.compile(r"(?<![\w\\{])\{(\w+)\}(?!\})")
+_PLACES = ("question", "solution", "bos", "eos")
 
 
 @dataclass(frozen=True, slots=True)
 class PromptTemplate:
     r"""Makes the prompt and the target of an example; the defaults are the paper's.
+
+    `{question}` and `{solution}` are places for the example's texts, `{bos}` and `{eos}` for the
+    tokenizer's special tokens.
 
     >>> t = PromptTemplate()
     >>> e = Example(id="1", question="2+2?", solution="It is {4}.\n#### 4", answer="4")
@@ -22,13 +34,66 @@ class PromptTemplate:
     target: str = " {solution}" + PUBLISHED_RESPONSE_END
     stop: tuple[str, ...] = (PUBLISHED_RESPONSE_END,)
 
-    def fill(self, example: Example) -> tuple[str, str]:
+    def fill(self, example: Example, *, bos: str = "", eos: str = "") -> tuple[str, str]:
         """The prompt, which never holds the solution, and the target text y_i."""
-        return _fill(self.prompt, example), _fill(self.target, example)
+        places = {"question": example.question, "solution": example.solution}
+        places |= {"bos": bos, "eos": eos}
+        return _fill(self.prompt, places), _fill(self.target, places)
 
 
-def _fill(template: str, example: Example) -> str:
+# What TRL makes of the columns prompt and completion: nothing between them, and an EOS at the end.
+PROMPT_COMPLETION = PromptTemplate("{question}", "{solution}{eos}", ())
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTemplate:
+    """Makes the prompt and the target of an example with a chat template.
+
+    Attributes:
+        template: the template (Jinja); None for the one that the checkpoint has.
+        arguments: of the template, such as `enable_thinking`.
+        system: a system prompt for the examples that have none.
+        stop: texts that end a completion, beside the token that ends a turn.
+    """
+
+    template: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    system: str | None = None
+    stop: tuple[str, ...] = ()
+
+
+Template = PromptTemplate | ChatTemplate
+
+
+def read_template(content: Mapping[str, Any]) -> Template:
+    """The template that `dataclasses.asdict` turned into a mapping."""
+    kind = PromptTemplate if "prompt" in content else ChatTemplate
+    return kind(**{**content, "stop": tuple(content["stop"])})
+
+
+def check_template(template: PromptTemplate) -> None:
+    r"""Check that a template has places for the question and the solution, and no unknown ones.
+
+    Braces after a LaTeX command, as in `\boxed{answer}`, are text.
+
+    Raises:
+        UsageError: a place is missing or unknown.
+    """
+    if "{question}" not in template.prompt or "{solution}" not in template.target:
+        raise UsageError(
+            "the prompt template must contain {question} and the target template {solution}"
+        )
+    for text in (template.prompt, template.target):
+        for match in _PLACEHOLDER.finditer(text):
+            if match[1] not in _PLACES:
+                raise UsageError(
+                    f"the template {text!r} holds {match[0]}, which is not known; the places are "
+                    f"{', '.join(f'{{{name}}}' for name in _PLACES)}"
+                )
+
+
+def _fill(template: str, places: Mapping[str, str]) -> str:
     # Not str.format, because questions and templates are full of LaTeX braces; and one pass,
     # because a question may itself hold "{solution}".
-    fields = {"{question}": example.question, "{solution}": example.solution}
-    return re.sub(r"\{question\}|\{solution\}", lambda match: fields[match[0]], template)
+    pattern = "|".join(f"{{{name}}}" for name in places)
+    return re.sub(pattern, lambda match: places[match[0][1:-1]], template)

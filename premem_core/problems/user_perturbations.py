@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from premem_core.errors import DataError, UsageError
-from premem_core.problems.fields import AnswerRule
+from premem_core.problems.answer_rule import AnswerRule
+from premem_core.problems.data_files import find_data_files
 from premem_core.problems.perturbations import with_answer
 from premem_core.problems.rows import BadRow, as_name, read_rows, row_unit
 from premem_core.records import Example
@@ -26,7 +27,7 @@ def read_perturbed(path: Path, examples: Sequence[Example]) -> list[Example]:
     """
     by_id, by_question = {e.id: e for e in examples}, {e.question: e for e in examples}
     perturbed: dict[str, Example] = {}
-    for row in read_rows(path):
+    for row in read_rows(find_data_files(path)):
         reason = ""
         if isinstance(row, BadRow):
             reason = row.reason

@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from premem_core.problems.fields import AnswerRule, Fields
+from premem_core.problems.answer_rule import AnswerRule
+from premem_core.problems.fields import Fields
 
 ROW = {"question": "2+2?", "answer": "It is 4.\n#### 4"}
 FIELDS = Fields("question", "answer", AnswerRule("hash"))

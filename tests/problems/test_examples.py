@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from premem_core.errors import DataError
+from premem_core.problems.answer_rule import AnswerRule
 from premem_core.problems.examples import draw, read_examples, read_questions
-from premem_core.problems.fields import AnswerRule, Fields
+from premem_core.problems.fields import Fields
 from premem_core.problems.rows import BadRow
 from premem_core.records import Example
 from tests.helpers.data_files import FIELDS, ROW, write

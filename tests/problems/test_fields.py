@@ -1,16 +1,15 @@
 """Fields: which column holds what, and where the final answer stands."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from premem_core.errors import DataError, UsageError
+from premem_core.problems.answer_rule import AnswerRule
 from premem_core.problems.fields import (
-    AnswerRule,
+    FieldNames,
     Fields,
-    choose_fields,
     detect_fields,
     first_named,
     likely_grader,
@@ -57,7 +56,11 @@ def test_fields_are_detected_from_common_names(
     [
         ({"foo": "q", "solution": "#### 4"}, "foo, solution.*which one is the question"),
         ({"question": "q", "foo": "#### 4"}, "question, foo.*which one is the solution"),
-        ({"question": "q", "solution": "four"}, "question, solution.*where the final answer is"),
+        (
+            {"question": "q", "solution": "four"},
+            "where the final answer is; say where with --answer",
+        ),
+        ({"text": "<|user|>2+2?<|assistant|>4"}, "a rendered text does not say where"),
     ],
 )
 def test_fields_that_cannot_be_detected_are_an_error_with_the_columns(
@@ -92,7 +95,9 @@ def test_an_answer_rule_finds_the_last_final_answer(
 
 @pytest.mark.parametrize("rule", ["", "box", "field", "field:", "regex:", "hash:x", "hash:", ":"])
 def test_an_unknown_answer_rule_is_refused(rule: str) -> None:
-    with pytest.raises(UsageError, match=r"field:NAME, hash .*, boxed .* or regex:PATTERN"):
+    with pytest.raises(
+        UsageError, match=r"field:NAME, hash .*, boxed .*, stated .*, regex:PATTERN or solution"
+    ):
         AnswerRule.parse(rule)
 
 
@@ -101,22 +106,33 @@ def test_a_bad_answer_pattern_is_refused() -> None:
         AnswerRule.parse("regex:(")
 
 
-def test_fields_that_are_given_are_not_detected(tmp_path: Path) -> None:
-    path = write(tmp_path / "d.jsonl", {"ask": "q", "reply": "s #### 4", "id": 7})
-    assert choose_fields(path, "ask", "reply", "hash") == Fields("ask", "reply", AnswerRule("hash"))
-    with pytest.raises(DataError, match="which one is the question"):
-        choose_fields(path, None, "reply", "hash")
-    with pytest.raises(UsageError, match="not a rule"):
-        choose_fields(path, "ask", "reply", "box")
+def named(path: Path, question=None, solution=None, answer=None, split="train") -> Fields:
+    return detect_fields(path, FieldNames(question, solution, answer), split)
 
 
-def test_a_field_that_is_given_takes_the_place_of_the_one_detected(tmp_path: Path) -> None:
-    row = {"question": "q", "rephrased": "r", "solution": "so 4 #### 4", "id": 7, "gold": "5"}
+def test_each_field_that_is_named_counts_and_the_others_are_detected(tmp_path: Path) -> None:
+    row = {"ask": "q", "solution": "so 4 #### 4", "id": 7, "gold": "5"}
     path = write(tmp_path / "d.jsonl", row)
-    detected = detect_fields(path)
-    assert choose_fields(path, None, None, None) == detected
-    assert choose_fields(path, "rephrased", None, None) == replace(detected, question="rephrased")
-    assert choose_fields(path, None, None, "hash") == replace(detected, answer=AnswerRule("hash"))
+    gold = AnswerRule("field", "gold")
+    assert named(path, "ask") == Fields("ask", "solution", gold, "id")
+    assert named(path, "ask", answer="hash") == Fields("ask", "solution", AnswerRule("hash"), "id")
+    assert named(path, "ask", "gold", "hash") == Fields("ask", "gold", AnswerRule("hash"), "id")
+    with pytest.raises(DataError, match="which one is the question"):
+        named(path, None, "solution", "hash")
+    with pytest.raises(DataError, match="has no field 'reply'; it has ask, solution"):
+        named(path, "ask", "reply")
+    with pytest.raises(DataError, match="has no field 'right'"):
+        named(path, "ask", answer="field:right")
+    with pytest.raises(UsageError, match="not a rule"):
+        named(path, "ask", "solution", "box")
+
+
+def test_a_test_file_may_have_other_names_and_answers_without_solutions(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.jsonl", {"problem": "q", "answer": "4"})
+    expected = Fields("problem", "answer", AnswerRule("field", "answer"))
+    assert named(path, "ask", "solution", "hash", split="test") == expected
+    with pytest.raises(DataError, match="where the final answer is"):
+        named(path)
 
 
 def test_one_bad_row_does_not_change_how_the_others_are_read(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_a_csv_header_that_cannot_name_columns_is_an_error(tmp_path: Path, heade
         ("d.csv", b"question,answer\n", "no readable row"),
         ("d.parquet", b"", "not a Parquet file"),
         ("d.parquet", b"PAR1 junk PAR1", "not a Parquet file"),
-        ("d.pkl", b"", r"give one of \.jsonl, \.ndjson, \.csv, \.parquet"),
+        ("d.pkl", b"", r"give one of \.jsonl, \.ndjson, \.json, \.csv, \.parquet"),
         ("d", b"", "type that cannot be read"),
     ],
 )
@@ -124,7 +124,7 @@ def test_rows_come_in_their_order_with_their_lines(tmp_path: Path, suffix: str) 
     file = write(tmp_path / f"d{kind}", ROW, {**ROW, "question": "3+1?"}).rename(
         tmp_path / f"renamed{suffix}"
     )
-    rows = list(read_rows(file))
+    rows = list(read_rows([file]))
     first = 2 if suffix == ".csv" else 1  # a CSV file begins with its header
     assert [row.line for row in rows] == [first, first + (2 if suffix == ".csv" else 1)]
     assert [row.values["question"] for row in rows if isinstance(row, Row)] == ["2+2?", "3+1?"]
@@ -132,7 +132,7 @@ def test_rows_come_in_their_order_with_their_lines(tmp_path: Path, suffix: str) 
 
 
 def test_a_bad_line_stands_between_the_others(tmp_path: Path) -> None:
-    rows = list(read_rows(write(tmp_path / "d.jsonl", ROW, b"[1]", ROW)))
+    rows = list(read_rows([write(tmp_path / "d.jsonl", ROW, b"[1]", ROW)]))
     assert [isinstance(row, BadRow) for row in rows] == [False, True, False]
     assert rows[1] == BadRow(2, "the line is [1], not a JSON object")
 
