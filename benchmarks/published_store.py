@@ -95,6 +95,8 @@ def commit(store: Store, run: PublishedRun, train: list[Example], test: list[Exa
             table = key_columns(chunk, np.arange(len(rows))) | {
                 "nll": point.nll[rows],
                 "tokens": [len(query.example.solution) // 4 for query in chunk.queries],
+                "trace_nll": [None] * len(rows),
+                "trace_tokens": [None] * len(rows),
             }
             writer.write(chunk.shard, pa.table(table, schema=TARGETS))
         for chunk in work_left.sample_chunks(left, point.step):
@@ -156,6 +158,7 @@ def make_samples(
         "grade": grade,
         "tokens": [len(example.solution) // 4 for example in sources],
         "finished": [True] * len(query_of_row),
+        "trace_tokens": [None] * len(query_of_row),
     }
     return pa.table(table, schema=SAMPLES)
 

@@ -59,9 +59,7 @@ def published_way(
                 "backend": backend,
                 "pairs": [
                     (
-                        perturbations.perturbed_prompt(
-                            TEMPLATE, e, evaluation if evaluation in perturbations.PREFIXES else ""
-                        ),
+                        TEMPLATE.fill(e)[0] + perturbations.PREFIXES.get(evaluation, ""),
                         TEMPLATE.fill(e)[1],
                     )
                     for e in examples

@@ -31,6 +31,7 @@ from premem_core.metrics.pre_memorization import Floats
 from premem_core.metrics.sampling_plan import Plan
 from premem_core.models import checkpoints, load_backend
 from premem_core.models.backend import Request
+from premem_core.models.encoding.encoder import make_encoder
 from premem_core.problems.prompts import PromptTemplate
 from premem_core.records import Checkpoint, Example, Grade
 from premem_core.scoring import extra_passes
@@ -299,10 +300,13 @@ def _train_and_test(
 def _test_accuracy(checkpoint: Checkpoint, test: Sequence[Example]) -> float:
     sampling = demo_study.SAMPLING
     ordered = sorted(test, key=lambda problem: len(problem.question))  # for little padding
+    answers = [problem.answer for problem in ordered for _ in range(sampling.samples)]
+    model = load_backend.load_backend("hf", checkpoint)
+    encoder = make_encoder(TEMPLATE, model.tokenizer, model.end_tokens)
     batches = [
         [
             Request(
-                TEMPLATE.fill(problem)[0],
+                encoder.prompt(problem),
                 sample_seed(0, 0, "test", problem.id),
                 range(sampling.samples),
             )
@@ -310,12 +314,10 @@ def _test_accuracy(checkpoint: Checkpoint, test: Sequence[Example]) -> float:
         ]
         for start in range(0, len(ordered), BATCH)
     ]
-    answers = [problem.answer for problem in ordered for _ in range(sampling.samples)]
-    model = load_backend.load_backend("hf", checkpoint)
     try:
         texts = [
             completion.text
-            for batch in model.sample(batches, sampling, TEMPLATE.stop)
+            for batch in model.sample(batches, sampling, encoder.ending)
             for completions in batch
             for completion in completions
         ]

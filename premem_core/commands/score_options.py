@@ -157,7 +157,8 @@ class ScoreOptions:
         Raises:
             UsageError: a perturbation of the user's own has no name, or the name of another one.
         """
-        from premem_core.scoring.prepare import FieldNames, ScoreRequest
+        from premem_core.problems.fields import FieldNames
+        from premem_core.scoring.prepare import ScoreRequest
 
         texts = _named_values("template", self.perturb_template or ())
         files = _named_values("file", self.perturb_file or (), taken=texts)

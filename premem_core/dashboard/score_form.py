@@ -22,13 +22,20 @@ from premem_core.errors import PrememError, StoreError
 from premem_core.grading.graders import GRADERS
 from premem_core.metrics.sampling_plan import PLANS, Plan
 from premem_core.models import load_backend
-from premem_core.problems.fields import AnswerRule, Fields, detect_fields, likely_grader
+from premem_core.problems.answer_rule import AnswerRule
+from premem_core.problems.data_files import Source, find_data_files
+from premem_core.problems.fields import Fields, detect_fields, likely_grader
 from premem_core.problems.perturbations import KINDS
 from premem_core.problems.prompts import PromptTemplate
 from premem_core.records import Sampling
 from premem_core.scoring import estimate
 from premem_core.scoring.job_files import Execution
-from premem_core.scoring.prepare import PreparedJob, RequestedData, ScoreRequest
+from premem_core.scoring.prepare import (
+    PreparedJob,
+    RequestedData,
+    ScoreRequest,
+    default_task,
+)
 
 PLAN_NAMES = {"full": "All", "lazy": "As far as needed", "final": "Last checkpoint only"}
 
@@ -74,11 +81,12 @@ def pick_fields(file: Path) -> Fields:
     return replace(found, question=question, solution=solution, answer=AnswerRule.parse(rule))
 
 
-def likely_task(file: Path) -> str:
+def likely_task(source: Source) -> str:
     """The data's folder, as on the command line; of an uploaded file its own name."""
+    [file, *_] = find_data_files(source)
     if file.is_relative_to(store().path):
         return file.stem
-    return file.resolve().parent.name
+    return default_task(source)
 
 
 def pick_plan(task: str, left: DeltaGenerator, right: DeltaGenerator) -> tuple[Plan, float | None]:

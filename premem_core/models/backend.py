@@ -1,10 +1,16 @@
-"""The interface of a backend: it samples completions and measures the NLL of targets."""
+"""The interface of a backend: it samples completions and measures the likelihood of targets.
+
+A backend sees token ids only; how an example becomes token ids is told in `encoding/`.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from premem_core.records import Checkpoint, Completion, Sampling, TargetScore
+import numpy as np
+from numpy.typing import NDArray
+
+from premem_core.records import Checkpoint, Completion, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,11 +18,44 @@ class Request:
     """A request for numbered samples of one prompt; sample j is drawn with the seed (`seed`, j).
 
     So a sample does not depend on which other samples are drawn with it, except for rounding.
+
+    Attributes:
+        prompt: token ids.
     """
 
-    prompt: str
+    prompt: tuple[int, ...]
     seed: int
     numbers: range
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A text as token ids, and which of them are the target, whose likelihood is measured.
+
+    Attributes:
+        ids: the token ids, from the first of the text to the last of the target.
+        scored: the indices of the target's tokens in `ids`, ascending, none of them 0.
+        trace: how many of these tokens, from the first on, are a thinking trace.
+    """
+
+    ids: tuple[int, ...]
+    scored: tuple[int, ...]
+    trace: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What ends a completion.
+
+    Attributes:
+        strings: texts that end it; they are not part of it.
+        tokens: token ids that end it.
+        kept: ids of special tokens that stay in its text, where others are left out.
+    """
+
+    strings: tuple[str, ...] = ()
+    tokens: frozenset[int] = frozenset()
+    kept: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +73,20 @@ class Resources:
 
 
 class Backend(Protocol):
-    """One loaded checkpoint."""
+    """One loaded checkpoint.
+
+    Attributes:
+        tokenizer: the checkpoint's, of transformers.
+        end_tokens: the ids that end a text by the checkpoint's own configuration.
+        positions: the most tokens that a sequence may have; None if there is no limit.
+    """
+
+    tokenizer: Any
+    end_tokens: frozenset[int]
+    positions: int | None
 
     def sample(
-        self, batches: Iterable[Sequence[Request]], sampling: Sampling, stop: Sequence[str]
+        self, batches: Iterable[Sequence[Request]], sampling: Sampling, ending: Ending
     ) -> Iterator[list[list[Completion]]]:
         """Yield, for each batch in order, the completions of its requests, one per sample number.
 
@@ -45,8 +94,8 @@ class Backend(Protocol):
         `sampling.samples` is not used, because the requests name their samples.
         """
 
-    def target_nll(self, prompts: Sequence[str], targets: Sequence[str]) -> list[TargetScore]:
-        """Mean NLL per token, in nats, of each target given its prompt."""
+    def target_log_probabilities(self, targets: Sequence[Target]) -> list[NDArray[np.float64]]:
+        """The log-probability of each scored token of each target, in nats."""
 
     def switch(self, checkpoint: Checkpoint) -> None:
         """Replace the loaded adapter with another one over the same base model.

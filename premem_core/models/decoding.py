@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from premem_core.errors import CheckpointError
-from premem_core.models.backend import Request
+from premem_core.models.backend import Ending, Request
 from premem_core.records import Completion, Sampling
 
 if TYPE_CHECKING:
@@ -45,12 +45,14 @@ class Stopper:
 
     Args:
         tokenizer: a fast tokenizer.
-        stop: strings that end a completion; they are not part of it.
-        end_tokens: token ids that end a completion.
     """
 
-    def __init__(self, tokenizer: Any, stop: Sequence[str], end_tokens: frozenset[int]) -> None:
-        self.tokenizer, self.stop, self.end_tokens = tokenizer, tuple(stop), end_tokens
+    def __init__(self, tokenizer: Any, ending: Ending) -> None:
+        self.tokenizer, self.ending = tokenizer, ending
+        stop = ending.strings
+        special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self._left_out = special | set(tokenizer.all_special_ids)
+        self._left_out -= ending.kept
         self.tail = max((len(s.encode()) for s in stop), default=0) + 2
         # Only a token that holds the last character of a stop string can complete it. The text is
         # decoded only after such tokens: decoding every row at every step would cost more than a
@@ -63,41 +65,37 @@ class Stopper:
 
     def finished(self, ids: Sequence[int]) -> bool:
         """True when the tokens generated so far end a completion."""
-        if ids[-1] in self.end_tokens:
+        if ids[-1] in self.ending.tokens:
             return True
         if ids[-1] not in self.closing:
             return False
         text = self._decode(ids[-self.tail :])
-        return any(stop in text for stop in self.stop)
+        return any(stop in text for stop in self.ending.strings)
 
     def completion(self, prompt: Sequence[int], ids: Sequence[int], finished: bool) -> Completion:
-        """The generated text, cut before the first stop string."""
+        """The generated text, cut before the first stop string or the token that ends it."""
+        said = ids[:-1] if ids and ids[-1] in self.ending.tokens else ids
         # Decoded together with its prompt, because some tokenizers drop a leading space.
-        text = self._decode([*prompt, *ids])[len(self._decode(prompt)) :]
-        cuts = [index for index in (text.find(stop) for stop in self.stop) if index >= 0]
+        text = self._decode([*prompt, *said])[len(self._decode(prompt)) :]
+        cuts = [index for index in map(text.find, self.ending.strings) if index >= 0]
         return Completion(text[: min(cuts, default=len(text))], len(ids), finished)
 
     def _decode(self, ids: Sequence[int]) -> str:
-        text: str = self.tokenizer.decode(
-            list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
+        shown = [i for i in ids if i not in self._left_out]
+        text: str = self.tokenizer.decode(shown, clean_up_tokenization_spaces=False)
         return text
 
 
 def generate(
     backend: LoadedModel,
-    prompts: Sequence[Sequence[int]],
     requests: Sequence[Request],
     sampling: Sampling,
     stopper: Stopper,
 ) -> list[list[Completion]]:
-    """The completions of each request, which must ask for at least one sample.
-
-    Args:
-        prompts: the token ids of the requests' prompts.
-    """
+    """The completions of each request, which must ask for at least one sample."""
     import torch
 
+    prompts = [request.prompt for request in requests]
     of_prompt = np.repeat(np.arange(len(requests)), [len(r.numbers) for r in requests])
     uniforms = torch.from_numpy(
         np.stack(

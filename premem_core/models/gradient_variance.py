@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 
 from premem_core.errors import DataError
-from premem_core.models import loading, training_batch
-from premem_core.problems.prompts import PromptTemplate
+from premem_core.models import loading
+from premem_core.models.encoding import training_batch
+from premem_core.models.encoding.encoder import make_encoder
+from premem_core.problems.prompts import Template
 from premem_core.records import Checkpoint, Example
 
 BATCHES, BATCH_SIZE = 5, 128  # as in the paper
@@ -24,7 +26,7 @@ def batch_size(examples: int, batches: int = BATCHES) -> int:
 def measure_gradient_variance(
     checkpoint: Checkpoint,
     examples: Sequence[Example],
-    template: PromptTemplate,
+    template: Template,
     *,
     batches: int = BATCHES,
 ) -> float:
@@ -58,7 +60,8 @@ def measure_gradient_variance(
     )
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     drawn = np.random.default_rng(0).permutation(len(examples))[: batches * size]
-    rows = [training_batch.encode(tokenizer, examples[i], template, longest) for i in drawn]
+    encoder = make_encoder(template, tokenizer, frozenset())
+    rows = [training_batch.encode(encoder, examples[i], longest) for i in drawn]
     try:
         model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
         starts = range(0, len(rows), size)

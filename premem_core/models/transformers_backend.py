@@ -7,17 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from premem_core.models import loading
-from premem_core.models.backend import Request
+from premem_core.models.backend import Ending, Request, Target
 from premem_core.models.decoding import Stopper, check_finite, generate
-from premem_core.models.tokens import (
-    check_length,
-    encode_pair,
-    encode_prompt,
-    end_tokens,
-    special_stops,
-)
-from premem_core.records import Checkpoint, Completion, Sampling, TargetScore
+from premem_core.models.encoding.stops import check_length, end_tokens
+from premem_core.records import Checkpoint, Completion, Sampling
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +24,7 @@ T = TypeVar("T")
 
 MOST_ROWS = 1024  # sequences that are decoded together, if memory allows
 MOST_ROWS_CPU = 192  # with more, keys and values no longer fit into the processor's cache
-TOKENS = 16_384  # tokens in one forward pass of target_nll, with padding
+TOKENS = 16_384  # tokens in one forward pass over targets, with padding
 LOGIT_BYTES = 2 * 2**30  # for the logits of such a pass, which are large for large vocabularies
 CACHE_BYTES = 2 * 2**30  # for keys and values, where the free memory is unknown
 
@@ -97,61 +94,56 @@ class TransformersBackend:
         loading.switch_adapter(self.model, checkpoint.path)
         self.checkpoint, self.tokenizer, self._last_stopper = checkpoint, tokenizer, None
 
-    def target_nll(self, prompts: Sequence[str], targets: Sequence[str]) -> list[TargetScore]:
-        """Mean NLL per target token, in nats (paper, section 3: PPL is its exponential).
-
-        The target tokens are those of `tokens.encode_pair`.
+    def target_log_probabilities(self, targets: Sequence[Target]) -> list[NDArray[np.float64]]:
+        """The log-probability of each scored token of each target, in nats.
 
         Raises:
-            DataError: a target has no token that can be scored.
+            DataError: a text has more tokens than the model has positions.
         """
-        pairs = [encode_pair(self.tokenizer, p, t) for p, t in zip(prompts, targets, strict=True)]
-        order = sorted(range(len(pairs)), key=lambda i: -len(pairs[i][0]))
+        order = sorted(range(len(targets)), key=lambda i: -len(targets[i].ids))
         for i in order[:1]:
-            check_length(len(pairs[i][0]), self.positions, prompts[i])
-        scores: dict[int, TargetScore] = {}
-        while len(scores) < len(order):
-            rest = order[len(scores) :]
-            longest = len(pairs[rest[0]][0])
+            ids = targets[i].ids
+            check_length(len(ids), self.positions, ids, self.tokenizer)
+        found: dict[int, NDArray[np.float64]] = {}
+        while len(found) < len(order):
+            rest = order[len(found) :]
+            longest = len(targets[rest[0]].ids)
             batch = rest[: max(1, self.tokens // longest)]
-            results = _within_memory(self._batch_nll, [pairs[i] for i in batch])
+            results = _within_memory(self._batch_log_probabilities, [targets[i] for i in batch])
             if results is None:
                 self.tokens = _halved(longest * len(batch), longest)
                 continue
-            scores.update(zip(batch, results, strict=True))
-        return [scores[i] for i in range(len(pairs))]
+            found.update(zip(batch, results, strict=True))
+        return [found[i] for i in range(len(targets))]
 
     def sample(
-        self, batches: Iterable[Sequence[Request]], sampling: Sampling, stop: Sequence[str]
+        self, batches: Iterable[Sequence[Request]], sampling: Sampling, ending: Ending
     ) -> Iterator[list[list[Completion]]]:
         """Yield, for each batch in order, the completions of its requests.
 
         A completion ends before the first stop string.
 
         Raises:
-            DataError: a prompt is empty, or leaves no position for a completion.
+            DataError: a prompt leaves no position for a completion.
         """
         for batch in batches:
-            yield self._sample_batch(batch, sampling, self._stopper(tuple(stop)))
+            yield self._sample_batch(batch, sampling, self._stopper(ending))
 
     def _sample_batch(
         self, requests: Sequence[Request], sampling: Sampling, stopper: Stopper
     ) -> list[list[Completion]]:
         completions: list[list[Completion]] = [[] for _ in requests]
-        prompts = [
-            encode_prompt(self.tokenizer, request.prompt, self.end_tokens) for request in requests
-        ]
+        prompts = [request.prompt for request in requests]
         left = [(i, requests[i].numbers) for i in range(len(requests)) if requests[i].numbers]
         left.sort(key=lambda item: -len(prompts[item[0]]))
         for i, _ in left[:1]:
-            check_length(len(prompts[i]) + 1, self.positions, requests[i].prompt)
+            check_length(len(prompts[i]) + 1, self.positions, prompts[i], self.tokenizer)
             fitting = self._rows_that_fit(len(prompts[i]) + sampling.max_new_tokens)
         while left:
             batch, rest = _split(left, min(self.rows, fitting))
             results = _within_memory(
                 generate,
                 self,
-                [prompts[i] for i, _ in batch],
                 [replace(requests[i], numbers=numbers) for i, numbers in batch],
                 sampling,
                 stopper,
@@ -178,10 +170,9 @@ class TransformersBackend:
             extra["position_ids"] = positions[:, -input_ids.shape[1] :]
         return self.model(input_ids=input_ids, attention_mask=mask, **extra)
 
-    def _stopper(self, stop: tuple[str, ...]) -> Stopper:
-        if self._last_stopper is None or self._last_stopper.stop != stop:
-            special = special_stops(self.tokenizer, stop)
-            self._last_stopper = Stopper(self.tokenizer, stop, self.end_tokens | special)
+    def _stopper(self, ending: Ending) -> Stopper:
+        if self._last_stopper is None or self._last_stopper.ending != ending:
+            self._last_stopper = Stopper(self.tokenizer, ending)
         return self._last_stopper
 
     def _rows_that_fit(self, tokens: int) -> int:
@@ -196,29 +187,27 @@ class TransformersBackend:
         free = 0.5 * torch.cuda.mem_get_info()[0] if self.device == "cuda" else CACHE_BYTES
         return max(1, int(free // row) // self.batch_divisor)
 
-    def _batch_nll(self, pairs: Sequence[tuple[list[int], int]]) -> list[TargetScore]:
+    def _batch_log_probabilities(self, targets: Sequence[Target]) -> list[NDArray[np.float64]]:
         import torch
 
         with torch.inference_mode():
-            width = max(len(ids) for ids, _ in pairs)
-            input_ids = torch.zeros(len(pairs), width, dtype=torch.long)
+            width = max(len(target.ids) for target in targets)
+            input_ids = torch.zeros(len(targets), width, dtype=torch.long)
             mask = torch.zeros_like(input_ids)
-            is_target = torch.zeros_like(input_ids, dtype=torch.bool)
-            for row, (ids, first) in enumerate(pairs):
-                input_ids[row, : len(ids)] = torch.tensor(ids)
-                mask[row, : len(ids)] = 1
-                is_target[row, first : len(ids)] = True
+            for row, target in enumerate(targets):
+                input_ids[row, : len(target.ids)] = torch.tensor(target.ids)
+                mask[row, : len(target.ids)] = 1
             input_ids, mask = input_ids.to(self.device), mask.to(self.device)
             logits = self.forward(input_ids, mask, use_cache=False).logits
             check_finite(logits[:, -1])
-            scores = []
-            for row in range(len(pairs)):  # float32 logits of a whole batch need much memory
-                positions = is_target[row].nonzero()[:, 0].to(self.device)
+            found = []
+            for row, target in enumerate(targets):  # float32 logits of all rows need much memory
+                positions = torch.tensor(target.scored, device=self.device)
                 losses = torch.nn.functional.cross_entropy(
                     logits[row, positions - 1].float(), input_ids[row, positions], reduction="none"
                 )
-                scores.append(TargetScore(float(losses.cpu().double().mean()), len(positions)))
-            return scores
+                found.append(-losses.cpu().double().numpy())
+            return found
 
 
 def _best_device() -> str:

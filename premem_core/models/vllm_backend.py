@@ -5,24 +5,19 @@ adapter, `switch`.
 """
 
 import itertools
-import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from premem_core.errors import CheckpointError, UsageError
 from premem_core.models import loading
-from premem_core.models.backend import Request, Resources
-from premem_core.models.tokens import (
-    check_length,
-    encode_pair,
-    encode_prompt,
-    end_tokens,
-    special_stops,
-)
+from premem_core.models.backend import Ending, Request, Resources, Target
+from premem_core.models.decoding import Stopper
+from premem_core.models.encoding.stops import check_length, end_tokens
 from premem_core.models.vllm_options import (
     engine_options,
     import_vllm,
@@ -30,7 +25,7 @@ from premem_core.models.vllm_options import (
     lora_options,
     starting_engine,
 )
-from premem_core.records import Checkpoint, Completion, Sampling, TargetScore
+from premem_core.records import Checkpoint, Completion, Sampling
 
 
 class VLLMBackend:
@@ -61,9 +56,10 @@ class VLLMBackend:
         self._lora_request = LoRARequest
         self._options = options  # every later adapter must fit the first one's rank and layers
         self.max_num_seqs = options["max_num_seqs"]
-        self.positions: int = self.engine.model_config.max_model_len
+        self.positions: int | None = self.engine.model_config.max_model_len
         self.end_tokens = end_tokens(model.generation_config.eos_token_id, self.tokenizer)
         self._ids = itertools.count(1)
+        self._last_stopper: Stopper | None = None
         self._outputs: dict[str, Any] = {}  # outputs of finished requests that were not read yet
         self.lora: Any = self._load_adapter(checkpoint) if checkpoint.adapter_base else None
         self._check_finite()
@@ -98,26 +94,23 @@ class VLLMBackend:
             raise
         self.engine.remove_lora(former.lora_int_id)
         self.checkpoint, self.tokenizer = checkpoint, tokenizer
+        self._last_stopper = None
 
-    def target_nll(self, prompts: Sequence[str], targets: Sequence[str]) -> list[TargetScore]:
-        """Mean NLL per target token, in nats (paper, section 3: PPL is its exponential).
+    def target_log_probabilities(self, targets: Sequence[Target]) -> list[NDArray[np.float64]]:
+        """The log-probability of each scored token of each target, in nats.
 
-        The target tokens are those of `tokens.encode_pair`. The engine generates one token after
-        them, so a text may have one token less than the model has positions.
+        The engine generates one token after them, so a text may have one token less than the model
+        has positions.
 
         Raises:
-            DataError: a target has no token that can be scored.
+            DataError: a text has too many tokens.
         """
-        pairs = [
-            encode_pair(self.tokenizer, prompt, target)
-            for prompt, target in zip(prompts, targets, strict=True)
-        ]
-        for (ids, _), prompt in zip(pairs, prompts, strict=True):
-            check_length(len(ids) + 1, self.positions, prompt)
-        return self._nll(pairs)
+        for target in targets:
+            check_length(len(target.ids) + 1, self.positions, target.ids, self.tokenizer)
+        return self._log_probabilities(targets)
 
     def sample(
-        self, batches: Iterable[Sequence[Request]], sampling: Sampling, stop: Sequence[str]
+        self, batches: Iterable[Sequence[Request]], sampling: Sampling, ending: Ending
     ) -> Iterator[list[list[Completion]]]:
         """Yield, for each batch in order, the completions of its requests.
 
@@ -125,7 +118,7 @@ class VLLMBackend:
         holds at least two of them, and enough requests to be busy.
 
         Raises:
-            DataError: a prompt is empty, or leaves no position for a completion.
+            DataError: a prompt leaves no position for a completion.
             UsageError: vLLM does not take these sampling settings.
         """
         source, more = iter(batches), True
@@ -136,65 +129,70 @@ class VLLMBackend:
                     batch = next(source, None)
                     more = batch is not None
                     if batch is not None:
-                        opened.append(self._open(batch, sampling, stop))
+                        opened.append(self._open(batch, sampling, ending))
                 if not opened:
                     return
                 if opened[0].done(self._outputs):
-                    yield opened.popleft().completions(self._outputs)
+                    yield opened.popleft().completions(self._outputs, self._stopper(ending))
                 else:
                     self._step()
         finally:
             self._forget([i for batch in opened for i in batch.all_ids()])
 
-    def _open(
-        self, requests: Sequence[Request], sampling: Sampling, stop: Sequence[str]
-    ) -> "_Batch":
-        encoded = [
-            encode_prompt(self.tokenizer, request.prompt, self.end_tokens) for request in requests
-        ]
-        for ids, request in zip(encoded, requests, strict=True):
-            check_length(len(ids) + 1, self.positions, request.prompt)
-        ends = self.end_tokens | special_stops(self.tokenizer, stop)
+    def _stopper(self, ending: Ending) -> Stopper:
+        if self._last_stopper is None or self._last_stopper.ending != ending:
+            self._last_stopper = Stopper(self.tokenizer, ending)
+        return self._last_stopper
+
+    def _open(self, requests: Sequence[Request], sampling: Sampling, ending: Ending) -> "_Batch":
+        longest: int = self.engine.model_config.max_model_len
+        for request in requests:
+            ids = request.prompt
+            check_length(len(ids) + 1, self.positions, ids, self.tokenizer)
         return _Batch(
+            requests,
             [
                 [
                     self._add(
-                        ids,
+                        list(request.prompt),
                         temperature=sampling.temperature,
                         top_p=sampling.top_p,
-                        max_tokens=min(sampling.max_new_tokens, self.positions - len(ids)),
-                        stop=list(stop),
-                        stop_token_ids=sorted(ends),
+                        max_tokens=min(sampling.max_new_tokens, longest - len(request.prompt)),
+                        stop=list(ending.strings),
+                        stop_token_ids=sorted(ending.tokens),
+                        # A mark of thinking may be a special token; a stop string may hold it.
+                        skip_special_tokens=not ending.kept,
                         seed=_seed(request.seed, j),
                     )
                     for j in request.numbers
                 ]
-                for ids, request in zip(encoded, requests, strict=True)
-            ]
+                for request in requests
+            ],
         )
 
-    def _nll(self, pairs: Sequence[tuple[list[int], int]]) -> list[TargetScore]:
-        """The mean NLL of each list of token ids from the index beside it on."""
+    def _log_probabilities(self, targets: Sequence[Target]) -> list[NDArray[np.float64]]:
         # A request for prompt_logprobs must not read the prefix cache, whose tokens have none.
         waiting = [
-            self._add(ids, temperature=0, max_tokens=1, prompt_logprobs=0, detokenize=False)
-            for ids, _ in pairs
+            self._add(
+                list(target.ids), temperature=0, max_tokens=1, prompt_logprobs=0, detokenize=False
+            )
+            for target in targets
         ]
         try:
             while not all(i in self._outputs for i in waiting):
                 self._step()
-            scores = [
-                _score(self._outputs[i].prompt_logprobs, ids, first)
-                for i, (ids, first) in zip(waiting, pairs, strict=True)
+            found = [
+                _chosen(self._outputs[i].prompt_logprobs, target)
+                for i, target in zip(waiting, targets, strict=True)
             ]
         finally:
             self._forget(waiting)
-        if not all(math.isfinite(score.nll) for score in scores):
+        if not all(np.isfinite(values).all() for values in found):
             raise CheckpointError(
                 "the model's logits are not finite, because its training diverged; leave this "
                 "checkpoint out"
             )
-        return scores
+        return found
 
     def _add(self, ids: list[int], **params: Any) -> str:
         from vllm import SamplingParams
@@ -236,13 +234,14 @@ class VLLMBackend:
 
     def _check_finite(self) -> None:
         # Completions would not show it, because the engine draws a token from NaN logits too.
-        self._nll([([1, 2, 3, 4], 1)])
+        self._log_probabilities([Target((1, 2, 3, 4), (1, 2, 3))])
 
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """The engine's ids of the requests for the samples of each prompt."""
+    """The requests of a batch, and the engine's ids of the requests for the samples of each."""
 
+    requests: Sequence[Request]
     ids: list[list[str]]
 
     def all_ids(self) -> Iterator[str]:
@@ -251,23 +250,23 @@ class _Batch:
     def done(self, outputs: Mapping[str, Any]) -> bool:
         return all(i in outputs for i in self.all_ids())
 
-    def completions(self, outputs: dict[str, Any]) -> list[list[Completion]]:
+    def completions(self, outputs: dict[str, Any], stopper: Stopper) -> list[list[Completion]]:
         """The completions of the batch; its outputs are removed from `outputs`."""
-        return [[_completion(outputs.pop(i).outputs[0]) for i in ids] for ids in self.ids]
+        return [
+            [_completion(outputs.pop(i).outputs[0], request.prompt, stopper) for i in ids]
+            for request, ids in zip(self.requests, self.ids, strict=True)
+        ]
 
 
-def _completion(output: Any) -> Completion:
-    return Completion(output.text, len(output.token_ids), output.finish_reason != "length")
+def _completion(output: Any, prompt: Sequence[int], stopper: Stopper) -> Completion:
+    """The completion, whose text is decoded as the transformers backend does it."""
+    finished = output.finish_reason != "length"
+    return stopper.completion(prompt, list(output.token_ids), finished)
 
 
-def _score(rows: Sequence[Mapping[int, Any]], ids: Sequence[int], first: int) -> TargetScore:
-    """The score of the tokens from index `first` on.
-
-    Args:
-        rows: the log-probabilities that the engine gives at each token of the text.
-    """
-    values = np.array([rows[i][ids[i]].logprob for i in range(first, len(ids))], np.float64)
-    return TargetScore(-float(values.mean()), len(values))
+def _chosen(rows: Sequence[Mapping[int, Any]], target: Target) -> NDArray[np.float64]:
+    """The log-probabilities of the scored tokens, of those that the engine gives at each token."""
+    return np.array([rows[i][target.ids[i]].logprob for i in target.scored], np.float64)
 
 
 def _seed(seed: int, number: int) -> int:

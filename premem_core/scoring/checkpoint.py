@@ -7,12 +7,16 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from premem_core.grading.grader import Grader
-from premem_core.models.backend import Backend, Request
-from premem_core.problems import perturbations
-from premem_core.records import Completion
+from premem_core.models.backend import Backend, Request, Target
+from premem_core.models.encoding.encoder import Encoder, make_encoder
+from premem_core.problems.perturbations import PREFIXES
+from premem_core.problems.thinking import split_thinking
+from premem_core.records import Completion, TargetScore
 from premem_core.scoring.spec import ScoringSpec
 from premem_core.scoring.work_left import Chunk, WorkLeft, sample_chunks, target_chunks
 from premem_core.store.shards import SAMPLES, TARGETS, ShardWriter
@@ -37,17 +41,20 @@ def score_checkpoint(
         DataError: a prompt or target cannot be scored.
     """
     row, spec = work.steps.index(step), work.spec
+    encoder = make_encoder(
+        spec.template, backend.tokenizer, backend.end_tokens, spec.marks, spec.longest
+    )
     grids = {(grid.split, grid.perturbation): grid for grid in work.grids}
     for chunk in target_chunks(work, step):
         table, seconds = writer.read(chunk.shard), 0.0
         if table is None:
-            table, seconds = _targets(spec, chunk, backend)
+            table, seconds = _targets(chunk, encoder, backend)
             writer.write(chunk.shard, table)
         work.grids[0].add(row, table)
         on_chunk(chunk, seconds)
     # Each pass draws what the passes before it have shown to be needed.
     while chunks := sample_chunks(work, step):
-        for chunk, table, seconds in _samples(spec, chunks, backend, grader, writer):
+        for chunk, table, seconds in _samples(spec, chunks, encoder, backend, grader, writer):
             grids[chunk.split, chunk.perturbation].add(row, table)
             on_chunk(chunk, seconds)
 
@@ -58,16 +65,34 @@ def sample_seed(seed: int, step: int, split: str, example_id: str, perturbation:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
-def _targets(spec: ScoringSpec, chunk: Chunk, backend: Backend) -> tuple[pa.Table, float]:
-    filled = [spec.template.fill(query.example) for query in chunk.queries]
+def target_score(target: Target, log_probabilities: NDArray[np.float64]) -> TargetScore:
+    """The NLL of a target, and of its thinking trace apart.
+
+    Args:
+        log_probabilities: of the target's scored tokens.
+    """
+    trace = log_probabilities[: target.trace]
+    return TargetScore(
+        -float(log_probabilities.mean()),
+        len(log_probabilities),
+        -float(trace.mean()) if target.trace else None,
+        target.trace,
+    )
+
+
+def _targets(chunk: Chunk, encoder: Encoder, backend: Backend) -> tuple[pa.Table, float]:
+    targets = [encoder.target(query.example) for query in chunk.queries]
     started = time.perf_counter()
-    scores = backend.target_nll([p for p, _ in filled], [t for _, t in filled])
+    found = backend.target_log_probabilities(targets)
     seconds = time.perf_counter() - started
+    scores = list(map(target_score, targets, found))
     columns = {
         **_keys(chunk, len(scores)),
         "example": [query.number for query in chunk.queries],
         "nll": [score.nll for score in scores],
         "tokens": [score.tokens for score in scores],
+        "trace_nll": [score.trace_nll for score in scores],
+        "trace_tokens": [score.trace_tokens for score in scores],
     }
     return pa.table(columns, schema=TARGETS), seconds
 
@@ -75,6 +100,7 @@ def _targets(spec: ScoringSpec, chunk: Chunk, backend: Backend) -> tuple[pa.Tabl
 def _samples(
     spec: ScoringSpec,
     chunks: Sequence[Chunk],
+    encoder: Encoder,
     backend: Backend,
     grader: Grader,
     writer: ShardWriter,
@@ -88,21 +114,22 @@ def _samples(
         else:
             yield chunk, table, 0.0
     drawn = backend.sample(
-        (_requests(spec, chunk) for chunk in missing), spec.sampling, spec.template.stop
+        (_requests(spec, chunk, encoder) for chunk in missing), spec.sampling, encoder.ending
     )
     for chunk in missing:
         started = time.perf_counter()
         completions = next(drawn)
         seconds = time.perf_counter() - started
-        table = _graded(chunk, completions, grader)
+        lengths = _trace_lengths(spec, encoder, backend, completions)
+        table = _graded(chunk, completions, grader, lengths)
         writer.write(chunk.shard, table)
         yield chunk, table, seconds
 
 
-def _requests(spec: ScoringSpec, chunk: Chunk) -> list[Request]:
+def _requests(spec: ScoringSpec, chunk: Chunk, encoder: Encoder) -> list[Request]:
     return [
         Request(
-            perturbations.perturbed_prompt(spec.template, query.example, chunk.perturbation),
+            encoder.prompt(query.example, PREFIXES.get(chunk.perturbation, "")),
             sample_seed(
                 spec.sampling.seed, chunk.step, chunk.split, query.example.id, chunk.perturbation
             ),
@@ -112,7 +139,26 @@ def _requests(spec: ScoringSpec, chunk: Chunk) -> list[Request]:
     ]
 
 
-def _graded(chunk: Chunk, completions: Sequence[Sequence[Completion]], grader: Grader) -> pa.Table:
+def _trace_lengths(
+    spec: ScoringSpec,
+    encoder: Encoder,
+    backend: Backend,
+    completions: Sequence[Sequence[Completion]],
+) -> list[int | None]:
+    """The tokens of each completion's thinking trace; None if the run has no traces."""
+    texts = [completion.text for drawn in completions for completion in drawn]
+    if spec.marks is None or not texts:
+        return [None] * len(texts)
+    traces = [split_thinking(text, spec.marks, opened=encoder.opens_trace).trace for text in texts]
+    return list(map(len, backend.tokenizer(traces, add_special_tokens=False)["input_ids"]))
+
+
+def _graded(
+    chunk: Chunk,
+    completions: Sequence[Sequence[Completion]],
+    grader: Grader,
+    trace_lengths: Sequence[int | None],
+) -> pa.Table:
     rows = [
         (query, number, completion)
         for query, numbers, drawn in zip(chunk.queries, chunk.numbers, completions, strict=True)
@@ -131,6 +177,7 @@ def _graded(chunk: Chunk, completions: Sequence[Sequence[Completion]], grader: G
         "grade": [int(grade.grade) for grade in graded],
         "tokens": [completion.tokens for _, _, completion in rows],
         "finished": [completion.finished for _, _, completion in rows],
+        "trace_tokens": trace_lengths,
     }
     return pa.table(columns, schema=SAMPLES)
 

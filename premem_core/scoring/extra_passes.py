@@ -12,7 +12,8 @@ import pandas as pd
 
 from premem_core.errors import CheckpointError, DataError, UsageError
 from premem_core.models import checkpoints, gradient_variance, load_backend, weight_distance
-from premem_core.problems.prompts import PromptTemplate
+from premem_core.models.encoding.encoder import make_encoder
+from premem_core.problems.prompts import Template
 from premem_core.records import Checkpoint, Example
 from premem_core.store.checkpoint_measures import (
     add_baseline,
@@ -32,7 +33,7 @@ def measure_weights(
     store: Store,
     run: str,
     examples: Sequence[Example],
-    template: PromptTemplate,
+    template: Template,
     base: Path | None,
     measures: Sequence[Measure] = MEASURES,
     say: Callable[[str], None] = lambda _: None,
@@ -72,7 +73,7 @@ def _measured(
     measure: Measure,
     checkpoint: Checkpoint,
     examples: Sequence[Example],
-    template: PromptTemplate,
+    template: Template,
     base: Path | None,
 ) -> tuple[float, str]:
     """The value of a measure at one checkpoint, and the settings of the measurement."""
@@ -110,7 +111,7 @@ def measure_unconditional_nll(
     store: Store,
     run: str,
     examples: Sequence[Example],
-    template: PromptTemplate,
+    template: Template,
     backend: str | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> int:
@@ -142,13 +143,14 @@ def measure_unconditional_nll(
         [checkpoint] = checkpoints.read_run(store.path / path, check=False).checkpoints
         model = load_backend.load_backend(backend or load_backend.default_backend(), checkpoint)
         try:
+            encoder = make_encoder(template, model.tokenizer, model.end_tokens)
             for start in range(0, len(missing), COMMIT_EVERY):
                 chunk = missing[start : start + COMMIT_EVERY]
-                targets = [template.fill(example)[1] for example in chunk]
-                scores = model.target_nll([""] * len(chunk), targets)
+                targets = [encoder.unconditional_target(example) for example in chunk]
+                found = model.target_log_probabilities(targets)
                 index = [int(numbers[example.id]) for example in chunk]
                 add_unconditional_nll(
-                    store, run, step, pd.Series([score.nll for score in scores], index)
+                    store, run, step, pd.Series([-float(values.mean()) for values in found], index)
                 )
         finally:
             model.close()

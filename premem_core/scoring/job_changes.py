@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from premem_core.errors import JobError
+from premem_core.problems.conversations import conversation_json
 from premem_core.records import Example
 from premem_core.scoring.job_files import as_json
 from premem_core.scoring.spec import Query, ScoringSpec
@@ -89,8 +90,9 @@ def _changed_problems(queries: Iterable[Query], examples: Sequence[Example]) -> 
     return []
 
 
-def _text(example: Example) -> tuple[str, str, str, str]:
-    return example.id, example.question, example.solution, example.answer
+def _text(example: Example) -> tuple[str | None, ...]:
+    conversation = conversation_json(example.conversation)
+    return example.id, example.question, example.solution, example.answer, conversation
 
 
 def _differences(registered: dict[str, Any], wanted: dict[str, Any]) -> str:

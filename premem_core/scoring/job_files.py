@@ -14,7 +14,8 @@ from premem_core.errors import CheckpointError, JobError
 from premem_core.files import replace_file, write_json
 from premem_core.models import checkpoints
 from premem_core.problems import perturbations
-from premem_core.problems.prompts import PromptTemplate
+from premem_core.problems.conversations import conversation_json, read_conversation
+from premem_core.problems.prompts import Template
 from premem_core.records import Example, Run
 from premem_core.scoring.spec import Query, ScoringSpec, read_spec
 from premem_core.store.database import Store
@@ -86,7 +87,13 @@ def as_json(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _digest(examples: Sequence[Example]) -> str:
-    content = json.dumps([[e.id, e.question, e.solution, e.answer] for e in examples])
+    content = json.dumps(
+        [
+            [e.id, e.question, e.solution, e.answer]
+            + ([conversation_json(e.conversation)] if e.conversation else [])
+            for e in examples
+        ]
+    )
     return f"{len(examples)} examples, sha256 {sha256(content.encode()).hexdigest()[:16]}"
 
 
@@ -121,6 +128,9 @@ def write_queries(folder: JobFolder, queries: Sequence[Query]) -> None:
         "question": [q.example.question for q in queries],
         "solution": [q.example.solution for q in queries],
         "answer": [q.example.answer for q in queries],
+        "conversation": pa.array(
+            [conversation_json(q.example.conversation) for q in queries], pa.string()
+        ),
     }
     content = BytesIO()
     pq.write_table(pa.table(columns), content)
@@ -133,7 +143,13 @@ def read_queries(folder: JobFolder) -> list[Query]:
         Query(
             row["number"],
             row["split"],
-            Example(row["id"], row["question"], row["solution"], row["answer"]),
+            Example(
+                row["id"],
+                row["question"],
+                row["solution"],
+                row["answer"],
+                conversation=read_conversation(row.get("conversation")),
+            ),
             row.get("perturbation", ""),
         )
         for row in pq.read_table(folder.queries).to_pylist()
@@ -176,7 +192,7 @@ def read_job(store: Store, run: str) -> tuple[ScoringSpec, Run, list[Query]]:
     return read_spec(job), replace(found, checkpoints=tuple(wanted)), read_queries(folder)
 
 
-def read_training_problems(store: Store, run: str) -> tuple[list[Example], PromptTemplate]:
+def read_training_problems(store: Store, run: str) -> tuple[list[Example], Template]:
     """The training problems that a job scores, and its prompt template.
 
     Raises:

@@ -12,8 +12,9 @@ from pathlib import Path
 from premem_core.metrics.sampling_plan import Plan
 from premem_core.models import checkpoints, load_backend
 from premem_core.problems import user_perturbations
+from premem_core.problems.data_files import Source, find_data_files
 from premem_core.problems.examples import Dataset, draw, read_examples
-from premem_core.problems.fields import Fields, choose_fields, likely_grader
+from premem_core.problems.fields import FieldNames, Fields, detect_fields, likely_grader
 from premem_core.problems.prompts import PromptTemplate
 from premem_core.records import Example, Run, Sampling
 from premem_core.scoring import jobs, work_left
@@ -24,25 +25,14 @@ from premem_core.store.job_folder import JobFolder
 
 
 @dataclass(frozen=True, slots=True)
-class FieldNames:
-    """The fields that a person named; those that are None are detected.
-
-    Args:
-        answer: as `AnswerRule.parse` reads it.
-    """
-
-    question: str | None = None
-    solution: str | None = None
-    answer: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class ScoreRequest:
     """A person's request to score a run. Where a value is None, `prepare` chooses it.
 
     Args:
         run_folder: the folder that holds the checkpoint-<step> folders.
-        fields: the fields of both files, or the names of some of them.
+        train_file, test_file: as `data_files.find_data_files`.
+        fields: the fields of the training file, or the names of some of them. The test file's
+            fields have the same names where it has them.
         skip_bad: leave out the files' invalid rows.
         train_sample: the number of training problems to score, drawn at random; None for all.
         run: the run's name; None for the name of its folder.
@@ -58,8 +48,8 @@ class ScoreRequest:
     """
 
     run_folder: Path
-    train_file: Path
-    test_file: Path | None = None
+    train_file: Source
+    test_file: Source | None = None
     fields: Fields | FieldNames = field(default_factory=FieldNames)
     skip_bad: bool = False
     train_sample: int | None = None
@@ -132,7 +122,10 @@ class PreparedJob:
     @property
     def first_prompt_and_target(self) -> tuple[str, str]:
         """The prompt and the target of the first training problem in the file."""
-        return self.spec.template.fill(self.data.train.examples[0])
+        example = self.data.train.examples[0]
+        if isinstance(self.spec.template, PromptTemplate):
+            return self.spec.template.fill(example)
+        return example.question, example.solution
 
     def summary(self) -> list[str]:
         """Sentences that say what the job would do."""
@@ -194,14 +187,22 @@ def read_requested_data(request: ScoreRequest) -> RequestedData:
     run = checkpoints.read_run(request.run_folder)
     fields = request.fields
     if isinstance(fields, FieldNames):
-        fields = choose_fields(request.train_file, fields.question, fields.solution, fields.answer)
-    return RequestedData(
-        run,
-        read_examples(request.train_file, fields, skip_bad=request.skip_bad),
-        read_examples(request.test_file, fields, skip_bad=request.skip_bad)
-        if request.test_file
-        else None,
-    )
+        fields = detect_fields(request.train_file, fields)
+    train = read_examples(request.train_file, fields, skip_bad=request.skip_bad)
+    return RequestedData(run, train, _read_test(request, fields))
+
+
+def _read_test(request: ScoreRequest, train: Fields) -> Dataset | None:
+    if not request.test_file:
+        return None
+    names = FieldNames(train.question, train.solution, str(train.answer), train.turns)
+    fields = detect_fields(request.test_file, names, "test")
+    return read_examples(request.test_file, fields, skip_bad=request.skip_bad, split="test")
+
+
+def default_task(source: Source) -> str:
+    """The name of the folder that holds the data."""
+    return find_data_files(source)[0].resolve().parent.name
 
 
 def prepare(
@@ -226,7 +227,7 @@ def prepare(
     data = read_requested_data(request) if data is None else data
     train = draw(data.train.examples, request.train_sample, request.sampling.seed)
     perturbed = _user_perturbations(request, train)
-    task = request.train_file.resolve().parent.name if request.task is None else request.task
+    task = default_task(request.train_file) if request.task is None else request.task
     threshold = request.log_log_threshold
     if request.plan != "full" and threshold is None:
         threshold = find_threshold(task)
@@ -260,4 +261,4 @@ def _user_perturbations(
 
 def _problems(split: str, data: Dataset) -> str:
     skipped = f", {len(data.skipped)} bad rows left out" if data.skipped else ""
-    return f"{split}: {len(data.examples)} problems from {data.path}{skipped}"
+    return f"{split}: {len(data.examples)} problems from {data.name}{skipped}"

@@ -10,7 +10,13 @@ from premem_core.grading.graders import make_grader
 from premem_core.metrics.sampling_plan import PLANS, Plan
 from premem_core.models.load_backend import BACKENDS
 from premem_core.problems import perturbations
-from premem_core.problems.prompts import PromptTemplate
+from premem_core.problems.prompts import (
+    PromptTemplate,
+    Template,
+    check_template,
+    read_template,
+)
+from premem_core.problems.thinking import ThinkingMarks
 from premem_core.records import Example, Sampling
 
 Split = Literal["train", "test"]
@@ -36,18 +42,29 @@ class ScoringSpec:
         log_log_threshold: t = log log PPL, which every plan except "full" needs.
         perturbations: of the training queries. These are sampled at the last checkpoint.
         perturb_all: sample the perturbed queries at every checkpoint.
+        thinking: the marks of thinking traces, as `ThinkingMarks.parse` reads them; None if there
+            are none.
+        longest: texts of prompt and target are cut after this many tokens, as trainers cut them;
+            None to cut none.
     """
 
     run: str
     grader: str
     backend: str = "hf"
-    template: PromptTemplate = field(default_factory=PromptTemplate)
+    template: Template = field(default_factory=PromptTemplate)
     sampling: Sampling = field(default_factory=Sampling)
     chunk_examples: int = 128
     plan: Plan = "full"
     log_log_threshold: float | None = None
     perturbations: tuple[str, ...] = ()
     perturb_all: bool = False
+    thinking: str | None = None
+    longest: int | None = None
+
+    @property
+    def marks(self) -> ThinkingMarks | None:
+        """The marks of thinking traces."""
+        return ThinkingMarks.parse(self.thinking) if self.thinking else None
 
 
 def check_spec(spec: ScoringSpec, user_perturbations: Collection[str] = ()) -> None:
@@ -57,10 +74,9 @@ def check_spec(spec: ScoringSpec, user_perturbations: Collection[str] = ()) -> N
         user_perturbations: the names of the user's own perturbations.
 
     Raises:
-        UsageError: the grader, the backend or a perturbation is unknown, or the plan needs a
-            threshold.
-        JobError: the run's name is empty or too long, or the template has no place for the
-            question or the solution.
+        UsageError: the grader, the backend, a perturbation or a place of the template is unknown,
+            a place is missing, or the plan needs a threshold.
+        JobError: the run's name is empty or too long, or a text that ends a completion is empty.
     """
     if spec.backend not in BACKENDS:
         raise UsageError(
@@ -85,20 +101,19 @@ def check_spec(spec: ScoringSpec, user_perturbations: Collection[str] = ()) -> N
         raise JobError(
             "the text that ends a completion is empty; give the end of the target template"
         )
-    if "{question}" not in spec.template.prompt or "{solution}" not in spec.template.target:
-        raise JobError(
-            "the prompt template must contain {question} and the target template {solution}"
-        )
+    if isinstance(spec.template, PromptTemplate):
+        check_template(spec.template)
+    if spec.thinking:
+        ThinkingMarks.parse(spec.thinking)
 
 
 def read_spec(job: dict[str, Any]) -> ScoringSpec:
     """The specification in a `job.json`."""
-    template = PromptTemplate(**{**job["template"], "stop": tuple(job["template"]["stop"])})
     plain = {name: job[name] for name in ScoringSpec.__slots__ if name in job}
     return ScoringSpec(
         **{
             **plain,
-            "template": template,
+            "template": read_template(job["template"]),
             "sampling": Sampling(**job["sampling"]),
             "perturbations": tuple(job.get("perturbations", ())),
         }

@@ -30,10 +30,13 @@ def read_completions(
     if not files:
         return SAMPLES.empty_table().to_pandas()
     with connect() as connection:
-        return connection.execute(
-            "SELECT * FROM read_parquet(?, hive_partitioning = false) ORDER BY example, sample",
+        # Shards of earlier versions lack some columns.
+        rows = connection.execute(
+            """SELECT * FROM read_parquet(?, hive_partitioning = false, union_by_name = true)
+            ORDER BY example, sample""",
             [list(map(str, files))],
         ).df()
+    return rows.reindex(columns=SAMPLES.names)
 
 
 def read_example_completions(

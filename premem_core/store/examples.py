@@ -5,11 +5,14 @@ from collections.abc import Sequence
 import pandas as pd
 
 from premem_core.errors import StoreError
+from premem_core.problems.conversations import conversation_json
 from premem_core.records import Example
 from premem_core.store.database import Store, read_frame
 from premem_core.store.schema import Connection
 
-EXAMPLE_COLUMNS = ("example", "id", "question", "solution", "answer", "metadata")
+EXAMPLE_COLUMNS = (
+    *("example", "id", "question", "solution", "answer", "metadata", "conversation"),
+)
 SIZE_COLUMNS = ("example", "id", "metadata", "lines", "words")
 PERTURBED_COLUMNS = ("perturbation", "example", "question", "solution", "answer")
 
@@ -97,6 +100,9 @@ def examples_frame(task: str, split: str, examples: Sequence[Example]) -> pd.Dat
             "solution": [e.solution for e in examples],
             "answer": [e.answer for e in examples],
             "metadata": [pd.Series(dict(e.metadata)).to_json() for e in examples],
+            "conversation": pd.Series(
+                [conversation_json(e.conversation) for e in examples], dtype="object"
+            ),
         }
     )
 
@@ -113,7 +119,8 @@ def insert_examples(connection: Connection, frame: pd.DataFrame) -> list[int]:
     conflict = connection.execute(
         """SELECT incoming.id, incoming.task FROM incoming JOIN examples USING (task, split, id)
         WHERE examples.question <> '' AND incoming.question <> ''
-            AND (examples.question <> incoming.question OR examples.solution <> incoming.solution)
+            AND (examples.question <> incoming.question OR examples.solution <> incoming.solution
+                OR examples.conversation IS DISTINCT FROM incoming.conversation)
         LIMIT 1"""
     ).fetchone()
     if conflict:
@@ -122,12 +129,14 @@ def insert_examples(connection: Connection, frame: pd.DataFrame) -> list[int]:
             "give these examples another task name or other ids"
         )
     connection.execute("""
-        INSERT INTO examples (task, split, id, question, solution, answer, metadata)
+        INSERT INTO examples
+            (task, split, id, question, solution, answer, metadata, conversation)
         SELECT * FROM incoming WHERE NOT EXISTS (FROM examples WHERE examples.task = incoming.task
             AND examples.split = incoming.split AND examples.id = incoming.id)""")
     connection.execute("""
         UPDATE examples SET question = incoming.question, solution = incoming.solution,
-            answer = incoming.answer, metadata = incoming.metadata
+            answer = incoming.answer, metadata = incoming.metadata,
+            conversation = incoming.conversation
         FROM incoming WHERE examples.task = incoming.task AND examples.split = incoming.split
             AND examples.id = incoming.id AND examples.question = '' AND incoming.question <> ''""")
     numbers = connection.execute(

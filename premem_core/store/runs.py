@@ -107,7 +107,8 @@ def add_scored_runs(
                 _add_checkpoint(connection, record.run, checkpoint, None, "scored")
             connection.register("frame", frame)
             connection.execute(
-                """INSERT INTO scores
+                """INSERT INTO scores (run, step, split, perturbation, example, samples, correct,
+                    unparsed, timeout, nll, tokens)
                 SELECT ?, step, split, perturbation, example, samples, correct, unparsed, 0,
                     nll, tokens
                 FROM frame JOIN examples USING (split, id) WHERE task = ?""",

@@ -82,6 +82,25 @@ def _create_alone(connection: Connection) -> None:
             PRIMARY KEY (run, step, example))""")
 
 
+def _add_conversations(connection: Connection) -> None:
+    # The turns of the chat that an example comes from, as JSON; NULL where there is none.
+    connection.execute("ALTER TABLE examples ADD COLUMN conversation TEXT")
+
+
+def _add_traces_and_lengths(connection: Connection) -> None:
+    # The NLL and the tokens of the target's thinking trace, a part of `nll` and `tokens`; of the
+    # completions, how many ended by themselves and their tokens in all, and those of their traces.
+    # NULL where they were not counted, or where there are no traces.
+    for column in (
+        "trace_nll DOUBLE",
+        "trace_tokens INTEGER",
+        "finished INTEGER",
+        "completion_tokens BIGINT",
+        "completion_trace_tokens BIGINT",
+    ):
+        connection.execute(f"ALTER TABLE scores ADD COLUMN {column}")
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _create_tables,
     _add_samples_and_grader,
@@ -91,6 +110,8 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _create_perturbed,
     _create_overrides,
     _create_alone,
+    _add_conversations,
+    _add_traces_and_lengths,
 )
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from premem_core.records import Grade
 from premem_core.store.database import Store, read_frame
 from premem_core.store.schema import Connection
-from premem_core.store.shards import completions_folder, has_targets, run_of
+from premem_core.store.shards import completions_folder, run_of, shard_columns
 
 SCORE_COLUMNS = (
     "run",
@@ -30,10 +30,29 @@ SCORE_COLUMNS = (
 GRADE_NAMES = ("correct", "incorrect", "unparsed", "timeout")
 COUNT_COLUMNS = ("step", "split", "perturbation", "example", "samples", "correct", "nll")
 
-COUNTS_OF_GRADES = f"""count(*) AS samples,
-    count(*) FILTER (grade = {Grade.CORRECT:d}) AS correct,
-    count(*) FILTER (grade = {Grade.UNPARSED:d}) AS unparsed,
-    count(*) FILTER (grade = {Grade.TIMEOUT:d}) AS timeout"""
+_GRADE_COUNTS = {
+    "samples": "count(*)",
+    "correct": f"count(*) FILTER (grade = {Grade.CORRECT:d})",
+    "unparsed": f"count(*) FILTER (grade = {Grade.UNPARSED:d})",
+    "timeout": f"count(*) FILTER (grade = {Grade.TIMEOUT:d})",
+}
+COUNTS_OF_GRADES = ", ".join(f"{count} AS {name}" for name, count in _GRADE_COUNTS.items())
+
+# The columns of `scores` that a shard adds to, and what they are in a shard of each kind.
+_MEASURES = (
+    *("samples", "correct", "unparsed", "timeout", "nll", "tokens", "trace_nll", "trace_tokens"),
+    *("finished", "completion_tokens", "completion_trace_tokens"),
+)
+_MEASURES_OF_SAMPLES = {
+    **_GRADE_COUNTS,
+    "finished": "count(*) FILTER (finished)",
+    "completion_tokens": "sum(tokens)",
+    "completion_trace_tokens": "sum(trace_tokens)",
+}
+_MEASURES_OF_TARGETS = {
+    **dict.fromkeys(_GRADE_COUNTS, "0"),
+    **{name: name for name in ("nll", "tokens", "trace_nll", "trace_tokens")},
+}
 
 
 def commit_inbox(store: Store) -> int:
@@ -159,23 +178,33 @@ def read_target_tokens(store: Store, runs: Sequence[str]) -> pd.Series:
 
 def _commit_shard(connection: Connection, file: Path) -> None:
     connection.execute("INSERT INTO shards VALUES (?, ?)", [file.name, run_of(file)])
-    if has_targets(file):
-        incoming = """SELECT run, step, split, perturbation, example, 0 AS samples, 0 AS correct,
-            0 AS unparsed, 0 AS timeout, nll, tokens
-            FROM read_parquet(?, hive_partitioning = false)"""
-    else:
-        incoming = f"""SELECT run, step, split, perturbation, example, {COUNTS_OF_GRADES},
-            NULL AS nll, NULL AS tokens
-            FROM read_parquet(?, hive_partitioning = false) GROUP BY ALL"""
+    there = shard_columns(file)
+    measured = _MEASURES_OF_TARGETS if "nll" in there else _MEASURES_OF_SAMPLES
+    measures = {name: measured.get(name, "NULL") for name in _MEASURES}
+    if "trace_tokens" not in there:  # a shard of an earlier version
+        measures |= {name: "NULL" for name in _MEASURES if "trace" in name}
+    selected = ", ".join(f"{measure} AS {name}" for name, measure in measures.items())
+    grouped = "" if "nll" in there else "GROUP BY ALL"
     connection.execute(
-        f"""MERGE INTO scores USING ({incoming}) AS incoming
+        f"""MERGE INTO scores USING (
+            SELECT run, step, split, perturbation, example, {selected}
+            FROM read_parquet(?, hive_partitioning = false) {grouped}) AS incoming
         USING (run, step, split, perturbation, example)
         WHEN MATCHED THEN UPDATE SET samples = scores.samples + incoming.samples,
             correct = scores.correct + incoming.correct,
             unparsed = scores.unparsed + incoming.unparsed,
             timeout = scores.timeout + incoming.timeout,
             nll = coalesce(incoming.nll, scores.nll),
-            tokens = coalesce(incoming.tokens, scores.tokens)
-        WHEN NOT MATCHED THEN INSERT""",
+            tokens = coalesce(incoming.tokens, scores.tokens),
+            trace_nll = coalesce(incoming.trace_nll, scores.trace_nll),
+            trace_tokens = coalesce(incoming.trace_tokens, scores.trace_tokens),
+            finished = coalesce(scores.finished + incoming.finished, scores.finished,
+                incoming.finished),
+            completion_tokens = coalesce(scores.completion_tokens + incoming.completion_tokens,
+                scores.completion_tokens, incoming.completion_tokens),
+            completion_trace_tokens = coalesce(
+                scores.completion_trace_tokens + incoming.completion_trace_tokens,
+                scores.completion_trace_tokens, incoming.completion_trace_tokens)
+        WHEN NOT MATCHED THEN INSERT BY NAME""",
         [str(file)],
     )

@@ -34,6 +34,7 @@ SAMPLES = pa.schema(
         ("grade", pa.int8()),
         ("tokens", pa.int32()),
         ("finished", pa.bool_()),
+        ("trace_tokens", pa.int32()),  # NULL where the run has no thinking traces
     ]
 )
 TARGETS = pa.schema(
@@ -45,6 +46,8 @@ TARGETS = pa.schema(
         ("example", pa.int64()),
         ("nll", pa.float64()),
         ("tokens", pa.int32()),
+        ("trace_nll", pa.float64()),  # NULL where the target has no thinking trace
+        ("trace_tokens", pa.int32()),
     ]
 )
 GRADES = pa.schema(  # another grader's grades of committed completions; not written by workers
@@ -271,6 +274,7 @@ def run_of(file: Path) -> str:
     return run.decode()
 
 
-def has_targets(file: Path) -> bool:
-    """True for a shard of NLLs, False for one of completions."""
-    return "nll" in pq.read_schema(file).names
+def shard_columns(file: Path) -> list[str]:
+    """The columns of a shard; one of an earlier version may lack some."""
+    names: list[str] = pq.read_schema(file).names
+    return names

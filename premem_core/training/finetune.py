@@ -11,8 +11,9 @@ from typing import Any
 
 from premem_core.errors import DataError, UsageError
 from premem_core.models import loading
-from premem_core.models.training_batch import collate, encode
-from premem_core.problems.prompts import PromptTemplate
+from premem_core.models.encoding.encoder import make_encoder
+from premem_core.models.encoding.training_batch import collate, encode
+from premem_core.problems.prompts import PromptTemplate, Template
 from premem_core.records import Example
 
 LOG_EVERY = 10  # updates
@@ -29,7 +30,7 @@ def finetune_model(
     gradient_accumulation: int = 1,
     checkpoint_every: int = 1,
     lora_rank: int | None = None,
-    template: PromptTemplate | None = None,
+    template: Template | None = None,
     seed: int = 0,
     warmup_steps: int = 20,
     max_grad_norm: float = 2.0,
@@ -83,7 +84,8 @@ def finetune_model(
     # float32 also on CUDA: AdamW's small updates would be lost in bfloat16 weights.
     tokenizer, model = loading.load_model(Path(base), torch.float32)
     longest = getattr(model.config, "max_position_embeddings", None)
-    rows = [encode(tokenizer, e, template or PromptTemplate(), longest) for e in examples]
+    encoder = make_encoder(template or PromptTemplate(), tokenizer, frozenset())
+    rows = [encode(encoder, example, longest) for example in examples]
     if lora_rank is not None:
         model = _with_adapter(model, lora_rank)
     on_cuda = torch.cuda.is_available()

@@ -24,23 +24,23 @@ def memory_for_few() -> None:
     from premem_core.models import transformers_backend
 
     engine = transformers_backend.TransformersBackend
-    generate, batch_nll = transformers_backend.generate, engine._batch_nll
+    generate, measure = transformers_backend.generate, engine._batch_log_probabilities
 
     def allocate(sequences: int, most: int) -> None:
         if sequences > most:
             struck(sequences)
             torch.empty(1 << 50)
 
-    def small_generate(backend, prompts, requests, sampling, stopper):
+    def small_generate(backend, requests, sampling, stopper):
         allocate(sum(len(request.numbers) for request in requests), 10)
-        return generate(backend, prompts, requests, sampling, stopper)
+        return generate(backend, requests, sampling, stopper)
 
-    def small_nll(backend, pairs):
-        allocate(len(pairs), 5)
-        return batch_nll(backend, pairs)
+    def measure_few(backend, targets):
+        allocate(len(targets), 5)
+        return measure(backend, targets)
 
     transformers_backend.generate = small_generate
-    engine._batch_nll = small_nll  # type: ignore[method-assign]
+    engine._batch_log_probabilities = measure_few  # type: ignore[method-assign]
 
 
 def memory_for_a_smaller_engine() -> None:

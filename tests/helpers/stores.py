@@ -9,7 +9,13 @@ from premem_core.records import Checkpoint, Example, RunRecord
 from premem_core.store.database import Store
 from premem_core.store.examples import examples_frame, insert_examples
 from premem_core.store.runs import add_run
-from premem_core.store.shards import SAMPLES, ShardName, write_shard
+from premem_core.store.shards import SAMPLES, TARGETS, ShardName, write_shard
+
+# Shards of earlier versions lack the columns of thinking traces.
+EARLIER_SAMPLES, EARLIER_TARGETS = (
+    pa.schema([field for field in schema if not field.name.startswith("trace")])
+    for schema in (SAMPLES, TARGETS)
+)
 
 
 def add_examples(store: Store, task: str, split: str, examples: Sequence[Example]) -> list[int]:
@@ -39,6 +45,7 @@ def samples_shard(
         "run": [run] * n, "step": [10] * n, "split": ["train"] * n, "perturbation": [""] * n,
         "example": numbers, "sample": [index] * n, "completion": ["$3*4=12$ <script>"] * n,
         "extracted": [None] * n, "grade": [grade] * n, "tokens": [5] * n, "finished": [True] * n,
+        "trace_tokens": [None] * n,
     }  # fmt: skip
     write_shard(store.path / "inbox", name, run, pa.table(columns, schema=SAMPLES))
     return name
@@ -69,7 +76,7 @@ def write_samples(
         "perturbation": [perturbation] * n, "example": [example] * n, "sample": range(n),
         "completion": [f"text {sample}" for sample in range(n)],
         "extracted": answers or [None] * n, "grade": grades, "tokens": [5] * n,
-        "finished": [True] * n,
+        "finished": [True] * n, "trace_tokens": [None] * n,
     }  # fmt: skip
     rows = pa.table({name: columns[name] for name in schema.names}, schema=schema)
     name = ShardName(step, split, perturbation, "samples", example, "", run)

@@ -9,7 +9,7 @@ from premem_core.models import load_backend
 from premem_core.models.backend import Resources
 from premem_core.models.transformers_backend import TransformersBackend
 from premem_core.records import Checkpoint
-from tests.helpers import tiny
+from tests.helpers import texts, tiny
 
 
 def test_the_transformers_backend_is_loaded_with_its_resources(tmp_path):
@@ -21,7 +21,7 @@ def test_the_transformers_backend_is_loaded_with_its_resources(tmp_path):
     assert isinstance(whole, TransformersBackend)
     assert isinstance(quarter, TransformersBackend)
     assert quarter.rows == whole.rows // 4
-    [score] = whole.target_nll(["1+1?"], [" 2"])
+    [score] = texts.target_scores(whole, ["1+1?"], [" 2"])
     assert score.tokens == 2
 
 

@@ -4,12 +4,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from premem_core.errors import CheckpointError, DataError
-from premem_core.models.backend import Request
 from premem_core.models.decoding import draw
 from premem_core.models.transformers_backend import TransformersBackend
 from premem_core.problems.prompts import PromptTemplate
 from premem_core.records import Checkpoint, Sampling
-from tests.helpers import tiny
+from tests.helpers import texts, tiny
+from tests.helpers.texts import one_batch as samples
 
 PROMPTS = [
     "1+1?\nAnswer:",
@@ -33,15 +33,6 @@ def trained(run_dir) -> TransformersBackend:
     )
 
 
-def samples(backend, prompts, sampling, stop=(), seeds=None, numbers=None):
-    """One batch: `sampling.samples` of each prompt, or the `numbers` given for each."""
-    seeds = range(len(prompts)) if seeds is None else seeds
-    numbers = numbers or [range(sampling.samples)] * len(prompts)
-    requests = [Request(*item) for item in zip(prompts, seeds, numbers, strict=True)]
-    [completions] = backend.sample([requests], sampling, stop)
-    return completions
-
-
 def sum_prompts(n):
     return [PromptTemplate().fill(e)[0] for e in tiny.sums(0, n)]
 
@@ -57,16 +48,18 @@ def reference_nll(backend: TransformersBackend, prompt: str, target: str) -> flo
 
 
 def test_target_nll_equals_a_plain_reference_batched_and_one_by_one(backend):
-    together = backend.target_nll(PROMPTS, TARGETS)
+    together = texts.target_scores(backend, PROMPTS, TARGETS)
     for prompt, target, score in zip(PROMPTS, TARGETS, together, strict=True):
-        alone = backend.target_nll([prompt], [target])[0]
+        alone = texts.target_scores(backend, [prompt], [target])[0]
         assert score.nll == pytest.approx(alone.nll, rel=1e-5)
         assert score.nll == pytest.approx(reference_nll(backend, prompt, target), rel=1e-5)
         assert score.tokens == len(target.encode())
 
 
 def test_without_a_prompt_the_first_token_follows_the_bos_or_is_given(backend):
-    for target, score in zip(TARGETS, backend.target_nll(["", "", ""], TARGETS), strict=True):
+    for target, score in zip(
+        TARGETS, texts.target_scores(backend, ["", "", ""], TARGETS), strict=True
+    ):
         ids = backend.tokenizer(target, return_tensors="pt")["input_ids"]
         with torch.no_grad():
             log_probabilities = backend.model(ids).logits[0].log_softmax(-1)
@@ -119,11 +112,11 @@ def test_batches_come_back_one_by_one_in_order(trained):
     def batches():
         for i, prompt in enumerate(sum_prompts(3)):
             read.append(i)
-            yield [Request(prompt, i, range(2))]
+            yield [texts.request(trained, prompt, i, range(2))]
         yield []
 
     sampling = Sampling(temperature=1.5, max_new_tokens=12)
-    stream = trained.sample(batches(), sampling, STOP)
+    stream = trained.sample(batches(), sampling, texts.ending(trained, STOP))
     first = next(stream)
     assert read == [0]
     together = samples(trained, sum_prompts(3), sampling, STOP, numbers=[range(2)] * 3)
@@ -166,7 +159,7 @@ def test_no_memory_for_the_smallest_batch_is_said_so(trained, monkeypatch, error
     with pytest.raises(MemoryError, match="no memory for even one"):
         samples(trained, sum_prompts(2), Sampling(2, max_new_tokens=4))
     with pytest.raises(MemoryError, match="no memory for even one"):
-        trained.target_nll(PROMPTS, TARGETS)
+        texts.target_scores(trained, PROMPTS, TARGETS)
 
 
 def test_another_runtime_error_is_not_taken_for_lack_of_memory(trained, monkeypatch):
@@ -175,7 +168,7 @@ def test_another_runtime_error_is_not_taken_for_lack_of_memory(trained, monkeypa
 
     monkeypatch.setattr(trained, "forward", broken)
     with pytest.raises(RuntimeError, match="size of tensor"):
-        trained.target_nll(PROMPTS, TARGETS)
+        texts.target_scores(trained, PROMPTS, TARGETS)
 
 
 def test_a_divisor_makes_batches_smaller(run_dir):
@@ -244,7 +237,7 @@ def test_the_measured_frequency_of_a_token_is_its_probability(trained):
 
 def test_a_prompt_without_a_target_is_refused(backend):
     with pytest.raises(DataError, match="no token"):
-        backend.target_nll(["2+2?\nAnswer:"], [""])
+        texts.target_scores(backend, ["2+2?\nAnswer:"], [""])
 
 
 def test_a_diverged_checkpoint_is_refused(tmp_path):
@@ -254,7 +247,7 @@ def test_a_diverged_checkpoint_is_refused(tmp_path):
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     backend = TransformersBackend(Checkpoint(folder, 0))
     with pytest.raises(CheckpointError, match="not finite"):
-        backend.target_nll(PROMPTS, TARGETS)
+        texts.target_scores(backend, PROMPTS, TARGETS)
     with pytest.raises(CheckpointError, match="not finite"):
         samples(backend, PROMPTS, Sampling(2))
 
@@ -268,10 +261,12 @@ def test_switching_adapters_is_loading_the_other_one(tmp_path):
     for checkpoint in (two, three, one):
         backend.switch(checkpoint)
         alone = TransformersBackend(checkpoint)
-        assert backend.target_nll(PROMPTS, TARGETS) == alone.target_nll(PROMPTS, TARGETS)
+        assert texts.target_scores(backend, PROMPTS, TARGETS) == texts.target_scores(
+            alone, PROMPTS, TARGETS
+        )
         assert samples(backend, PROMPTS, sampling) == samples(alone, PROMPTS, sampling)
         assert len(backend.model.peft_config) == 1
-        seen.append(backend.target_nll(PROMPTS, TARGETS)[0].nll)
+        seen.append(texts.target_scores(backend, PROMPTS, TARGETS)[0].nll)
     assert len(set(seen)) == 3
 
 
@@ -279,7 +274,7 @@ def test_an_adapter_that_cannot_be_loaded_leaves_the_present_one(tmp_path):
     base = tiny.save_base(tmp_path / "base")
     one, two = (tiny.save_adapter(base, tmp_path / f"{seed}", seed) for seed in range(2))
     backend = TransformersBackend(one)
-    expected = backend.target_nll(PROMPTS, TARGETS)
+    expected = texts.target_scores(backend, PROMPTS, TARGETS)
     file = two.path / "adapter_model.safetensors"
     tensors = load_file(file)
     save_file(dict(list(tensors.items())[1:]), file)
@@ -291,7 +286,7 @@ def test_an_adapter_that_cannot_be_loaded_leaves_the_present_one(tmp_path):
     ):
         with pytest.raises(CheckpointError, match=words):
             backend.switch(refused)
-        assert backend.target_nll(PROMPTS, TARGETS) == expected
+        assert texts.target_scores(backend, PROMPTS, TARGETS) == expected
 
 
 def test_an_adapter_samples_what_its_base_does_batched_or_alone(tmp_path):
@@ -315,7 +310,7 @@ def test_a_prompt_beyond_the_models_positions_is_named_and_a_completion_stops_th
     with pytest.raises(DataError, match="but the model takes 256"):
         samples(backend, [long], Sampling(1), seeds=[0])
     with pytest.raises(DataError, match="but the model takes 256"):
-        backend.target_nll([long], ["y"])
+        texts.target_scores(backend, [long], ["y"])
     [completion] = samples(backend, ["x" * 250], Sampling(1, max_new_tokens=50), seeds=[0])[0]
     assert completion.tokens <= 6
     assert not completion.finished
@@ -324,6 +319,6 @@ def test_a_prompt_beyond_the_models_positions_is_named_and_a_completion_stops_th
 def test_a_stop_string_may_be_a_special_token(trained):
     prompts = sum_prompts(2)
     special = trained.tokenizer.bos_token
-    stopper = trained._stopper((special,))
+    stopper = trained._stopper(texts.ending(trained, (special,)))
     assert stopper.finished([5, trained.tokenizer.bos_token_id])
     assert samples(trained, prompts, Sampling(1, max_new_tokens=3), (special,))

@@ -12,6 +12,7 @@ from premem_core.curation import strategies
 from premem_core.errors import UsageError
 from premem_core.models import checkpoints
 from premem_core.problems.examples import read_examples
+from premem_core.problems.prompts import PromptTemplate
 from premem_core.records import Sampling
 from premem_core.scoring import extra_passes, job_files, job_process, jobs
 from premem_core.scoring.spec import ScoringSpec
@@ -45,6 +46,7 @@ def test_solutions_alone_are_measured_once_and_rank_by_difficulty(store, run_dir
     assert "the NLL of 12 solutions of 'sums' without their question is measured" in result.output
 
     examples, template = job_files.read_training_problems(store, "sums")
+    assert isinstance(template, PromptTemplate)
     alone = read_unconditional_nll(store, "sums")
     [run] = run_scores.read_task(store, "sums")
     assert set(alone["step"]) == {int(run.steps[0])}

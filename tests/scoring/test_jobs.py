@@ -134,8 +134,8 @@ def test_resuming_with_another_specification_says_what_differs(finished, run_dir
         (replace(SPEC, run="x" * 200), JobError),
         (replace(SPEC, grader="none"), UsageError),
         (replace(SPEC, backend="none"), UsageError),
-        (replace(SPEC, template=PromptTemplate(prompt="no place for it")), JobError),
-        (replace(SPEC, template=PromptTemplate(target="no place for it")), JobError),
+        (replace(SPEC, template=PromptTemplate(prompt="no place for it")), UsageError),
+        (replace(SPEC, template=PromptTemplate(target="no place for it")), UsageError),
     ],
 )
 def test_a_specification_that_cannot_work_leaves_no_job(tmp_path, run_dir, data, spec, error):

@@ -7,11 +7,12 @@ import pytest
 
 from premem_core.errors import CheckpointError, DataError, JobError, UsageError
 from premem_core.problems import examples
+from premem_core.problems.fields import FieldNames
 from premem_core.problems.prompts import PromptTemplate
 from premem_core.records import Sampling
 from premem_core.scoring import job_files
 from premem_core.scoring.job_files import Execution
-from premem_core.scoring.prepare import FieldNames, ScoreRequest, prepare, read_requested_data
+from premem_core.scoring.prepare import ScoreRequest, prepare, read_requested_data
 from premem_core.store.database import Store
 from premem_core.store.examples import read_perturbed_examples
 from premem_core.store.runs import read_runs
@@ -93,7 +94,7 @@ def test_a_mistake_is_found_before_anything_is_made(request_, tmp_path):
         (replace(request_, perturbations=("magic",)), UsageError),
         (replace(request_, perturbation_texts={"own": "no place"}), UsageError),
         (replace(request_, perturbation_texts={"first": "{question}!"}), UsageError),
-        (replace(request_, template=PromptTemplate("no place")), JobError),
+        (replace(request_, template=PromptTemplate("no place")), UsageError),
     ):
         with pytest.raises(error):
             prepare(wrong)

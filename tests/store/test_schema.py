@@ -14,14 +14,15 @@ SCHEMA = {
     "alone": "run step example nll",
     "baselines": "run step name value settings",
     "checkpoints": "run step epoch learning_rate path state reason samples",
-    "examples": "example task split id question solution answer metadata",
+    "examples": "example task split id question solution answer metadata conversation",
     "meta": "key value",
     "overrides": "override run step split perturbation example sample grade replaced grader reason "
     "who made undone",
     "perturbed": "perturbation example question solution answer",
     "runs": "run task source learning_rate epochs batch_size train_examples created grader "
     "scored_by",
-    "scores": "run step split perturbation example samples correct unparsed timeout nll tokens",
+    "scores": "run step split perturbation example samples correct unparsed timeout nll tokens "
+    "trace_nll trace_tokens finished completion_tokens completion_trace_tokens",
     "shards": "shard run",
 }
 
@@ -34,7 +35,7 @@ def test_a_new_store_has_the_pinned_schema(tmp_path):
             FROM information_schema.columns WHERE table_schema = 'main' GROUP BY 1"""
         ).fetchall()
     assert dict(rows) == SCHEMA
-    assert len(MIGRATIONS) == 8
+    assert len(MIGRATIONS) == 10
 
 
 def old_database(folder: Path, schema: int) -> duckdb.DuckDBPyConnection:

@@ -24,8 +24,14 @@ from premem_core.store.scores import (
     read_scores,
     read_target_tokens,
 )
-from premem_core.store.shards import TARGETS, ShardName, write_shard
-from tests.helpers.stores import register, samples_shard, write_samples
+from premem_core.store.shards import SAMPLES, TARGETS, ShardName, write_shard
+from tests.helpers.stores import (
+    EARLIER_SAMPLES,
+    EARLIER_TARGETS,
+    register,
+    samples_shard,
+    write_samples,
+)
 
 READ_NOW = fcntl.LOCK_SH | fcntl.LOCK_NB
 
@@ -59,7 +65,7 @@ def test_perplexities_and_samples_meet_in_one_row_in_either_order(tmp_path):
         "example": numbers, "nll": [0.1, 0.2, 0.3, 0.4], "tokens": [7] * 4,
     }  # fmt: skip
     write_shard(tmp_path / "inbox", "00000010.train..targets.00000.r.parquet", "r",
-                pa.table(columns, schema=TARGETS))  # fmt: skip
+                pa.table(columns, schema=EARLIER_TARGETS))  # fmt: skip
     commit_inbox(store)
     samples_shard(store, "r", numbers[2:], 1)
     commit_inbox(store)
@@ -201,7 +207,7 @@ def test_target_tokens_are_the_largest_of_the_runs_and_nan_where_unknown(counted
             "example": numbers, "nll": [0.1] * n, "tokens": tokens,
         }  # fmt: skip
         name = ShardName(10, "train", "", "targets", 0, "", run)
-        write_shard(counted.path / "inbox", str(name), run, pa.table(rows, schema=TARGETS))
+        write_shard(counted.path / "inbox", str(name), run, pa.table(rows, schema=EARLIER_TARGETS))
         commit_inbox(counted)
 
     measure("r", [1], [7])
@@ -211,3 +217,32 @@ def test_target_tokens_are_the_largest_of_the_runs_and_nan_where_unknown(counted
     register(counted, "other")
     measure("other", [1, 2], [9, 4])
     assert read_target_tokens(counted, ["r", "other"]).to_dict() == {1: 9, 2: 4}
+
+
+def test_traces_and_lengths_are_counted_also_beside_shards_of_earlier_versions(tmp_path):
+    store = Store(tmp_path)
+    first, *_ = register(store)
+    inbox = tmp_path / "inbox"
+    write_samples(inbox, "r", first, [0, 1], schema=EARLIER_SAMPLES)
+    commit_inbox(store)
+    keys: dict[str, object] = {"run": "r", "step": 10, "split": "train", "perturbation": ""}
+    drawn = [
+        {"sample": 2, "tokens": 9, "finished": False, "trace_tokens": 9},
+        {"sample": 3, "tokens": 7, "finished": True, "trace_tokens": 4},
+    ]
+    rows = [{**keys, "example": first, "completion": "", "extracted": None, "grade": 2, **row}
+            for row in drawn]  # fmt: skip
+    write_shard(inbox, "00000010.train..samples.00002.r.parquet", "r",
+                pa.Table.from_pylist(rows, schema=SAMPLES))  # fmt: skip
+    target = {**keys, "example": first, "nll": 0.5, "tokens": 8, "trace_nll": 0.9}
+    targets = pa.Table.from_pylist([{**target, "trace_tokens": 5}], schema=TARGETS)
+    write_shard(inbox, "00000010.train..targets.00000.r.parquet", "r", targets)
+    commit_inbox(store)
+    with store.reading() as connection:
+        counted = connection.execute(
+            """SELECT samples, finished, completion_tokens, completion_trace_tokens, trace_nll,
+                trace_tokens FROM scores WHERE example = ?""", [first]).fetchall()  # fmt: skip
+    assert counted == [(4, 3, 26, 13, 0.9, 5)]
+    assert read_completions(store, "r", 10, "train")["trace_tokens"].isna().tolist() == [
+        True, True, False, False,
+    ]  # fmt: skip

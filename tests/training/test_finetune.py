@@ -9,7 +9,8 @@ from premem_core.demo.pretraining import build_tokenizer, pretrain
 from premem_core.demo.word_problems import make_problems, pretraining_texts
 from premem_core.errors import CheckpointError, DataError, UsageError
 from premem_core.models.checkpoints import read_run
-from premem_core.models.training_batch import encode
+from premem_core.models.encoding.encoder import make_encoder
+from premem_core.models.encoding.training_batch import encode
 from premem_core.problems.prompts import PromptTemplate
 from premem_core.records import Example
 from premem_core.training.finetune import finetune_model
@@ -128,7 +129,11 @@ def test_a_base_that_cannot_be_loaded_is_named(tmp_path):
 def test_examples_that_cannot_be_trained_on_are_named(base, tmp_path, tokenizer):
     with pytest.raises(DataError, match="no example"):
         finetune_model(base, [], tmp_path / "out", learning_rate=1e-3, epochs=10, batch_size=4)
+    nothing, plain = (
+        make_encoder(template, tokenizer, frozenset())
+        for template in (PromptTemplate(target="{solution}"), TEMPLATE)
+    )
     with pytest.raises(DataError, match="example '7' cannot be trained on"):
-        encode(tokenizer, Example("7", "2+2?", "", ""), PromptTemplate(target="{solution}"))
+        encode(nothing, Example("7", "2+2?", "", ""))
     with pytest.raises(DataError, match=r"Example 8 has \d+ tokens and the model takes 50"):
-        encode(tokenizer, Example("8", "2+2? " * 50, "4", "4"), TEMPLATE, longest=50)
+        encode(plain, Example("8", "2+2? " * 50, "4", "4"), longest=50)

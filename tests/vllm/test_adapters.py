@@ -4,12 +4,12 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from premem_core.errors import CheckpointError, DataError
-from premem_core.models.backend import Request, Resources
+from premem_core.models.backend import Resources
 from premem_core.models.transformers_backend import TransformersBackend
 from premem_core.models.vllm_backend import VLLMBackend
 from premem_core.problems.prompts import PromptTemplate
 from premem_core.records import Checkpoint, Sampling
-from tests.helpers import tiny
+from tests.helpers import texts, tiny
 
 pytestmark = pytest.mark.vllm
 
@@ -19,13 +19,12 @@ GREEDY = Sampling(samples=1, temperature=0, max_new_tokens=12)
 
 
 def greedy(backend):
-    [completions] = backend.sample([[Request(p, 0, range(1)) for p in PROMPTS]], GREEDY, ())
-    # A character that the budget cuts in two: vLLM leaves it out, transformers shows it as U+FFFD.
-    return [(c.text.rstrip("\ufffd"), c.tokens, c.finished) for [c] in completions]
+    completions = texts.one_batch(backend, PROMPTS, GREEDY, seeds=[0] * len(PROMPTS))
+    return [(c.text, c.tokens, c.finished) for [c] in completions]
 
 
 def nlls(backend):
-    return [score.nll for score in backend.target_nll(PROMPTS, TARGETS)]
+    return [score.nll for score in texts.target_scores(backend, PROMPTS, TARGETS)]
 
 
 def broken(folder, change):
@@ -94,10 +93,10 @@ def test_a_tokenizer_that_appends_eos_changes_nothing(tmp_path):
         assert tokenizer("x")["input_ids"][-1] == 1
         assert greedy(backend) == greedy(reference)
         assert nlls(backend) == pytest.approx(nlls(reference), rel=1e-4)
-        [[[long]]] = backend.sample([[Request("x" * 250, 0, range(1))]], Sampling(1), ())
+        [[long]] = texts.one_batch(backend, ["x" * 250], Sampling(1))
         assert (long.tokens, long.finished) == (5, False)
         with pytest.raises(DataError, match="but the model takes 256"):
-            next(backend.sample([[Request("x" * 256, 0, range(1))]], Sampling(1), ()))
+            texts.one_batch(backend, ["x" * 256], Sampling(1))
     finally:
         backend.close()
 

@@ -9,12 +9,12 @@ import pytest
 from premem_core.errors import DataError, UsageError
 from premem_core.grading.graders import make_grader
 from premem_core.metrics.intervals import mean_interval
-from premem_core.models.backend import Request
 from premem_core.models.transformers_backend import TransformersBackend
 from premem_core.models.vllm_backend import VLLMBackend
 from premem_core.problems.examples import read_examples
 from premem_core.problems.prompts import PromptTemplate
 from premem_core.records import Checkpoint, Grade, Sampling
+from tests.helpers import texts
 from tests.helpers.paths import DEMO
 
 pytestmark = pytest.mark.vllm
@@ -48,29 +48,30 @@ def reference():
     return TransformersBackend(CHECKPOINT, device="cpu", dtype="float32")
 
 
-def batch(prompts, samples, first_seed=0):
-    return [Request(p, first_seed + i, range(samples)) for i, p in enumerate(prompts)]
+def batch(backend, prompts, samples, first_seed=0):
+    return [
+        texts.request(backend, p, first_seed + i, range(samples)) for i, p in enumerate(prompts)
+    ]
 
 
 def one_batch(backend, prompts, sampling, stop=STOP):
-    [completions] = backend.sample([batch(prompts, sampling.samples)], sampling, stop)
-    return completions
+    return texts.one_batch(backend, prompts, sampling, stop)
 
 
 def accuracies(sampled, examples):
     """Each question's share of correct samples."""
-    texts = [completion.text for completions in sampled for completion in completions]
+    said = [completion.text for completions in sampled for completion in completions]
     answers = [e.answer for e, c in zip(examples, sampled, strict=True) for _ in c]
-    graded = make_grader("gsm8k").grade(texts, answers)
+    graded = make_grader("gsm8k").grade(said, answers)
     correct = np.array([grade.grade == Grade.CORRECT for grade in graded], float)
     return correct.reshape(len(sampled), -1).mean(1)
 
 
 def test_target_nlls_are_those_of_transformers(engine, reference, filled):
     prompts, targets = (texts[:400] for texts in filled)
-    ours, theirs = (b.target_nll(prompts, targets) for b in (engine, reference))
-    assert [score.tokens for score in ours] == [score.tokens for score in theirs]
-    ours, theirs = (np.array([score.nll for score in scores]) for scores in (ours, theirs))
+    scores = [texts.target_scores(b, prompts, targets) for b in (engine, reference)]
+    assert [score.tokens for score in scores[0]] == [score.tokens for score in scores[1]]
+    ours, theirs = (np.array([score.nll for score in of_one]) for of_one in scores)
     difference = np.abs(ours / theirs - 1).max()
     print(f"\nNLL of 400 targets: largest relative difference {difference:.1e}")
     assert difference < 1e-3
@@ -107,8 +108,11 @@ def test_a_sample_depends_on_its_own_seed_and_not_on_its_neighbours(engine, fill
     sampling = Sampling(samples=5, max_new_tokens=60)
     together = one_batch(engine, filled[0][:20], sampling)
     assert all(len({completion.text for completion in drawn}) > 1 for drawn in together[:5])
-    few = [Request(filled[0][7], 7, range(3, 5)), Request(filled[0][9], 9, range(0))]
-    [alone] = engine.sample([few], sampling, STOP)
+    few = [
+        texts.request(engine, filled[0][7], 7, range(3, 5)),
+        texts.request(engine, filled[0][9], 9, range(0)),
+    ]
+    [alone] = engine.sample([few], sampling, texts.ending(engine, STOP))
     assert alone == [together[7][3:], []]
 
 
@@ -117,7 +121,11 @@ def test_long_prompts_of_more_tokens_than_a_pass_takes_keep_their_seeds(engine, 
     long = ["\n\n".join(filled[0][i : i + 5]) for i in range(60)]
     sampling = Sampling(samples=2, max_new_tokens=6)
     together = one_batch(engine, long, sampling)
-    [alone] = engine.sample([[Request(long[50], 50, range(2))]], sampling, STOP)
+    [alone] = engine.sample(
+        [[texts.request(engine, long[50], 50, range(2))]],
+        sampling,
+        texts.ending(engine, STOP),
+    )
     assert alone == [together[50]]
 
 
@@ -127,15 +135,21 @@ def test_batches_come_back_in_order_and_two_are_in_the_engine(engine, filled):
     def batches():
         for start in range(0, 80, 20):
             read.append(start)
-            yield batch(filled[0][start : start + 20], 2, start)
+            yield batch(engine, filled[0][start : start + 20], 2, start)
         yield []
 
-    stream = engine.sample(batches(), Sampling(max_new_tokens=30), STOP)
+    stream = engine.sample(batches(), Sampling(max_new_tokens=30), texts.ending(engine, STOP))
     first = next(stream)
     assert len(read) >= 2
     streamed = [first, *stream]
     assert [len(completions) for completions in streamed] == [20, 20, 20, 20, 0]
-    together = next(engine.sample([batch(filled[0][:80], 2)], Sampling(max_new_tokens=30), STOP))
+    together = next(
+        engine.sample(
+            [batch(engine, filled[0][:80], 2)],
+            Sampling(max_new_tokens=30),
+            texts.ending(engine, STOP),
+        )
+    )
     same = sum(
         a == b for a, b in zip([c for part in streamed for c in part], together, strict=True)
     )
@@ -143,8 +157,11 @@ def test_batches_come_back_in_order_and_two_are_in_the_engine(engine, filled):
 
 
 def test_a_stream_that_is_left_early_leaves_nothing_in_the_engine(engine, filled):
-    batches = [batch(filled[0][:20], 2), batch(filled[0][:200], 2)]  # more than fits at once
-    stream = engine.sample(batches, Sampling(max_new_tokens=20), STOP)
+    batches = [
+        batch(engine, filled[0][:20], 2),
+        batch(engine, filled[0][:200], 2),
+    ]  # more than fits at once
+    stream = engine.sample(batches, Sampling(max_new_tokens=20), texts.ending(engine, STOP))
     next(stream)
     assert engine.engine.has_unfinished_requests()
     stream.close()
@@ -153,12 +170,12 @@ def test_a_stream_that_is_left_early_leaves_nothing_in_the_engine(engine, filled
 
 
 def test_nlls_may_be_asked_for_while_samples_are_drawn(engine, filled):
-    batches = [batch(filled[0][:20], 2), batch(filled[0][20:40], 2)]
+    batches = [batch(engine, filled[0][:20], 2), batch(engine, filled[0][20:40], 2)]
     sampling = Sampling(max_new_tokens=30)
-    expected = list(engine.sample(batches, sampling, STOP))
-    stream = engine.sample(batches, sampling, STOP)
+    expected = list(engine.sample(batches, sampling, texts.ending(engine, STOP)))
+    stream = engine.sample(batches, sampling, texts.ending(engine, STOP))
     first = next(stream)
-    engine.target_nll(filled[0][:9], filled[1][:9])
+    texts.target_scores(engine, filled[0][:9], filled[1][:9])
     same = sum(
         a == b
         for ours, theirs in zip([first, *stream], expected, strict=True)
@@ -184,7 +201,7 @@ def test_nlls_are_right_where_the_prefix_cache_holds_the_prompt(
 ):
     long = ["\n\n".join(filled[0][i : i + 6]) for i in (0, 0, 6, 0)]
     targets = filled[1][:4]
-    expected = [score.nll for score in reference.target_nll(long, targets)]
+    expected = [score.nll for score in texts.target_scores(reference, long, targets)]
     cached: list[int] = []
     step = engine.engine.step
 
@@ -199,7 +216,9 @@ def test_nlls_are_right_where_the_prefix_cache_holds_the_prompt(
     assert max(cached) >= 128  # else this proves nothing
     for _ in range(2):
         cached.clear()
-        assert [s.nll for s in engine.target_nll(long, targets)] == pytest.approx(expected, 1e-4)
+        assert [s.nll for s in texts.target_scores(engine, long, targets)] == pytest.approx(
+            expected, 1e-4
+        )
         assert max(cached) == 0
 
 
@@ -207,7 +226,7 @@ def test_what_does_not_fit_is_named(engine, filled):
     with pytest.raises(DataError, match=f"but the model takes {engine.positions}"):
         one_batch(engine, ["x " * 5000], Sampling(1))
     with pytest.raises(DataError, match=f"but the model takes {engine.positions}"):
-        engine.target_nll(["x " * 5000], ["y"])
+        texts.target_scores(engine, ["x " * 5000], ["y"])
     with pytest.raises(UsageError, match="temperature must be in"):
         one_batch(engine, filled[0][:1], Sampling(1, temperature=3))
     assert not engine.engine.has_unfinished_requests()

@@ -4,20 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from premem_core.errors import DataError
-from premem_core.models.tokens import encode_pair
-from premem_core.problems.prompts import PromptTemplate
+from premem_core.models.encoding.encoder import Encoder
 from premem_core.records import Example
 
 IGNORED = -100  # torch's cross-entropy leaves tokens with this label out
 
 
-def encode(
-    tokenizer: Any, example: Example, template: PromptTemplate, longest: int | None = None
-) -> dict[str, list[int]]:
+def encode(encoder: Encoder, example: Example, longest: int | None = None) -> dict[str, list[int]]:
     """`input_ids` and `labels` of one example; labels outside the target are IGNORED.
 
-    The target tokens are those of `tokens.encode_pair`. So a BOS makes no difference, and an EOS
-    that a tokenizer appends is never trained on.
+    A BOS makes no difference, and an EOS that a tokenizer appends is never trained on.
 
     Args:
         longest: the most tokens that the model takes; None if it has no limit.
@@ -26,15 +22,19 @@ def encode(
         DataError: the target has no token, or the text has more than `longest` tokens.
     """
     try:
-        ids, first = encode_pair(tokenizer, *template.fill(example))
+        target = encoder.target(example)
     except DataError as error:
         raise DataError(f"example '{example.id}' cannot be trained on: {error}") from error
+    ids = list(target.ids)
     if longest is not None and len(ids) > longest:
         raise DataError(
             f"Example {example.id} has {len(ids)} tokens and the model takes {longest}; leave it "
             "out or shorten it."
         )
-    return {"input_ids": ids, "labels": [IGNORED] * first + ids[first:]}
+    labels = [IGNORED] * len(ids)
+    for i in target.scored:
+        labels[i] = ids[i]
+    return {"input_ids": ids, "labels": labels}
 
 
 def collate(rows: Sequence[dict[str, list[int]]]) -> dict[str, Any]:

@@ -1,20 +1,20 @@
-"""Tokens: which belong to a target, which end a text, and texts that have too many."""
+"""The plain encoder: which tokens belong to a target, and which end a text."""
 
 from types import SimpleNamespace
 
 import pytest
 
 from premem_core.errors import DataError
-from premem_core.models.tokens import (
-    check_length,
-    encode_pair,
-    encode_prompt,
-    end_tokens,
-    special_stops,
-)
+from premem_core.models.encoding.plain import PlainEncoder
+from premem_core.models.encoding.stops import check_length, end_tokens
+from premem_core.problems.prompts import PROMPT_COMPLETION, PromptTemplate
+from premem_core.problems.thinking import ThinkingMarks
+from premem_core.records import Example
 from tests.helpers import tiny
 
 BOS, EOS = 0, 1
+TYPED = PromptTemplate("{question}", "{solution}", ())
+THINK = ThinkingMarks("<think>", "</think>")
 
 
 @pytest.fixture(params=[True, False], ids=["with BOS", "without BOS"])
@@ -33,43 +33,90 @@ def with_eos_appended():
     return tokenizer
 
 
+def example(question: str, solution: str = "") -> Example:
+    return Example("e", question, solution, "")
+
+
+def encoder(tokenizer, template=TYPED, **options) -> PlainEncoder:
+    return PlainEncoder(template, tokenizer, frozenset({EOS}), **options)
+
+
+def scored(target) -> list[int]:
+    return [target.ids[i] for i in target.scored]
+
+
 @pytest.mark.parametrize(("prompt", "target"), [("1+1?", " 2"), ("é?", "ü"), ("a", "b")])
-def test_a_pair_ends_with_the_target_and_begins_it_behind_the_prompt(tokenizer, prompt, target):
-    ids, first = encode_pair(tokenizer, prompt, target)
-    assert tokenizer.decode(ids[first:]) == target
-    assert tokenizer.decode(ids[:first], skip_special_tokens=True) == prompt
-    assert (ids[0] == BOS) == (tokenizer("")["input_ids"] == [BOS])
+def test_a_target_begins_after_the_prompt_and_ends_the_text(tokenizer, prompt, target):
+    found = encoder(tokenizer).target(example(prompt, target))
+    first = found.scored[0]
+    assert tokenizer.decode(scored(found)) == target
+    assert found.scored == tuple(range(first, len(found.ids)))
+    assert tokenizer.decode(found.ids[:first], skip_special_tokens=True) == prompt
+    assert (found.ids[0] == BOS) == (tokenizer("")["input_ids"] == [BOS])
 
 
 def test_an_eos_that_a_tokenizer_appends_is_in_no_target():
     tokenizer = with_eos_appended()
     assert tokenizer("1+1? 2")["input_ids"][-1] == EOS
-    ids, first = encode_pair(tokenizer, "1+1?", " 2")
-    assert tokenizer.decode(ids[first:]) == " 2"
+    assert tokenizer.decode(scored(encoder(tokenizer).target(example("1+1?", " 2")))) == " 2"
 
 
-def test_without_a_prompt_the_target_begins_behind_the_first_token_that_has_a_likelihood():
-    with_bos, without = tiny.byte_tokenizer(bos=True), tiny.byte_tokenizer(bos=False)
-    ids, first = encode_pair(with_bos, "", "abc")
-    assert (first, with_bos.decode(ids[first:])) == (1, "abc")
-    ids, first = encode_pair(without, "", "abc")
-    assert (first, without.decode(ids[first:])) == (1, "bc")  # nothing comes before the "a"
+def test_without_a_prompt_the_target_begins_after_the_first_token_that_has_a_likelihood():
+    for bos, expected in ((True, "abc"), (False, "bc")):  # nothing comes before the "a"
+        tokenizer = tiny.byte_tokenizer(bos=bos)
+        found = encoder(tokenizer).unconditional_target(example("not in it", "abc"))
+        assert tokenizer.decode(scored(found)) == expected
+        assert found.scored[0] == 1
 
 
-@pytest.mark.parametrize(("prompt", "target"), [("1+1?", ""), ("", "a"), ("", "")])
+@pytest.mark.parametrize(("prompt", "target"), [("1+1?", ""), ("", "")])
 def test_a_pair_without_a_target_token_that_follows_another_is_refused(prompt, target):
     with pytest.raises(DataError, match="has no token that follows a prompt token"):
-        encode_pair(tiny.byte_tokenizer(bos=False), prompt, target)
+        encoder(tiny.byte_tokenizer(bos=False)).target(example(prompt, target))
 
 
 def test_a_prompt_does_not_end_with_the_eos_that_a_tokenizer_appends():
     tokenizer = with_eos_appended()
-    ids = encode_prompt(tokenizer, "1+1?", frozenset({EOS}))
-    assert tokenizer.decode(ids) == "1+1?"
+    assert tokenizer.decode(encoder(tokenizer).prompt(example("1+1?"))) == "1+1?"
     # One that stands in the text is the user's, and stays.
-    assert encode_prompt(tokenizer, "1+1?</s>", frozenset({EOS}))[-1] == EOS
+    assert encoder(tokenizer).prompt(example("1+1?</s>"))[-1] == EOS
     with pytest.raises(DataError, match="a prompt has no token"):
-        encode_prompt(tokenizer, "", frozenset({EOS}))
+        encoder(tokenizer).prompt(example(""))
+
+
+def test_a_bos_typed_at_the_beginning_of_a_template_is_not_doubled():
+    tokenizer = tiny.byte_tokenizer(bos=True)
+    plain = encoder(tokenizer).target(example("1+1?", " 2"))
+    for template in (PromptTemplate("<s>{question}", "{solution}", ()),
+                     PromptTemplate("{bos}{question}", "{solution}", ())):  # fmt: skip
+        assert encoder(tokenizer, template).target(example("1+1?", " 2")) == plain
+        assert encoder(tokenizer, template).prompt(example("1+1?"))[:2] != (BOS, BOS)
+
+
+def test_the_columns_prompt_and_completion_are_scored_with_an_eos_as_trl_trains_them(tokenizer):
+    found = encoder(tokenizer, PROMPT_COMPLETION).target(example("1+1?", " 2"))
+    assert scored(found)[-1] == EOS
+    assert tokenizer.decode(scored(found)) == " 2</s>"
+
+
+def test_a_text_is_cut_as_a_trainer_cuts_it_or_refused_if_no_target_is_left(tokenizer):
+    whole = encoder(tokenizer).target(example("1+1?", " 234"))
+    n = len(whole.ids)
+    cut = encoder(tokenizer, longest=n - 2).target(example("1+1?", " 234"))
+    assert (cut.ids, cut.scored) == (whole.ids[:-2], whole.scored[:-2])
+    with pytest.raises(DataError, match="before its target begins"):
+        encoder(tokenizer, longest=3).target(example("1+1?", " 234"))
+
+
+def test_the_trace_of_a_target_is_counted_apart(tokenizer):
+    found = encoder(tokenizer, marks=THINK).target(example("1+1?", " <think>ab</think> 2"))
+    assert found.trace == len(" <think>ab</think>")
+    assert len(found.scored) == len(" <think>ab</think> 2")
+    assert encoder(tokenizer, marks=THINK).target(example("1+1?", " 2")).trace == 0
+    opened = PromptTemplate("{question}<think>", "{solution}", ())
+    begun = encoder(tokenizer, opened, marks=THINK)
+    assert begun.opens_trace
+    assert begun.target(example("1+1?", "ab</think> 2")).trace == len("ab</think>")
 
 
 def test_a_text_ends_at_the_tokenizers_eos_and_at_those_of_the_generation_config():
@@ -80,14 +127,17 @@ def test_a_text_ends_at_the_tokenizers_eos_and_at_those_of_the_generation_config
     assert end_tokens(None, SimpleNamespace(eos_token_id=None)) == frozenset()
 
 
-def test_a_stop_string_that_is_a_special_token_is_found_by_its_id():
+def test_a_stop_string_that_is_an_added_token_is_found_by_its_id():
     tokenizer = tiny.byte_tokenizer(bos=True)
-    assert special_stops(tokenizer, ["\nDone.", "<s>"]) == {BOS}
-    assert special_stops(tokenizer, ["\nDone."]) == frozenset()
+    stopped = PromptTemplate("{question}", "{solution}", ("\nDone.", "<s>"))
+    assert encoder(tokenizer, stopped).ending.tokens == {BOS, EOS}
+    assert encoder(tokenizer).ending.tokens == {EOS}
 
 
 def test_a_text_longer_than_the_models_positions_is_named():
-    check_length(256, 256, "1+1?")
-    check_length(10**6, None, "1+1?")
+    tokenizer = tiny.byte_tokenizer(bos=False)
+    ids = tokenizer("1+1?")["input_ids"]
+    check_length(256, 256, ids, tokenizer)
+    check_length(10**6, None, ids, tokenizer)
     with pytest.raises(DataError, match=r"the prompt '1\+1\?' .* 257 tokens, .* takes 256"):
-        check_length(257, 256, "1+1?")
+        check_length(257, 256, ids, tokenizer)

@@ -9,7 +9,8 @@ from tokenizers.processors import TemplateProcessing
 from premem_core.demo.pretraining import build_tokenizer
 from premem_core.demo.word_problems import make_problems, pretraining_texts
 from premem_core.errors import DataError
-from premem_core.models.training_batch import IGNORED, collate, encode
+from premem_core.models.encoding.encoder import make_encoder
+from premem_core.models.encoding.training_batch import IGNORED, collate, encode
 from premem_core.problems.prompts import PromptTemplate
 from premem_core.records import Example
 
@@ -29,7 +30,7 @@ def test_labels_are_exactly_the_target_whatever_the_tokenizer_adds(tokenizer, sp
         single=special, special_tokens=[("<|end|>", 0)]
     )
     for example in EXAMPLES[:10]:
-        row = encode(changed, example, TEMPLATE)
+        row = encode(make_encoder(TEMPLATE, changed, frozenset()), example)
         assert len(row["input_ids"]) == len(row["labels"])
         trained = [label for label in row["labels"] if label != IGNORED]
         assert changed.decode(trained) == TEMPLATE.fill(example)[1]
@@ -39,8 +40,9 @@ def test_labels_are_exactly_the_target_whatever_the_tokenizer_adds(tokenizer, sp
 
 
 def test_padding_is_neither_attended_to_nor_trained_on(tokenizer):
-    short, long = sorted((encode(tokenizer, e, TEMPLATE) for e in EXAMPLES[:2]),
-                         key=lambda row: len(row["input_ids"]))  # fmt: skip
+    encoder = make_encoder(TEMPLATE, tokenizer, frozenset())
+    rows = [encode(encoder, e) for e in EXAMPLES[:2]]
+    short, long = sorted(rows, key=lambda row: len(row["input_ids"]))
     batch = collate([short, long])
     n = len(short["input_ids"])
     assert batch["input_ids"].shape == batch["labels"].shape == batch["attention_mask"].shape
@@ -49,17 +51,19 @@ def test_padding_is_neither_attended_to_nor_trained_on(tokenizer):
 
 
 def test_a_text_longer_than_the_model_takes_is_named(tokenizer):
-    row = encode(tokenizer, EXAMPLES[0], TEMPLATE)
+    encoder = make_encoder(TEMPLATE, tokenizer, frozenset())
+    row = encode(encoder, EXAMPLES[0])
     n = len(row["input_ids"])
-    assert encode(tokenizer, EXAMPLES[0], TEMPLATE, longest=n) == row
+    assert encode(encoder, EXAMPLES[0], longest=n) == row
     with pytest.raises(DataError, match=f"has {n} tokens and the model takes {n - 1}"):
-        encode(tokenizer, EXAMPLES[0], TEMPLATE, longest=n - 1)
+        encode(encoder, EXAMPLES[0], longest=n - 1)
 
 
 def test_an_example_without_a_target_is_named(tokenizer):
     nothing = Example("e7", "1+1?", "", "2")
+    encoder = make_encoder(PromptTemplate(target="{solution}"), tokenizer, frozenset())
     with pytest.raises(DataError, match="example 'e7' cannot be trained on: the target"):
-        encode(tokenizer, nothing, PromptTemplate(target="{solution}"))
+        encode(encoder, nothing)
 
 
 def test_rows_are_padded_on_the_right_and_keep_their_tokens():

@@ -1,0 +1,82 @@
+"""The plain encoder: prompt and target are a text template filled in."""
+
+from typing import Any
+
+from premem_core.errors import DataError
+from premem_core.models.backend import Ending, Target
+from premem_core.models.encoding.spans import kept_marks, scored_tokens
+from premem_core.models.encoding.stops import added_tokens
+from premem_core.problems.prompts import PromptTemplate
+from premem_core.problems.thinking import ThinkingMarks, split_thinking
+from premem_core.records import Example
+
+
+class PlainEncoder:
+    """Makes token ids of a filled-in `PromptTemplate`; the arguments are those of `make_encoder`.
+
+    Prompt and target are tokenized together. A token belongs to the target if its last character
+    does. So the result is the same for tokenizers with and without BOS, and a special token that
+    a tokenizer appends never counts (docs/method.md, section 8).
+    """
+
+    def __init__(
+        self,
+        template: PromptTemplate,
+        tokenizer: Any,
+        ends: frozenset[int],
+        marks: ThinkingMarks | None = None,
+        longest: int | None = None,
+    ) -> None:
+        self.template, self.tokenizer, self._ends = template, tokenizer, ends
+        self._marks, self._longest = marks, longest
+        stops = {i for text, i in added_tokens(tokenizer).items() if text in template.stop}
+        self.ending = Ending(template.stop, ends | stops, kept_marks(tokenizer, marks))
+        self.opens_trace = not split_thinking(template.prompt, marks).finished if marks else False
+
+    def prompt(self, example: Example, beginning: str = "") -> tuple[int, ...]:
+        """As `Encoder.prompt`."""
+        encoded = self._encoded(self._fill(example)[0] + beginning)
+        ids = list(encoded["input_ids"])
+        # Some tokenizers append EOS; after it, the model would take the text to be finished.
+        while ids and ids[-1] in self._ends and encoded["offset_mapping"][len(ids) - 1][1] == 0:
+            ids.pop()
+        if not ids:
+            raise DataError("a prompt has no token; add some text to the prompt template")
+        return tuple(ids)
+
+    def target(self, example: Example) -> Target:
+        """As `Encoder.target`."""
+        return self._pair(*self._fill(example))
+
+    def unconditional_target(self, example: Example) -> Target:
+        """As `Encoder.unconditional_target`.
+
+        If the tokenizer adds no BOS, nothing comes before the first token of the target, so it has
+        no likelihood: the scored tokens then begin with the second.
+        """
+        return self._pair("", self._fill(example)[1])
+
+    def _fill(self, example: Example) -> tuple[str, str]:
+        bos, eos = self.tokenizer.bos_token or "", self.tokenizer.eos_token or ""
+        return self.template.fill(example, bos=bos, eos=eos)
+
+    def _encoded(self, text: str) -> Any:
+        # A BOS that is typed at the beginning of the template is the one that training saw; the
+        # tokenizer would add another.
+        typed = bool(self.tokenizer.bos_token) and text.startswith(self.tokenizer.bos_token)
+        return self.tokenizer(text, return_offsets_mapping=True, add_special_tokens=not typed)
+
+    def _pair(self, prompt: str, target: str) -> Target:
+        encoded = self._encoded(prompt + target)
+        ends = [end for _, end in encoded["offset_mapping"]]
+        scored = [i for i, end in enumerate(ends) if end > len(prompt)]
+        if not prompt and scored[:1] == [0]:
+            scored = scored[1:]
+        if not scored or scored[0] == 0:
+            raise DataError(
+                f"the target {target[:60]!r} has no token that follows a prompt token; the prompt "
+                "template and the solution must both be non-empty"
+            )
+        thinking = split_thinking(target, self._marks, opened=self.opens_trace)
+        trace_end = len(prompt) + len(thinking.trace) if self._marks else 0
+        return scored_tokens(encoded["input_ids"], ends, scored, trace_end, self._longest)
