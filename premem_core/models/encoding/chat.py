@@ -12,7 +12,7 @@ from typing import Any
 
 from premem_core.errors import DataError
 from premem_core.models.backend import Ending, Target
-from premem_core.models.encoding.spans import common_prefix, kept_marks, scored_tokens
+from premem_core.models.encoding.spans import common_prefix, kept_marks, scored_tokens, trace_length
 from premem_core.models.encoding.stops import added_tokens
 from premem_core.problems.conversations import question_place
 from premem_core.problems.prompts import ChatTemplate
@@ -87,6 +87,12 @@ class ChatEncoder:
         text = self._render(turns, conversation.tools)
         ends = [end for _, end in encoded["offset_mapping"]]
         start = self._start(conversation, example, text)
+        answer = split_thinking(example.solution, self._marks).answer or example.solution
+        if answer.strip() not in text[start:]:
+            raise DataError(
+                f"the chat template leaves the solution of example '{example.id}' out of its "
+                "rendering; give the template that the run was trained with (--chat-template)"
+            )
         scored = [i for i, end in enumerate(ends) if end > start]
         if self.marks_generation:
             scored = [i for i in scored if encoded["assistant_masks"][i]]
@@ -95,9 +101,8 @@ class ChatEncoder:
                 f"the chat template leaves example '{example.id}' no token that is the "
                 "assistant's; check its generation marks, or the example's last turn"
             )
-        begin = 0 if scored[0] == 0 else ends[scored[0] - 1]
-        thinking = split_thinking(text[begin:], self._marks, opened=self.opens_trace)
-        trace_end = begin + len(thinking.trace) if self._marks and thinking.trace else 0
+        begin = ends[scored[0] - 1]
+        trace_end = begin + trace_length(text[begin:], self._marks, opened=self.opens_trace)
         return scored_tokens(encoded["input_ids"], ends, scored, trace_end, self._longest)
 
     def unconditional_target(self, example: Example) -> Target:

@@ -4,7 +4,7 @@ from typing import Any
 
 from premem_core.errors import DataError
 from premem_core.models.backend import Ending, Target
-from premem_core.models.encoding.spans import kept_marks, scored_tokens
+from premem_core.models.encoding.spans import kept_marks, scored_tokens, trace_length
 from premem_core.models.encoding.stops import added_tokens
 from premem_core.problems.prompts import PromptTemplate
 from premem_core.problems.thinking import ThinkingMarks, split_thinking
@@ -77,6 +77,5 @@ class PlainEncoder:
                 f"the target {target[:60]!r} has no token that follows a prompt token; the prompt "
                 "template and the solution must both be non-empty"
             )
-        thinking = split_thinking(target, self._marks, opened=self.opens_trace)
-        trace_end = len(prompt) + len(thinking.trace) if self._marks else 0
+        trace_end = len(prompt) + trace_length(target, self._marks, opened=self.opens_trace)
         return scored_tokens(encoded["input_ids"], ends, scored, trace_end, self._longest)

@@ -6,7 +6,7 @@ from typing import Any
 from premem_core.errors import DataError
 from premem_core.models.backend import Target
 from premem_core.models.encoding.stops import added_tokens
-from premem_core.problems.thinking import ThinkingMarks
+from premem_core.problems.thinking import ThinkingMarks, split_thinking
 
 
 def scored_tokens(
@@ -21,7 +21,8 @@ def scored_tokens(
     Args:
         ends: where each token ends in the text.
         scored: the indices of the target's tokens.
-        trace_end: where the thinking trace ends in the text; 0 if there is none.
+        trace_end: where the thinking trace ends in the text; where the target begins if there is
+            none.
         longest: the most tokens that the text may have; later ones are cut off.
 
     Raises:
@@ -35,6 +36,18 @@ def scored_tokens(
         )
     trace = sum(ends[i] <= trace_end for i in kept)
     return Target(tuple(ids[: kept[-1] + 1]), tuple(kept), trace)
+
+
+def trace_length(text: str, marks: ThinkingMarks | None, *, opened: bool = False) -> int:
+    """The number of characters of a target's thinking trace, which begins the text; 0 for none.
+
+    A target without a closing mark has no trace, even where the prompt opens one.
+    """
+    if marks is None:
+        return 0
+    begun = marks.opening in text
+    thinking = split_thinking(text, marks, opened=opened and not begun)
+    return len(thinking.trace) if thinking.finished and (begun or opened) else 0
 
 
 def kept_marks(tokenizer: Any, marks: ThinkingMarks | None) -> frozenset[int]:
