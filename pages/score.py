@@ -3,7 +3,14 @@
 import streamlit as st
 
 from premem_core import installation
-from premem_core.dashboard import cached_reads, data_file_picker, elements, score_form
+from premem_core.dashboard import (
+    cached_reads,
+    data_file_picker,
+    elements,
+    fields_form,
+    prompt_form,
+    score_form,
+)
 from premem_core.dashboard.jobs_panel import jobs_panel
 from premem_core.errors import PrememError
 from premem_core.scoring import jobs
@@ -33,8 +40,9 @@ with right:
 if folder and train_file:
     try:
         with right, st.expander("How the fields are read"):
-            fields = score_form.pick_fields(train_file)
-        request = ScoreRequest(folder, train_file, test_file, fields)
+            fields = fields_form.pick_fields(train_file)
+            skip_bad = st.checkbox("Leave bad rows out")
+        request = ScoreRequest(folder, train_file, test_file, fields, skip_bad=skip_bad)
         data = read_requested_data(request)
     except PrememError as error:
         st.error(str(error))
@@ -45,20 +53,28 @@ if folder and train_file:
     request = score_form.pick_request(request, data)
     job = None
     try:
-        job = prepare(request, data)
-        score_form.show_job(job)
+        if prompt_form.is_open(request, data):
+            prompt_form.compare_templates(request, data)
+        else:
+            job = prepare(request, data)
+            score_form.show_job(job)
     except PrememError as error:
         st.error(str(error))
     with elements.controls():
-        if st.button("Start scoring", type="primary", disabled=job is None) and job:
-            try:
-                job.create(cached_reads.store())
-                jobs.start_job(cached_reads.store(), job.spec.run)
-                st.toast(f"Scoring {job.spec.run}; it goes on when you close this page.")
-            except PrememError as error:
-                st.error(str(error))
+        start = st.button("Start scoring", type="primary", disabled=job is None)
+        look = st.button("Show what the model sees", disabled=job is None)
         if job:
             score_form.show_estimate(job)
+    if job and (start or look or prompt_form.is_inspected(job)):
+        try:
+            seen = prompt_form.inspect(job)
+            prompt_form.show_inspection(seen)
+            if start:
+                job.without(seen.left_out).create(cached_reads.store())
+                jobs.start_job(cached_reads.store(), job.spec.run)
+                st.toast(f"Scoring {job.spec.run}; it goes on when you close this page.")
+        except PrememError as error:
+            st.error(str(error))
 else:
     st.info("Choose a run's folder and its training problems to see what would be measured.")
 

@@ -70,6 +70,43 @@ def jobs_estimate(
         say(found.in_words())
 
 
+@jobs_app.command("inspect")
+def jobs_inspect(run: str, store: StoreOption = Path("store"), as_json: JsonOption = False) -> None:
+    """Show the first problems of a job as the model sees them, token by token."""
+    from premem_core.commands.score import inspected
+    from premem_core.scoring import job_files
+    from premem_core.scoring.prepare import inspect_job
+
+    spec, checkpoints_of_run, queries = job_files.read_job(existing_store(store), run)
+    test = [query.example for query in queries if query.split == "test"]
+    found = inspect_job(spec, checkpoints_of_run, job_files.training_problems(queries), test)
+    if as_json:
+        print_json(found.as_json())
+        return
+    for line in inspected(found):
+        say(line)
+
+
+@jobs_app.command("templates")
+def jobs_templates(
+    run: str, store: StoreOption = Path("store"), as_json: JsonOption = False
+) -> None:
+    """Compare the NLL of a job's problems under a plain and a chat template."""
+    from dataclasses import asdict
+
+    from premem_core.scoring import job_files, template_choice
+
+    _, checkpoints_of_run, queries = job_files.read_job(existing_store(store), run)
+    compared = template_choice.compare_templates(
+        checkpoints_of_run.checkpoints[-1], job_files.training_problems(queries)
+    )
+    if as_json:
+        print_json({"compared": [asdict(one) for one in compared]})
+        return
+    for line in template_choice.compared_in_words(compared):
+        say(line)
+
+
 @jobs_app.command("extend")
 def jobs_extend(
     run: str,

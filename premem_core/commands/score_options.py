@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from premem_core.commands.options import StoreOption
+from premem_core.commands.options import JsonOption, StoreOption
 from premem_core.errors import UsageError
 from premem_core.metrics.sampling_plan import Plan
-from premem_core.problems.prompts import PromptTemplate
+from premem_core.problems.conversations import Turns
+from premem_core.problems.prompts import PromptTemplate, Template, make_chat_template
 from premem_core.records import Sampling
 from premem_core.scoring.job_files import Execution, ExecutorName
 
@@ -23,9 +24,15 @@ class ScoreOptions:
     """The options of the command `score`, in the order of its help."""
 
     run_dir: Annotated[Path, typer.Argument(help="A run's folder with checkpoint-<step> in it.")]
-    train: Annotated[Path, typer.Option(help="The training problems: JSONL, CSV or Parquet.")]
+    train: Annotated[
+        list[Path],
+        typer.Option(
+            help="The training problems: a file (JSONL, JSON, CSV, Parquet, Arrow; .gz, .zst), a "
+            "pattern, a folder of the package datasets, or hf://datasets/owner/name. Repeatable."
+        ),
+    ]
     store: StoreOption = Path("store")
-    test: Annotated[Path | None, typer.Option(help="The test problems.")] = None
+    test: Annotated[list[Path] | None, typer.Option(help="The test problems, likewise.")] = None
     run: Annotated[
         str | None, typer.Option(help="The run's name; default: the name of its folder.")
     ] = None
@@ -96,11 +103,61 @@ class ScoreOptions:
     solution: Annotated[str | None, typer.Option(help="Field of the solution.")] = None
     answer: Annotated[
         str | None,
-        typer.Option(help=r"Where the final answer is: field:NAME, hash (#### x), boxed, regex:…"),
+        typer.Option(
+            help=r"Where the final answer is: field:NAME, hash (#### x), boxed, stated (The answer "
+            "is x), regex:PATTERN, or solution (all of it)."
+        ),
     ] = None
-    prompt_template: Annotated[str, typer.Option()] = r"{question}\nAnswer:"
-    target_template: Annotated[str, typer.Option()] = r" {solution}\nDone."
-    stop: Annotated[str, typer.Option(help="Text that ends a completion.")] = r"\nDone."
+    turns: Annotated[
+        Turns,
+        typer.Option(help="Of a conversation: score the last turn of the assistant, or all."),
+    ] = "last"
+    chat: Annotated[
+        bool,
+        typer.Option(
+            "--chat",
+            help="Prompts by the checkpoint's chat template; the default for conversations.",
+        ),
+    ] = False
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Prompts by a plain template, without chat template.")
+    ] = False
+    chat_template: Annotated[
+        Path | None,
+        typer.Option(help="A file with the chat template; default: that of the checkpoint."),
+    ] = None
+    template_argument: Annotated[
+        list[str] | None,
+        typer.Option(help="An argument of the chat template: enable_thinking=false. Repeatable."),
+    ] = None
+    system: Annotated[
+        str | None, typer.Option(help="A system prompt for the problems that have none.")
+    ] = None
+    prompt_template: Annotated[
+        str | None, typer.Option(help=r"A plain prompt; default: {question}\nAnswer:")
+    ] = None
+    target_template: Annotated[
+        str | None, typer.Option(help=r"Its target; default: ' {solution}\nDone.'")
+    ] = None
+    stop: Annotated[
+        str | None,
+        typer.Option(help=r"Text that ends a completion; default: that of the template."),
+    ] = None
+    thinking: Annotated[
+        str | None,
+        typer.Option(
+            help="The marks of thinking traces, as <think>…</think>, or none; default: those in "
+            "the solutions or in the chat template."
+        ),
+    ] = None
+    max_length: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Cut prompt and target after this many tokens, as the trainer did; default: leave "
+            "out what the model cannot take.",
+        ),
+    ] = None
     train_sample: Annotated[
         int | None, typer.Option(min=1, help="Score this many random training problems only.")
     ] = None
@@ -145,6 +202,13 @@ class ScoreOptions:
         Path | None,
         typer.Option(help="For --weights: the folder of the run's base model."),
     ] = None
+    preview: Annotated[
+        bool,
+        typer.Option(
+            help="Show the first problems token by token, as the model sees them, and stop."
+        ),
+    ] = False
+    json: JsonOption = False
     dry_run: Annotated[bool, typer.Option(help="Show what would be done, and stop.")] = False
     estimate: Annotated[
         bool,
@@ -164,9 +228,9 @@ class ScoreOptions:
         files = _named_values("file", self.perturb_file or (), taken=texts)
         return ScoreRequest(
             run_folder=self.run_dir,
-            train_file=self.train,
-            test_file=self.test,
-            fields=FieldNames(self.question, self.solution, self.answer),
+            train_file=tuple(self.train),
+            test_file=tuple(self.test) if self.test else None,
+            fields=FieldNames(self.question, self.solution, self.answer, self.turns),
             skip_bad=self.skip_bad,
             train_sample=self.train_sample,
             run=self.run or None,
@@ -174,6 +238,10 @@ class ScoreOptions:
             grader=self.grader,
             backend=self.backend,
             template=self._template(),
+            form="chat" if self.chat else "plain" if self.plain else None,
+            stop=None if self.stop is None else tuple(filter(None, [_unescaped(self.stop)])),
+            thinking=self.thinking,
+            longest=self.max_length,
             sampling=Sampling(
                 self.samples, self.temperature, self.top_p, self.max_new_tokens, self.seed
             ),
@@ -187,10 +255,24 @@ class ScoreOptions:
             execution=self._execution(),
         )
 
-    def _template(self) -> PromptTemplate:
-        stop = (_unescaped(self.stop),) if self.stop else ()
+    def _template(self) -> Template | None:
+        """The template that the options describe; None where they describe none."""
+        texts = [self.prompt_template, self.target_template]
+        of_chat = [self.chat_template, self.template_argument, self.system]
+        is_plain, is_chat = any(t is not None for t in texts), any(o is not None for o in of_chat)
+        if (is_plain or self.plain) and (is_chat or self.chat):
+            raise UsageError(
+                "the options describe both a plain and a chat prompt; give only one of them"
+            )
+        if is_chat:
+            arguments = self.template_argument or ()
+            return make_chat_template(self.chat_template, arguments, self.system)
+        paper = PromptTemplate()
+        if not is_plain:
+            return None
         return PromptTemplate(
-            _unescaped(self.prompt_template), _unescaped(self.target_template), stop
+            _unescaped(self.prompt_template or paper.prompt),
+            _unescaped(self.target_template or paper.target),
         )
 
     def _execution(self) -> Execution:

@@ -14,9 +14,16 @@ from streamlit.delta_generator import DeltaGenerator
 from premem_core.analysis.copied_text import Passage
 from premem_core.dashboard import figures, streamlit_workarounds
 from premem_core.dashboard.wording import plain
+from premem_core.models.encoding.inspection import SeenToken
 
 PICTURES = ("svg", "png")
 PNG_SCALE = 3  # sharp in print
+TOKEN_PARTS = {
+    "prompt": "prompt",
+    "trace": "thinking trace, scored",
+    "target": "target, scored",
+    "between": "not scored",
+}
 TABLE_TEXT = 100  # characters of a long text that a table shows
 
 
@@ -142,6 +149,27 @@ def passages(
     if html:
         columns = "premem-columns" if side_by_side else ""
         st.html(f'<div class="premem-texts {columns}">{"".join(html)}</div>')
+
+
+def tokens(texts: Sequence[tuple[str, Sequence[SeenToken]]]) -> None:
+    """Texts under their titles, token by token; each token's part and id are its tooltip."""
+    html = []
+    for title, seen in texts:
+        spans = "".join(
+            f'<span class="premem-{t.part}{" premem-special" if t.special else ""}" '
+            f'title="{t.part}, token {t.id}">{escape(t.text)}</span>'
+            for t in seen
+        )
+        html.append(
+            f'<div><div class="premem-title">{escape(title)}</div>'
+            f'<div class="premem-text premem-tokens" dir="auto">{spans}</div></div>'
+        )
+    key = "".join(
+        f'<span class="premem-{part}">{words}</span>' for part, words in TOKEN_PARTS.items()
+    )
+    st.html(
+        f'<div class="premem-token-key">{key}</div><div class="premem-texts">{"".join(html)}</div>'
+    )
 
 
 def pick_picture_format() -> None:

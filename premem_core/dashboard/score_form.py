@@ -14,7 +14,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from premem_core.dashboard.cached_reads import plan_threshold, store
 from premem_core.dashboard.data_file_picker import expanded, pick_data_file
-from premem_core.dashboard.elements import verbatim
+from premem_core.dashboard.prompt_form import pick_template
 from premem_core.dashboard.upload.tickets import Ticket, finish
 from premem_core.dashboard.upload.widget import folder_upload, forget_ticket, session_ticket
 from premem_core.dashboard.wording import perplexity
@@ -22,11 +22,9 @@ from premem_core.errors import PrememError, StoreError
 from premem_core.grading.graders import GRADERS
 from premem_core.metrics.sampling_plan import PLANS, Plan
 from premem_core.models import load_backend
-from premem_core.problems.answer_rule import AnswerRule
 from premem_core.problems.data_files import Source, find_data_files
-from premem_core.problems.fields import Fields, detect_fields, likely_grader
+from premem_core.problems.fields import likely_grader
 from premem_core.problems.perturbations import KINDS
-from premem_core.problems.prompts import PromptTemplate
 from premem_core.records import Sampling
 from premem_core.scoring import estimate
 from premem_core.scoring.job_files import Execution
@@ -68,17 +66,6 @@ def _finish_upload(ticket: Ticket, name: str) -> Path:
     home = store().path / "checkpoints"
     names = (name if n == 1 else f"{name}-{n}" for n in itertools.count(1))
     return finish(ticket, next(free for free in names if not (home / free).exists()))
-
-
-def pick_fields(file: Path) -> Fields:
-    """Where question, solution and final answer are; as detected, until changed."""
-    found = detect_fields(file)
-    question = st.text_input("Field of the question", found.question)
-    solution = st.text_input("Field of the solution", found.solution)
-    rule = st.text_input(
-        "Final answer: field:NAME, hash (#### x), boxed, or regex:PATTERN", str(found.answer)
-    )
-    return replace(found, question=question, solution=solution, answer=AnswerRule.parse(rule))
 
 
 def likely_task(source: Source) -> str:
@@ -131,9 +118,10 @@ def pick_request(request: ScoreRequest, data: RequestedData) -> ScoreRequest:
         help="Another form of the question, or of the response's beginning, in which a copied "
         "solution no longer fits. Where one does not apply, the problem is left out.",
     )
+    request = pick_template(request, data)
     with st.expander("Perturbed queries of your own"):
         request = _pick_own_perturbations(request)
-    with st.expander("Prompt template, sampling, engine"):
+    with st.expander("Thinking, sampling, engine"):
         request = _pick_details(request, samples)
     return replace(
         request,
@@ -168,27 +156,31 @@ def _name_in_charts(file: Path) -> str:
 
 
 def _pick_details(request: ScoreRequest, samples: int) -> ScoreRequest:
-    """The request with its template, its sampling, its backend and what is measured afterwards."""
-    paper = PromptTemplate()
+    """The request with its sampling, its backend and what is measured afterwards."""
     first, second, third, fourth = st.columns(4)
-    prompt = first.text_area("Prompt", paper.prompt)
-    target = second.text_area("Target", paper.target)
+    thinking = first.text_input(
+        "Marks of thinking traces", placeholder="found in the data; or <think>…</think>, or none"
+    )
+    longest = first.number_input(
+        "Cut texts after tokens", 2, None, None, placeholder="as long as the model takes",
+        help="The trainer's max_length. Without it, problems longer than the model are left out.",
+    )  # fmt: skip
     temperature = third.number_input("Temperature", 0.0, 2.0, 0.8, 0.1)
     top_p = third.number_input("Top p", 0.01, 1.0, 0.95, 0.01)
-    tokens = fourth.number_input("Longest completion, tokens", 1, 8192, 512)
-    stop = fourth.text_input("Ends a completion", repr(paper.stop[0])[1:-1])
+    tokens = fourth.number_input("Longest completion, tokens", 1, 131_072, 512)
     default = load_backend.default_backend()
     installed = [name for name in load_backend.BACKENDS if name in ("hf", default)]
-    backend = first.selectbox("Engine", installed, help="vllm where it is installed, or hf.")
+    backend = fourth.selectbox("Engine", installed, help="vllm where it is installed, or hf.")
     weights = second.checkbox(
         "Then measure the weights",
         help="Distance from initialization and gradient variance: simpler predictors of test "
         "accuracy, for the R² fits page.",
     )
-    base = third.text_input("Folder of the model that the run began with") if weights else ""
+    base = second.text_input("Folder of the model that the run began with") if weights else ""
     return replace(
         request,
-        template=PromptTemplate(prompt, target, (stop.replace("\\n", "\n"),) if stop else ()),
+        thinking=thinking or None,
+        longest=longest,
         sampling=Sampling(samples, temperature, top_p, tokens),
         backend=backend,
         execution=Execution(weights=weights, base=base or None),
@@ -196,13 +188,7 @@ def _pick_details(request: ScoreRequest, samples: int) -> ScoreRequest:
 
 
 def show_job(job: PreparedJob) -> None:
-    """What the model gets, and what the job would do."""
-    left, right = st.columns(2, gap="large")
-    prompt, target = job.first_prompt_and_target
-    with left:
-        verbatim(("The first prompt, as the model sees it", prompt))
-    with right:
-        verbatim(("Its target: the perplexity is that of this text", target))
+    """What the job would do."""
     full = job.spec.plan == "full"
     st.markdown(
         f"**{len(job.steps)} checkpoints** (steps {job.steps[0]} to {job.steps[-1]}), "
@@ -218,9 +204,7 @@ def show_estimate(job: PreparedJob) -> None:
         return
     try:
         with st.spinner("Scoring a few problems at the last checkpoint…"):
-            found = estimate.estimate_apart(
-                store().path, job.spec, job.data.run, job.train, job.test, job.user_perturbations
-            )
+            found = estimate.estimate_apart(store().path, job)
     except PrememError as error:
         st.error(str(error))
         return

@@ -108,11 +108,7 @@ def detect_fields(
             the columns and the shapes that were tried.
         UsageError: as `AnswerRule.parse`.
     """
-    files = find_data_files(source, split)
-    rows = list(islice((r for r in read_rows(files) if isinstance(r, Row)), _ROWS_TO_DETECT_FROM))
-    where = source_name(source)
-    if not rows:
-        raise DataError(f"{where} has no readable row; give a file with at least one.")
+    where, rows = source_name(source), _first_rows(source, split)
     sample = _first_values([row.values for row in rows])
     if split == "train":
         _check_named(where, sample, names)
@@ -122,6 +118,24 @@ def detect_fields(
     left = [name for name in sample if name not in fields.used]
     fields = replace(fields, id=first_named(ID_NAMES, [n for n in left if "." not in n]))
     return replace(fields, answer=_answer_rule(where, rows, fields, left, names.answer, split))
+
+
+def column_names(source: Source, split: Split = "train") -> list[str]:
+    """The columns of data, and after them the paths into nested ones.
+
+    Raises:
+        DataError: the data cannot be read, or has no readable row.
+    """
+    return list(_first_values([row.values for row in _first_rows(source, split)]))
+
+
+def _first_rows(source: Source, split: Split) -> list[Row]:
+    rows = (row for row in read_rows(find_data_files(source, split)) if isinstance(row, Row))
+    first = list(islice(rows, _ROWS_TO_DETECT_FROM))
+    if not first:
+        name = source_name(source)
+        raise DataError(f"{name} has no readable row; give a file with at least one.")
+    return first
 
 
 def _first_values(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -221,8 +235,9 @@ def _finds_nothing(rule: AnswerRule, rows: Sequence[Row], fields: Fields) -> boo
 
 
 def _share_found(rule: AnswerRule, rows: Sequence[Row], fields: Fields) -> float:
-    found = [rule.find(row.values, _solution_text(row.values, fields)) for row in rows]
-    return sum(answer is not None for answer in found) / len(rows)
+    texts = [(row.values, _solution_text(row.values, fields)) for row in rows]
+    found = [rule.find(values, text) for values, text in texts if text.strip()]
+    return sum(answer is not None for answer in found) / max(1, len(found))
 
 
 def _solution_text(values: Mapping[str, Any], fields: Fields) -> str:

@@ -4,9 +4,11 @@ A *prompt template* is text with places for the question and the solution. A *ch
 the checkpoint's own (Jinja), with the arguments that the run was trained with.
 """
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from premem_core.errors import UsageError
@@ -63,6 +65,38 @@ class ChatTemplate:
 
 
 Template = PromptTemplate | ChatTemplate
+
+
+def make_chat_template(
+    file: Path | None, arguments: Sequence[str], system: str | None
+) -> ChatTemplate:
+    """A chat template as a person describes it.
+
+    Args:
+        file: with the template; None for the one that the checkpoint has.
+        arguments: of the template, as NAME=VALUE, where a value is JSON or else text.
+        system: as in `ChatTemplate`.
+
+    Raises:
+        UsageError: the file cannot be read, or an argument has no name.
+    """
+    values: dict[str, Any] = {}
+    for text in arguments:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(
+                f"the argument {text!r} of the chat template is not of the form NAME=VALUE; write "
+                "enable_thinking=false"
+            )
+        try:
+            values[name] = json.loads(value)
+        except ValueError:
+            values[name] = value
+    try:
+        template = file.read_text(encoding="utf-8") if file else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {file} ({error}); give the path of a template") from error
+    return ChatTemplate(template, values, system)
 
 
 def read_template(content: Mapping[str, Any]) -> Template:

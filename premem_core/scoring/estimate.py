@@ -1,25 +1,22 @@
 """Estimate of the time and disk space of a job, from a few problems at one checkpoint."""
 
-import json
 import shutil
-import subprocess
-import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from types import MappingProxyType
 
 from premem_core.errors import JobError
 from premem_core.models.backend import Resources
 from premem_core.problems import examples
 from premem_core.records import Checkpoint, Example, Run
-from premem_core.scoring import jobs, work_left
+from premem_core.scoring import work_left
 from premem_core.scoring.executors.local import LocalExecutor
 from premem_core.scoring.executors.worker import Assignment, Event
+from premem_core.scoring.prepare import PreparedJob
+from premem_core.scoring.scratch_job import ask_about
 from premem_core.scoring.spec import ScoringSpec
-from premem_core.store.database import Store
 from premem_core.store.shards import ShardWriter, find_shards
 
 PROBLEMS = 32
@@ -124,42 +121,13 @@ def _measure(
         )
 
 
-def estimate_apart(
-    store: Path,
-    spec: ScoringSpec,
-    run: Run,
-    train: Sequence[Example],
-    test: Sequence[Example],
-    user_perturbations: Mapping[str, Sequence[Example]] = MappingProxyType({}),
-) -> Estimate:
+def estimate_apart(store: Path, job: PreparedJob) -> Estimate:
     """`estimate_job` for all of this machine's GPUs, in a separate process.
-
-    The dashboard uses this, because its own process must neither load a model nor fork.
 
     Raises:
         JobError: the checkpoint cannot be scored, for the reason given.
     """
-    with tempfile.TemporaryDirectory(prefix="premem-") as scratch:
-        jobs.create_job(
-            Store(scratch),
-            spec,
-            run,
-            "estimate",
-            train,
-            test,
-            user_perturbations=user_perturbations,
-        )
-        command = ["jobs", "estimate", spec.run, "--store", scratch, "--json"]
-        done = subprocess.run(
-            [sys.executable, "-m", "premem_core", *command],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            reason = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-            raise JobError(reason[-1].removeprefix("error: ") if reason else done.stderr[-300:])
-        found = Estimate(**json.loads(done.stdout))
+    found = Estimate(**ask_about(job, "estimate"))
     return replace(found, bytes_free=shutil.disk_usage(store).free)
 
 

@@ -5,21 +5,29 @@ done, and create the job.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from premem_core.metrics.sampling_plan import Plan
 from premem_core.models import checkpoints, load_backend
+from premem_core.models.encoding.inspection import (
+    Inspection,
+    LeftOut,
+    inspect_checkpoint,
+    read_inspection,
+)
 from premem_core.problems import user_perturbations
 from premem_core.problems.data_files import Source, find_data_files
 from premem_core.problems.examples import Dataset, draw, read_examples
 from premem_core.problems.fields import FieldNames, Fields, detect_fields, likely_grader
-from premem_core.problems.prompts import PromptTemplate
+from premem_core.problems.prompts import PromptTemplate, Template
 from premem_core.records import Example, Run, Sampling
 from premem_core.scoring import jobs, work_left
 from premem_core.scoring.job_files import Execution
+from premem_core.scoring.scratch_job import ask_about
 from premem_core.scoring.spec import ScoringSpec, check_spec
+from premem_core.scoring.template_choice import Form, choose_marks, choose_template
 from premem_core.store.database import Store
 from premem_core.store.job_folder import JobFolder
 
@@ -44,6 +52,11 @@ class ScoreRequest:
         perturb_all: sample these at every checkpoint, not only at the last one.
         perturbation_texts: the user's own perturbations, by name: a text that contains {question}.
         perturbation_files: the user's own perturbations that are files, by name.
+        template: how an example becomes text; None for `choose_template`, with `form`.
+        form: whether the template is a chat template or plain, where `template` is None.
+        stop: the texts that end a completion; None for those of the template.
+        thinking: the marks of thinking traces, as `choose_marks` reads them; None to find them.
+        longest: texts are cut after this many tokens, as trainers cut them; None to cut none.
         execution: where the job runs.
     """
 
@@ -57,7 +70,11 @@ class ScoreRequest:
     task: str | None = None
     grader: str | None = None
     backend: str | None = None
-    template: PromptTemplate = field(default_factory=PromptTemplate)
+    template: Template | None = None
+    form: Form | None = None
+    stop: tuple[str, ...] | None = None
+    thinking: str | None = None
+    longest: int | None = None
     sampling: Sampling = field(default_factory=Sampling)
     chunk_examples: int = 128
     plan: Plan = "full"
@@ -83,21 +100,18 @@ class PreparedJob:
     """A job that can be created, and what it would do.
 
     Args:
-        train: the training problems to score.
-        user_perturbations: these under each of the user's own perturbations, by its name.
+        train, test: the problems to score.
+        user_perturbations: the training problems under each of the user's own perturbations, by
+            its name.
     """
 
     data: RequestedData
     spec: ScoringSpec
     task: str
     train: tuple[Example, ...]
+    test: tuple[Example, ...]
     user_perturbations: Mapping[str, Sequence[Example]]
     execution: Execution
-
-    @property
-    def test(self) -> tuple[Example, ...]:
-        """The test problems."""
-        return self.data.test.examples if self.data.test else ()
 
     @property
     def steps(self) -> list[int]:
@@ -119,13 +133,34 @@ class PreparedJob:
         """The number of completions that may not be needed once perplexities are measured."""
         return 0 if self.spec.plan == "full" else self.perplexities * self.spec.sampling.samples
 
-    @property
-    def first_prompt_and_target(self) -> tuple[str, str]:
-        """The prompt and the target of the first training problem in the file."""
-        example = self.data.train.examples[0]
-        if isinstance(self.spec.template, PromptTemplate):
-            return self.spec.template.fill(example)
-        return example.question, example.solution
+    def inspect(self) -> Inspection:
+        """What the model would see at the last checkpoint; its tokenizer is loaded.
+
+        Raises:
+            CheckpointError, DataError: as `inspect_checkpoint`.
+        """
+        return inspect_job(self.spec, self.data.run, self.train, self.test)
+
+    def inspect_apart(self) -> Inspection:
+        """The same, in a separate process.
+
+        Raises:
+            JobError: the checkpoint or the problems cannot be used; the message says why.
+        """
+        return read_inspection(ask_about(self, "inspect"))
+
+    def without(self, left_out: Sequence[LeftOut]) -> "PreparedJob":
+        """The job without the problems that cannot be scored."""
+        gone = {(left.split, left.id) for left in left_out}
+        return replace(
+            self,
+            train=tuple(e for e in self.train if ("train", e.id) not in gone),
+            test=tuple(e for e in self.test if ("test", e.id) not in gone),
+            user_perturbations={
+                name: [e for e in members if ("train", e.id) not in gone]
+                for name, members in self.user_perturbations.items()
+            },
+        )
 
     def summary(self) -> list[str]:
         """Sentences that say what the job would do."""
@@ -133,10 +168,9 @@ class PreparedJob:
         lines = [f"run {spec.run}: {len(run.checkpoints)} checkpoints in {run.path}"]
         lines += [_problems("train", self.data.train)]
         lines += [_problems("test", self.data.test)] if self.data.test else []
-        prompt, target = self.first_prompt_and_target
-        lines.append(
-            f"the first prompt and target, as the model sees them:\n{prompt!r}\n{target!r}"
-        )
+        lines.append(f"template: {template_in_words(spec.template)}")
+        if spec.thinking:
+            lines.append(f"thinking traces between {spec.thinking}")
         if len(self.train) < len(self.data.train.examples):
             lines.append(f"train problems to score: {len(self.train)}, drawn at random")
         lines.append(f"grader: {spec.grader}; backend: {spec.backend}")
@@ -231,11 +265,18 @@ def prepare(
     threshold = request.log_log_threshold
     if request.plan != "full" and threshold is None:
         threshold = find_threshold(task)
+    last = data.run.checkpoints[-1]
+    template = request.template or choose_template(data.train, last, request.form)
+    if request.stop is not None:
+        template = replace(template, stop=request.stop)
+    marks = choose_marks(data.train, last, template, request.thinking)
     spec = ScoringSpec(
         run=request.run_folder.resolve().name if request.run is None else request.run,
         grader=request.grader or likely_grader(data.train.fields),
         backend=request.backend or load_backend.default_backend(),
-        template=request.template,
+        template=template,
+        thinking=str(marks) if marks else None,
+        longest=request.longest,
         sampling=request.sampling,
         chunk_examples=request.chunk_examples,
         plan=request.plan,
@@ -244,7 +285,36 @@ def prepare(
         perturb_all=request.perturb_all,
     )
     check_spec(spec, perturbed)
-    return PreparedJob(data, spec, task, train, perturbed, request.execution)
+    test = data.test.examples if data.test else ()
+    return PreparedJob(data, spec, task, train, test, perturbed, request.execution)
+
+
+def inspect_job(
+    spec: ScoringSpec, run: Run, train: Sequence[Example], test: Sequence[Example]
+) -> Inspection:
+    """What the model would see of a job's problems at the last checkpoint.
+
+    Raises:
+        CheckpointError, DataError: as `inspect_checkpoint`.
+    """
+    return inspect_checkpoint(
+        run.checkpoints[-1],
+        spec.template,
+        spec.marks,
+        spec.longest,
+        train,
+        test,
+        spare=1 if spec.backend == "vllm" else 0,  # it generates a token after each target
+    )
+
+
+def template_in_words(template: Template) -> str:
+    """A template as a phrase: the texts of a plain one, where a chat template is from."""
+    if isinstance(template, PromptTemplate):
+        return f"plain, prompt {template.prompt!r}, target {template.target!r}"
+    origin = "given" if template.template else "of the checkpoint"
+    arguments = [f"{name}={value!r}" for name, value in template.arguments.items()]
+    return " ".join([f"chat template {origin}", *arguments])
 
 
 def _user_perturbations(

@@ -9,6 +9,7 @@ from premem_core.commands.score_options import ScoreOptions
 from premem_core.errors import UsageError
 from premem_core.models import checkpoints
 from premem_core.problems import examples
+from premem_core.problems.prompts import PromptTemplate
 from premem_core.records import Sampling
 from premem_core.scoring import job_files, jobs
 from premem_core.scoring.job_files import Execution
@@ -20,12 +21,12 @@ RUN, TRAIN = Path("runs/lr2e-5"), Path("train.jsonl")
 
 
 def test_without_options_a_request_is_the_default_one():
-    assert ScoreOptions(run_dir=RUN, train=TRAIN).request() == ScoreRequest(RUN, TRAIN)
+    assert ScoreOptions(run_dir=RUN, train=[TRAIN]).request() == ScoreRequest(RUN, (TRAIN,))
 
 
 def test_every_option_reaches_the_request():
     request = ScoreOptions(
-        run_dir=RUN, train=TRAIN, run="", task="t", plan="lazy", log_log_threshold=0.0,
+        run_dir=RUN, train=[TRAIN], run="", task="t", plan="lazy", log_log_threshold=0.0,
         samples=2, temperature=0.0, seed=0, perturb=["first"], perturb_all=True,
         perturb_template=[r"polite=Please:\n{question}"], perturb_file=["hand=a=b.jsonl"],
         prompt_template=r"{question}\n", stop="", workers=2, measure_weights=True,
@@ -36,7 +37,8 @@ def test_every_option_reaches_the_request():
     assert (request.perturbations, request.perturb_all) == (("first",), True)
     assert request.perturbation_texts == {"polite": "Please:\n{question}"}
     assert request.perturbation_files == {"hand": Path("a=b.jsonl")}
-    assert (request.template.prompt, request.template.stop) == ("{question}\n", ())
+    assert isinstance(request.template, PromptTemplate)
+    assert (request.template.prompt, request.stop) == ("{question}\n", ())
     assert request.execution == Execution(workers=2, weights=True, base="/base")
 
 
@@ -50,7 +52,7 @@ def test_every_option_reaches_the_request():
 )
 def test_each_perturbation_of_ones_own_needs_a_name_of_its_own(given):
     with pytest.raises(UsageError, match="give it a unique name"):
-        ScoreOptions(run_dir=RUN, train=TRAIN, **given).request()
+        ScoreOptions(run_dir=RUN, train=[TRAIN], **given).request()
 
 
 def test_extending_a_job_to_a_threshold_of_zero_is_extending_it(

@@ -1,4 +1,4 @@
-"""Chat templates for tests: ChatML with and without generation marks, and those that TRL carries."""
+"""Chat templates for tests: ChatML with and without generation marks, and those of TRL."""
 
 import re
 from pathlib import Path
@@ -34,7 +34,8 @@ def templates_of_trl() -> dict[str, str]:
     import importlib.util
 
     spec = importlib.util.find_spec("trl")
-    assert spec and spec.origin
+    assert spec
+    assert spec.origin
     folder = Path(spec.origin).parent / "chat_templates"
     files = [file for file in sorted(folder.glob("*.jinja")) if "_vl" not in file.name]
     return {f.stem: f.read_text() for f in files if not f.stem.startswith(_OF_IMAGES)}

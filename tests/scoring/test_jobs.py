@@ -23,6 +23,7 @@ from premem_core.problems.prompts import PromptTemplate
 from premem_core.records import Sampling
 from premem_core.scoring import dispatcher, estimate, job_files, job_process, jobs
 from premem_core.scoring.job_files import Execution
+from premem_core.scoring.prepare import ScoreRequest, prepare
 from premem_core.scoring.progress import write_progress
 from premem_core.scoring.spec import ScoringSpec
 from premem_core.store.checkpoint_measures import read_baselines
@@ -452,7 +453,8 @@ def test_an_estimate_keeps_nothing_and_is_of_the_right_size(run_dir, data, tmp_p
     store, run = Store(tmp_path), checkpoints.read_run(run_dir)
     found = estimate.estimate_job(SPEC, run, train, test, tmp_path, [None])
     assert found.completions == 3 * 88 * 3
-    assert estimate.estimate_apart(tmp_path, SPEC, run, train, test).completions == 3 * 88 * 3
+    job = prepare(ScoreRequest(run_dir, *data, backend="hf", sampling=SPEC.sampling))
+    assert estimate.estimate_apart(tmp_path, job).completions == 3 * 88 * 3
     assert read_runs(store).empty
     assert not list((tmp_path / "inbox").iterdir())
     create(store, run_dir, data)
@@ -466,10 +468,9 @@ def test_an_estimate_keeps_nothing_and_is_of_the_right_size(run_dir, data, tmp_p
 
 
 def test_an_estimate_in_a_process_of_its_own_knows_ones_own_perturbations(run_dir, data, tmp_path):
-    train, test = (examples.read_examples(file).examples for file in data)
-    spec, run = replace(SPEC, perturbations=("polite",)), checkpoints.read_run(run_dir)
-    own = {"polite": [replace(e, question=f"Please: {e.question}") for e in train]}
-    found = estimate.estimate_apart(tmp_path, spec, run, train, test, own)
+    own = {"polite": "Please: {question}"}
+    request = ScoreRequest(run_dir, *data, sampling=SPEC.sampling, perturbation_texts=own)
+    found = estimate.estimate_apart(tmp_path, prepare(replace(request, backend="hf")))
     assert found.completions == 3 * 88 * 3 + 48 * 3  # perturbed queries at the last checkpoint
 
 

@@ -33,7 +33,8 @@ def test_what_a_request_leaves_open_is_chosen_from_run_and_data(request_, run_di
     assert (job.spec.run, job.task, job.spec.grader) == (run_dir.name, data[0].parent.name, "gsm8k")
     assert (len(job.train), len(job.test), len(job.steps)) == (48, 40, 3)
     assert (job.completions, job.perplexities, job.avoidable) == (3 * 88 * 3, 3 * 48, 0)
-    assert job.first_prompt_and_target[0] == "0+0?\nAnswer:"
+    assert job.spec.template == PromptTemplate()
+    assert job.spec.thinking is None
     assert job.summary()[-1] == "completions to draw: 792"
 
 
@@ -44,7 +45,7 @@ def test_a_request_may_name_everything(request_):
         prepare(named)
     job = prepare(replace(named, run="r", template=PromptTemplate("Q: {question}")))
     assert (job.spec.run, job.task, job.spec.grader) == ("r", "t", "math")
-    assert job.first_prompt_and_target[0] == "Q: 0+0?"
+    assert job.spec.template == PromptTemplate("Q: {question}")
     assert len(job.train) == 10
     assert "train problems to score: 10, drawn at random" in job.summary()
 

@@ -1,0 +1,270 @@
+"""Inspection: what a model would see of a run's examples, token by token, before anything runs.
+
+Only the tokenizer and the configuration of a checkpoint are read, not its weights.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from premem_core.errors import DataError
+from premem_core.models import loading
+from premem_core.models.backend import Target
+from premem_core.models.encoding.encoder import Encoder, make_encoder
+from premem_core.models.encoding.stops import added_tokens, end_tokens
+from premem_core.problems.prompts import PromptTemplate, Template
+from premem_core.problems.thinking import ThinkingMarks, split_thinking
+from premem_core.records import Checkpoint, Example
+
+SHOWN = 3  # examples
+
+Part = Literal["prompt", "trace", "target", "between"]
+
+
+@dataclass(frozen=True, slots=True)
+class SeenToken:
+    """One token of an example.
+
+    Attributes:
+        part: "prompt"; "target" or "trace", which are scored; or "between": after the prompt, but
+            not scored.
+        special: whether it was added to the vocabulary as a whole.
+    """
+
+    id: int
+    text: str
+    part: Part
+    special: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SeenExample:
+    """The tokens of one example."""
+
+    id: str
+    tokens: tuple[SeenToken, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A problem that cannot be scored, with the reason."""
+
+    split: str
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a model would see.
+
+    Attributes:
+        examples: the first examples.
+        stops: what ends a completion: texts, and tokens as texts.
+        left_out: the problems that cannot be scored.
+        warnings: sentences about what may be wrong.
+    """
+
+    examples: tuple[SeenExample, ...]
+    stops: tuple[str, ...]
+    left_out: tuple[LeftOut, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The inspection as `read_inspection` reads it."""
+        return asdict(self)
+
+
+def read_inspection(content: Mapping[str, Any]) -> Inspection:
+    """The inspection that `Inspection.as_json` gave."""
+    return Inspection(
+        tuple(
+            SeenExample(seen["id"], tuple(SeenToken(**token) for token in seen["tokens"]))
+            for seen in content["examples"]
+        ),
+        tuple(content["stops"]),
+        tuple(LeftOut(**left) for left in content["left_out"]),
+        tuple(content["warnings"]),
+    )
+
+
+def inspect_checkpoint(
+    checkpoint: Checkpoint,
+    template: Template,
+    marks: ThinkingMarks | None,
+    longest: int | None,
+    train: Sequence[Example],
+    test: Sequence[Example] = (),
+    *,
+    spare: int = 0,
+) -> Inspection:
+    """What a checkpoint would see of these problems.
+
+    Args:
+        spare: positions that the engine needs beside those of a text.
+
+    Raises:
+        CheckpointError: its tokenizer or configuration cannot be loaded.
+        DataError: there is no chat template, or no training problem can be scored.
+    """
+    tokenizer = loading.load_tokenizer(checkpoint.path, adapter_base=checkpoint.adapter_base)
+    ends, positions = _configuration(checkpoint, tokenizer)
+    encoder = make_encoder(template, tokenizer, ends, marks, longest)
+    positions = None if positions is None else positions - spare
+    return inspect_examples(encoder, tokenizer, positions, template, train, test, marks)
+
+
+def inspect_examples(
+    encoder: Encoder,
+    tokenizer: Any,
+    positions: int | None,
+    template: Template,
+    train: Sequence[Example],
+    test: Sequence[Example] = (),
+    marks: ThinkingMarks | None = None,
+) -> Inspection:
+    """What a model would see of these problems.
+
+    Args:
+        positions: how many tokens the model takes; None if there is no limit.
+
+    Raises:
+        DataError: no training problem can be scored; the message gives the first reason.
+    """
+    targets: list[tuple[Example, Target]] = []
+    left_out: list[LeftOut] = []
+    for example in train:
+        try:
+            target = encoder.target(example)
+            _check_fits(len(target.ids), positions)
+        except DataError as error:
+            left_out.append(LeftOut("train", example.id, str(error)))
+        else:
+            targets.append((example, target))
+    if not targets:
+        raise DataError(
+            f"none of {len(train)} training problems can be scored; the first because: "
+            f"{left_out[0].reason}"
+        )
+    for example in test:
+        try:
+            _check_fits(len(encoder.prompt(example)) + 1, positions)
+        except DataError as error:
+            left_out.append(LeftOut("test", example.id, str(error)))
+    added = added_tokens(tokenizer)
+    return Inspection(
+        tuple(_seen(tokenizer, encoder, *item) for item in targets[:SHOWN]),
+        _stops(encoder, tokenizer),
+        tuple(left_out),
+        tuple(_warnings(encoder, tokenizer, template, targets, marks, added)),
+    )
+
+
+def _configuration(checkpoint: Checkpoint, tokenizer: Any) -> tuple[frozenset[int], int | None]:
+    """The tokens that end a text, and the number of positions."""
+    from transformers import AutoConfig, GenerationConfig
+
+    folder = checkpoint.adapter_base or str(checkpoint.path)
+    with loading.as_checkpoint_error(checkpoint.path):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config()
+        try:
+            eos = GenerationConfig.from_pretrained(folder).eos_token_id
+        except OSError:
+            eos = config.eos_token_id
+    return end_tokens(eos, tokenizer), getattr(config, "max_position_embeddings", None)
+
+
+def _check_fits(tokens: int, positions: int | None) -> None:
+    if positions is not None and tokens > positions:
+        raise DataError(f"it has {tokens} tokens, and the model takes {positions}")
+
+
+def _seen(tokenizer: Any, encoder: Encoder, example: Example, target: Target) -> SeenExample:
+    scored = {place: n < target.trace for n, place in enumerate(target.scored)}
+    special = set(added_tokens(tokenizer).values())
+    first = target.scored[0]
+
+    def part(place: int) -> Part:
+        if place in scored:
+            return "trace" if scored[place] else "target"
+        return "prompt" if place < first else "between"
+
+    tokens = (
+        SeenToken(i, tokenizer.decode([i]), part(place), i in special)
+        for place, i in enumerate(target.ids)
+    )
+    return SeenExample(example.id, tuple(tokens))
+
+
+def _stops(encoder: Encoder, tokenizer: Any) -> tuple[str, ...]:
+    tokens = [tokenizer.decode([i]) for i in sorted(encoder.ending.tokens)]
+    return (*encoder.ending.strings, *tokens)
+
+
+def _warnings(
+    encoder: Encoder,
+    tokenizer: Any,
+    template: Template,
+    targets: Sequence[tuple[Example, Target]],
+    marks: ThinkingMarks | None,
+    added: Mapping[str, int],
+) -> Iterator[str]:
+    """Yield a sentence for each thing that may be wrong."""
+    n = len(targets)
+    bos = tokenizer.bos_token_id
+    if bos is not None and any(target.ids[:2] == (bos, bos) for _, target in targets):
+        yield "the text begins with two BOS tokens; take one out of the template"
+    if isinstance(template, PromptTemplate):
+        lost = sum(_has_more_turns(example) for example, _ in targets)
+        if lost:
+            yield (
+                f"the plain prompt leaves out the system prompts and earlier turns of {lost:,} of "
+                f"{n:,} conversations; the chat template shows them (--chat)"
+            )
+    cut = sum(not _ends(target, encoder, tokenizer) for _, target in targets)
+    if cut:
+        yield (
+            f"{cut:,} of {n:,} targets end without anything that ends a completion, because they "
+            "are cut or because the template puts nothing there; their completions may not stop"
+        )
+    other = sum(not _continues(encoder, example, target) for example, target in targets)
+    if other:
+        yield (
+            f"for {other:,} of {n:,} problems the prompt to sample from is not the beginning of "
+            "the training text, so the model was trained on another beginning of the answer"
+        )
+    repeated = sum(_repeats_question(example) for example, _ in targets)
+    if repeated:
+        yield f"{repeated:,} of {n:,} targets repeat their question, which makes their NLL small"
+    typed = sum(any(token in _content(example) for token in added) for example, _ in targets)
+    if typed:
+        yield f"the texts of {typed:,} of {n:,} problems hold special tokens typed as text"
+    if encoder.opens_trace and (without := sum(not target.trace for _, target in targets)):
+        yield f"the prompt opens a thinking trace, which {without:,} of {n:,} solutions do not have"
+
+
+def _has_more_turns(example: Example) -> bool:
+    return example.conversation is not None and len(example.conversation.context) > 1
+
+
+def _ends(target: Target, encoder: Encoder, tokenizer: Any) -> bool:
+    tail = [target.ids[i] for i in target.scored[-8:]]
+    if encoder.ending.tokens.intersection(tail):
+        return True
+    text = tokenizer.decode(tail)
+    return any(stop.strip() and stop.strip() in text for stop in encoder.ending.strings)
+
+
+def _continues(encoder: Encoder, example: Example, target: Target) -> bool:
+    prompt = encoder.prompt(example)
+    return target.ids[: len(prompt)] == prompt
+
+
+def _repeats_question(example: Example) -> bool:
+    return len(example.question) > 20 and example.question in example.solution
+
+
+def _content(example: Example) -> str:
+    """The texts of an example, without the marks of its thinking trace."""
+    thinking = split_thinking(example.solution)
+    return f"{example.question}\n{thinking.answer}"

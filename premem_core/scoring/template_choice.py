@@ -1,0 +1,175 @@
+"""The choice of a template: plain or chat, for a run that was trained with one of them.
+
+Conversations are rendered by the checkpoint's own chat template. Where the rows are questions and
+solutions and the checkpoint has a chat template, both are possible, and the wrong one gives wrong
+numbers in silence; then a person chooses, with the NLL of some targets under each.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from premem_core.errors import DataError, UsageError
+from premem_core.models import load_backend
+from premem_core.models.encoding.chat_template_files import read_chat_template
+from premem_core.models.encoding.encoder import make_encoder
+from premem_core.problems.examples import Dataset, draw
+from premem_core.problems.prompts import (
+    PROMPT_COMPLETION,
+    ChatTemplate,
+    PromptTemplate,
+    Template,
+)
+from premem_core.problems.thinking import ThinkingMarks, find_marks
+from premem_core.records import Checkpoint, Example
+from premem_core.scoring.scratch_job import ask_about
+
+if TYPE_CHECKING:
+    from premem_core.scoring.prepare import PreparedJob
+
+Form = Literal["chat", "plain"]
+
+COMPARED = 16  # targets
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The mean NLL of some targets under one template; the option that chooses it."""
+
+    name: str
+    option: str
+    nll: float  # per token, in nats; NaN where the template cannot be used
+
+
+def choose_template(data: Dataset, checkpoint: Checkpoint, form: Form | None) -> Template:
+    """The template for a run's problems.
+
+    Args:
+        data: the training problems.
+        checkpoint: one of the run's checkpoints.
+        form: the person's choice; None if there is none.
+
+    Raises:
+        UsageError: both are possible and nothing was chosen, or there is no chat template.
+    """
+    has_template = read_chat_template(checkpoint) is not None
+    if form == "plain":
+        return PROMPT_COMPLETION if is_prompt_completion(data) else PromptTemplate()
+    if form == "chat" or data.has_conversations:
+        if not has_template:
+            raise UsageError(
+                f"{'the rows are conversations, but ' if data.has_conversations else ''}"
+                f"{checkpoint.path} has no chat template (chat_template.jinja); copy the one that "
+                "the run was trained with beside the weights, give it with --chat-template, or "
+                "choose a plain prompt with --plain"
+            )
+        return ChatTemplate()
+    if is_prompt_completion(data):  # TRL trains these as they are
+        return PROMPT_COMPLETION
+    if has_template:
+        raise UsageError(
+            "the rows are questions and solutions and the checkpoint has a chat template, so the "
+            "run may have been trained with a chat prompt or with a plain one; choose --chat or "
+            "--plain"
+        )
+    return PromptTemplate()
+
+
+def is_ambiguous(data: Dataset, checkpoint: Checkpoint) -> bool:
+    """Whether both a plain and a chat prompt are possible."""
+    return not data.has_conversations and read_chat_template(checkpoint) is not None
+
+
+def is_prompt_completion(data: Dataset) -> bool:
+    """Whether the columns are those that TRL trains without anything between them."""
+    fields = data.fields
+    return (fields.question.lower(), (fields.solution or "").lower()) == ("prompt", "completion")
+
+
+def choose_marks(
+    data: Dataset, checkpoint: Checkpoint, template: Template, given: str | None
+) -> ThinkingMarks | None:
+    """The marks of thinking traces: those given, or those in the solutions or the chat template.
+
+    Args:
+        given: as `ThinkingMarks.parse` reads it, or "none" for a run without traces.
+
+    Raises:
+        UsageError: `given` cannot be read.
+    """
+    if given:
+        return None if given == "none" else ThinkingMarks.parse(given)
+    if found := find_marks(example.solution for example in data.examples):
+        return found
+    if isinstance(template, ChatTemplate):
+        return find_marks([template.template or read_chat_template(checkpoint) or ""])
+    return find_marks([template.prompt])
+
+
+def compare_templates(
+    checkpoint: Checkpoint, examples: Sequence[Example], *, is_typed: bool = False
+) -> list[Compared]:
+    """The mean NLL of a few targets under each template at one checkpoint, the lowest first.
+
+    A model has the lowest NLL under the template that it was trained with.
+
+    Args:
+        is_typed: whether the problems are `is_prompt_completion`.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be loaded.
+    """
+    plain = "plain, as the columns prompt and completion are", PROMPT_COMPLETION
+    candidates: list[tuple[str, str, Template]] = [
+        ("chat template", "--chat", ChatTemplate()),
+        (plain[0], "--plain", plain[1]),
+    ]
+    if not is_typed:
+        candidates[1] = ("plain template of the paper", "--plain", PromptTemplate())
+        typed = "--prompt-template '{question}' --target-template '{solution}{eos}'"
+        candidates.append((plain[0], typed, plain[1]))
+    examples = draw(examples, COMPARED, 0)
+    model = load_backend.load_backend("hf", checkpoint)
+    try:
+        compared = []
+        for name, option, template in candidates:
+            try:
+                encoder = make_encoder(template, model.tokenizer, model.end_tokens)
+                targets = [encoder.target(example) for example in examples]
+                found = model.target_log_probabilities(targets)
+                nll = -float(np.concatenate(found).mean())
+            except DataError:
+                nll = float("nan")
+            compared.append(Compared(name, option, nll))
+    finally:
+        model.close()
+    return sorted(compared, key=lambda one: (np.isnan(one.nll), one.nll))
+
+
+def compare_apart(job: "PreparedJob") -> list[Compared]:
+    """`compare_templates` for a job, in a separate process.
+
+    Raises:
+        JobError: the checkpoint cannot be loaded.
+    """
+    answer = ask_about(job, "templates")
+    # JSON has no NaN.
+    return [Compared(**{**one, "nll": one["nll"] or np.nan}) for one in answer["compared"]]
+
+
+def compared_in_words(compared: Sequence[Compared]) -> list[str]:
+    """A line for each template, and the suggestion."""
+    lines = [
+        f"  NLL {one.nll:.3f}  {one.name} ({one.option})"
+        if not np.isnan(one.nll)
+        else f"  cannot be used  {one.name} ({one.option})"
+        for one in compared
+    ]
+    best = compared[0]
+    return [
+        f"mean NLL of {COMPARED} targets at the last checkpoint under each template:",
+        *lines,
+        f"the lowest, and so the likely one, is that of the {best.name}: choose {best.option}",
+    ]
