@@ -22,12 +22,12 @@ from premem_core.commands.options import (
 )
 from premem_core.curation import collection_plan, problem_writer, quality_gates, selection
 from premem_core.curation.collection_plan import NewProblem
-from premem_core.curation.model_endpoint import Endpoint
 from premem_core.curation.problem_writer import Checks, WrittenProblem
 from premem_core.curation.recipe import Recipe
 from premem_core.curation.similar_questions import SIMILARITY
 from premem_core.errors import UsageError
 from premem_core.grading import graders
+from premem_core.model_endpoint import Endpoint
 from premem_core.store.database import Store
 from premem_core.store.examples import read_task_examples
 

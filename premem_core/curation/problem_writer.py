@@ -17,11 +17,11 @@ from pathlib import Path
 
 from premem_core.curation import collection_plan
 from premem_core.curation.collection_plan import NewProblem
-from premem_core.curation.model_endpoint import Endpoint, Reply, Request
 from premem_core.curation.similar_questions import SIMILARITY, QuestionIndex
 from premem_core.errors import UsageError
 from premem_core.files import write_whole
 from premem_core.grading.grader import Grader
+from premem_core.model_endpoint import Endpoint, Reply, Request
 from premem_core.problems.final_answers import after_hashes, boxed
 from premem_core.records import Grade
 

@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 from premem_core.__main__ import app
 from premem_core.curation import problem_writer
 from premem_core.curation.collection_plan import NewProblem
-from premem_core.curation.model_endpoint import Endpoint
 from premem_core.curation.problem_writer import Checks
 from premem_core.curation.recipe import Criterion, Recipe
 from premem_core.errors import EndpointError, UsageError
 from premem_core.grading.graders import make_grader
+from premem_core.model_endpoint import Endpoint
 from tests.helpers import planned
 from tests.helpers.endpoints import served
 
