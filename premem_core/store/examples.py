@@ -1,6 +1,9 @@
 """Examples in the store: questions, solutions and answers, also of perturbed examples."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -84,6 +87,18 @@ def read_perturbed_examples(store: Store, task: str, perturbation: str) -> pd.Da
         PERTURBED_COLUMNS,
         [task, perturbation],
     )
+
+
+def example_of(row: Mapping[Hashable, Any]) -> Example:
+    """The example in a row of EXAMPLE_COLUMNS; a text that the store lacks is empty.
+
+    Args:
+        row: as `DataFrame.to_dict("records")` gives it.
+    """
+    names = ("id", "question", "solution", "answer")
+    example = Example(*("" if pd.isna(row[name]) else row[name] for name in names))
+    metadata = row["metadata"]
+    return replace(example, metadata=json.loads(metadata)) if isinstance(metadata, str) else example
 
 
 def examples_frame(task: str, split: str, examples: Sequence[Example]) -> pd.DataFrame:

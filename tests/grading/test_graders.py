@@ -11,14 +11,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from premem_core.errors import UsageError
+from premem_core.grading.built_in.math_grader import MathGrader
+from premem_core.grading.built_in.numbers import number
+from premem_core.grading.built_in.paper_grader import is_equiv
 from premem_core.grading.grader import Grader
 from premem_core.grading.graders import GRADERS, make_grader
-from premem_core.grading.gsm8k_grader import number
-from premem_core.grading.math_grader import MathGrader
-from premem_core.grading.paper_grader import is_equiv
-from premem_core.records import Grade
-from tests.helpers.grading_cases import CASES, Case
+from premem_core.records import Example, Grade
+from tests.grading.cases import (
+    gsm8k_cases,
+    math_cases,
+    paper_cases,
+)
+from tests.grading.cases.case import Case
 from tests.helpers.paths import GSM8K, GSM8K_SLICE
+
+TABLES = {
+    "gsm8k": gsm8k_cases,
+    "math": math_cases,
+    "paper": paper_cases,
+}
+CASES = [Case(grader, *row) for grader, table in TABLES.items() for row in table.ROWS]
 
 POWER_TOWER = r"\boxed{9^{9^{9^{9}}}}"
 
@@ -165,13 +177,15 @@ def test_as_many_references_as_completions_are_needed(
 
 
 def test_an_unknown_grader_is_refused_with_the_names_of_the_others() -> None:
-    with pytest.raises(UsageError, match=r"'exact'.*gsm8k, math, paper"):
-        make_grader("exact")
+    with pytest.raises(UsageError, match=r"'magic'.*gsm8k, math, paper, choice, exact"):
+        make_grader("magic")
 
 
 def test_the_paper_grades_against_solutions_and_the_others_against_answers() -> None:
-    against = {name: make_grader(name).grades_against for name in GRADERS}
-    assert against == {"gsm8k": "answer", "math": "answer", "paper": "solution"}
+    example = Example("1", "2 + 2 = ?", "It is 4.\n#### 4", "4")
+    names = ("gsm8k", "math", "paper", "choice", "exact", "number", "json")
+    against = {name: make_grader(name).reference(example) for name in names}
+    assert against == dict.fromkeys(names, "4") | {"paper": "It is 4.\n#### 4"}
 
 
 def test_a_hung_pair_is_a_timeout_and_its_neighbours_are_still_graded(quick: MathGrader) -> None:
