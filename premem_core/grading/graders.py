@@ -123,7 +123,7 @@ def _maker(name: str) -> Callable[..., Grader]:
             "FILE.py:function."
         )
     try:
-        return points[name].load()  # type: ignore[no-any-return]
+        return points[name].load()
     except Exception as error:  # whatever the package raises
         raise UsageError(
             f"the grader {name!r} of {points[name].value} cannot be loaded ({error!r}); reinstall "

@@ -76,6 +76,8 @@ def grade_again(
     if grader == graders.original:
         return 0
     commit_inbox(store)
+    if not ungraded_shards(store, run, grader):
+        return 0  # also if the grader cannot be made any more, as where the user's file changed
     with ExitStack() as open_until_done:
         instance = open_until_done.enter_context(make_grader(grader, allow_code=allow_code))
         folder = make_grades_folder(store, run, grader)

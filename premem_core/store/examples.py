@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -96,9 +95,9 @@ def example_of(row: Mapping[Hashable, Any]) -> Example:
         row: as `DataFrame.to_dict("records")` gives it.
     """
     names = ("id", "question", "solution", "answer")
-    example = Example(*("" if pd.isna(row[name]) else row[name] for name in names))
+    texts = {name: "" if pd.isna(row[name]) else row[name] for name in names}
     metadata = row["metadata"]
-    return replace(example, metadata=json.loads(metadata)) if isinstance(metadata, str) else example
+    return Example(**texts, metadata=json.loads(metadata) if isinstance(metadata, str) else {})
 
 
 def examples_frame(task: str, split: str, examples: Sequence[Example]) -> pd.DataFrame:

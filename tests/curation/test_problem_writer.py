@@ -278,7 +278,7 @@ def test_the_command_writes_problems_that_a_trainer_loads(tmp_path, monkeypatch)
         (["--out", "{folder}/r.yaml"], "is also a file to read"),
         (["--out", "."], "is a folder, or its folder does not exist"),
         (["--temperature", "0"], "so solutions are not independent"),
-        (["--grader", "paper"], "takes the end of any text as an answer"),
+        (["--grader", "paper"], "does not read the final answer"),
         (["--grader", "none"], "There is no grader"),
         (["--endpoint", "http://me:secret@host/v1"], "must be a URL such as"),
     ],
