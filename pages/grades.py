@@ -85,7 +85,8 @@ except PrememError as error:
 if compared.disagreements:
     headline.markdown(
         f"**{plain(label_a)}** and **{plain(label_b)}** disagree on "
-        f"**{compared.disagreements:,}** of {count(compared.completions, 'completion')} ({percent(compared.share)}); in "
+        f"**{compared.disagreements:,}** of {count(compared.completions, 'completion')} "
+        f"({percent(compared.share)}); in "
         f"{compared.about_correctness:,} of these, only one grader says correct."
     )
 else:
