@@ -16,7 +16,7 @@ from premem_core.grading.grader import UNPARSED, Grader
 from premem_core.records import Example, Grade, Graded
 
 _FENCE = re.compile(
-    r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+.-]*)[^\n]*\n(.*?)(?:^[ \t]*\1[`~]*[ \t]*$|\Z)",
+    r"^[ \t]*(`{3,}+|~{3,}+)[ \t]*+([\w+.-]*+)[^\n]*\n(.*?)(?:^[ \t]*\1[`~]*[ \t]*$|\Z)",
     re.DOTALL | re.MULTILINE,
 )
 _PYTHON = ("", "python", "py", "python3")

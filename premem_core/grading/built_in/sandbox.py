@@ -63,7 +63,7 @@ while read -r _ _ _ _ at options _; do
 done < /proc/self/mountinfo
 mkdir "$root/scratch"
 mount -t tmpfs -o "mode=0777,size=$SCRATCH,nosuid,nodev" premem "$root/scratch"
-mount -o remount,ro "$root"
+mount -o remount,bind,ro "$root"
 echo 0 2> /dev/null > /proc/sys/kernel/shmall || :
 chroot "$root" "$@" || exit 1
 exit 0
