@@ -21,6 +21,7 @@ from premem_core.records import Example, Grade
 SAMPLE = 500  # examples that are graded
 READABLE = 0.5  # smallest share of solutions that a grader must read
 _LONGEST_SHOWN = 200  # characters of a text that a message repeats
+_WORDS = re.compile(r"[^\d\\^=]*[^\W\d_]{2}[^\d\\^=]*")
 _LETTERS = re.compile(r"\(?[A-J]\)?\.?")
 
 
@@ -100,7 +101,7 @@ def guess_grader(examples: Sequence[Example], rule: AnswerRule | None = None) ->
     """The text of the grader that reads the most solutions of these examples.
 
     Of graders that read all, or equally many, the first counts, in an order that fits the answers:
-    `choice` for letters, `math` for boxes, `gsm8k` for numbers, and `exact` last.
+    `choice` for letters, `math` for boxes, `gsm8k` for numbers, `exact` for words.
 
     Args:
         rule: how the user found the answers in the solutions, if the user said so; a grader then
@@ -132,6 +133,7 @@ def _likely(examples: Sequence[Example]) -> list[str]:
         *(["choice"] if all(map(_LETTERS.fullmatch, answers)) else []),
         *(["math"] if boxes > len(examples) / 2 else []),
         *(["gsm8k"] if all(number(answer) is not None for answer in answers) else []),
+        *(["exact"] if all(map(_WORDS.fullmatch, answers)) else []),
     ]
     return list(dict.fromkeys([*first, "math", "gsm8k", "choice", "exact"]))
 
