@@ -2,8 +2,8 @@ r"""Final answers that a text states: `#### x`, `The answer is x`, `Answer: x`, 
 
 The last number of a text is not a final answer, and neither is one in bold. If it were taken for
 one, unfinished reasoning would be graded and no completion would ever be unparsed (docs/method.md,
-sections 1 and 8). Only an equation that ends the last line states its right side (`after_equals`);
-a completion that its token budget cut there is marked as unfinished in the store.
+sections 1 and 8). For the same reason, "So she has 48 + 24 = 72." states nothing; only a last line
+that is an equation without words states its right side (`after_equals`).
 """
 
 import re
@@ -31,6 +31,7 @@ _EXPLANATION = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _EQUATION_END = re.compile(r"=\s*([^\s=a-zA-Z][^=a-zA-Z]{0,80})$")
+_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}")  # but no LaTeX command
 _CALCULATION = re.compile(r"<<[^<>]*>>")  # GSM8K's solutions contain "<<48+24=72>>"
 _BRACES = re.compile(
     r"\\(?:boxed|fbox)\s*\{|\\(?:boxed|fbox)[ \t]+(?P<bare>[^\s{}$\\]+)|\\.|[{}]", re.DOTALL
@@ -71,13 +72,13 @@ def after_answer_is(text: str) -> list[str]:
 
 
 def after_equals(text: str) -> list[str]:
-    """The right side of the equation that ends the last line; nothing where words end the line.
+    """The right side of the equation that is the last line; nothing if it has words in it.
 
-    >>> after_equals("She sold 24 in May.\\n48 + 24 = $72."), after_equals("48 + 24 = 72 clips")
+    >>> after_equals("She sold 24 in May.\\n48 + 24 = $72."), after_equals("So 48 + 24 = 72")
     (['$72'], [])
     """
     last = text.rstrip()[-_LONGEST_ANSWER:].rpartition("\n")[2]
-    match = _EQUATION_END.search(_CALCULATION.sub("", last))
+    match = None if _WORD.search(last) else _EQUATION_END.search(_CALCULATION.sub("", last))
     return [answer] if match and (answer := unwrapped(match[1])) else []
 
 

@@ -136,10 +136,13 @@ def test_boxes_that_a_comma_or_a_word_joins_are_one_answer(text, answers):
         ("She sold 72", []),
         ("48 + 24 =", []),
         ("48 + 24 = 72 clips", []),
-        ("She sold 48+24 = <<48+24=72>>72", ["72"]),
+        ("48+24 = <<48+24=72>>72", ["72"]),
+        ("x = 72", ["72"]),
+        (r"48 \times 2 = 96", ["96"]),
+        ("Next, that is 80 - 22 = 58.", []),
     ],
 )
-def test_an_equation_at_the_end_of_the_last_line_states_its_right_side(text, answers):
+def test_a_last_line_that_is_an_equation_without_words_states_its_right_side(text, answers):
     assert after_equals(text) == answers
 
 

@@ -14,9 +14,9 @@ class Gsm8kGrader(Grader):
     """Exact comparison of numbers: `$1,000.00`, `1000 dollars` and `1e3` are the same.
 
     The answer is the number after `####`, or else after "The answer is" or "Answer:", or else in a
-    box, or else at the end of a last line that ends in "= x". A completion without any of these is
-    UNPARSED. Units are ignored, and "18%" is 18. If the reference is not a number, no completion is
-    correct.
+    box, or else on the right side of an equation that is the last line. A completion without any of
+    these is UNPARSED. Units are ignored, and "18%" is 18. If the reference is not a number, no
+    completion is correct.
     """
 
     name = "gsm8k"

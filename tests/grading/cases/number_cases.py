@@ -11,7 +11,7 @@ ROWS = [
     ("number", "The answer is about 72.", "72", CORRECT, "about"),
     ("number", "The answer is approximately 3.1 km.", "3.1", CORRECT, "approximately and a unit"),
     ("number", "The answer is ~72", "72", CORRECT, "a tilde"),
-    ("number", "x ≈ 72", "72", CORRECT, "an approximate equation ends the line"),
+    ("number", "x ≈ 72", "72", CORRECT, "an approximate equation is the last line"),
     ("number", "She sold 72", "72", UNPARSED, "the last number in a text is no answer"),
     ("number", "#### 7 or 8", "7", UNPARSED, "two numbers"),
     ("number", "#### many", "7", UNPARSED, "a word"),
