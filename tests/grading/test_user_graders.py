@@ -13,7 +13,7 @@ from premem_core.grading.built_in.exact_grader import ExactGrader
 from premem_core.grading.graders import canonical_grader, describe_graders, make_grader
 from premem_core.grading.regrade import grade_again, grade_in_process, regrade_run
 from premem_core.grading.run_graders import read_graders
-from premem_core.records import Grade
+from premem_core.records import Example, Grade
 from premem_core.store.database import Store
 from premem_core.store.grades import grades_folder, other_graders
 from premem_core.store.scores import commit_inbox
@@ -34,6 +34,9 @@ def odd(completion, reference):
 
 def lonely(completion):
     return True
+
+def long(completion, reference, *, example=None):
+    return reference == "5" and (example is None or example.metadata["level"] == 3)
 """
 
 
@@ -64,6 +67,14 @@ def test_a_function_grades_without_the_trace(file):
     assert [g.grade for g in graded] == [CORRECT, INCORRECT, UNPARSED, CORRECT, UNPARSED]
 
 
+def test_a_function_can_see_the_whole_example(file):
+    example, other = (Example("1", "q", "s", "5", {"level": level}) for level in (3, 4))
+    with make_grader(f"{file}:long", allow_code=True) as grader:
+        references = [grader.reference(example), grader.reference(other), "5"]
+        graded = grader.grade(["x"] * 3, references)
+    assert [g.grade for g in graded] == [CORRECT, INCORRECT, CORRECT]
+
+
 @pytest.mark.parametrize(
     ("function", "what"), [("broken", "raises ZeroDivisionError"), ("odd", "returns 'yes'")]
 )
@@ -84,6 +95,7 @@ def test_what_a_function_does_wrong_is_reported_once_and_unparsed(file, function
         ("mine.py:grade", "import nosuchmodule", "cannot be run.*nosuchmodule"),
         ("mine.py:grade", "def grade(", "cannot be run.*SyntaxError"),
         ("mine.py:grade", "raise ValueError", "cannot be run.*ValueError"),
+        ("mine.py:grade", "raise SystemExit", "cannot be run.*SystemExit"),
     ],
 )
 def test_a_file_that_cannot_grade_is_refused_in_words(file, text, content, message):

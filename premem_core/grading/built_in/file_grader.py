@@ -11,16 +11,19 @@ path and its hash.
 
 import hashlib
 import inspect
+import json
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from premem_core.errors import UsageError
 from premem_core.grading.grader import UNPARSED, Grader, compared
-from premem_core.records import Graded
+from premem_core.records import Example, Graded
 
+_EXAMPLE = "premem_example"  # the key under which a reference holds a whole example
 _LONGEST_SHOWN = 200  # characters of a completion that a warning repeats
 
 
@@ -28,8 +31,10 @@ class FileGrader(Grader):
     """A function of the user's file: True is correct, False incorrect, None unparsed.
 
     The function gets the completion without its thinking trace, and the final answer of the
-    example. It runs in this process. If it raises an error or returns something else, the
-    completion is UNPARSED, and the first such completion is reported as a warning.
+    example. If it takes a keyword `example`, it also gets the `Example`, or None where there is
+    only a reference (`premem grade`). It runs in this process. If it raises an error or returns
+    something else, the completion is UNPARSED, and the first such completion is reported as a
+    warning. A rule, if there is one, finds what the function gets of the completion.
 
     Args:
         path, function: the file, and the function's name in it.
@@ -46,7 +51,14 @@ class FileGrader(Grader):
         source = _read(path, sha256)
         self._label = f"{path}:{function}"
         self._function = _load(Path(path), source, function)
+        self._takes_example = "example" in inspect.signature(self._function).parameters
         self._warned = False
+
+    def reference(self, example: Example) -> str:
+        """The final answer; the whole example as JSON if the function takes an example."""
+        if not self._takes_example:
+            return example.answer
+        return json.dumps({_EXAMPLE: {**asdict(example), "metadata": dict(example.metadata)}})
 
     def grade_answers(self, completions: Sequence[str], references: Sequence[str]) -> list[Graded]:
         """As `Grader.grade_answers`, by the user's function."""
@@ -54,15 +66,16 @@ class FileGrader(Grader):
 
     def _grade(self, completion: str, reference: str) -> Graded:
         found = next(iter(self.answers(completion)), completion)
+        answer, example = _read_reference(reference) if self._takes_example else (reference, None)
+        more = {"example": example} if self._takes_example else {}
         try:
-            result = self._function(found, reference)
+            result = self._function(found, answer, **more)
+            known = result is None or result in (True, False)
         except Exception as error:  # whatever the user's function raises
             return self._without_grade(completion, f"raises {error!r}")
-        if result is None:
-            return UNPARSED
-        if result not in (True, False):
+        if not known:
             return self._without_grade(completion, f"returns {result!r}, not True, False or None")
-        return compared(bool(result), found)
+        return UNPARSED if result is None else compared(bool(result), found)
 
     def _without_grade(self, completion: str, what: str) -> Graded:
         if not self._warned:
@@ -73,6 +86,14 @@ class FileGrader(Grader):
                 stacklevel=2,
             )
         return UNPARSED
+
+
+def _read_reference(reference: str) -> tuple[str, Example | None]:
+    try:
+        example = Example(**json.loads(reference)[_EXAMPLE])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return reference, None
+    return example.answer, example
 
 
 def identify(path: str, sha256: str | None) -> dict[str, str]:
@@ -107,7 +128,7 @@ def _load(path: Path, source: bytes, function: str) -> Callable[..., Any]:
     module.__file__ = str(path)
     try:
         exec(compile(source, str(path), "exec"), module.__dict__)
-    except Exception as error:  # whatever the user's file raises
+    except (Exception, SystemExit) as error:  # whatever the user's file raises
         raise UsageError(
             f"the grader's file {path} cannot be run ({error!r}); correct it"
         ) from error
@@ -115,7 +136,10 @@ def _load(path: Path, source: bytes, function: str) -> Callable[..., Any]:
     if not callable(found):
         raise UsageError(f"the grader's file {path} has no function {function!r}; check its name")
     try:
-        inspect.signature(found).bind("", "")
+        parameters = inspect.signature(found).parameters
+        inspect.signature(found).bind(
+            "", "", **({"example": None} if "example" in parameters else {})
+        )
     except TypeError as error:
         raise UsageError(
             f"the function {function!r} of {path} must take two texts, completion and reference "
