@@ -5,9 +5,11 @@ import streamlit as st
 from premem_core.analysis import run_scores
 from premem_core.dashboard import cached_reads, elements, figures, grade_form, pickers
 from premem_core.dashboard.view import pick_task
-from premem_core.dashboard.wording import count, percent
+from premem_core.dashboard.wording import count, percent, plain
 from premem_core.errors import PrememError
 from premem_core.grading import graded_completions, grader_comparison, regrade, run_graders
+from premem_core.grading.grader_texts import grader_label
+from premem_core.grading.hand_agreement import hand_agreement
 
 SHOWN = 1_000  # rows in the table; the command line writes them all
 EVERY_KIND = "all"
@@ -30,17 +32,31 @@ with elements.controls():
     longest = max(task_runs, key=lambda scores: len(scores.steps) * (scores.run in runs))
     run = pickers.pick_name("Run", runs, "run", default=longest.run, display=labels, width=330)
     graders = cached_reads.read(run_graders.read_graders, run)
-    grader_a = st.selectbox("Grader", graders.names, key="grader", bind="query-params", width=150)
+    grader_a = st.selectbox(
+        "Grader",
+        graders.names,
+        key="grader",
+        bind="query-params",
+        width=150,
+        format_func=grader_label,
+    )
     others = [name for name in graders.names if name != grader_a]
     default = others.index("math") if "math" in others else 0
     grader_b = st.selectbox(
-        "Compared with", others, index=default, key="against", bind="query-params", width=150
+        "Compared with",
+        others,
+        index=default,
+        key="against",
+        bind="query-params",
+        width=150,
+        format_func=grader_label,
     )
+    label_a, label_b = grader_label(grader_a), grader_label(grader_b)
 
 
 def grade(name: str) -> None:
     """Grade the completions that this grader has not graded yet, and show the progress."""
-    bar = st.progress(0.0, f"Starting {name}…")
+    bar = st.progress(0.0, f"Starting {plain(grader_label(name))}…")
 
     def show(done: int, total: int) -> None:
         bar.progress(done / max(1, total), f"{done:,} of {count(total, 'completion')} graded")
@@ -50,13 +66,13 @@ def grade(name: str) -> None:
 
 try:
     for name in (grader_a, grader_b):
-        missing = run_graders.ungraded(home, graders, name)
+        missing, label = run_graders.ungraded(home, graders, name), plain(grader_label(name))
         if missing:
             headline.markdown(
-                f"**{name}** has not graded {count(missing, 'completion')} of this run yet."
+                f"**{label}** has not graded {count(missing, 'completion')} of this run yet."
             )
             st.caption("Grading draws no samples and does not change the run's accuracies.")
-            if st.button(f"Grade them with {name}", type="primary"):
+            if st.button(f"Grade them with {label}", type="primary"):
                 grade(name)
                 st.rerun()
             grade_form.hand_grades(run)
@@ -68,34 +84,45 @@ except PrememError as error:
 
 if compared.disagreements:
     headline.markdown(
-        f"**{grader_a}** and **{grader_b}** disagree on **{compared.disagreements:,}** of "
-        f"{count(compared.completions, 'completion')} ({percent(compared.share)}); in "
+        f"**{plain(label_a)}** and **{plain(label_b)}** disagree on "
+        f"**{compared.disagreements:,}** of {count(compared.completions, 'completion')} "
+        f"({percent(compared.share)}); in "
         f"{compared.about_correctness:,} of these, only one grader says correct."
     )
 else:
     headline.markdown(
-        f"**{grader_a}** and **{grader_b}** agree on all "
+        f"**{plain(label_a)}** and **{plain(label_b)}** agree on all "
         f"{count(compared.completions, 'completion')}."
     )
 left, right = st.columns(2, gap="large")
 with left:
     elements.chart(
-        figures.grades_figure(compared.cross, grader_a, grader_b, elements.palette()),
+        figures.grades_figure(compared.cross, label_a, label_b, elements.palette()),
         "grades",
         compared.counts,
-        alt=f"Completions by the grade of {grader_a} (rows) and of {grader_b} (columns)",
+        alt=f"Completions by the grade of {label_a} (rows) and of {label_b} (columns)",
     )
 with right:
     st.subheader("Which grades count")
-    st.markdown(f"On every page, this run's accuracies are those of **{graders.in_force}**.")
+    st.markdown(
+        f"On every page, this run's accuracies are those of "
+        f"**{plain(grader_label(graders.in_force))}**."
+    )
     for name in (grader_a, grader_b):
-        if name != graders.in_force and st.button(f"Use the grades of {name}"):
+        if name != graders.in_force and st.button(f"Use the grades of {plain(grader_label(name))}"):
             try:
                 regrade.use_grader(home, run, name)
             except PrememError as error:
                 st.error(str(error))
             else:
                 st.rerun()
+    for name, label in ((grader_a, label_a), (grader_b, label_b)):
+        agreement = cached_reads.read(hand_agreement, run, name)
+        if agreement.n:
+            st.markdown(
+                f"**{plain(label)}** agrees with {agreement.agree:,} of "
+                f"{count(agreement.n, 'grade')} set by hand (Cohen's κ {agreement.kappa:.2f})."
+            )
     st.caption(
         "Another grader changes the run's accuracies, never its completions or perplexities. All "
         "grades are kept, so you can return to the former grader."
@@ -107,7 +134,7 @@ if not compared.disagreements:
 st.subheader("Where they disagree")
 kinds = {EVERY_KIND: None, **compared.kinds}
 kind = st.segmented_control(
-    f"Grade by {grader_a}, grade by {grader_b}",
+    f"Grade by {plain(label_a)}, grade by {plain(label_b)}",
     list(kinds),
     default=EVERY_KIND,
     required=True,
@@ -140,10 +167,10 @@ event = st.dataframe(
         "question": text("Question", width="medium"),
         "completion": text("Completion", width="medium"),
         "answer": text("Reference"),
-        "extracted_one": text(f"{grader_a} found", width="small"),
-        "grade_one": text(f"{grader_a} grade"),
-        "extracted_other": text(f"{grader_b} found", width="small"),
-        "grade_other": text(f"{grader_b} grade"),
+        "extracted_one": text(f"{label_a} found", width="small"),
+        "grade_one": text(f"{label_a} grade"),
+        "extracted_other": text(f"{label_b} found", width="small"),
+        "grade_other": text(f"{label_b} grade"),
     },
     on_select="rerun",
     selection_mode="single-row",
@@ -179,6 +206,6 @@ with right:
                 f"Graded {row[f'grade_{column}'].lower()} by {name}; the answer that it found",
                 row[f"extracted_{column}"],
             )
-            for name, column in ((grader_a, "one"), (grader_b, "other"))
+            for name, column in ((label_a, "one"), (label_b, "other"))
         )
     )

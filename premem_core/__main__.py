@@ -36,7 +36,14 @@ for command in (
     *(score.score, fit.fit, predict.predict, fit.replay, baselines.baselines),
     *(robustness.robustness, curate.curate, collect.collect, collect.generate),
     *(labels.labels, baselines.ifd),
-    *(grade.grade, grade.regrade, grade.disagreements, grade.override, grade.overrides),
+    *(
+        grade.graders,
+        grade.grade,
+        grade.regrade,
+        grade.disagreements,
+        grade.override,
+        grade.overrides,
+    ),
     *(make.finetune, make.demo, make.import_published, dashboard.dashboard),
 ):
     app.command()(command)

@@ -17,7 +17,7 @@ CORE = ROOT / "premem_core"
 
 # From the ground up: a file imports from its own package and from those before it in this list.
 PACKAGES = (
-    *("errors", "installation", "records", "files"),
+    *("errors", "installation", "records", "files", "model_endpoint"),
     "metrics",
     "problems",
     "models",

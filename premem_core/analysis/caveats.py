@@ -6,6 +6,7 @@ import numpy as np
 
 from premem_core.analysis import curves
 from premem_core.analysis.curves import Curve
+from premem_core.grading.grader_texts import grader_label
 from premem_core.metrics.thresholds import PLATEAU, ThresholdFit
 
 FEWEST_CHECKPOINTS = 6
@@ -48,8 +49,9 @@ def caveats(lines: Sequence[Curve], fit: ThresholdFit | None) -> list[str]:
         )
     graders = sorted({line.scores.grader for line in tested if line.scores.grader})
     if len(graders) > 1:
+        names = ", ".join(map(grader_label, graders))
         sentences.append(
-            f"The runs are graded by different graders ({', '.join(graders)}), so their accuracies "
+            f"The runs are graded by different graders ({names}), so their accuracies "
             "cannot be compared. Use one grader for all of them, on the Grades page or with "
             "`regrade`."
         )

@@ -22,12 +22,13 @@ from premem_core.commands.options import (
 )
 from premem_core.curation import collection_plan, problem_writer, quality_gates, selection
 from premem_core.curation.collection_plan import NewProblem
-from premem_core.curation.model_endpoint import Endpoint
 from premem_core.curation.problem_writer import Checks, WrittenProblem
 from premem_core.curation.recipe import Recipe
 from premem_core.curation.similar_questions import SIMILARITY
 from premem_core.errors import UsageError
 from premem_core.grading import graders
+from premem_core.grading.grader_texts import parse_grader
+from premem_core.model_endpoint import Endpoint
 from premem_core.store.database import Store
 from premem_core.store.examples import read_task_examples
 
@@ -166,10 +167,10 @@ def generate(options: GenerateOptions) -> None:
     grader = options.grader or quality_gates.choose_grader(
         facts.runs, [new.solution for new in planned]
     )
-    if grader == "paper":
+    if parse_grader(grader)[0] in ("paper", "code"):
         raise UsageError(
-            "the grader 'paper' takes the end of any text as an answer, so it cannot check "
-            "solutions; give another --grader"
+            f"the grader {grader!r} does not read the final answer of a solution, so it cannot "
+            "check solutions; give another --grader"
         )
     problems = _write_problems(options, planned, known, grader)
     kept = [problem for problem in problems if not problem.why_not]
@@ -204,7 +205,7 @@ def _write_problems(
         f"{options.attempts * requests:,}"
     )
     with (
-        graders.make_grader(grader) as compared_by,
+        graders.make_grader(grader, allow_code=options.grader is not None) as compared_by,
         Endpoint(
             options.endpoint,
             options.model,

@@ -1,7 +1,8 @@
-"""grade, regrade, disagreements, override, overrides: grade answers, and change grades."""
+"""graders, grade, regrade, disagreements, override, overrides: give, compare and change grades."""
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,17 +19,40 @@ from premem_core.commands.options import (
 from premem_core.errors import PrememError, UsageError
 from premem_core.files import write_whole
 from premem_core.records import Grade, SampleKey
+from premem_core.store.database import Store
 from premem_core.store.examples import read_task_examples
 from premem_core.store.grades import read_overrides
 
 if TYPE_CHECKING:
+    from premem_core.grading.hand_agreement import HandAgreement
     from premem_core.grading.regrade import Regraded
 
 SHOWN = 10  # disagreements that are printed
+GRADER_HELP = "A grader with its settings, such as math or number?tolerance=0.01 (see `graders`)"
+
+
+def graders(as_json: JsonOption = False) -> None:
+    """List the graders with their settings, also those of installed packages.
+
+    A setting is written behind the name, as in a URL: number?tolerance=0.01&units=km. Every grader
+    has the settings rule (hash, boxed or regex:PATTERN: where an answer is looked for first) and
+    marks (OPENING…CLOSING: the marks around a thinking trace). A function of your own is
+    FILE.py:function.
+
+    Example: python -m premem_core graders
+    """
+    from premem_core.grading.graders import describe_graders
+
+    described = describe_graders()
+    if as_json:
+        print_json(described)
+        return
+    for name, about in described.items():
+        typer.echo(f"{name:8} {about}")
 
 
 def grade(
-    grader: Annotated[str, typer.Option(help="gsm8k, math or paper.")] = "gsm8k",
+    grader: Annotated[str, typer.Option(help=f"{GRADER_HELP}.")] = "gsm8k",
     as_json: JsonOption = False,
 ) -> None:
     """Grade completions from standard input, which has one JSON object per line.
@@ -48,7 +72,7 @@ def grade(
                 f"({error!r}); give one JSON object per line"
             ) from error
     completions, references = [c for c, _ in pairs], [r for _, r in pairs]
-    with make_grader(grader) as chosen_grader:
+    with make_grader(grader, allow_code=True) as chosen_grader:
         for graded in chosen_grader.grade(completions, references):
             row = {"grade": graded.grade.name, "extracted": graded.extracted}
             typer.echo(json.dumps(row) if as_json else f"{row['grade']}\t{row['extracted'] or ''}")
@@ -59,7 +83,7 @@ def regrade(
     grader: Annotated[
         str,
         typer.Option(
-            help="gsm8k, math or paper; in an old store, 'as scored' returns to the first grades."
+            help=f"{GRADER_HELP}; in an old store, 'as scored' returns to the first grades."
         ),
     ],
     store: StoreOption = Path("store"),
@@ -78,10 +102,12 @@ def regrade(
     from premem_core.grading.regrade import grade_again, regrade_run
 
     home = existing_store(store)
+    grader = _grader_of_run(home, run, grader)
     if keep_scores:
-        say(f"{grade_again(home, run, grader, _print_graded):,} completions graded")
+        done_now = grade_again(home, run, grader, _print_graded, allow_code=True)
+        say(f"{done_now:,} completions graded")
         return
-    done = regrade_run(home, run, grader, _print_graded)
+    done = regrade_run(home, run, grader, _print_graded, allow_code=True)
     change = done.change
     if as_json:
         print_json(
@@ -101,6 +127,14 @@ def regrade(
         _print_change(grader, done)
 
 
+def _grader_of_run(store: Store, run: str, grader: str) -> str:
+    """The text that stands for a grader in the store; a run's former graders are found as named."""
+    from premem_core.grading.graders import canonical_grader
+    from premem_core.grading.run_graders import read_graders
+
+    return grader if grader in read_graders(store, run).names else canonical_grader(grader)
+
+
 def _print_change(grader: str, done: "Regraded") -> None:
     change = done.change
     typer.echo(
@@ -114,7 +148,7 @@ def _print_change(grader: str, done: "Regraded") -> None:
 
 def disagreements(
     run: Annotated[str, typer.Option(help="The run's name in the store.")],
-    grader: Annotated[str, typer.Option(help="The first grader: gsm8k, math or paper.")],
+    grader: Annotated[str, typer.Option(help=f"The first grader. {GRADER_HELP}.")],
     against: Annotated[str, typer.Option(help="The second grader.")],
     store: StoreOption = Path("store"),
     out: Annotated[
@@ -125,16 +159,20 @@ def disagreements(
 ) -> None:
     """Show the completions of a run that two graders grade differently.
 
-    Completions that one of the graders has not graded yet are graded first.
+    Completions that one of the graders has not graded yet are graded first. Where grades were set
+    by hand, it also says how often each grader agrees with them.
 
     Example: python -m premem_core disagreements --run lr2e-5 --grader gsm8k --against math
     """
     from premem_core.grading import grader_comparison
+    from premem_core.grading.hand_agreement import hand_agreement
     from premem_core.grading.regrade import grade_again
 
     home = existing_store(store)
+    grader, against = (_grader_of_run(home, run, name) for name in (grader, against))
     for name in (grader, against):
-        grade_again(home, run, name, _print_graded)
+        grade_again(home, run, name, _print_graded, allow_code=True)
+    by_hand = {name: hand_agreement(home, run, name) for name in (grader, against)}
     compared = grader_comparison.compare_graders(home, run, grader, against)
     rows = grader_comparison.disagreements(home, run, grader, against)
     if out:
@@ -150,6 +188,7 @@ def disagreements(
                 "completions": compared.completions,
                 "disagreements": compared.disagreements,
                 "about_correctness": compared.about_correctness,
+                "by_hand": {name: asdict(agreement) for name, agreement in by_hand.items()},
                 "counts": compared.counts.to_dict("records"),
                 "rows": rows.to_dict("records"),
             }
@@ -161,11 +200,21 @@ def disagreements(
         "one of the two grades is 'correct'"
     )
     typer.echo(compared.cross.rename_axis(index=grader, columns=against).to_string())
+    for name, agreement in by_hand.items():
+        _print_agreement(name, agreement)
     columns = ["step", "split", "id", "sample", "answer", "extracted_one", "extracted_other"]
     if len(rows):
         typer.echo(rows[columns].head(SHOWN).map(repr).to_string(index=False))
     if len(rows) > SHOWN and not out:
         typer.echo(f"and {len(rows) - SHOWN:,} more; --out FILE.csv or --json writes all of them")
+
+
+def _print_agreement(grader: str, agreement: "HandAgreement") -> None:
+    if agreement.n:
+        typer.echo(
+            f"{grader} agrees with {agreement.agree:,} of {agreement.n:,} grades set by hand "
+            f"(Cohen's kappa {agreement.kappa:.2f})"
+        )
 
 
 def override(

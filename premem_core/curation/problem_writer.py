@@ -17,13 +17,13 @@ from pathlib import Path
 
 from premem_core.curation import collection_plan
 from premem_core.curation.collection_plan import NewProblem
-from premem_core.curation.model_endpoint import Endpoint, Reply, Request
 from premem_core.curation.similar_questions import SIMILARITY, QuestionIndex
 from premem_core.errors import UsageError
 from premem_core.files import write_whole
 from premem_core.grading.grader import Grader
+from premem_core.model_endpoint import Endpoint, Reply, Request
 from premem_core.problems.final_answers import after_hashes, boxed
-from premem_core.records import Grade
+from premem_core.records import Example, Grade
 
 SOLVE = "Solve this problem step by step. {form}\n\nProblem: {question}"
 BOXED = r"Put the final answer in \boxed{}."
@@ -307,7 +307,8 @@ def _solving_prompt(problem: WrittenProblem) -> str:
 
 
 def _reference(problem: WrittenProblem, grader: Grader) -> str:
-    return problem.answer if grader.grades_against == "answer" else problem.solution
+    plan = problem.plan
+    return grader.reference(Example(plan.id, problem.question, problem.solution, problem.answer))
 
 
 def _progress(say: Say, label: str, total: int) -> OnProgress:

@@ -16,11 +16,13 @@ from premem_core.analysis.run_scores import RunScores
 from premem_core.curation import similar_questions, suspect_labels
 from premem_core.curation.strategies import ExampleFacts
 from premem_core.errors import UsageError
+from premem_core.grading.grader_texts import grader_label, parse_grader
 from premem_core.grading.graders import GRADERS, make_grader
+from premem_core.grading.run_graders import AS_SCORED
 from premem_core.problems import examples
 from premem_core.records import Grade
 from premem_core.store.database import Store
-from premem_core.store.examples import read_example_texts, read_task_examples
+from premem_core.store.examples import example_of, read_example_texts, read_task_examples
 
 COLUMNS = ("id", "gate", "value", "why", "beside")
 LOWEST = 0.05  # lowest cutoff of a gate
@@ -164,27 +166,32 @@ def _leaks(context: GateContext) -> FindIssues:
 
 def choose_grader(runs: Sequence[RunScores], solutions: Sequence[str]) -> str:
     """The name of the runs' grader; for imported runs, of a grader that can read the solutions."""
-    graders = [run.grader for run in runs if run.grader in GRADERS]
+    graders = [run.grader for run in runs if run.grader and _compares_texts(run.grader)]
     has_hashes = any("####" in solution for solution in solutions)
     return graders[0] if graders else "gsm8k" if has_hashes else "math"
+
+
+def _compares_texts(grader: str) -> bool:
+    return grader != AS_SCORED and parse_grader(grader)[0] in set(GRADERS) - {"code"}
 
 
 def _unparsed(context: GateContext) -> FindIssues:
     """Finds answers that the grader cannot read, and solutions that end with another answer."""
     texts = _read_texts(context)
     name = choose_grader(context.facts.runs, texts["solution"].tolist())
-    references = texts["answer"].fillna("").tolist()
+    answers = texts["answer"].fillna("").tolist()
     with make_grader(name) as grader:
-        boxed = [f"\\boxed{{{reference}}}" for reference in references]
+        references = [grader.reference(example_of(row)) for row in texts.to_dict("records")]
+        boxed = [f"\\boxed{{{answer}}}" for answer in answers]
         readable = [graded.grade is Grade.CORRECT for graded in grader.grade(boxed, references)]
         solutions = grader.grade(texts["solution"].tolist(), references)
     why = [
-        f"the grader {name} cannot read its answer {reference!r}"
+        f"the grader {grader_label(name)} cannot read its answer {answer!r}"
         if not is_readable
-        else f"its solution ends with {solution.extracted}, but its answer is {reference}"
+        else f"its solution ends with {solution.extracted}, but its answer is {answer}"
         if solution.grade is Grade.INCORRECT
         else ""
-        for reference, is_readable, solution in zip(references, readable, solutions, strict=True)
+        for answer, is_readable, solution in zip(answers, readable, solutions, strict=True)
     ]
     issues = pd.DataFrame({"value": 1.0, "why": why, "beside": ""}, texts["example"])
     return _find_in(issues[issues["why"] != ""])

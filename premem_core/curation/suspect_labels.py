@@ -13,7 +13,7 @@ import pandas as pd
 from premem_core.analysis.run_scores import RunScores
 from premem_core.errors import UsageError
 from premem_core.grading import run_graders
-from premem_core.grading.gsm8k_grader import number
+from premem_core.grading.built_in.numbers import number
 from premem_core.metrics import pre_memorization
 from premem_core.store.completions import read_answer_votes, samples_shards
 from premem_core.store.database import Store

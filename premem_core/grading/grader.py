@@ -1,32 +1,78 @@
-"""The interface of a grader: completions and references in, one grade per pair out."""
+"""What a grader is: completions and references in, one grade per pair out."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Self
 
-from premem_core.records import Graded
+from premem_core.problems.fields import AnswerRule
+from premem_core.problems.thinking import Thinking, ThinkingMarks, split_thinking
+from premem_core.records import Example, Grade, Graded
 
 
-class Grader(Protocol):
+class Grader(ABC):
     """Grades completions against references. As a context manager it is closed at the end.
 
+    A subclass says which answers a text states (`extract`) and how they are compared
+    (`grade_answers`). What all graders share is here: thinking traces, and a rule that the user
+    gave for finding answers.
+
     Attributes:
-        name: the grader's name, as in `graders.GRADERS`.
-        grades_against: the field of an `Example` that is the reference in a scoring job.
+        name: the grader's name, without settings.
+        marks: the marks around a thinking trace; None to guess them from each text.
+        rule: finds answers before the grader's own way does; None if there is no such rule.
+        checked: the largest number of solutions that a check before scoring grades
+            (`reference_check`); None for the usual number.
     """
 
     name: str
-    grades_against: Literal["answer", "solution"]
+    marks: ThinkingMarks | None = None
+    rule: AnswerRule | None = None
+    checked: int | None = None
 
-    def grade(self, completions: Sequence[str], references: Sequence[str]) -> list[Graded]:
+    def reference(self, example: Example) -> str:
+        """What a completion for this example is graded against; by default its final answer."""
+        return example.answer
+
+    def grade(
+        self, completions: Sequence[str], references: Sequence[str], *, opened: bool = False
+    ) -> list[Graded]:
         """The grade of each completion against the reference at the same position.
 
-        No text makes this raise an error.
+        Thinking traces are removed first. A completion that ends inside its trace is UNPARSED,
+        whatever stands in it. No text makes this raise an error.
+
+        Args:
+            opened: whether the prompt has opened the completions' thinking trace.
 
         Raises:
             ValueError: there are not as many references as completions.
+            EndpointError: the grader asks a model, which does not answer.
         """
-        ...
+        pairs = [
+            (split_thinking(completion, self.marks, opened=opened), reference)
+            for completion, reference in zip(completions, references, strict=True)
+        ]
+        finished = [(text.answer, self._whole(r)) for text, r in pairs if text.finished]
+        graded = iter(self.grade_answers([c for c, _ in finished], [r for _, r in finished]))
+        return [next(graded) if text.finished else UNPARSED for text, _ in pairs]
+
+    def _whole(self, reference: str) -> str:
+        trace: Thinking = split_thinking(reference, self.marks)
+        return trace.answer if trace.trace else reference
+
+    @abstractmethod
+    def grade_answers(self, completions: Sequence[str], references: Sequence[str]) -> list[Graded]:
+        """The grade of each pair of texts without thinking traces; both have the same length."""
+
+    def answers(self, text: str) -> list[str]:
+        """The answers that a text states, the one that counts first: the rule's, then its own."""
+        found = self.rule.find({}, text) if self.rule else None
+        return [*([] if found is None else [found]), *self.extract(text)]
+
+    def extract(self, text: str) -> Sequence[str]:
+        """The answers that a text states without a rule, the one that counts first."""
+        return ()
 
     def close(self) -> None:
         """Stop the grader's processes, if it has any."""
@@ -42,3 +88,11 @@ class Grader(Protocol):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+UNPARSED = Graded(Grade.UNPARSED, None)
+
+
+def compared(equal: bool, answer: str) -> Graded:
+    """CORRECT if the answer that was found equals the reference, INCORRECT otherwise."""
+    return Graded(Grade.CORRECT if equal else Grade.INCORRECT, answer)

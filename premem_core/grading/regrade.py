@@ -1,6 +1,6 @@
 """Regrading: grading the stored completions of a run with another grader.
 
-    store/grades/run=<run>/grader=<name>/    one shard per shard of completions, with its name
+    store/grades/run=<run>/grader=<grader>/    one shard per shard of completions, with its name
 
 A completion keeps the grade that it got when it was scored; the grades of other graders are stored
 beside it. `runs.grader` names the grader whose grades are counted. A grade set by hand
@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -35,8 +36,8 @@ from premem_core.grading.run_graders import (
     ungraded_shards,
 )
 from premem_core.store.database import Store
-from premem_core.store.examples import read_perturbed_examples, read_task_examples
-from premem_core.store.grades import grades_folder, use_grades
+from premem_core.store.examples import example_of, read_perturbed_examples, read_task_examples
+from premem_core.store.grades import make_grades_folder, use_grades
 from premem_core.store.scores import commit_inbox
 from premem_core.store.shards import GRADES, ShardName, write_shard
 
@@ -52,24 +53,35 @@ class Regraded:
 
 
 def grade_again(
-    store: Store, run: str, grader: str, progress: OnProgress = lambda done, total: None
+    store: Store,
+    run: str,
+    grader: str,
+    progress: OnProgress = lambda done, total: None,
+    *,
+    allow_code: bool = False,
 ) -> int:
     """Grade the completions of a run that `grader` has not graded yet; return their number.
 
     Each shard is written to disk before the next one is begun, so that after a call was killed,
     the next one does only the rest. The completions and the run's counts do not change.
 
+    Args:
+        allow_code: as in `make_grader`.
+
     Raises:
-        UsageError: there is no such run or grader.
+        UsageError: there is no such run or grader, or it needs a permission.
         StoreError: the run has no completions.
     """
     graders = checked_grader(store, run, grader)
     if grader == graders.original:
         return 0
     commit_inbox(store)
-    folder = grades_folder(store, run, grader)
-    folder.mkdir(parents=True, exist_ok=True)
-    with flock(folder / "lock", fcntl.LOCK_EX), make_grader(grader) as instance:
+    if not ungraded_shards(store, run, grader):
+        return 0  # also if the grader cannot be made any more, as where the user's file changed
+    with ExitStack() as open_until_done:
+        instance = open_until_done.enter_context(make_grader(grader, allow_code=allow_code))
+        folder = make_grades_folder(store, run, grader)
+        open_until_done.enter_context(flock(folder / "lock", fcntl.LOCK_EX))
         sweep_unfinished(folder)
         missing = ungraded_shards(store, run, grader)
         total, done = sum(map(count_rows, missing)), 0
@@ -99,9 +111,17 @@ def use_grader(store: Store, run: str, grader: str) -> None:
 
 
 def regrade_run(
-    store: Store, run: str, grader: str, progress: OnProgress = lambda done, total: None
+    store: Store,
+    run: str,
+    grader: str,
+    progress: OnProgress = lambda done, total: None,
+    *,
+    allow_code: bool = False,
 ) -> Regraded:
     """Grade the completions that `grader` has not graded yet, then count its grades.
+
+    Args:
+        allow_code: as in `make_grader`.
 
     Raises:
         UsageError, StoreError, JobError: as `use_grader`.
@@ -109,7 +129,7 @@ def regrade_run(
     before = checked_grader(store, run, grader).in_force
     with not_being_scored(store, run):
         pass  # raises the error now, and not after hours of grading
-    newly_graded = grade_again(store, run, grader, progress)
+    newly_graded = grade_again(store, run, grader, progress, allow_code=allow_code)
     use_grader(store, run, grader)
     return Regraded(newly_graded, compare_graders(store, run, before, grader))
 
@@ -120,10 +140,11 @@ def grade_in_process(store: Store, run: str, grader: str, progress: OnProgress) 
     A grader's workers import the main module of their process, which must not be a page.
 
     Raises:
-        UsageError: there is no such run or grader.
+        UsageError: there is no such run or grader, or it needs a permission.
         StoreError: the run has no completions, or grading failed; the message gives the reason.
     """
     total = ungraded(store, checked_grader(store, run, grader), grader)
+    make_grader(grader).close()  # the command below has more permissions than a page
     command = [sys.executable, "-m", "premem_core", "regrade", "--keep-scores"]
     command += ["--store", str(store.path), "--run", run, "--grader", grader]
     with tempfile.TemporaryFile() as errors:
@@ -142,12 +163,10 @@ def grade_in_process(store: Store, run: str, grader: str, progress: OnProgress) 
 def _references(store: Store, task: str, perturbation: str, grader: Grader) -> dict[int, str]:
     """Example's number → the reference that this grader uses, for the perturbed queries."""
     frames = [read_task_examples(store, task, split) for split in ("train", "test")]
-    frames.append(read_perturbed_examples(store, task, perturbation))
-    return {
-        int(number): text
-        for examples in frames
-        for number, text in zip(examples["example"], examples[grader.grades_against], strict=True)
-    }
+    rows = {row["example"]: row for frame in frames for row in frame.to_dict("records")}
+    for row in read_perturbed_examples(store, task, perturbation).to_dict("records"):
+        rows[row["example"]] = {**rows[row["example"]], **row}
+    return {int(number): grader.reference(example_of(row)) for number, row in rows.items()}
 
 
 def _graded(shard: Path, grader: Grader, references: dict[int, str]) -> pa.Table:

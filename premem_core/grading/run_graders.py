@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,10 +13,10 @@ import pyarrow.parquet as pq
 
 from premem_core.errors import JobError, StoreError, UsageError
 from premem_core.files import flock
-from premem_core.grading.graders import GRADERS, make_grader
+from premem_core.grading.graders import GRADERS, check_grader
 from premem_core.store.completions import samples_shards
 from premem_core.store.database import Store
-from premem_core.store.grades import grade_shards
+from premem_core.store.grades import grade_shards, other_graders
 from premem_core.store.job_folder import JobFolder
 from premem_core.store.runs import read_runs
 
@@ -29,17 +30,19 @@ class RunGraders:
     Attributes:
         original: the grader that the scoring job used.
         in_force: the grader whose grades count now.
+        others: the graders that have graded it since.
     """
 
     run: str
     task: str
     original: str
     in_force: str
+    others: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
-        """All graders that can grade the run, the original one first."""
-        return list(dict.fromkeys([self.original, *GRADERS]))
+        """All graders that have graded the run or can grade it, the original one first."""
+        return list(dict.fromkeys([self.original, self.in_force, *self.others, *GRADERS]))
 
 
 def regradable_runs(store: Store) -> list[str]:
@@ -76,7 +79,8 @@ def read_graders(store: Store, run: str) -> RunGraders:
         original = recorded
     else:
         original = AS_SCORED
-    return RunGraders(run, str(runs["task"][run]), original, recorded or original)
+    others = tuple(other_graders(store, run))
+    return RunGraders(run, str(runs["task"][run]), original, recorded or original, others)
 
 
 def shards_in_force(store: Store, graders: RunGraders) -> list[Path]:
@@ -103,7 +107,7 @@ def checked_grader(store: Store, run: str, *graders: str) -> RunGraders:
     run_graders = read_graders(store, run)
     for name in graders:
         if name not in run_graders.names:
-            make_grader(name)  # raises an error that names the graders
+            check_grader(name)  # raises an error that names the graders
     return run_graders
 
 
@@ -121,7 +125,7 @@ def shards_of(store: Store, graders: RunGraders, grader: str) -> list[Path]:
     if not shards:
         raise StoreError(
             f"the run '{graders.run}' is not graded by '{grader}' yet; "
-            f"run regrade with --grader {grader}"
+            f"run regrade with --grader {shlex.quote(grader)}"
         )
     return shards
 

@@ -166,7 +166,7 @@ def _graded(
     ]
     graded = grader.grade(
         [completion.text for _, _, completion in rows],
-        [getattr(query.example, grader.grades_against) for query, _, _ in rows],
+        [grader.reference(query.example) for query, _, _ in rows],
     )
     columns = {
         **_keys(chunk, len(rows)),

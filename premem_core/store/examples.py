@@ -1,6 +1,8 @@
 """Examples in the store: questions, solutions and answers, also of perturbed examples."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -87,6 +89,18 @@ def read_perturbed_examples(store: Store, task: str, perturbation: str) -> pd.Da
         PERTURBED_COLUMNS,
         [task, perturbation],
     )
+
+
+def example_of(row: Mapping[Hashable, Any]) -> Example:
+    """The example in a row of EXAMPLE_COLUMNS; a text that the store lacks is empty.
+
+    Args:
+        row: as `DataFrame.to_dict("records")` gives it.
+    """
+    names = ("id", "question", "solution", "answer")
+    texts = {name: "" if pd.isna(row[name]) else row[name] for name in names}
+    metadata = row["metadata"]
+    return Example(**texts, metadata=json.loads(metadata) if isinstance(metadata, str) else {})
 
 
 def examples_frame(task: str, split: str, examples: Sequence[Example]) -> pd.DataFrame:

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pandas as pd
 
@@ -13,6 +15,9 @@ from premem_core.store.database import Store, connect, read_frame
 from premem_core.store.schema import Connection
 from premem_core.store.scores import COUNTS_OF_GRADES
 from premem_core.store.shards import completions_folder, find_shards, select_shards
+
+GRADER_FILE = "grader.txt"  # in a folder of grades: whose they are
+LONGEST_NAME = 150  # characters of a grader in the name of a folder
 
 DISAGREEMENT_COLUMNS = (
     "step",
@@ -147,13 +152,36 @@ def read_overrides(store: Store, run: str) -> pd.DataFrame:
 def grades_folder(store: Store, run: str, grader: str) -> Path:
     """The folder with another grader's grades of a run, which is created with the first grades."""
     folder = completions_folder(store.path, run).name
-    return store.path / "grades" / folder / f"grader={grader}"
+    return store.path / "grades" / folder / f"grader={_folder_name(grader)}"
+
+
+def make_grades_folder(store: Store, run: str, grader: str) -> Path:
+    """Create `grades_folder`, which says in a file whose grades are in it."""
+    folder = grades_folder(store, run, grader)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / GRADER_FILE).write_text(grader, "utf-8")
+    return folder
+
+
+def _folder_name(grader: str) -> str:
+    """A grader's text as the name of a folder; in full where it is short."""
+    name = quote(grader, safe="")
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[:LONGEST_NAME].rpartition('%')[0]}~{sha256(grader.encode()).hexdigest()[:16]}"
 
 
 def other_graders(store: Store, run: str) -> list[str]:
     """The names of the graders that have graded completions of a run after it was scored."""
     folders = grades_folder(store, run, "any").parent.glob("grader=*")
-    return sorted(folder.name.removeprefix("grader=") for folder in folders)
+    return sorted(map(_grader_of, folders))
+
+
+def _grader_of(folder: Path) -> str:
+    try:
+        return (folder / GRADER_FILE).read_text("utf-8")
+    except FileNotFoundError:  # in an older store
+        return unquote(folder.name.removeprefix("grader="))
 
 
 def grade_shards(store: Store, run: str, grader: str) -> list[Path]:

@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 from premem_core.__main__ import app
 from premem_core.curation import problem_writer
 from premem_core.curation.collection_plan import NewProblem
-from premem_core.curation.model_endpoint import Endpoint
 from premem_core.curation.problem_writer import Checks
 from premem_core.curation.recipe import Criterion, Recipe
 from premem_core.errors import EndpointError, UsageError
 from premem_core.grading.graders import make_grader
+from premem_core.model_endpoint import Endpoint
 from tests.helpers import planned
 from tests.helpers.endpoints import served
 
@@ -278,7 +278,7 @@ def test_the_command_writes_problems_that_a_trainer_loads(tmp_path, monkeypatch)
         (["--out", "{folder}/r.yaml"], "is also a file to read"),
         (["--out", "."], "is a folder, or its folder does not exist"),
         (["--temperature", "0"], "so solutions are not independent"),
-        (["--grader", "paper"], "takes the end of any text as an answer"),
+        (["--grader", "paper"], "does not read the final answer"),
         (["--grader", "none"], "There is no grader"),
         (["--endpoint", "http://me:secret@host/v1"], "must be a URL such as"),
     ],

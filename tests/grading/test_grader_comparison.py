@@ -5,14 +5,14 @@ import pandas as pd
 import pytest
 
 from premem_core.grading import grader_comparison, regrade
+from premem_core.grading.built_in.gsm8k_grader import Gsm8kGrader
+from premem_core.grading.built_in.paper_grader import PaperGrader
 from premem_core.grading.grader import Grader
 from premem_core.grading.grader_comparison import Comparison
-from premem_core.grading.gsm8k_grader import Gsm8kGrader
-from premem_core.grading.paper_grader import PaperGrader
 from premem_core.grading.run_graders import AS_SCORED
 from premem_core.records import Grade
 from premem_core.store.database import Store
-from premem_core.store.examples import read_task_examples
+from premem_core.store.examples import example_of, read_task_examples
 from premem_core.store.grades import DISAGREEMENT_COLUMNS
 from tests.helpers.demo import COMPLETIONS, RUN, completions, old_store
 
@@ -50,7 +50,8 @@ def test_the_disagreements_are_those_of_a_direct_computation(store):
     texts = texts.merge(examples, on="example")
     graders: dict[str, Grader] = {"one": Gsm8kGrader(), "other": PaperGrader()}
     for name, made in graders.items():
-        graded = made.grade(texts["completion"].tolist(), texts[made.grades_against].tolist())
+        references = [made.reference(example_of(row)) for row in texts.to_dict("records")]
+        graded = made.grade(texts["completion"].tolist(), references)
         texts[f"grade_{name}"] = [g.grade.name for g in graded]
         texts[f"extracted_{name}"] = [g.extracted for g in graded]
     wanted = texts[texts["grade_one"] != texts["grade_other"]]

@@ -5,7 +5,7 @@ import pytest
 
 from premem_core.errors import StoreError
 from premem_core.grading import regrade, run_graders
-from premem_core.grading.paper_grader import PaperGrader
+from premem_core.grading.built_in.paper_grader import PaperGrader
 from premem_core.grading.run_graders import AS_SCORED
 from premem_core.store.completions import samples_shards
 from premem_core.store.database import Store
@@ -51,14 +51,14 @@ def test_a_killed_regrading_goes_on_where_it_stopped(store, tmp_path, monkeypatc
     class Mortal(PaperGrader):
         calls = 0
 
-        def grade(self, completions, references):
+        def grade_answers(self, completions, references):
             Mortal.calls += 1
             if Mortal.calls == 4:
                 raise Killed
-            return super().grade(completions, references)
+            return super().grade_answers(completions, references)
 
     before = counts(store)
-    monkeypatch.setattr(regrade, "make_grader", lambda name: Mortal())
+    monkeypatch.setattr(regrade, "make_grader", lambda name, allow_code: Mortal())
     with pytest.raises(Killed):
         regrade.regrade_run(store, RUN, "paper")
     pd.testing.assert_frame_equal(counts(store), before)

@@ -1,16 +1,18 @@
-r"""The grader `gsm8k`: answers that are one number, compared exactly (docs/method.md, 1).
-
-An answer from GSM8K's train set: `Natalia sold 48+24 = <<48+24=72>>72 clips altogether.\n#### 72`.
-"""
+r"""Numbers in answers: `$1,000.50`, `2\frac{1}{2} cups`, `1.5 million`, `18\%`, `1e3`."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
 
-from premem_core.grading.grader import Grader
-from premem_core.problems.final_answers import after_answer_is, after_hashes, boxed, unwrapped
-from premem_core.records import Grade, Graded
+from premem_core.problems.final_answers import (
+    after_answer_is,
+    after_equals,
+    after_hashes,
+    boxed_lists,
+    plain_digits,
+    unwrapped,
+)
 
 # A longer answer is not a number; Python cannot convert one of more than 4,300 digits.
 _LONGEST_ANSWER = 300
@@ -28,10 +30,14 @@ _NUMBER = re.compile(
     """,
     re.VERBOSE,
 )
-# A dash or a bracket after a number means a range or a formula, not a unit.
-_UNIT = re.compile(r"\s*(?:(?:/\s*)?[a-zA-Z%°].*)?", re.DOTALL)
+# A dash or a bracket after a number means a range or a formula, not a unit; "7 or so" and "7 and a
+# half" are not 7.
+_UNIT = re.compile(r"\s*(?:(?:/\s*)?(?!(?:or|and|to|plus|minus|times)\b)[a-zA-Z%°].*)?", re.DOTALL)
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 
+# The exponent of a unit is not part of the number: cm^2, m², ft3. Without a mark before it, only a
+# length has one: the 3 in "1e3", "7 or 3" and "in May 3" is a number of its own.
+_LENGTH = r"(?:[kcdmµ]?m|ft|in|yd|mi|feet|foot|inch|inches|yards?|miles?|met(?:er|re)s?)"
 _SPELLINGS = (
     (re.compile(r"[−–—]"), "-"),
     (re.compile(r"[\u00a0\u2009\u202f]"), " "),
@@ -43,42 +49,28 @@ _SPELLINGS = (
     (re.compile(r"\\(?:text|mathrm|textbf|mathbf|mbox)\s*\{([^{}]*)\}"), r"\1"),
     (re.compile(r"\\times|\\cdot|×"), "*"),
     (re.compile(r"\^\s*(?:\{\\circ\}|\\circ)"), "°"),
-    (re.compile(r"(?<=[a-zA-Z])\s*\^?\s*\{?[23²³]\}?(?![\d.])"), ""),  # cm^2, m², ft3
+    (re.compile(r"(?<=[a-zA-Z])\s*(?:\^\s*(?:[23](?!\d)|\{[23]\})|[²³])"), ""),
+    (re.compile(rf"(?<![a-zA-Z])({_LENGTH})[23](?![\d.])"), r"\1"),
     (re.compile(r"\\(?=[%$])|\\[, ;]|[$€£¥₹]|\bUSD\b"), " "),
 )
 
 
-class Gsm8kGrader(Grader):
-    """Exact comparison of numbers: `$1,000.00`, `1000 dollars` and `1e3` are the same.
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """The exact value of an answer, and the unit behind it: "km per hour", "%", or nothing."""
 
-    The answer is the number after `####`, or else after "The answer is", or else in a box. A
-    completion without any of these is UNPARSED. Units are ignored, and "18%" is 18. If the
-    reference is not a number, no completion is correct.
-    """
-
-    name = "gsm8k"
-    grades_against: Literal["answer", "solution"] = "answer"
-
-    def grade(self, completions: Sequence[str], references: Sequence[str]) -> list[Graded]:
-        """As `Grader.grade`; a reference is an answer or a whole solution."""
-        return [_grade(c, r) for c, r in zip(completions, references, strict=True)]
+    value: Fraction
+    unit: str = ""
 
 
-def _grade(completion: str, reference: str) -> Graded:
-    gold = next((n for s in [*_stated(reference), reference] if (n := number(s)) is not None), None)
-    for answer in _stated(completion):
-        value = number(answer)
-        if value is not None:
-            return Graded(Grade.CORRECT if value == gold else Grade.INCORRECT, answer)
-    return Graded(Grade.UNPARSED, None)
-
-
-def _stated(text: str) -> Iterator[str]:
+def stated(text: str) -> Iterator[str]:
+    """The answers that a text states, of which the first that is a number counts."""
     # The first ####, because a completion that does not stop goes on with another question. But
     # the last sentence or box, because intermediate results come before the final one.
     yield from after_hashes(text)
     yield from reversed(after_answer_is(text))
-    yield from reversed(boxed(text))
+    yield from reversed(boxed_lists(text))
+    yield from after_equals(text)
 
 
 def number(text: str) -> Fraction | None:
@@ -87,9 +79,19 @@ def number(text: str) -> Fraction | None:
     >>> number("$1,000.50"), number(r"2\frac{1}{2} cups"), number("1.5 million"), number("7 or 8")
     (Fraction(2001, 2), Fraction(5, 2), Fraction(1500000, 1), None)
     """
+    found = quantity(text)
+    return found.value if found else None
+
+
+def quantity(text: str) -> Quantity | None:
+    """The value and the unit of an answer that is one number, or None.
+
+    >>> quantity("5 km^2"), quantity("1e3")
+    (Quantity(value=Fraction(5, 1), unit='km'), Quantity(value=Fraction(1000, 1), unit=''))
+    """
     if len(text) > _LONGEST_ANSWER:
         return None
-    text = unwrapped(text)
+    text = unwrapped(plain_digits(text))
     for pattern, plain in _SPELLINGS:
         text = pattern.sub(plain, text)
     text = text.rpartition("=")[2].strip().rstrip(".,;:!?)").lstrip("(").strip()
@@ -99,10 +101,10 @@ def number(text: str) -> Fraction | None:
     value = _value(match)
     if value is None:
         return None
-    scale = next(
-        (_SCALES[word] for word in match["unit"].lower().split()[:1] if word in _SCALES), 1
-    )
-    return value * scale * (-1 if match["sign"] == "-" else 1)
+    unit = match["unit"].split()
+    scale = _SCALES.get(unit[0].lower(), 1) if unit else 1
+    sign = -1 if match["sign"] == "-" else 1
+    return Quantity(value * scale * sign, " ".join(unit[scale != 1 :]))
 
 
 def _value(match: re.Match[str]) -> Fraction | None:

@@ -13,12 +13,18 @@ from concurrent.futures import TimeoutError as PairTimeout
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
-from premem_core.grading.grader import Grader
-from premem_core.problems.final_answers import after_answer_is, after_hashes, boxed, unwrapped
+from premem_core.grading.grader import UNPARSED, Grader
+from premem_core.problems.final_answers import (
+    after_answer_is,
+    after_hashes,
+    boxed_lists,
+    plain_digits,
+    unwrapped,
+)
 from premem_core.records import Grade, Graded
 
 _CHUNK = 32
@@ -31,16 +37,16 @@ _Pair = tuple[str, str]  # gold first: math-verify's comparison is not symmetric
 class MathGrader(Grader):
     r"""Symbolic equivalence: `\frac12` and `0.5`, sets in any order, intervals, matrices, units.
 
-    The answer is the last `\boxed{…}`, or else the text after "The answer is", or else the text
-    after `####`. A completion without any of these is UNPARSED. A pair that takes more than
-    `timeout` seconds, or more memory than a worker has, is a TIMEOUT.
+    The answer is the last `\boxed{…}`, or else the text after "The answer is" or "Answer:", or else
+    the text after `####`. Boxes with only a comma or "and" between them are one answer. A
+    completion without any of these is UNPARSED. A pair that takes more than `timeout` seconds, or
+    more memory than a worker has, is a TIMEOUT.
 
     Workers are spawned on first use, so a script that grades needs the usual
     `if __name__ == "__main__"`.
     """
 
     name = "math"
-    grades_against: Literal["answer", "solution"] = "answer"
 
     def __init__(self, *, timeout: float = 5.0, workers: int | None = None) -> None:
         self._timeout = timeout
@@ -48,16 +54,21 @@ class MathGrader(Grader):
         self._pool: ProcessPool | None = None
         self._grades: dict[_Pair, Grade] = {}
 
-    def grade(self, completions: Sequence[str], references: Sequence[str]) -> list[Graded]:
-        """As `Grader.grade`; a reference is an answer or a whole solution."""
-        answers = [final_answer(completion) for completion in completions]
-        golds = [final_answer(reference) or unwrapped(reference) for reference in references]
+    def grade_answers(self, completions: Sequence[str], references: Sequence[str]) -> list[Graded]:
+        """As `Grader.grade_answers`; a reference is an answer or a whole solution."""
+        answers = [next(iter(self.answers(completion)), None) for completion in completions]
+        golds = [next(iter(self.answers(r)), plain_digits(unwrapped(r))) for r in references]
         pairs = list(zip(golds, answers, strict=True))
         grades = self._pair_grades({(gold, answer) for gold, answer in pairs if answer is not None})
         return [
-            Graded(Grade.UNPARSED, None) if answer is None else Graded(grades[gold, answer], answer)
+            UNPARSED if answer is None else Graded(grades[gold, answer], answer)
             for gold, answer in pairs
         ]
+
+    def extract(self, text: str) -> Sequence[str]:
+        """As `Grader.extract`: one answer or none."""
+        answer = final_answer(text)
+        return [] if answer is None else [answer]
 
     def close(self) -> None:
         """Kill the workers; a later `grade` starts new ones."""
@@ -127,7 +138,8 @@ def final_answer(text: str) -> str | None:
     >>> final_answer(r"So $x=\boxed{5}$."), final_answer("We get 5 and then 6.")
     ('5', None)
     """
-    if boxes := boxed(text):
+    text = plain_digits(text)
+    if boxes := boxed_lists(text):
         return boxes[-1]
     if sentences := after_answer_is(text):
         return sentences[-1]

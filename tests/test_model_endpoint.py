@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from premem_core.curation.model_endpoint import Endpoint, Request
 from premem_core.errors import EndpointError, UsageError
+from premem_core.model_endpoint import Endpoint, Request
 from tests.helpers.endpoints import served
 from tests.helpers.paths import ROOT
 
@@ -276,7 +276,7 @@ STOPPED = """
 import signal, sys, threading, time
 sys.path.insert(0, sys.argv[1])
 from tests.helpers.endpoints import served
-from premem_core.curation.model_endpoint import Endpoint, Request
+from premem_core.model_endpoint import Endpoint, Request
 from premem_core.errors import EndpointError
 
 def reply(text):

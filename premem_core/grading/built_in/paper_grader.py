@@ -7,10 +7,9 @@ This is a new implementation; docs/method.md, section 8, lists the faults.
 
 import re
 from collections.abc import Sequence
-from typing import Literal
 
-from premem_core.grading.grader import Grader
-from premem_core.records import Grade, Graded
+from premem_core.grading.grader import UNPARSED, Grader, compared
+from premem_core.records import Example, Graded
 
 _MATH_PHRASES = ("FINAL ANSWER", "answer is", "ANSWER", "Final Answer", "is:", "Answer", "answer")
 
@@ -24,23 +23,24 @@ class PaperGrader(Grader):
     """
 
     name = "paper"
-    grades_against: Literal["answer", "solution"] = "solution"
 
-    def grade(self, completions: Sequence[str], references: Sequence[str]) -> list[Graded]:
-        """As `Grader.grade`; a reference is a whole solution."""
-        return [_grade(c, r) for c, r in zip(completions, references, strict=True)]
+    def reference(self, example: Example) -> str:
+        """The whole solution: which script grades a completion depends on its marks."""
+        return example.solution
 
+    def grade_answers(self, completions: Sequence[str], references: Sequence[str]) -> list[Graded]:
+        """As `Grader.grade_answers`; a reference is a whole solution."""
+        return [self._grade(c, r) for c, r in zip(completions, references, strict=True)]
 
-def _grade(completion: str, reference: str) -> Graded:
-    gold: str | None
-    answer: str | None
-    if "\\boxed" in reference or "\\fbox" in reference:
-        gold, answer = _last_box(reference), _math_answer(completion)
-    else:
-        gold, answer = _after_hashes(reference), _gsm8k_answer(completion)
-    if answer is None:
-        return Graded(Grade.UNPARSED, None)
-    return Graded(Grade.CORRECT if is_equiv(gold, answer) else Grade.INCORRECT, answer)
+    def _grade(self, completion: str, reference: str) -> Graded:
+        gold, answer = (next(iter(self.answers(text)), None) for text in (reference, completion))
+        if "\\boxed" in reference or "\\fbox" in reference:
+            of_reference, of_completion = _last_box, _math_answer
+        else:
+            of_reference, of_completion = _after_hashes, _gsm8k_answer
+        gold = of_reference(reference) if gold is None else gold
+        answer = of_completion(completion) if answer is None else answer
+        return UNPARSED if answer is None else compared(is_equiv(gold, answer), answer)
 
 
 def _after_hashes(text: str) -> str:

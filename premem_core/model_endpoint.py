@@ -63,11 +63,13 @@ class Endpoint:
     Args:
         url: of the endpoint, including /v1.
         model: the model's name at the endpoint.
-        replies: an SQLite file, created if needed. Only one process can use it at a time.
+        replies: an SQLite file, created if needed, which only one process can use at a time; None
+            to keep replies in memory until the endpoint is closed.
         key: the API key; None if the endpoint needs none.
         temperature, max_tokens: of every reply; None for the endpoint's default.
         at_once: number of requests that are sent at the same time.
         say: prints a line.
+        key_option: how a person names the key, for error messages.
 
     Raises:
         UsageError: an argument is invalid, or the file is in use or is not a file of replies.
@@ -77,13 +79,14 @@ class Endpoint:
         self,
         url: str,
         model: str,
-        replies: Path,
+        replies: Path | None,
         *,
         key: str | None = None,
         temperature: float | None = None,
         max_tokens: int | None = None,
         at_once: int = 8,
         say: Callable[[str], None] = print,
+        key_option: str = "--key-variable",
     ) -> None:
         _check_url(url)
         if temperature is not None and not 0 <= temperature < math.inf:
@@ -93,7 +96,7 @@ class Endpoint:
             raise UsageError("the endpoint's key contains characters that no key has; check it")
         self.url, self.model = url, model
         self._temperature, self._max_tokens = temperature, max_tokens
-        self._at_once, self._say = at_once, say
+        self._at_once, self._say, self._key_option = at_once, say, key_option
         if not (model and model.isprintable()):
             raise UsageError("the model's name contains characters that no name has; check it")
         self._client = self._connect()
@@ -204,7 +207,7 @@ class Endpoint:
         if 300 <= status < 400:
             return "; it redirects to another URL: give that one"
         if status == 401:
-            return "; name the environment variable that holds its key with --key-variable"
+            return f"; name the environment variable that holds its key with {self._key_option}"
         if status == 404:
             return f"; is its model called '{self.model}', and does its URL end in /v1?"
         return ""
@@ -264,10 +267,10 @@ def _check_url(url: str) -> None:
         )
 
 
-def _open_replies(file: Path) -> sqlite3.Connection:
+def _open_replies(file: Path | None) -> sqlite3.Connection:
     """Open the file of replies, and lock it until it is closed."""
     try:
-        connection = sqlite3.connect(file, timeout=0, check_same_thread=False)
+        connection = sqlite3.connect(file or ":memory:", timeout=0, check_same_thread=False)
         with connection:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             connection.execute(TABLE)

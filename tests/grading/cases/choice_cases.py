@@ -1,0 +1,83 @@
+r"""What the grader `choice` must make of each pair; every case names the trap it stands for."""
+
+import json
+
+from tests.grading.cases.case import CORRECT, INCORRECT, UNPARSED
+
+# As `ChoiceGrader.reference` gives it for "How far? A) 60 km  B) 120 km  C) 90 km".
+KM = json.dumps({"answer": "B", "options": {"A": "60 km", "B": "120 km", "C": "90 km"}})
+BY_TEXT = json.dumps({"answer": "120 km", "options": {"A": "60 km", "B": "120 km"}})
+TWICE = json.dumps({"answer": "A", "options": {"A": "60 km", "B": "60 km"}})
+TRAIN = json.dumps({"answer": "A", "options": {"A": "A train", "B": "A bus"}})
+
+ROWS = [
+    ("B", "B", CORRECT, "the letter alone"),
+    ("C", "B", INCORRECT, "another letter"),
+    ("(B)", "B", CORRECT, "brackets"),
+    ("[B]", "B", CORRECT, "square brackets"),
+    ("B.", "B", CORRECT, "a period"),
+    ("B)", "B", CORRECT, "one bracket"),
+    ("(b)", "B", CORRECT, "a small letter in brackets"),
+    ("b", "B", UNPARSED, "a small letter alone may be a variable"),
+    ("**B**", "B", CORRECT, "bold"),
+    (r"\boxed{B}", "B", CORRECT, "a box"),
+    (r"\boxed{\text{B}}", "B", CORRECT, "LaTeX text in a box"),
+    (r"\boxed{(B)}", "B", CORRECT, "brackets in a box"),
+    (r"$\boxed{\textbf{(B)}\ 120}$", "B", CORRECT, "bold letter and text in a box"),
+    (r"our answer is $\boxed B$.", "B", CORRECT, "a box without braces"),
+    ("The answer is B", "B", CORRECT, "the sentence"),
+    ("The answer is (B).", "B", CORRECT, "the sentence with brackets"),
+    ("The answer is B, because 60*2 = 120.", "B", CORRECT, "a reason behind the letter"),
+    ("The answer is **B**.", "B", CORRECT, "a bold letter in the sentence"),
+    ("The correct answer is option B.", "B", CORRECT, "the word option"),
+    ("The answer is choice (B).", "B", CORRECT, "the word choice"),
+    ("Answer: B", "B", CORRECT, "a label"),
+    ("ANSWER: (B)", "B", CORRECT, "a label in capitals"),
+    ("**Answer:** B) 120 km", "B", CORRECT, "a bold label and the option's text"),
+    ("<answer>B</answer>", "B", CORRECT, "answer tags"),
+    ("#### B", "B", CORRECT, "the hash mark"),
+    ("60*2 = 120\nB", "B", CORRECT, "the letter alone in the last line"),
+    (
+        "B\n\n60 km in one hour is 120 km in two.",
+        "B",
+        CORRECT,
+        "the letter alone in the first line",
+    ),
+    ("B) 120 km", "B", CORRECT, "letter and text are the whole answer"),
+    ("B: 120 km", "B", CORRECT, "a colon behind the letter"),
+    ("I would choose B here.", "B", CORRECT, "a choice in prose"),
+    ("Option A is too far. Option B fits.", "B", CORRECT, "the last option named"),
+    ("The answer is A. No, the answer is B.", "B", CORRECT, "the last of two sentences"),
+    ("A train goes 120 km.", "A", UNPARSED, "an article at the beginning"),
+    ("I think it is 120 km.", "I", UNPARSED, "a pronoun at the beginning"),
+    ("Plan B is to wait.", "B", UNPARSED, "a letter in prose"),
+    ("The answer is a train", "A", UNPARSED, "an article in the sentence"),
+    ("The answer is A train", "A", UNPARSED, "a capital article in the sentence"),
+    ("The answer is Bob.", "B", UNPARSED, "a name that begins with the letter"),
+    ("A) 3 is odd.\nB) 4 is even.\nSo it is clear.", "A", UNPARSED, "the options, one by one"),
+    ("The answer is B or C.", "B", UNPARSED, "two letters with or"),
+    ("The answer is A and C.", "A, C", CORRECT, "two right letters"),
+    ("The answer is C, A.", "A and C", CORRECT, "two right letters in another order"),
+    ("The answer is A.", "A, C", INCORRECT, "one of two right letters"),
+    ("The answer is K.", "B", UNPARSED, "a letter that no option has"),
+    ("", "B", UNPARSED, "empty completion"),
+    ("The answer is B.", "Four. The answer is B.", CORRECT, "the reference is a whole solution"),
+    ("The answer is B.", KM, CORRECT, "the options are known"),
+    ("The answer is 120 km.", KM, CORRECT, "an option's text"),
+    ("The answer is 60 km.", KM, INCORRECT, "another option's text"),
+    ("120 km", KM, CORRECT, "an option's text alone"),
+    ("The answer is 120  KM", KM, CORRECT, "spaces and capitals of an option's text"),
+    (r"\boxed{120 \text{ km}}", KM, CORRECT, "an option's text in LaTeX"),
+    ("The answer is 130 km.", KM, UNPARSED, "the text of no option"),
+    ("The answer is C) 120 km", KM, INCORRECT, "the letter counts, not the text"),
+    ("The answer is B.", BY_TEXT, CORRECT, "the reference is an option's text"),
+    ("The answer is 60 km.", TWICE, UNPARSED, "a text that two options have"),
+    ("The answer is A train.", TRAIN, CORRECT, "an option that begins with an article"),
+    ("The answer is a bus", TRAIN, INCORRECT, "an article and another option's text"),
+    ("The answer is Paris.", "Paris", CORRECT, "a reference without letters"),
+    ("<think>The answer is A.</think>The answer is B.", "B", CORRECT, "a trace"),
+    ("<think>The answer is B.</think>I am not sure.", "B", UNPARSED, "an answer in the trace only"),
+    ("<think>The answer is B.", "B", UNPARSED, "an unfinished trace"),
+    ("<think>A<think>B</think>The answer is B.", "B", UNPARSED, "a trace in a trace, not finished"),
+    ("It is A.</think>B", "B", CORRECT, "a trace that the prompt opened"),
+]
