@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from premem_core.errors import CheckpointError
+from premem_core.models.tokenizer_files import holds_tokenizer
 from premem_core.records import Checkpoint, Run
 
 STEP = re.compile(r"checkpoint-(\d+)")
 PICKLED = ("pytorch_model", "adapter_model")
-TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def _check_beside_weights(checkpoint: Checkpoint) -> None:
         if not Path(base).is_dir():
             return  # the name of a model on a hub, which comes with its tokenizer
         folders.append(Path(base))
-    if not any((folder / name).exists() for folder in folders for name in TOKENIZERS):
+    if not any(holds_tokenizer(folder) for folder in folders):
         raise CheckpointError(
             f"{path} holds no tokenizer; copy tokenizer.json and tokenizer_config.json of its base "
             "model into it"

@@ -1,11 +1,13 @@
 """Loading a causal language model from safetensors, with or without an adapter."""
 
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from premem_core.errors import CheckpointError
+from premem_core.models.tokenizer_files import holds_tokenizer
 from premem_core.records import Checkpoint
 
 if TYPE_CHECKING:
@@ -47,15 +49,19 @@ def load_model(
 def load_tokenizer(path: Path, *, adapter_base: str | None = None) -> Any:
     """Load the tokenizer of a folder, or of its base model if the adapter in it has none.
 
+    Where there is a `tokenizer.json`, it alone decides the token ids, as in training.
+
     Raises:
         CheckpointError: it cannot be loaded, or gives no character offsets.
     """
     from transformers import AutoTokenizer
 
+    folder = tokenizer_folder(path, adapter_base)
     with as_checkpoint_error(path):
-        tokenizer = AutoTokenizer.from_pretrained(
-            tokenizer_folder(path, adapter_base), trust_remote_code=False
-        )
+        if Path(folder, "tokenizer.json").exists():
+            tokenizer = _as_in_file(Path(folder))
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if not tokenizer.is_fast:
         raise CheckpointError(
             f"{path} has a slow tokenizer, which gives no character offsets; save a fast one "
@@ -64,10 +70,38 @@ def load_tokenizer(path: Path, *, adapter_base: str | None = None) -> Any:
     return tokenizer
 
 
+def _as_in_file(folder: Path) -> Any:
+    """The tokenizer in `tokenizer.json`, with the names of `tokenizer_config.json`.
+
+    AutoTokenizer is not used here, because from the name of a class (LlamaTokenizer,
+    Qwen2Tokenizer) transformers 5 builds the parts anew, whatever the file says.
+    """
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(
+        str(folder), trust_remote_code=False, local_files_only=True
+    )
+    in_file = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):
+        setattr(tokenizer.backend_tokenizer, part, getattr(in_file, part))
+    _name_ends(tokenizer, folder)
+    return tokenizer
+
+
+def _name_ends(tokenizer: Any, folder: Path) -> None:
+    """Take a BOS and an EOS that no file of the tokenizer names from the model's configuration."""
+    file = folder / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    for name in ("bos_token", "eos_token"):
+        number = config.get(f"{name}_id")
+        if getattr(tokenizer, name) is None and isinstance(number, int):
+            setattr(tokenizer, name, tokenizer.convert_ids_to_tokens(number))
+
+
 def tokenizer_folder(path: Path, adapter_base: str | None) -> str:
     """The folder that holds a checkpoint's tokenizer; an adapter's folder may have none."""
-    has_tokenizer = adapter_base is None or (path / "tokenizer_config.json").exists()
-    return str(path) if has_tokenizer else str(adapter_base)
+    return str(path) if adapter_base is None or holds_tokenizer(path) else str(adapter_base)
 
 
 def check_same_base(loaded: Checkpoint, next_adapter: Checkpoint) -> None:

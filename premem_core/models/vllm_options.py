@@ -1,6 +1,7 @@
 """Importing vLLM, and the options of its engine on this machine."""
 
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ TOO_LITTLE = (
     "No available memory",
     "KV cache memory",
 )
+_KEPT: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def import_vllm() -> None:
@@ -79,7 +81,7 @@ def engine_options(checkpoint: Checkpoint, resources: Resources, model: Any) -> 
     tokens = max(1, min(TOKENS, LOGIT_BYTES // (4 * config.vocab_size)) // divisor)
     options: dict[str, Any] = {
         "model": checkpoint.adapter_base or str(checkpoint.path),
-        "tokenizer": loading.tokenizer_folder(checkpoint.path, checkpoint.adapter_base),
+        "tokenizer": plain_tokenizer_folder(checkpoint),
         "trust_remote_code": False,
         "load_format": "safetensors",
         "use_tqdm_on_load": False,
@@ -109,6 +111,19 @@ def engine_options(checkpoint: Checkpoint, resources: Resources, model: Any) -> 
         # The logits for NLLs need memory that the engine does not count when it starts.
         "gpu_memory_utilization": max(0.5, 0.9 - 0.05 * divisor.bit_length()),
     }
+
+
+def plain_tokenizer_folder(checkpoint: Checkpoint) -> str:
+    """A folder, kept until this process ends, from which vLLM loads the same tokenizer as we do.
+
+    Given the checkpoint's own folder, it may build another one from the name of a class
+    (`loading.load_tokenizer`).
+    """
+    folder = tempfile.TemporaryDirectory(prefix="premem-tokenizer-")
+    _KEPT.append(folder)
+    tokenizer = loading.load_tokenizer(checkpoint.path, adapter_base=checkpoint.adapter_base)
+    tokenizer.save_pretrained(folder.name)
+    return folder.name
 
 
 def lora_options(checkpoint: Checkpoint, model: Any) -> dict[str, Any]:
