@@ -4,11 +4,13 @@
 tokens, and a class; a folder that holds nothing else holds no tokenizer.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from premem_core.errors import CheckpointError
+from premem_core.models.on_disk.json_files import read_json
 
 # Each of them holds a vocabulary.
 VOCABULARIES = (
@@ -19,11 +21,31 @@ VOCABULARIES = (
     "spiece.model",
     "tiktoken.model",
 )
+# The text models of a family may lack the rows of such tokens: Gemma 3's of 1B parameters does.
+MEDIA = re.compile("image|audio|video|vision", re.IGNORECASE)
 
 
 def holds_tokenizer(folder: Path) -> bool:
     """True if a folder holds the vocabulary of a tokenizer."""
     return any((folder / name).exists() for name in VOCABULARIES)
+
+
+def last_token(folder: Path) -> tuple[str, int] | None:
+    """The token of a folder's `tokenizer.json` with the highest id, and this id; None without one.
+
+    Tokens that stand for images, sound or video do not count.
+    """
+    file = folder / "tokenizer.json"
+    if not file.exists():
+        return None
+    content = read_json(file)
+    model = content.get("model") or {}
+    vocabulary = model.get("vocab") or {}
+    if isinstance(vocabulary, list):  # of a Unigram model: pairs of a token and its score
+        vocabulary = {str(entry[0]): i for i, entry in enumerate(vocabulary)}
+    added = {str(t["content"]): int(t["id"]) for t in content.get("added_tokens") or ()}
+    ids = {token: i for token, i in {**vocabulary, **added}.items() if not MEDIA.search(token)}
+    return max(ids.items(), key=lambda item: item[1], default=None)
 
 
 def file_ids(folder: Path, texts: Iterable[str]) -> list[list[int]] | None:
