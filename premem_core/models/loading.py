@@ -1,12 +1,14 @@
 """Loading a causal language model from safetensors, with or without an adapter."""
 
 import json
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from premem_core.errors import CheckpointError
+from premem_core.models.on_disk import adapters, weights
 from premem_core.models.tokenizer_files import holds_tokenizer
 from premem_core.records import Checkpoint
 
@@ -44,6 +46,22 @@ def load_model(
     model, report = loaded
     _check_missing(path, report["missing_keys"])
     return tokenizer, _with_adapter(model, path) if adapter_base else model
+
+
+def check_loads(checkpoint: Checkpoint) -> None:
+    """Check that a checkpoint loads, by building its model without weights.
+
+    It takes seconds, most of them for importing transformers.
+
+    Raises:
+        CheckpointError: it does not load.
+    """
+    import torch
+
+    with warnings.catch_warnings(action="ignore"):  # about weights that are deliberately not loaded
+        load_model(
+            checkpoint.path, torch.float32, adapter_base=checkpoint.adapter_base, device="meta"
+        )
 
 
 def load_tokenizer(path: Path, *, adapter_base: str | None = None) -> Any:
@@ -105,7 +123,9 @@ def tokenizer_folder(path: Path, adapter_base: str | None) -> str:
 
 
 def check_same_base(loaded: Checkpoint, next_adapter: Checkpoint) -> None:
-    """Check that both checkpoints are adapters over the same base model.
+    """Check that both checkpoints are adapters over the same base model and embeddings.
+
+    An adapter may hold whole embeddings, which replace those of the base model for good.
 
     Raises:
         CheckpointError: they are not.
@@ -114,6 +134,11 @@ def check_same_base(loaded: Checkpoint, next_adapter: Checkpoint) -> None:
         raise CheckpointError(
             f"{next_adapter.path} cannot replace {loaded.path} in a loaded model, because they are "
             "not adapters over the same model; load it in a new backend"
+        )
+    if _own_embeddings(loaded.path) != _own_embeddings(next_adapter.path):
+        raise CheckpointError(
+            f"{next_adapter.path} cannot replace {loaded.path} in a loaded model, because they "
+            "hold embeddings of different shapes; load it in a new backend"
         )
 
 
@@ -126,12 +151,15 @@ def switch_adapter(model: Any, path: Path) -> None:
     """
     present = model.active_adapter
     name = "other" if present == "default" else "default"
+    embeddings = _embeddings_to_restore(model, path)
     try:
         _load_adapter(model, path, name)
     except (CheckpointError, MemoryError):
         if name in model.peft_config:
             model.delete_adapter(name)
         model.set_adapter(present)
+        for parameter, values in embeddings:
+            parameter.data.copy_(values)
         raise
     model.set_adapter(name)
     model.delete_adapter(present)
@@ -142,16 +170,52 @@ def _with_adapter(model: Any, path: Path) -> Any:
     from peft import PeftConfig, PeftModel
 
     with as_checkpoint_error(path):
+        _resize_vocabulary(model, path)
         adapted = PeftModel(model, PeftConfig.from_pretrained(str(path)))
     _load_adapter(adapted, path, "default")
     return adapted
 
 
+def _resize_vocabulary(model: Any, path: Path) -> None:
+    """Give the base model as many tokens as the adapter, whose embeddings then replace its own."""
+    tokens = weights.rows(weights.weight_shapes(path, adapter=True))
+    if tokens not in (None, len(model.get_input_embeddings().weight)):
+        model.resize_token_embeddings(tokens, mean_resizing=False)
+
+
 def _load_adapter(model: Any, path: Path, name: str) -> None:
+    from peft import PeftConfig
+
     with as_checkpoint_error(path):
+        if name not in model.peft_config:
+            config = PeftConfig.from_pretrained(str(path))
+            config.inference_mode = True
+            if adapters.changes_base(config.to_dict()):  # which the first adapter did
+                config.init_lora_weights = False
+            model.add_adapter(name, config)
         report = model.load_adapter(str(path), adapter_name=name)
     # The weights of the base model are missing too, but they are not expected in this file.
     _check_missing(path, [key for key in report.missing_keys if "lora_" in key])
+    if unknown := sorted(key for key in report.unexpected_keys if "lora_" in key):
+        raise CheckpointError(
+            f"{path} adapts {unknown[0]}, which its base model does not have; give the model that "
+            "it was trained over (--base)"
+        )
+
+
+def _own_embeddings(path: Path) -> dict[str, tuple[int, ...]]:
+    """The embeddings that an adapter holds as a whole; none if it is not there."""
+    there = (path / weights.ADAPTER).exists()
+    return adapters.embeddings(weights.weight_shapes(path, adapter=True)) if there else {}
+
+
+def _embeddings_to_restore(model: Any, path: Path) -> list[tuple[Any, Any]]:
+    """The model's embeddings that loading an adapter would overwrite, with copies of them."""
+    if not _own_embeddings(path):
+        return []
+    named = model.named_parameters()
+    found = [p for name, p in named if weights.EMBEDDING.search(name) or weights.HEAD.search(name)]
+    return [(parameter, parameter.detach().clone()) for parameter in found]
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 from premem_core.errors import CheckpointError, UsageError
 from premem_core.models import loading
 from premem_core.models.backend import Resources
+from premem_core.models.on_disk import adapters, weights
 from premem_core.records import Checkpoint
 
 ROWS = 512  # sequences that are decoded together
@@ -126,12 +127,26 @@ def plain_tokenizer_folder(checkpoint: Checkpoint) -> str:
     return folder.name
 
 
+def check_plain_lora(checkpoint: Checkpoint) -> None:
+    """Check that an adapter is one that vLLM can apply.
+
+    Raises:
+        CheckpointError: it is more than LoRA matrices over the layers of its base model.
+    """
+    path = checkpoint.path
+    if more := adapters.beyond_lora(path, weights.weight_shapes(path, adapter=True)):
+        raise CheckpointError(
+            f"{path} is more than plain LoRA ({more}), which vLLM cannot apply; use the hf backend"
+        )
+
+
 def lora_options(checkpoint: Checkpoint, model: Any) -> dict[str, Any]:
     """The options that an adapter needs.
 
     Raises:
-        CheckpointError: it adapts the output layer.
+        CheckpointError: it adapts the output layer, or is more than plain LoRA.
     """
+    check_plain_lora(checkpoint)
     layers = {name: layer for name, layer in model.named_modules() if hasattr(layer, "lora_A")}
     modules = {name.rpartition(".")[2] for name in layers}
     if "lm_head" in modules:
