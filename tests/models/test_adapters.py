@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 import torch
@@ -37,11 +38,11 @@ def bases(tmp_path_factory):
 def trained(base, folder, *, seed=1, tokens=None, save=(), **config):
     """An adapter with other weights than at its start, and the logits of the trained model."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_pretrained(base)
+    model: Any = AutoModelForCausalLM.from_pretrained(base)
     if tokens:
         model.resize_token_embeddings(tokens, mean_resizing=False)
-    lora = LoraConfig(**{"r": 2, "lora_alpha": 8, "target_modules": ["q_proj"]} | config)
-    model = get_peft_model(model, lora).eval()
+    settings: dict[str, Any] = {"r": 2, "lora_alpha": 8, "target_modules": ["q_proj"]}
+    model = get_peft_model(model, LoraConfig(**(settings | config))).eval()
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data += 0.1 * torch.randn_like(parameter)
@@ -58,7 +59,7 @@ def logits(model):
         return model.eval()(IDS).logits
 
 
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "plain": {},
     "rank-stabilized": {"use_rslora": True, "r": 4},
     "weight-decomposed": {"use_dora": True},
