@@ -26,6 +26,14 @@ TOKENS = 258  # of the tiny tokenizer
 BOTH = ["embed_tokens", "lm_head"]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # several, which wait for each other, take ten times as long
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory):
     """The same model with tied and with untied embeddings."""
