@@ -1,5 +1,6 @@
 """Reading a run's folder: its checkpoints in training order, without loading weights."""
 
+import importlib.util
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -81,6 +82,7 @@ def check_checkpoint(checkpoint: Checkpoint) -> None:
         raise CheckpointError(f"{path} holds no {config.name}; copy the model's configuration")
     if base is None:
         _check_whole_model(path, shapes)
+        _check_quantized(path)
         return
     base_models.check_base(base, config)
     if not Path(base).is_dir():
@@ -90,6 +92,7 @@ def check_checkpoint(checkpoint: Checkpoint) -> None:
             f"{base} holds no config.json, so it is not the base model of {path}; give the folder "
             "of the whole model (--base)"
         )
+    _check_quantized(Path(base))
     base_shapes = weights.weight_shapes(Path(base))
     adapters.check_adapter(path, shapes, Path(base), base_shapes)
     tokens = weights.rows(shapes) or weights.rows(base_shapes)
@@ -168,6 +171,17 @@ def _check_whole_model(path: Path, shapes: weights.Shapes) -> None:
             "copy the configuration that was saved with the weights"
         )
     _check_tokenizer([path], tokens)
+
+
+def _check_quantized(path: Path) -> None:
+    """Unsloth's adapters often name a base in 4 bits, which only one package can read."""
+    config = read_json(path / "config.json").get("quantization_config")
+    method = config.get("quant_method") if isinstance(config, dict) else None
+    if method == "bitsandbytes" and importlib.util.find_spec("bitsandbytes") is None:
+        raise CheckpointError(
+            f"{path} is quantized with bitsandbytes, which is not installed; install it, or give "
+            "the base model as it was before (--base)"
+        )
 
 
 def _check_tokenizer(folders: Sequence[Path], tokens: int | None) -> None:

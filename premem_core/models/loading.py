@@ -1,7 +1,6 @@
 """Loading a causal language model from safetensors, with or without an adapter."""
 
 import json
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,22 +45,6 @@ def load_model(
     model, report = loaded
     _check_missing(path, report["missing_keys"])
     return tokenizer, _with_adapter(model, path) if adapter_base else model
-
-
-def check_loads(checkpoint: Checkpoint) -> None:
-    """Check that a checkpoint loads, by building its model without weights.
-
-    It takes seconds, most of them for importing transformers.
-
-    Raises:
-        CheckpointError: it does not load.
-    """
-    import torch
-
-    with warnings.catch_warnings(action="ignore"):  # about weights that are deliberately not loaded
-        load_model(
-            checkpoint.path, torch.float32, adapter_base=checkpoint.adapter_base, device="meta"
-        )
 
 
 def load_tokenizer(path: Path, *, adapter_base: str | None = None) -> Any:

@@ -166,6 +166,18 @@ def test_an_adapter_over_another_model_is_refused_from_the_headers(bases, tmp_pa
         check_checkpoint(Checkpoint(checkpoint.path, 0, adapter_base=str(inner.path)))
 
 
+def test_a_base_in_4_bits_needs_the_package_that_reads_it(bases, tmp_path):
+    base = tiny.save_base(tmp_path / "base")
+    config = json.loads((base / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    (base / "config.json").write_text(json.dumps(config))
+    checkpoint, _ = trained(bases[True], tmp_path / "adapter")
+    with pytest.raises(
+        CheckpointError, match="quantized with bitsandbytes, which is not installed"
+    ):
+        check_checkpoint(Checkpoint(checkpoint.path, 0, adapter_base=str(base)))
+
+
 def test_vllm_refuses_what_it_cannot_apply(bases, tmp_path):
     checkpoint, _ = trained(bases[True], tmp_path / "dora", use_dora=True)
     with pytest.raises(CheckpointError, match=r"more than plain LoRA .*use_dora.*hf backend"):

@@ -75,7 +75,7 @@ def _on_hub(name: str) -> bool:
     """True if the hub answers soon that it has the model."""
     from huggingface_hub import HfApi, constants
 
-    if constants.is_offline_mode():
+    if constants.HF_HUB_OFFLINE:
         return False
     answers: list[bool] = []
 
