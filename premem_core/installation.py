@@ -15,7 +15,15 @@ _IN_A_WHEEL = PACKAGE / "_files"  # where pyproject.toml puts what a checkout ha
 FILES = _IN_A_WHEEL if _IN_A_WHEEL.is_dir() else PACKAGE.parent
 
 EXTRAS = {
-    "score": ("torch", "transformers", "tokenizers", "accelerate", "peft", "safetensors"),
+    "score": (
+        "torch",
+        "transformers",
+        "tokenizers",
+        "accelerate",
+        "peft",
+        "safetensors",
+        "huggingface_hub",
+    ),
     "vllm": ("vllm",),
     "ray": ("ray", "fsspec"),
     "generate": ("openai",),

@@ -125,14 +125,29 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class SkippedCheckpoint:
+    """A folder of a run that looks like a checkpoint and cannot be used, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
-    """One fine-tuning run: its checkpoints in training order, and the settings in its logs."""
+    """One fine-tuning run: its checkpoints in training order, and the settings in its logs.
+
+    Attributes:
+        skipped: what was left out.
+        notes: sentences that say what had to be chosen where no file says it.
+    """
 
     path: Path
     checkpoints: tuple[Checkpoint, ...]
     learning_rate: float | None = None  # the highest one in the log history
     epochs: float | None = None
     batch_size: int | None = None  # per device, as transformers' Trainer records it
+    skipped: tuple[SkippedCheckpoint, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

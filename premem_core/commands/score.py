@@ -7,6 +7,7 @@ from premem_core.commands.jobs import run_job
 from premem_core.commands.options import plan_threshold, print_json, say, takes_options
 from premem_core.commands.score_options import ScoreOptions
 from premem_core.errors import UsageError
+from premem_core.grading.graders import make_grader
 from premem_core.store.database import Store
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def _prepared(options: ScoreOptions) -> "PreparedJob":
     from premem_core.scoring.prepare import prepare, read_requested_data
 
     request = options.request()
+    if request.grader:  # the person who gives the command allows the code of a grader
+        make_grader(request.grader, allow_code=True).close()
     data = read_requested_data(request)
     _choose_form(request, data)
     return prepare(request, data, partial(plan_threshold, options.store))

@@ -33,6 +33,14 @@ class ScoreOptions:
     ]
     store: StoreOption = Path("store")
     test: Annotated[list[Path] | None, typer.Option(help="The test problems, likewise.")] = None
+    checkpoints: Annotated[
+        str | None,
+        typer.Option(help="Only these checkpoints: names or steps, as 100,200,final."),
+    ] = None
+    step: Annotated[
+        list[str] | None,
+        typer.Option(help="The step of a checkpoint whose folder does not tell it: final=300."),
+    ] = None
     run: Annotated[
         str | None, typer.Option(help="The run's name; default: the name of its folder.")
     ] = None
@@ -48,7 +56,10 @@ class ScoreOptions:
     ] = None
     grader: Annotated[
         str | None,
-        typer.Option(help="gsm8k, math or paper; default: math if answers are boxed, else gsm8k."),
+        typer.Option(
+            help="A grader (premem graders lists them) with settings, as number?tolerance=0.01, or "
+            "FILE.py:function; default: the one that reads the training solutions."
+        ),
     ] = None
 
     # Which samples are drawn
@@ -200,7 +211,10 @@ class ScoreOptions:
     ] = False
     base: Annotated[
         Path | None,
-        typer.Option(help="For --weights: the folder of the run's base model."),
+        typer.Option(
+            help="The folder of the run's base model: for adapters that name a hub, and for "
+            "--weights."
+        ),
     ] = None
     preview: Annotated[
         bool,
@@ -252,6 +266,7 @@ class ScoreOptions:
             perturb_all=self.perturb_all,
             perturbation_texts={name: _unescaped(text) for name, text in texts.items()},
             perturbation_files={name: Path(file) for name, file in files.items()},
+            only=tuple(filter(None, (self.checkpoints or "").split(","))),
             execution=self._execution(),
         )
 
@@ -284,7 +299,19 @@ class ScoreOptions:
             self.shards,
             self.measure_weights,
             str(self.base.resolve()) if self.base else None,
+            _steps(self.step or ()),
         )
+
+
+def _steps(given: Sequence[str]) -> dict[str, int]:
+    """The steps of checkpoints by the names of their folders."""
+    steps = {}
+    for text in given:
+        name, _, step = text.rpartition("=")
+        if not name or not step.isdecimal():
+            raise UsageError(f"--step {text!r} is not of the form NAME=STEP; write final=300")
+        steps[name] = int(step)
+    return steps
 
 
 def _named_values(

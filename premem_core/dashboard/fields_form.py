@@ -21,11 +21,11 @@ def pick_fields(source: Source) -> Fields:
         found = detect_fields(source)
     except DataError as error:
         reason = str(error)
-    question = _pick_column("Question", columns, found and found.question)
+    question = _pick_column("Question", columns, found.question if found else None)
     in_turns = found is not None and found.solution is None
     solution = None
     if not in_turns or question != (found and found.question):
-        solution = _pick_column("Solution", columns, found and found.solution)
+        solution = _pick_column("Solution", columns, found.solution if found else None)
     rule = st.text_input(
         "Final answer: field:NAME, hash (#### x), boxed, stated, regex:PATTERN or solution",
         str(found.answer) if found else "",

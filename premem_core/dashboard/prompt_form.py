@@ -31,8 +31,8 @@ def pick_template(request: ScoreRequest, data: RequestedData) -> ScoreRequest:
     """
     has_chat = read_chat_template(data.run.checkpoints[-1]) is not None
     is_chat = data.train.has_conversations
-    likely = "plain" if is_prompt_completion(data.train) or not has_chat else None
-    default = "chat" if is_chat else likely
+    likely: Form | None = "plain" if is_prompt_completion(data.train) or not has_chat else None
+    default: Form | None = "chat" if is_chat else likely
     form: Form | None = st.segmented_control(
         "Prompts",
         ("chat", "plain"),

@@ -1,63 +1,69 @@
-"""Reading a run's folder: its checkpoints in training order, without loading weights.
+"""Reading a run's folder: its checkpoints in training order, without loading weights."""
 
-Only JSON files and the headers of safetensors files are opened. `training_args.bin` and `*.pt` are
-pickles, which can run code when they are loaded, so they are never opened.
-"""
-
-import json
-import re
-from dataclasses import dataclass
+import importlib.util
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from premem_core.errors import CheckpointError
-from premem_core.records import Checkpoint, Run
+from premem_core.models import tokenizer_files
+from premem_core.models.on_disk import adapters, base_models, run_folders, weights
+from premem_core.models.on_disk.json_files import read_json
+from premem_core.models.on_disk.run_folders import Found, find_runs
+from premem_core.models.on_disk.trainer_state import TrainerState, rate_changes
+from premem_core.records import Checkpoint, Run, SkippedCheckpoint
 
-STEP = re.compile(r"checkpoint-(\d+)")
-PICKLED = ("pytorch_model", "adapter_model")
-TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
-
-
-@dataclass(frozen=True, slots=True)
-class _TrainerState:
-    step: int = 0
-    epoch: float | None = None
-    epochs: float | None = None
-    batch_size: int | None = None
-    learning_rates: tuple[float, ...] = ()
+__all__ = ["check_checkpoint", "find_runs", "read_run"]
 
 
-def read_run(path: Path, *, check: bool = True) -> Run:
-    """The run in a folder: its checkpoints `checkpoint-<step>`, or the folder itself if it is one.
+def read_run(
+    path: Path,
+    *,
+    only: Collection[int | str] | None = None,
+    steps: Mapping[str, int] | None = None,
+    base: Path | None = None,
+    check: bool = True,
+) -> Run:
+    """The run in a folder: its checkpoints, or the folder itself if it is one.
+
+    A checkpoint that cannot be used is left out, and named in `Run.skipped`. What had to be chosen
+    is said in `Run.notes`.
 
     Args:
+        only: the steps or the names of folders of the checkpoints to read; None for all of them.
+        steps: steps of checkpoints by the name of the folder, for those whose step no file says.
+        base: the folder of the base model of adapters, where it is not the one that they name.
         check: also check every checkpoint with `check_checkpoint`.
 
     Raises:
-        CheckpointError: there is no checkpoint, or (with `check`) one of them cannot be scored.
+        CheckpointError: there is no checkpoint that can be used, or none with a step or name that
+            is given, or one that `only` names cannot be used; the folder holds several runs.
     """
-    path = Path(path)
-    if not path.is_dir():
-        raise CheckpointError(f"{path} is not a folder; give a run's folder with checkpoint-<step>")
-    folders = {int(m[1]): p for p in path.iterdir() if (m := STEP.fullmatch(p.name))}
-    if not folders and _is_checkpoint(path):
-        folders = {_trainer_state(path).step: path}
-    if not folders:
-        raise CheckpointError(
-            f"{path} holds no checkpoint; expected folders named checkpoint-<step>, "
-            "as transformers' Trainer writes them"
-        )
-    checkpoints = tuple(_read_checkpoint(folders[step], step) for step in sorted(folders))
-    if check:
-        for checkpoint in checkpoints:
-            check_checkpoint(checkpoint)
-    last = _trainer_state(checkpoints[-1].path)
+    path, steps = Path(path), steps or {}
+    _check_folder(path, base)
+    found, notes = run_folders.find_checkpoints(path, steps)
+    if not found:
+        raise _no_checkpoint(path)
+    usable, skipped = [], []
+    for candidate in found if only is None else _chosen(path, found, only):
+        try:
+            usable.append((candidate, _read_checkpoint(path, candidate, base, check)))
+        except CheckpointError as error:
+            if only is not None:
+                raise
+            skipped.append(SkippedCheckpoint(candidate.path, str(error)))
+    if not usable:
+        raise _none_usable(path, skipped)
+    kept, repeats = run_folders.without_repeats(candidate for candidate, _ in usable)
+    read = {candidate.name: checkpoint for candidate, checkpoint in usable}
+    log = _fullest([candidate.state for candidate in found])
     return Run(
         path=path,
-        checkpoints=checkpoints,
-        learning_rate=max(last.learning_rates, default=None),
-        epochs=last.epochs,
-        batch_size=last.batch_size,
+        checkpoints=tuple(read[candidate.name] for candidate in kept),
+        learning_rate=log.highest_rate,
+        epochs=log.epochs,
+        batch_size=log.batch_size,
+        skipped=tuple(skipped),
+        notes=(*notes, *repeats, *_rate_notes(log)),
     )
 
 
@@ -65,139 +71,144 @@ def check_checkpoint(checkpoint: Checkpoint) -> None:
     """Check the files of a checkpoint without loading weights.
 
     Raises:
-        CheckpointError: weights are missing, truncated or pickled, or the configuration, the
-            tokenizer or an adapter's base model is missing.
+        CheckpointError: weights are missing, truncated, pickled or in parts; the configuration,
+            the tokenizer or an adapter's base model is missing; the adapter does not fit its base;
+            or the tokenizer has more tokens than the model.
     """
-    _check_weights(checkpoint.path)
-    _check_beside_weights(checkpoint)
-
-
-def _check_beside_weights(checkpoint: Checkpoint) -> None:
     path, base = checkpoint.path, checkpoint.adapter_base
+    shapes = weights.weight_shapes(path, adapter=base is not None)
     config = path / ("adapter_config.json" if base else "config.json")
     if not config.exists():
         raise CheckpointError(f"{path} holds no {config.name}; copy the model's configuration")
-    _read_json(config)
-    folders = [path]
-    if base is not None:
-        if Path(base).is_absolute() and not Path(base).is_dir():
-            raise CheckpointError(
-                f"{config} names the base model {base}, which is not there; put it there, or put "
-                "it beside the run and give only its folder's name"
-            )
-        if not Path(base).is_dir():
-            return  # the name of a model on a hub, which comes with its tokenizer
-        folders.append(Path(base))
-    if not any((folder / name).exists() for folder in folders for name in TOKENIZERS):
+    if base is None:
+        _check_whole_model(path, shapes)
+        _check_quantized(path)
+        return
+    base_models.check_base(base, config)
+    if not Path(base).is_dir():
+        return  # the name of a model on a hub, which comes with its tokenizer
+    if not (Path(base) / "config.json").exists():
         raise CheckpointError(
-            f"{path} holds no tokenizer; copy tokenizer.json and tokenizer_config.json of its base "
-            "model into it"
+            f"{base} holds no config.json, so it is not the base model of {path}; give the folder "
+            "of the whole model (--base)"
         )
+    _check_quantized(Path(base))
+    base_shapes = weights.weight_shapes(Path(base))
+    adapters.check_adapter(path, shapes, Path(base), base_shapes)
+    tokens = weights.rows(shapes) or weights.rows(base_shapes)
+    _check_tokenizer([path, Path(base)], tokens)
 
 
-def _check_weights(path: Path) -> None:
-    index = path / "model.safetensors.index.json"
-    if index.exists():
-        weights = _read_json(index).get("weight_map")
-        if not isinstance(weights, dict) or not weights:
-            raise CheckpointError(f"{index} names no weights; copy or save the checkpoint again")
-        names = {str(name) for name in weights.values()}
-        if outside := [name for name in names if Path(name).name != name]:
-            raise CheckpointError(
-                f"{index} names {outside[0]!r}; expected names of files in the same folder"
-            )
-        files = sorted(path / name for name in names)
-    else:
-        single = ("adapter_model.safetensors", "model.safetensors")
-        files = [path / name for name in single if (path / name).exists()][:1]
-    if not files:
-        pickled = [p.name for p in path.glob("*.bin") if p.name.startswith(PICKLED)]
-        if pickled:
-            raise CheckpointError(
-                f"{path} holds {sorted(pickled)[0]}, a pickle, which Premem never opens; save the "
-                "model again with save_pretrained(…, safe_serialization=True)"
-            )
-        raise CheckpointError(f"{path} holds no weights; expected model.safetensors in it")
-    for file in files:
-        _check_safetensors(file)
+def _check_folder(path: Path, base: Path | None) -> None:
+    if not path.is_dir():
+        raise CheckpointError(f"{path} is not a folder; give a run's folder with checkpoint-<step>")
+    if base is not None and not Path(base).is_dir():
+        raise CheckpointError(f"the base model {base} is not a folder; give its folder")
 
 
-def _read_checkpoint(path: Path, step: int) -> Checkpoint:
-    state = _trainer_state(path)
-    return Checkpoint(
-        path=path,
-        step=step,
-        epoch=state.epoch,
-        learning_rate=state.learning_rates[-1] if state.learning_rates else None,
-        adapter_base=_adapter_base(path),
+def _no_checkpoint(path: Path) -> CheckpointError:
+    if runs := find_runs(path):
+        names = ", ".join(str(run.relative_to(path)) for run in runs)
+        return CheckpointError(
+            f"{path} is not a run, but holds {len(runs)}: {names}; give one of them, or all"
+        )
+    return CheckpointError(
+        f"{path} holds no checkpoint; expected folders named checkpoint-<step>, as transformers' "
+        "Trainer writes them, or epoch-<n>, step-<n> or global_step_<n>"
     )
 
 
-def _is_checkpoint(path: Path) -> bool:
-    return (path / "config.json").exists() or (path / "adapter_config.json").exists()
+def _none_usable(path: Path, skipped: Sequence[SkippedCheckpoint]) -> CheckpointError:
+    [first, *others] = skipped
+    if not others:
+        return CheckpointError(first.reason)
+    return CheckpointError(
+        f"none of the {len(skipped)} checkpoints in {path} can be used; of the first: "
+        f"{first.reason}"
+    )
 
 
-def _trainer_state(path: Path) -> _TrainerState:
-    file = path / "trainer_state.json"
-    if not file.exists():
-        return _TrainerState()
-    state = _read_json(file)
-    try:
-        rates = [e["learning_rate"] for e in state.get("log_history", []) if "learning_rate" in e]
-        return _TrainerState(
-            step=int(state.get("global_step", 0)),
-            epoch=_number(state.get("epoch")),
-            epochs=_number(state.get("num_train_epochs")),
-            batch_size=state.get("train_batch_size") and int(state["train_batch_size"]),
-            learning_rates=tuple(float(rate) for rate in rates),
-        )
-    except (TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(
-            f"{file} is not what transformers' Trainer writes ({error}); copy it again, or delete "
-            "it, and the epoch and the learning rate stay unknown"
-        ) from error
+def _chosen(path: Path, found: Sequence[Found], only: Collection[int | str]) -> list[Found]:
+    """The checkpoints whose steps or names are given."""
+    names = {str(name) for name in only}
+    keys = [{f.name, str(f.step)} for f in found]
+    if unknown := names - set().union(*keys):
+        there = ", ".join(f.name if f.step is None else str(f.step) for f in found)
+        raise CheckpointError(f"{path} has no checkpoint {sorted(unknown)[0]!r}; it has: {there}")
+    return [f for f, known in zip(found, keys, strict=True) if known & names]
 
 
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
+def _read_checkpoint(run: Path, found: Found, base: Path | None, check: bool) -> Checkpoint:
+    if found.reason is not None or found.step is None:
+        raise CheckpointError(f"{found.path}: {found.reason}")
+    checkpoint = Checkpoint(
+        path=found.path,
+        step=found.step,
+        epoch=found.epoch,
+        learning_rate=found.state.rate,
+        adapter_base=_adapter_base(run, found.path, base),
+    )
+    if check:
+        check_checkpoint(checkpoint)
+    return checkpoint
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{file} is not readable JSON ({error}); save it again") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(
-            f"{file} holds {type(content).__name__}; expected a JSON object; save it again"
-        )
-    return content
-
-
-def _adapter_base(path: Path) -> str | None:
-    file = path / "adapter_config.json"
-    if not file.exists():
+def _adapter_base(run: Path, path: Path, given: Path | None) -> str | None:
+    if not adapters.is_adapter(path):
         return None
-    base = _read_json(file).get("base_model_name_or_path")
-    if not isinstance(base, str) or not base:
-        raise CheckpointError(f"{file} names no base_model_name_or_path; add the base model's path")
-    # The base model of an uploaded run is a relative path. It starts at the checkpoint or at the
-    # run's folder, not at the working directory.
-    for folder in (path, path.parent):
-        if (folder / base).is_dir():
-            return str(folder / base)
-    return str(base)
+    name = "" if given else adapters.base_name(path)
+    return base_models.find_base(name, (path, path.parent, run), given)
 
 
-def _check_safetensors(file: Path) -> None:
-    from safetensors import SafetensorError, safe_open
-
-    if not file.exists():
-        raise CheckpointError(f"{file} is missing although the index names it; copy it again")
-    try:
-        with safe_open(str(file), framework="np") as tensors:
-            tensors.keys()
-    except (SafetensorError, OSError) as error:
+def _check_whole_model(path: Path, shapes: weights.Shapes) -> None:
+    config = read_json(path / "config.json")
+    text = config.get("text_config")
+    tokens = weights.rows(shapes)
+    named = (text if isinstance(text, dict) else config).get("vocab_size")
+    if tokens is not None and isinstance(named, int) and named != tokens:
         raise CheckpointError(
-            f"{file} is not a whole safetensors file ({error}); copy or save it again"
-        ) from error
+            f"{path / 'config.json'} says {named} tokens, but the embedding has {tokens} rows; "
+            "copy the configuration that was saved with the weights"
+        )
+    _check_tokenizer([path], tokens)
+
+
+def _check_quantized(path: Path) -> None:
+    """Unsloth's adapters often name a base in 4 bits, which only one package can read."""
+    config = read_json(path / "config.json").get("quantization_config")
+    method = config.get("quant_method") if isinstance(config, dict) else None
+    if method == "bitsandbytes" and importlib.util.find_spec("bitsandbytes") is None:
+        raise CheckpointError(
+            f"{path} is quantized with bitsandbytes, which is not installed; install it, or give "
+            "the base model as it was before (--base)"
+        )
+
+
+def _check_tokenizer(folders: Sequence[Path], tokens: int | None) -> None:
+    """Check that the first tokenizer in some folders has no more tokens than the embedding."""
+    folder = next((f for f in folders if tokenizer_files.holds_tokenizer(f)), None)
+    if folder is None:
+        raise CheckpointError(
+            f"{folders[0]} holds no tokenizer; copy tokenizer.json and tokenizer_config.json of "
+            "its base model into it"
+        )
+    last = tokenizer_files.last_token(folder)
+    if tokens is not None and last is not None and last[1] >= tokens:
+        raise CheckpointError(
+            f"{folder / 'tokenizer.json'} has the token {last[0]!r} with the id {last[1]}, but the "
+            f"embedding of {folders[0]} has only {tokens} rows; save the model with its resized "
+            "embedding, or copy the tokenizer that it was trained with"
+        )
+
+
+def _fullest(states: Sequence[TrainerState]) -> TrainerState:
+    """The state with the longest log; a resumed run's last one holds all of it."""
+    return max(states, key=lambda s: (len(s.rates), s.step or 0, s.epochs is not None))
+
+
+def _rate_notes(log: TrainerState) -> list[str]:
+    return [
+        f"the learning rate jumped at step {step}, from {before:g} to {after:g}, as when a run is "
+        f"resumed with another one; the run is given the highest, {log.highest_rate:g}"
+        for step, before, after in rate_changes(log)
+    ]

@@ -1,11 +1,14 @@
 """Loading a causal language model from safetensors, with or without an adapter."""
 
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from premem_core.errors import CheckpointError
+from premem_core.models.on_disk import adapters, weights
+from premem_core.models.tokenizer_files import holds_tokenizer
 from premem_core.records import Checkpoint
 
 if TYPE_CHECKING:
@@ -47,15 +50,19 @@ def load_model(
 def load_tokenizer(path: Path, *, adapter_base: str | None = None) -> Any:
     """Load the tokenizer of a folder, or of its base model if the adapter in it has none.
 
+    Where there is a `tokenizer.json`, it alone decides the token ids, as in training.
+
     Raises:
         CheckpointError: it cannot be loaded, or gives no character offsets.
     """
     from transformers import AutoTokenizer
 
+    folder = tokenizer_folder(path, adapter_base)
     with as_checkpoint_error(path):
-        tokenizer = AutoTokenizer.from_pretrained(
-            tokenizer_folder(path, adapter_base), trust_remote_code=False
-        )
+        if Path(folder, "tokenizer.json").exists():
+            tokenizer = _as_in_file(Path(folder))
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if not tokenizer.is_fast:
         raise CheckpointError(
             f"{path} has a slow tokenizer, which gives no character offsets; save a fast one "
@@ -64,14 +71,44 @@ def load_tokenizer(path: Path, *, adapter_base: str | None = None) -> Any:
     return tokenizer
 
 
+def _as_in_file(folder: Path) -> Any:
+    """The tokenizer in `tokenizer.json`, with the names of `tokenizer_config.json`.
+
+    AutoTokenizer is not used here, because from the name of a class (LlamaTokenizer,
+    Qwen2Tokenizer) transformers 5 builds the parts anew, whatever the file says.
+    """
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(
+        str(folder), trust_remote_code=False, local_files_only=True
+    )
+    in_file = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):
+        setattr(tokenizer.backend_tokenizer, part, getattr(in_file, part))
+    _name_ends(tokenizer, folder)
+    return tokenizer
+
+
+def _name_ends(tokenizer: Any, folder: Path) -> None:
+    """Take a BOS and an EOS that no file of the tokenizer names from the model's configuration."""
+    file = folder / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    for name in ("bos_token", "eos_token"):
+        number = config.get(f"{name}_id")
+        if getattr(tokenizer, name) is None and isinstance(number, int):
+            setattr(tokenizer, name, tokenizer.convert_ids_to_tokens(number))
+
+
 def tokenizer_folder(path: Path, adapter_base: str | None) -> str:
     """The folder that holds a checkpoint's tokenizer; an adapter's folder may have none."""
-    has_tokenizer = adapter_base is None or (path / "tokenizer_config.json").exists()
-    return str(path) if has_tokenizer else str(adapter_base)
+    return str(path) if adapter_base is None or holds_tokenizer(path) else str(adapter_base)
 
 
 def check_same_base(loaded: Checkpoint, next_adapter: Checkpoint) -> None:
-    """Check that both checkpoints are adapters over the same base model.
+    """Check that both checkpoints are adapters over the same base model and embeddings.
+
+    An adapter may hold whole embeddings, which replace those of the base model for good.
 
     Raises:
         CheckpointError: they are not.
@@ -80,6 +117,11 @@ def check_same_base(loaded: Checkpoint, next_adapter: Checkpoint) -> None:
         raise CheckpointError(
             f"{next_adapter.path} cannot replace {loaded.path} in a loaded model, because they are "
             "not adapters over the same model; load it in a new backend"
+        )
+    if _own_embeddings(loaded.path) != _own_embeddings(next_adapter.path):
+        raise CheckpointError(
+            f"{next_adapter.path} cannot replace {loaded.path} in a loaded model, because they "
+            "hold embeddings of different shapes; load it in a new backend"
         )
 
 
@@ -92,12 +134,15 @@ def switch_adapter(model: Any, path: Path) -> None:
     """
     present = model.active_adapter
     name = "other" if present == "default" else "default"
+    embeddings = _embeddings_to_restore(model, path)
     try:
         _load_adapter(model, path, name)
     except (CheckpointError, MemoryError):
         if name in model.peft_config:
             model.delete_adapter(name)
         model.set_adapter(present)
+        for parameter, values in embeddings:
+            parameter.data.copy_(values)
         raise
     model.set_adapter(name)
     model.delete_adapter(present)
@@ -108,16 +153,52 @@ def _with_adapter(model: Any, path: Path) -> Any:
     from peft import PeftConfig, PeftModel
 
     with as_checkpoint_error(path):
+        _resize_vocabulary(model, path)
         adapted = PeftModel(model, PeftConfig.from_pretrained(str(path)))
     _load_adapter(adapted, path, "default")
     return adapted
 
 
+def _resize_vocabulary(model: Any, path: Path) -> None:
+    """Give the base model as many tokens as the adapter, whose embeddings then replace its own."""
+    tokens = weights.rows(weights.weight_shapes(path, adapter=True))
+    if tokens not in (None, len(model.get_input_embeddings().weight)):
+        model.resize_token_embeddings(tokens, mean_resizing=False)
+
+
 def _load_adapter(model: Any, path: Path, name: str) -> None:
+    from peft import PeftConfig
+
     with as_checkpoint_error(path):
+        if name not in model.peft_config:
+            config = PeftConfig.from_pretrained(str(path))
+            config.inference_mode = True
+            if adapters.changes_base(config.to_dict()):  # which the first adapter did
+                config.init_lora_weights = False
+            model.add_adapter(name, config)
         report = model.load_adapter(str(path), adapter_name=name)
     # The weights of the base model are missing too, but they are not expected in this file.
     _check_missing(path, [key for key in report.missing_keys if "lora_" in key])
+    if unknown := sorted(key for key in report.unexpected_keys if "lora_" in key):
+        raise CheckpointError(
+            f"{path} adapts {unknown[0]}, which its base model does not have; give the model that "
+            "it was trained over (--base)"
+        )
+
+
+def _own_embeddings(path: Path) -> dict[str, tuple[int, ...]]:
+    """The embeddings that an adapter holds as a whole; none if it is not there."""
+    there = (path / weights.ADAPTER).exists()
+    return adapters.embeddings(weights.weight_shapes(path, adapter=True)) if there else {}
+
+
+def _embeddings_to_restore(model: Any, path: Path) -> list[tuple[Any, Any]]:
+    """The model's embeddings that loading an adapter would overwrite, with copies of them."""
+    if not _own_embeddings(path):
+        return []
+    named = model.named_parameters()
+    found = [p for name, p in named if weights.EMBEDDING.search(name) or weights.HEAD.search(name)]
+    return [(parameter, parameter.detach().clone()) for parameter in found]
 
 
 @contextmanager

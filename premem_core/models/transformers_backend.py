@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from premem_core.models import loading
 from premem_core.models.backend import Ending, Request, Target
 from premem_core.models.decoding import Stopper, check_finite, generate
-from premem_core.models.encoding.stops import check_length, end_tokens
+from premem_core.models.encoding.stops import check_length
+from premem_core.models.special_tokens import end_ids
 from premem_core.records import Checkpoint, Completion, Sampling
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class TransformersBackend:
         self.positions: int | None = getattr(
             self.model.config.get_text_config(), "max_position_embeddings", None
         )
-        self.end_tokens = end_tokens(self.model.generation_config.eos_token_id, self.tokenizer)
+        self.end_tokens = end_ids(self.tokenizer, self.model.generation_config.eos_token_id)
         self._last_stopper: Stopper | None = None  # kept, because a new one decodes all tokens
 
     def close(self) -> None:

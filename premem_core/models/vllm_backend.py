@@ -17,7 +17,8 @@ from premem_core.errors import CheckpointError, UsageError
 from premem_core.models import loading
 from premem_core.models.backend import Ending, Request, Resources, Target
 from premem_core.models.decoding import Stopper
-from premem_core.models.encoding.stops import check_length, end_tokens
+from premem_core.models.encoding.stops import check_length
+from premem_core.models.special_tokens import end_ids
 from premem_core.models.vllm_options import (
     engine_options,
     import_vllm,
@@ -57,7 +58,7 @@ class VLLMBackend:
         self._options = options  # every later adapter must fit the first one's rank and layers
         self.max_num_seqs = options["max_num_seqs"]
         self.positions: int | None = self.engine.model_config.max_model_len
-        self.end_tokens = end_tokens(model.generation_config.eos_token_id, self.tokenizer)
+        self.end_tokens = end_ids(self.tokenizer, model.generation_config.eos_token_id)
         self._ids = itertools.count(1)
         self._last_stopper: Stopper | None = None
         self._outputs: dict[str, Any] = {}  # outputs of finished requests that were not read yet

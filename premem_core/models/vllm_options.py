@@ -1,6 +1,7 @@
 """Importing vLLM, and the options of its engine on this machine."""
 
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import Any
 from premem_core.errors import CheckpointError, UsageError
 from premem_core.models import loading
 from premem_core.models.backend import Resources
+from premem_core.models.on_disk import adapters, weights
 from premem_core.records import Checkpoint
 
 ROWS = 512  # sequences that are decoded together
@@ -25,6 +27,7 @@ TOO_LITTLE = (
     "No available memory",
     "KV cache memory",
 )
+_KEPT: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def import_vllm() -> None:
@@ -79,7 +82,7 @@ def engine_options(checkpoint: Checkpoint, resources: Resources, model: Any) -> 
     tokens = max(1, min(TOKENS, LOGIT_BYTES // (4 * config.vocab_size)) // divisor)
     options: dict[str, Any] = {
         "model": checkpoint.adapter_base or str(checkpoint.path),
-        "tokenizer": loading.tokenizer_folder(checkpoint.path, checkpoint.adapter_base),
+        "tokenizer": plain_tokenizer_folder(checkpoint),
         "trust_remote_code": False,
         "load_format": "safetensors",
         "use_tqdm_on_load": False,
@@ -111,12 +114,39 @@ def engine_options(checkpoint: Checkpoint, resources: Resources, model: Any) -> 
     }
 
 
+def plain_tokenizer_folder(checkpoint: Checkpoint) -> str:
+    """A folder, kept until this process ends, from which vLLM loads the same tokenizer as we do.
+
+    Given the checkpoint's own folder, it may build another one from the name of a class
+    (`loading.load_tokenizer`).
+    """
+    folder = tempfile.TemporaryDirectory(prefix="premem-tokenizer-")
+    _KEPT.append(folder)
+    tokenizer = loading.load_tokenizer(checkpoint.path, adapter_base=checkpoint.adapter_base)
+    tokenizer.save_pretrained(folder.name)
+    return folder.name
+
+
+def check_plain_lora(checkpoint: Checkpoint) -> None:
+    """Check that an adapter is one that vLLM can apply.
+
+    Raises:
+        CheckpointError: it is more than LoRA matrices over the layers of its base model.
+    """
+    path = checkpoint.path
+    if more := adapters.beyond_lora(path, weights.weight_shapes(path, adapter=True)):
+        raise CheckpointError(
+            f"{path} is more than plain LoRA ({more}), which vLLM cannot apply; use the hf backend"
+        )
+
+
 def lora_options(checkpoint: Checkpoint, model: Any) -> dict[str, Any]:
     """The options that an adapter needs.
 
     Raises:
-        CheckpointError: it adapts the output layer.
+        CheckpointError: it adapts the output layer, or is more than plain LoRA.
     """
+    check_plain_lora(checkpoint)
     layers = {name: layer for name, layer in model.named_modules() if hasattr(layer, "lora_A")}
     modules = {name.rpartition(".")[2] for name in layers}
     if "lm_head" in modules:

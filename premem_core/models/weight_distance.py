@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Names of embeddings and output heads in various architectures, and of a buffer of old Llamas.
 LEFT_OUT = re.compile(r"embed|\b(wte|wpe|lm_head)\b|\.inv_freq$")
+# Ways to initialize an adapter that leave the base model's weights as they are.
+STARTS = (None, True, False, "gaussian", "eva", "orthogonal")
 PART = 2**24  # elements that are converted to float64 at a time
 
 
@@ -89,7 +91,11 @@ def _adapter_distance(path: Path) -> float:
     ‖B · A‖² = Σ (BᵀB) ∘ (AAᵀ), whose matrices are rank × rank, so ΔW itself is not computed.
     """
     config = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
-    unknown = [key for key in ("use_dora", "alpha_pattern") if config.get(key)]
+    # Under target_parameters, A and B hold the matrices of several experts.
+    unknown = [k for k in ("use_dora", "alpha_pattern", "target_parameters") if config.get(k)]
+    # PiSSA, for example, moves a part of the base's weights into B · A before training.
+    if config.get("init_lora_weights") not in STARTS:
+        unknown.append("init_lora_weights")
     if config.get("peft_type") != "LORA" or unknown:
         setting = (unknown or ["peft_type"])[0]
         raise _no_plain_lora(path, f"its configuration sets {setting} to {config.get(setting)!r}")

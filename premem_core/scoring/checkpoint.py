@@ -121,7 +121,7 @@ def _samples(
         completions = next(drawn)
         seconds = time.perf_counter() - started
         lengths = _trace_lengths(spec, encoder, backend, completions)
-        table = _graded(chunk, completions, grader, lengths)
+        table = _graded(chunk, completions, grader, lengths, encoder.opens_trace)
         writer.write(chunk.shard, table)
         yield chunk, table, seconds
 
@@ -158,6 +158,7 @@ def _graded(
     completions: Sequence[Sequence[Completion]],
     grader: Grader,
     trace_lengths: Sequence[int | None],
+    opened: bool,
 ) -> pa.Table:
     rows = [
         (query, number, completion)
@@ -167,6 +168,7 @@ def _graded(
     graded = grader.grade(
         [completion.text for _, _, completion in rows],
         [grader.reference(query.example) for query, _, _ in rows],
+        opened=opened,
     )
     columns = {
         **_keys(chunk, len(rows)),

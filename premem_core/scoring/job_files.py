@@ -1,10 +1,11 @@
 """The content of a scoring job's files: the specification, the problems and the execution."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from io import BytesIO
+from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -36,7 +37,9 @@ class Execution:
         address: of the Ray cluster; None for the cluster of this machine, or else a new one here.
         shards: an fsspec prefix, for Ray workers that cannot access the store's folder.
         weights: after scoring, also measure the checkpoints' weights (`measure_weights`).
-        base: for `weights`, the folder of the run's base model.
+        base: the folder of the run's base model, for `weights`, and for adapters whose base model
+            is not where they name it.
+        steps: the steps of checkpoints whose folders do not tell them, by folder name.
     """
 
     executor: ExecutorName = "local"
@@ -46,6 +49,7 @@ class Execution:
     shards: str | None = None
     weights: bool = False
     base: str | None = None
+    steps: Mapping[str, int] = field(default_factory=dict)
 
 
 def existing_job_folder(store: Store, run: str) -> JobFolder:
@@ -182,7 +186,13 @@ def read_job(store: Store, run: str) -> tuple[ScoringSpec, Run, list[Query]]:
     """
     folder = existing_job_folder(store, run)
     job = read_description(folder)
-    found = checkpoints.read_run(store.path / job["run_path"], check=False)
+    execution = read_execution(folder)
+    found = checkpoints.read_run(
+        store.path / job["run_path"],
+        steps=execution.steps,
+        base=Path(execution.base) if execution.base else None,
+        check=False,
+    )
     wanted = [c for c in found.checkpoints if c.step in job["checkpoints"]]
     missing = set(job["checkpoints"]) - {c.step for c in wanted}
     if missing:

@@ -9,6 +9,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from premem_core.grading.graders import canonical_grader, grader_label, with_settings
+from premem_core.grading.reference_check import (
+    check_references,
+    guess_grader,
+    require_readable,
+)
 from premem_core.metrics.sampling_plan import Plan
 from premem_core.models import checkpoints, load_backend
 from premem_core.models.encoding.inspection import (
@@ -20,7 +26,7 @@ from premem_core.models.encoding.inspection import (
 from premem_core.problems import user_perturbations
 from premem_core.problems.data_files import Source, find_data_files
 from premem_core.problems.examples import Dataset, draw, read_examples
-from premem_core.problems.fields import FieldNames, Fields, detect_fields, likely_grader
+from premem_core.problems.fields import FieldNames, Fields, detect_fields
 from premem_core.problems.prompts import PromptTemplate, Template
 from premem_core.records import Example, Run, Sampling
 from premem_core.scoring import jobs, work_left
@@ -57,6 +63,7 @@ class ScoreRequest:
         stop: the texts that end a completion; None for those of the template.
         thinking: the marks of thinking traces, as `choose_marks` reads them; None to find them.
         longest: texts are cut after this many tokens, as trainers cut them; None to cut none.
+        only: the names or steps of the checkpoints to score; all of them if it is empty.
         execution: where the job runs.
     """
 
@@ -83,6 +90,7 @@ class ScoreRequest:
     perturb_all: bool = False
     perturbation_texts: Mapping[str, str] = field(default_factory=dict)
     perturbation_files: Mapping[str, Path] = field(default_factory=dict)
+    only: tuple[str | int, ...] = ()
     execution: Execution = field(default_factory=Execution)
 
 
@@ -166,6 +174,8 @@ class PreparedJob:
         """Sentences that say what the job would do."""
         run, spec = self.data.run, self.spec
         lines = [f"run {spec.run}: {len(run.checkpoints)} checkpoints in {run.path}"]
+        lines += [f"left out: {skipped.path.name}, {skipped.reason}" for skipped in run.skipped]
+        lines += [f"note: {note}" for note in run.notes]
         lines += [_problems("train", self.data.train)]
         lines += [_problems("test", self.data.test)] if self.data.test else []
         lines.append(f"template: {template_in_words(spec.template)}")
@@ -218,7 +228,12 @@ def read_requested_data(request: ScoreRequest) -> RequestedData:
         DataError: a file cannot be read, or has a bad row and `skip_bad` is not set.
         UsageError: the rule for the answer is invalid.
     """
-    run = checkpoints.read_run(request.run_folder)
+    run = checkpoints.read_run(
+        request.run_folder,
+        only=request.only or None,
+        steps=request.execution.steps,
+        base=Path(request.execution.base) if request.execution.base else None,
+    )
     fields = request.fields
     if isinstance(fields, FieldNames):
         fields = detect_fields(request.train_file, fields)
@@ -272,7 +287,7 @@ def prepare(
     marks = choose_marks(data.train, last, template, request.thinking)
     spec = ScoringSpec(
         run=request.run_folder.resolve().name if request.run is None else request.run,
-        grader=request.grader or likely_grader(data.train.fields),
+        grader=choose_grader(request, data.train),
         backend=request.backend or load_backend.default_backend(),
         template=template,
         thinking=str(marks) if marks else None,
@@ -289,15 +304,36 @@ def prepare(
     return PreparedJob(data, spec, task, train, test, perturbed, request.execution)
 
 
+def choose_grader(request: ScoreRequest, train: Dataset) -> str:
+    """The grader's text: the one asked for, or the one that reads the training solutions.
+
+    A pattern that finds the references' answers reads completions too, and so do marks of thinking
+    that a person gave.
+
+    Raises:
+        UsageError: there is no such grader, or the marks cannot be read.
+    """
+    rule = train.fields.answer if train.fields.answer.kind == "regex" else None
+    grader = request.grader or guess_grader(train.examples, rule)
+    marks = request.thinking if request.thinking not in (None, "none") else None
+    texts = {"rule": str(rule) if rule else None, "marks": marks}
+    return canonical_grader(with_settings(grader, **texts))
+
+
 def inspect_job(
     spec: ScoringSpec, run: Run, train: Sequence[Example], test: Sequence[Example]
 ) -> Inspection:
     """What the model would see of a job's problems at the last checkpoint.
 
+    The grader is checked on the training solutions, which it must be able to read.
+
     Raises:
         CheckpointError, DataError: as `inspect_checkpoint`.
+        DataError: the grader cannot read the training solutions.
     """
-    return inspect_checkpoint(
+    check = check_references(spec.grader, train)
+    require_readable(check)
+    found = inspect_checkpoint(
         run.checkpoints[-1],
         spec.template,
         spec.marks,
@@ -306,6 +342,14 @@ def inspect_job(
         test,
         spare=1 if spec.backend == "vllm" else 0,  # it generates a token after each target
     )
+    if check.failed:
+        first = check.example.id if check.example else ""
+        sentence = (
+            f"the grader {grader_label(spec.grader)} takes {check.failed:,} of {check.n:,} "
+            f"training solutions for wrong, the first that of '{first}'"
+        )
+        found = replace(found, warnings=(sentence, *found.warnings))
+    return found
 
 
 def template_in_words(template: Template) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from premem_core.errors import StoreError
-from premem_core.problems.conversations import conversation_json
+from premem_core.problems.conversations import conversation_json, read_conversation
 from premem_core.records import Example
 from premem_core.store.database import Store, read_frame
 from premem_core.store.schema import Connection
@@ -98,9 +98,10 @@ def example_of(row: Mapping[Hashable, Any]) -> Example:
         row: as `DataFrame.to_dict("records")` gives it.
     """
     names = ("id", "question", "solution", "answer")
-    texts = {name: "" if pd.isna(row[name]) else row[name] for name in names}
-    metadata = row["metadata"]
-    return Example(**texts, metadata=json.loads(metadata) if isinstance(metadata, str) else {})
+    id_, question, solution, answer = ("" if pd.isna(row[name]) else row[name] for name in names)
+    metadata = json.loads(row["metadata"]) if isinstance(row["metadata"], str) else {}
+    conversation = read_conversation(row.get("conversation"))
+    return Example(id_, question, solution, answer, metadata, conversation)
 
 
 def examples_frame(task: str, split: str, examples: Sequence[Example]) -> pd.DataFrame:

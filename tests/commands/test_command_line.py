@@ -108,14 +108,16 @@ def no_checkpoints(folder, run_dir, data):
 def bin_checkpoint(folder, run_dir, data):
     run = shutil.copytree(run_dir, folder / "run")
     (run / "checkpoint-240/model.safetensors").rename(run / "checkpoint-240/pytorch_model.bin")
-    return ("score", run, "--train", data[0]), 1, "a pickle, which Premem never opens"
+    checkpoint = run / "checkpoint-240"
+    return ("score", checkpoint, "--train", data[0]), 1, "a pickle, which Premem never opens"
 
 
 def truncated_checkpoint(folder, run_dir, data):
     run = shutil.copytree(run_dir, folder / "run")
     file = run / "checkpoint-240/model.safetensors"
     file.write_bytes(file.read_bytes()[:-7])
-    return ("score", run, "--train", data[0]), 1, "not a whole safetensors file"
+    checkpoint = run / "checkpoint-240"
+    return ("score", checkpoint, "--train", data[0]), 1, "not a whole safetensors file"
 
 
 def broken_line(folder, run_dir, data):

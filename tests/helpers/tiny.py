@@ -24,27 +24,27 @@ def byte_tokenizer(bos: bool):
     )
 
 
-def save_base(folder: Path, *, bos: bool = True, seed: int = 0) -> Path:
+def save_base(folder: Path, *, bos: bool = True, seed: int = 0, **config) -> Path:
     """An untrained model with its tokenizer, as safetensors."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
     tokenizer = byte_tokenizer(bos)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=256,
-        tie_word_embeddings=True,
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=1,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    settings = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": 256,
+        "tie_word_embeddings": True,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "pad_token_id": 1,
+    }
+    LlamaForCausalLM(LlamaConfig(**(settings | config))).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

@@ -49,7 +49,9 @@ def test_an_adapters_tokenizer_is_its_own_where_it_has_one_and_its_bases_elsewhe
     adapter = tmp_path / "adapter"
     adapter.mkdir()
     assert loading.tokenizer_folder(adapter, "base") == "base"
-    (adapter / "tokenizer_config.json").touch()
+    (adapter / "tokenizer_config.json").touch()  # names tokens, but holds none
+    assert loading.tokenizer_folder(adapter, "base") == "base"
+    (adapter / "tokenizer.json").touch()
     assert loading.tokenizer_folder(adapter, "base") == str(adapter)
     assert loading.tokenizer_folder(tmp_path, None) == str(tmp_path)
 

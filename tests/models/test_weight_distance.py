@@ -1,5 +1,6 @@
 """Distance from initialization against whole models in memory."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -85,6 +86,8 @@ def test_embeddings_and_output_head_do_not_count(base, tmp_path):
         {"use_rslora": True, "target_modules": "all-linear"},
         {"r": 3, "rank_pattern": {"v_proj": 1}},
         {"target_modules": ["embed_tokens", "q_proj"]},
+        {"modules_to_save": ["embed_tokens", "lm_head"]},
+        {"trainable_token_indices": [3]},
     ],
     ids=lambda config: ", ".join(config) or "plain",
 )
@@ -135,3 +138,11 @@ def test_an_adapter_that_is_more_than_lora_is_refused(base, tmp_path):
     whole = tiny.save_adapter(base, tmp_path / "whole", seed=3, modules_to_save=["down_proj"])
     with pytest.raises(CheckpointError, match="more than pairs of lora_A and lora_B"):
         weight_distance.distance(whole)
+    moved = tiny.save_adapter(base, tmp_path / "moved", init_lora_weights="pissa")
+    with pytest.raises(CheckpointError, match="sets init_lora_weights to 'pissa'"):
+        weight_distance.distance(moved)
+    config = moved.path / "adapter_config.json"
+    settings = {"init_lora_weights": True, "target_parameters": ["mlp.experts"]}
+    config.write_text(json.dumps(json.loads(config.read_text()) | settings))
+    with pytest.raises(CheckpointError, match="sets target_parameters to"):
+        weight_distance.distance(moved)

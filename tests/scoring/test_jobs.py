@@ -453,7 +453,8 @@ def test_an_estimate_keeps_nothing_and_is_of_the_right_size(run_dir, data, tmp_p
     store, run = Store(tmp_path), checkpoints.read_run(run_dir)
     found = estimate.estimate_job(SPEC, run, train, test, tmp_path, [None])
     assert found.completions == 3 * 88 * 3
-    job = prepare(ScoreRequest(run_dir, *data, backend="hf", sampling=SPEC.sampling))
+    request = ScoreRequest(run_dir, data[0], data[1], backend="hf", sampling=SPEC.sampling)
+    job = prepare(request)
     assert estimate.estimate_apart(tmp_path, job).completions == 3 * 88 * 3
     assert read_runs(store).empty
     assert not list((tmp_path / "inbox").iterdir())
@@ -469,8 +470,9 @@ def test_an_estimate_keeps_nothing_and_is_of_the_right_size(run_dir, data, tmp_p
 
 def test_an_estimate_in_a_process_of_its_own_knows_ones_own_perturbations(run_dir, data, tmp_path):
     own = {"polite": "Please: {question}"}
-    request = ScoreRequest(run_dir, *data, sampling=SPEC.sampling, perturbation_texts=own)
-    found = estimate.estimate_apart(tmp_path, prepare(replace(request, backend="hf")))
+    request = ScoreRequest(run_dir, data[0], data[1], backend="hf", sampling=SPEC.sampling)
+    job = prepare(replace(request, perturbation_texts=own))
+    found = estimate.estimate_apart(tmp_path, job)
     assert found.completions == 3 * 88 * 3 + 48 * 3  # perturbed queries at the last checkpoint
 
 

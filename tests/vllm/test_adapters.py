@@ -1,5 +1,7 @@
 """The real engine on tiny models: adapters, tokenizers that append EOS, files that are wrong."""
 
+import json
+
 import pytest
 from safetensors.torch import load_file, save_file
 
@@ -116,3 +118,25 @@ def test_files_that_are_wrong_are_one_sentence(tmp_path):
         with pytest.raises(CheckpointError, match=words) as caught:
             VLLMBackend(Checkpoint(folder, 0))
         assert "\n" not in str(caught.value)
+
+
+def test_the_class_that_is_named_beside_the_tokenizer_changes_nothing(tmp_path):
+    base = tiny.save_base(tmp_path / "base")
+    expected = TransformersBackend(Checkpoint(base, 0), device="cpu")
+    file = base / "tokenizer_config.json"
+    file.write_text(
+        json.dumps(json.loads(file.read_text()) | {"tokenizer_class": "LlamaTokenizer"})
+    )
+    backend = VLLMBackend(Checkpoint(base, 0), Resources(batch_divisor=4))
+    try:
+        assert nlls(backend) == pytest.approx(nlls(expected), rel=1e-4)
+        assert greedy(backend) == greedy(expected)
+    finally:
+        backend.close()
+
+
+def test_an_adapter_that_holds_more_than_lora_is_refused_in_words(tmp_path):
+    base = tiny.save_base(tmp_path / "base")
+    adapter = tiny.save_adapter(base, tmp_path / "adapter", 1, modules_to_save=["lm_head"])
+    with pytest.raises(CheckpointError, match=r"more than plain LoRA \(modules_to_save\)"):
+        VLLMBackend(adapter)

@@ -57,7 +57,7 @@ def make_encoder(
 
     Args:
         tokenizer: the checkpoint's.
-        ends: token ids that end a text, from `stops.end_tokens`.
+        ends: token ids that end a text, from `special_tokens.end_ids`.
         marks: of thinking traces; None if there are none.
         longest: targets are cut so that the whole text has this many tokens, as trainers cut them
             (`max_length`); None to cut none.

@@ -11,7 +11,8 @@ from premem_core.errors import DataError
 from premem_core.models import loading
 from premem_core.models.backend import Target
 from premem_core.models.encoding.encoder import Encoder, make_encoder
-from premem_core.models.encoding.stops import added_tokens, end_tokens
+from premem_core.models.encoding.stops import added_tokens
+from premem_core.models.special_tokens import end_ids
 from premem_core.problems.prompts import PromptTemplate, Template
 from premem_core.problems.thinking import ThinkingMarks, split_thinking
 from premem_core.records import Checkpoint, Example
@@ -171,7 +172,7 @@ def _configuration(checkpoint: Checkpoint, tokenizer: Any) -> tuple[frozenset[in
             eos = GenerationConfig.from_pretrained(folder).eos_token_id
         except OSError:
             eos = config.eos_token_id
-    return end_tokens(eos, tokenizer), getattr(config, "max_position_embeddings", None)
+    return end_ids(tokenizer, eos), getattr(config, "max_position_embeddings", None)
 
 
 def _check_fits(tokens: int, positions: int | None) -> None:

@@ -1,15 +1,9 @@
-"""Stops: what ends a text by the checkpoint's configuration, and by stop strings."""
+"""Stops: the tokens that were added to a vocabulary as a whole, and the length of a text."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from premem_core.errors import DataError
-
-
-def end_tokens(configured: int | Sequence[int] | None, tokenizer: Any) -> frozenset[int]:
-    """Token ids that end a text: the generation config's `eos_token_id` and the tokenizer's."""
-    ids = configured if isinstance(configured, Sequence) else [configured]
-    return frozenset(i for i in [*ids, tokenizer.eos_token_id] if i is not None)
 
 
 def added_tokens(tokenizer: Any) -> dict[str, int]:

@@ -1,12 +1,10 @@
 """The plain encoder: which tokens belong to a target, and which end a text."""
 
-from types import SimpleNamespace
-
 import pytest
 
 from premem_core.errors import DataError
 from premem_core.models.encoding.plain import PlainEncoder
-from premem_core.models.encoding.stops import check_length, end_tokens
+from premem_core.models.encoding.stops import check_length
 from premem_core.problems.prompts import PROMPT_COMPLETION, PromptTemplate
 from premem_core.problems.thinking import ThinkingMarks
 from premem_core.records import Example
@@ -117,14 +115,6 @@ def test_the_trace_of_a_target_is_counted_apart(tokenizer):
     begun = encoder(tokenizer, opened, marks=THINK)
     assert begun.opens_trace
     assert begun.target(example("1+1?", "ab</think> 2")).trace == len("ab</think>")
-
-
-def test_a_text_ends_at_the_tokenizers_eos_and_at_those_of_the_generation_config():
-    tokenizer = SimpleNamespace(eos_token_id=1)
-    assert end_tokens(None, tokenizer) == {1}
-    assert end_tokens(7, tokenizer) == {1, 7}
-    assert end_tokens([7, 8], tokenizer) == {1, 7, 8}
-    assert end_tokens(None, SimpleNamespace(eos_token_id=None)) == frozenset()
 
 
 def test_a_stop_string_that_is_an_added_token_is_found_by_its_id():

@@ -1,0 +1,93 @@
+"""The base model of an adapter: where it is, here or in the cache of the Hugging Face Hub."""
+
+import threading
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from premem_core.errors import CheckpointError
+
+HUB_SECONDS = 4.0  # for an answer of the hub; without a network, a look-up alone can take a minute
+
+
+def find_base(name: str, near: Sequence[Path], given: Path | None = None) -> str:
+    """The folder of an adapter's base model; its name where it must still come from a hub.
+
+    Args:
+        name: from `adapter_config.json`: a path, or the model's name on a hub.
+        near: folders at which a relative path may begin. The working directory is none of them,
+            because it says nothing about the run.
+        given: the folder that the user named.
+    """
+    if given is not None:
+        return str(given)
+    for folder in near:
+        if (folder / name).is_dir():
+            return str(folder / name)
+    if Path(name).is_absolute() or not _could_be_on_hub(name):
+        return name
+    return _cached(name) or name
+
+
+def check_base(base: str, named_in: Path) -> None:
+    """Check that a base model is here, or that a hub answers that it has it.
+
+    Raises:
+        CheckpointError: it is neither.
+    """
+    if Path(base).is_dir():
+        return
+    if Path(base).is_absolute():
+        raise CheckpointError(
+            f"{named_in} names the base model {base}, which is not there; give its folder "
+            "(--base), or put it beside the run and name it by its folder alone"
+        )
+    if not _could_be_on_hub(base) or not _on_hub(base):
+        raise CheckpointError(
+            f"{named_in} names the base model '{base}', which is neither beside the run nor in the "
+            "Hugging Face cache, and no hub answers for it; give its folder (--base)"
+        )
+
+
+def _could_be_on_hub(name: str) -> bool:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
+
+
+def _cached(name: str) -> str | None:
+    """The snapshot of a model in the local cache (HF_HOME), or None."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return str(snapshot_download(name, local_files_only=True))
+    except (OSError, ValueError):
+        return None
+
+
+@lru_cache(maxsize=64)  # a run's checkpoints all name the same model
+def _on_hub(name: str) -> bool:
+    """True if the hub answers soon that it has the model."""
+    from huggingface_hub import HfApi, constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    answers: list[bool] = []
+
+    def ask() -> None:
+        try:
+            HfApi().model_info(name, timeout=HUB_SECONDS)
+        except Exception:  # no network, no such model, no access: it cannot be loaded
+            return
+        answers.append(True)
+
+    # In a thread, because resolving the hub's address has no time limit of its own.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(HUB_SECONDS)
+    return bool(answers)
