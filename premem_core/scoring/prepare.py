@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from premem_core.grading.graders import canonical_grader, grader_label, with_settings
+from premem_core.grading.grader_texts import grader_label, with_settings
+from premem_core.grading.graders import canonical_grader
 from premem_core.grading.reference_check import (
     check_references,
     guess_grader,
