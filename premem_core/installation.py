@@ -22,6 +22,7 @@ EXTRAS = {
         "accelerate",
         "peft",
         "safetensors",
+        "jinja2",
         "huggingface_hub",
     ),
     "vllm": ("vllm",),

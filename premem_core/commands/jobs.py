@@ -94,7 +94,8 @@ def jobs_templates(
     """Compare the NLL of a job's problems under a plain and a chat template."""
     from dataclasses import asdict
 
-    from premem_core.scoring import job_files, template_choice
+    from premem_core.models.encoding import template_choice
+    from premem_core.scoring import job_files
 
     _, checkpoints_of_run, queries = job_files.read_job(existing_store(store), run)
     compared = template_choice.compare_templates(

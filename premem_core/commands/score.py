@@ -64,7 +64,7 @@ def _prepared(options: ScoreOptions) -> "PreparedJob":
 
 def _choose_form(request: "ScoreRequest", data: "RequestedData") -> None:
     """Compare the templates where both are possible and the person chose none."""
-    from premem_core.scoring import template_choice
+    from premem_core.models.encoding import template_choice
 
     last = data.run.checkpoints[-1]
     if request.template or request.form or not template_choice.is_ambiguous(data.train, last):

@@ -9,17 +9,18 @@ from premem_core.dashboard import elements
 from premem_core.dashboard.data_file_picker import expanded
 from premem_core.dashboard.wording import plain
 from premem_core.errors import PrememError
+from premem_core.models.encoding import template_choice
 from premem_core.models.encoding.chat_template_files import read_chat_template
 from premem_core.models.encoding.inspection import Inspection
+from premem_core.models.encoding.template_choice import Form, is_prompt_completion
 from premem_core.problems.prompts import (
     PROMPT_COMPLETION,
     ChatTemplate,
     PromptTemplate,
     make_chat_template,
 )
-from premem_core.scoring import template_choice
 from premem_core.scoring.prepare import PreparedJob, RequestedData, ScoreRequest, prepare
-from premem_core.scoring.template_choice import Form, is_prompt_completion
+from premem_core.scoring.scratch_job import compare_apart
 
 FORM_NAMES = {"chat": "Chat template", "plain": "Plain text"}
 
@@ -88,7 +89,7 @@ def compare_templates(request: ScoreRequest, data: RequestedData) -> None:
         return
     try:
         with st.spinner("Measuring a few targets under each template…"):
-            compared = template_choice.compare_apart(prepare(replace(request, form="plain"), data))
+            compared = compare_apart(prepare(replace(request, form="plain"), data))
     except PrememError as error:
         st.error(str(error))
         return

@@ -24,6 +24,7 @@ from premem_core.models.encoding.inspection import (
     inspect_checkpoint,
     read_inspection,
 )
+from premem_core.models.encoding.template_choice import Form, choose_marks, choose_template
 from premem_core.problems import user_perturbations
 from premem_core.problems.data_files import Source, find_data_files
 from premem_core.problems.examples import Dataset, draw, read_examples
@@ -34,7 +35,6 @@ from premem_core.scoring import jobs, work_left
 from premem_core.scoring.job_files import Execution
 from premem_core.scoring.scratch_job import ask_about
 from premem_core.scoring.spec import ScoringSpec, check_spec
-from premem_core.scoring.template_choice import Form, choose_marks, choose_template
 from premem_core.store.database import Store
 from premem_core.store.job_folder import JobFolder
 

@@ -5,6 +5,7 @@ must neither load a model nor fork.
 """
 
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from premem_core.errors import JobError
+from premem_core.models.encoding.template_choice import Compared
 from premem_core.store.database import Store
 
 if TYPE_CHECKING:
@@ -49,3 +51,14 @@ def ask_about(job: "PreparedJob", command: str, options: Sequence[str] = ()) -> 
             raise JobError(reason[-1].removeprefix("error: ") if reason else done.stderr[-300:])
         answer: dict[str, Any] = json.loads(done.stdout)
     return answer
+
+
+def compare_apart(job: "PreparedJob") -> list[Compared]:
+    """`compare_templates` for the problems of a job.
+
+    Raises:
+        JobError: the checkpoint cannot be loaded.
+    """
+    compared = ask_about(job, "templates")["compared"]
+    # JSON has no NaN.
+    return [Compared(**{**one, "nll": one["nll"] or math.nan}) for one in compared]

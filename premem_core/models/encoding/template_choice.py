@@ -7,7 +7,7 @@ numbers in silence; then a person chooses, with the NLL of some targets under ea
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -24,10 +24,6 @@ from premem_core.problems.prompts import (
 )
 from premem_core.problems.thinking import ThinkingMarks, find_marks
 from premem_core.records import Checkpoint, Example
-from premem_core.scoring.scratch_job import ask_about
-
-if TYPE_CHECKING:
-    from premem_core.scoring.prepare import PreparedJob
 
 Form = Literal["chat", "plain"]
 
@@ -146,17 +142,6 @@ def compare_templates(
     finally:
         model.close()
     return sorted(compared, key=lambda one: (np.isnan(one.nll), one.nll))
-
-
-def compare_apart(job: "PreparedJob") -> list[Compared]:
-    """`compare_templates` for a job, in a separate process.
-
-    Raises:
-        JobError: the checkpoint cannot be loaded.
-    """
-    answer = ask_about(job, "templates")
-    # JSON has no NaN.
-    return [Compared(**{**one, "nll": one["nll"] or np.nan}) for one in answer["compared"]]
 
 
 def compared_in_words(compared: Sequence[Compared]) -> list[str]:
