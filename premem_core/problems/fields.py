@@ -236,7 +236,7 @@ def _finds_nothing(rule: AnswerRule, rows: Sequence[Row], fields: Fields) -> boo
 
 def _share_found(rule: AnswerRule, rows: Sequence[Row], fields: Fields) -> float:
     texts = [(row.values, _solution_text(row.values, fields)) for row in rows]
-    found = [rule.find(values, text) for values, text in texts if text.strip()]
+    found = [rule.find(values, text) for values, text in texts if text.strip() or rule.kind == "field"]
     return sum(answer is not None for answer in found) / max(1, len(found))
 
 

@@ -119,6 +119,8 @@ def test_the_uploaded_demo_run_becomes_a_curve_and_a_fit(page, url, store, shots
             re.compile(f"/{name}$"), timeout=60_000
         )
     expect(page.get_by_text("15 test", exact=False)).to_be_visible()
+    page.get_by_role("button", name="Show what the model sees").click()
+    expect(page.locator(".premem-tokens").first).to_be_visible(timeout=90_000)
     question = demo_study.problems()[0][0].question
     assert page.locator(".premem-text").first.inner_text().startswith(question)
     fill(page, "textbox", "Task", "demo")
@@ -179,6 +181,7 @@ def hostile_data(tmp_path_factory) -> Path:
 
 def test_problem_text_is_shown_verbatim(page, url, run_dir, hostile_data):
     page.goto(f"{url}/score?folder={run_dir}&train={hostile_data}")
+    page.get_by_role("button", name="Show what the model sees").click()
     shown = page.locator(".premem-text").first
     expect(shown).to_be_visible()
     assert shown.inner_text().startswith(
