@@ -121,6 +121,7 @@ class StoreReader:
             id: its name in the data file.
             question, solution, answer: the texts; empty where only scores were imported.
             metadata: the data file's other fields, as a JSON object.
+            conversation: the turns of the chat that it comes from, as JSON; empty without one.
 
         Raises:
             UsageError: the store has no such task, or the split is neither "train" nor "test".
