@@ -236,7 +236,8 @@ def _finds_nothing(rule: AnswerRule, rows: Sequence[Row], fields: Fields) -> boo
 
 def _share_found(rule: AnswerRule, rows: Sequence[Row], fields: Fields) -> float:
     texts = [(row.values, _solution_text(row.values, fields)) for row in rows]
-    found = [rule.find(values, text) for values, text in texts if text.strip() or rule.kind == "field"]
+    readable = (pair for pair in texts if pair[1].strip() or rule.kind == "field")
+    found = [rule.find(values, text) for values, text in readable]
     return sum(answer is not None for answer in found) / max(1, len(found))
 
 

@@ -122,10 +122,10 @@ def test_the_uploaded_demo_run_becomes_a_curve_and_a_fit(page, url, store, shots
     page.get_by_role("button", name="Show what the model sees").click()
     expect(page.locator(".premem-tokens").first).to_be_visible(timeout=90_000)
     question = demo_study.problems()[0][0].question
-    assert page.locator(".premem-text").first.inner_text().startswith(question)
+    assert question in page.locator(".premem-tokens").first.inner_text()
     fill(page, "textbox", "Task", "demo")
     fill(page, "spinbutton", "Samples per problem", "1")
-    page.get_by_text("Prompt template, sampling, engine").click()
+    page.get_by_text("Thinking, sampling, engine").click()
     fill(page, "spinbutton", "Longest completion, tokens", "128")
     expect(page.get_by_text("225 completions", exact=False)).to_be_visible()
     shots("score")
@@ -182,11 +182,10 @@ def hostile_data(tmp_path_factory) -> Path:
 def test_problem_text_is_shown_verbatim(page, url, run_dir, hostile_data):
     page.goto(f"{url}/score?folder={run_dir}&train={hostile_data}")
     page.get_by_role("button", name="Show what the model sees").click()
-    shown = page.locator(".premem-text").first
+    shown = page.locator(".premem-tokens").first
     expect(shown).to_be_visible()
-    assert shown.inner_text().startswith(
-        "$3*4=$<<3*4=12>>12 *stars* <script>document.title='x'</script> `a` :red[b]?"
-    )
+    question = "$3*4=$<<3*4=12>>12 *stars* <script>document.title='x'</script> `a` :red[b]?"
+    assert question in shown.inner_text()
     assert page.title() != "x"
 
 
