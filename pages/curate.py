@@ -43,6 +43,7 @@ try:
         log_log_threshold=view.threshold,
         criteria=criteria,
         estimator=view.estimator,
+        segment=view.segment,
         combine=combine,
         budget=budget,
         budget_in=unit,

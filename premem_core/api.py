@@ -17,6 +17,7 @@ from premem_core.metrics import thresholds
 from premem_core.metrics.estimators import ESTIMATORS, Estimator, SampleCounts
 from premem_core.metrics.pre_memorization import Floats
 from premem_core.metrics.thresholds import OBJECTIVES, Objective, ThresholdFit
+from premem_core.records import SEGMENTS, Segment
 from premem_core.store.database import Store
 from premem_core.store.examples import read_task_examples
 from premem_core.store.runs import read_checkpoints, read_runs, read_tasks
@@ -194,6 +195,7 @@ class StoreReader:
         *,
         log_log_threshold: float | None = None,
         estimator: Estimator = "plain",
+        segment: Segment = "target",
     ) -> pd.DataFrame:
         """Pre-memorization accuracy (PM): one row per run and scored checkpoint of a task.
 
@@ -204,6 +206,8 @@ class StoreReader:
             log_log_threshold: t = log log PPL, below which a solution counts as memorized; by
                 default the threshold that pages and commands use: the best over the task's runs.
             estimator: "plain", the paper's formula; or "jackknife", less biased with few samples.
+            segment: the part of a solution whose perplexity the threshold is for: "target", all of
+                it; "trace", its thinking trace; "answer", what follows the trace.
 
         Columns:
             run, step, epoch: the checkpoint that the row is about.
@@ -223,7 +227,9 @@ class StoreReader:
             store.premem("demo")[["run", "step", "premem", "premem_half", "test_accuracy"]]
             store.premem("demo", log_log_threshold=-2.3, estimator="jackknife")
         """
-        lines = self.curves(task, log_log_threshold=log_log_threshold, estimator=estimator)
+        lines = self.curves(
+            task, log_log_threshold=log_log_threshold, estimator=estimator, segment=segment
+        )
         return curves.table(lines)
 
     def curves(
@@ -232,6 +238,7 @@ class StoreReader:
         *,
         log_log_threshold: float | None = None,
         estimator: Estimator = "plain",
+        segment: Segment = "target",
     ) -> list[Curve]:
         """What `premem` tabulates, as arrays per run: what `premem.figures` draws.
 
@@ -241,21 +248,26 @@ class StoreReader:
             chart = premem.figures.curves_figure(lines, names, premem.figures.LIGHT, by_epoch=True)
             chart.write_html("curves.html")
         """
-        runs = self._scored(task, estimator)
+        runs = self._scored(task, estimator, segment)
         if log_log_threshold is None:
             log_log_threshold = curves.best_threshold(runs, estimator).log_log_threshold
         curves.check_threshold(log_log_threshold)
         return [curves.curve(run, log_log_threshold, estimator) for run in runs]
 
     def study(
-        self, task: str, *, estimator: Estimator = "plain", objective: Objective = "identity"
+        self,
+        task: str,
+        *,
+        estimator: Estimator = "plain",
+        objective: Objective = "identity",
+        segment: Segment = "target",
     ) -> Study:
         """How well PM predicts test accuracy over a task's runs, at every threshold.
 
         `premem.analyse` gives its numbers at one threshold.
 
         Args:
-            estimator: as for `premem`.
+            estimator, segment: as for `premem`.
             objective: the R² that the threshold is chosen by: "identity" or "linear".
 
         Raises:
@@ -267,7 +279,7 @@ class StoreReader:
             study.left_out  # each run predicted with the threshold of the others
             premem.analyse(study).identity_ci90
         """
-        runs = self._scored(task, estimator)
+        runs = self._scored(task, estimator, segment)
         self._check("objective", objective, OBJECTIVES)
         others = read_baseline_predictors(self._store, runs)
         return make_study(runs, others, estimator, objective)
@@ -294,9 +306,10 @@ class StoreReader:
         """
         return read_sql(self._store, query, parameters)
 
-    def _scored(self, task: str, estimator: str) -> list[RunScores]:
+    def _scored(self, task: str, estimator: str, segment: Segment) -> list[RunScores]:
         self._check("estimator", estimator, ESTIMATORS)
-        return run_scores.read_task(self._store, task)
+        self._check("segment", segment, SEGMENTS)
+        return run_scores.read_task(self._store, task, segment)
 
     def _check(self, what: str, given: object, known: Sequence[object]) -> None:
         if given not in known:

@@ -4,7 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
+
+# The part of a target whose NLL is compared with the threshold: all of it, its thinking trace, or
+# the answer after the trace. A target without a trace is an answer, and its own trace.
+Segment = Literal["target", "trace", "answer"]
+SEGMENTS: tuple[Segment, ...] = get_args(Segment)
+SEGMENT_NAMES: dict[Segment, str] = {
+    "target": "the whole target",
+    "trace": "the thinking trace",
+    "answer": "the answer after the trace",
+}
 
 
 class Grade(IntEnum):
@@ -78,13 +88,19 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How completions are sampled; the defaults are the paper's for GSM8K (docs/method.md, 1)."""
+    """How completions are sampled; the defaults are the paper's for GSM8K (docs/method.md, 1).
+
+    Attributes:
+        max_thinking_tokens: a completion that is still inside its thinking trace after this many
+            tokens ends there, unfinished; None for no such limit.
+    """
 
     samples: int = 5
     temperature: float = 0.8
     top_p: float = 0.95
     max_new_tokens: int = 512
     seed: int = 0
+    max_thinking_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

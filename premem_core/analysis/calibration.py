@@ -21,6 +21,7 @@ from premem_core.analysis.run_scores import RunScores
 from premem_core.errors import UsageError
 from premem_core.metrics import intervals, pre_memorization
 from premem_core.metrics.estimators import ESTIMATORS, Estimator
+from premem_core.records import SEGMENTS, Segment
 
 FORMAT = 1  # of calibration.json
 NO_INTERVAL = (
@@ -46,6 +47,7 @@ class Calibration:
             subtracting the noise of both accuracies. None also where no run has two checkpoints.
         premem_range: lowest and highest PM of the points that the threshold was fitted to.
         warnings: sentences that say why the numbers may be wrong.
+        segment: the part of a solution whose perplexity is compared with the threshold.
     """
 
     task: str
@@ -59,6 +61,7 @@ class Calibration:
     runs: tuple[str, ...]
     checkpoints: int
     warnings: tuple[str, ...]
+    segment: Segment = "target"
 
     def to_json(self) -> str:
         """The content of `calibration.json`."""
@@ -107,6 +110,7 @@ def _checked(read: Calibration) -> Calibration:
     names = [read.task, read.estimator, *read.runs, *read.warnings]
     if (
         read.estimator not in ESTIMATORS
+        or read.segment not in SEGMENTS
         or not np.isfinite(np.array([*numbers, *spreads, read.checkpoints], dtype=np.float64)).all()
         or any(isinstance(value, str) for value in [*numbers, *spreads, read.checkpoints])
         or any(sd < 0 for sd in spreads)
@@ -153,6 +157,7 @@ def calibrate(task: str, runs: Sequence[RunScores], estimator: Estimator = "plai
             *what_counts_less(all_runs),
             *([NO_INTERVAL] if rows is None else []),
         ),
+        segment=runs[0].segment,
     )
 
 

@@ -4,7 +4,7 @@ Axes: C checkpoints in training order, N training examples, M test problems.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
@@ -18,6 +18,7 @@ from premem_core.errors import UsageError
 from premem_core.metrics import intervals, pre_memorization
 from premem_core.metrics.estimators import SampleCounts
 from premem_core.metrics.pre_memorization import Floats
+from premem_core.records import SEGMENT_NAMES, Segment
 from premem_core.store.database import Store
 from premem_core.store.runs import read_runs, read_task_checkpoints, read_tasks
 from premem_core.store.scores import read_checkpoint_scores
@@ -37,12 +38,13 @@ class RunScores:
     epoch: Floats  # (C,)
     examples: NDArray[np.int64]  # (N,) numbers in the store
     counts: SampleCounts  # (C, N), of the train examples
-    nll: Floats  # (C, N), nats per target token
+    nll: Floats  # (C, N), nats per token of the segment
     test_examples: NDArray[np.int64]  # (M,) numbers in the store
     test_accuracy: Floats  # (C, M)
     grader: str | None = None  # the grader whose grades are used; None if unknown (an import)
     waiting: int = 0  # checkpoints that are not scored yet
     failed: int = 0  # checkpoints that could not be scored
+    segment: Segment = "target"  # the part of the solutions that `nll` is of
 
     @property
     def accuracy(self) -> Floats:
@@ -75,8 +77,11 @@ class RunScores:
         return int(self.counts.wanted.max())
 
 
-def read_task(store: Store, task: str) -> list[RunScores]:
+def read_task(store: Store, task: str, segment: Segment = "target") -> list[RunScores]:
     """Read the scores of a task's scored runs, sorted by learning rate and training set size.
+
+    Args:
+        segment: the part of a solution by whose perplexity it counts as memorized.
 
     Raises:
         UsageError: the store has no scored run of this task.
@@ -84,11 +89,12 @@ def read_task(store: Store, task: str) -> list[RunScores]:
     runs = read_runs(store).set_index("run")
     checkpoints_of = dict(list(read_task_checkpoints(store, task).set_index("step").groupby("run")))
     scored_runs = []
-    by_run = groupby(read_checkpoint_scores(store, task), key=itemgetter(0))
+    by_run = groupby(read_checkpoint_scores(store, task, segment), key=itemgetter(0))
     for run, checkpoints in by_run:
         scores = {step: rows for _, step, rows in checkpoints}
         if any(not rows["test"].all() for rows in scores.values()):
-            scored_runs.append(_run_scores(run, scores, dict(runs.loc[run]), checkpoints_of[run]))
+            read = _run_scores(run, scores, dict(runs.loc[run]), checkpoints_of[run])
+            scored_runs.append(replace(read, segment=segment))
     if not scored_runs:
         tasks = ", ".join(f"'{name}'" for name in read_tasks(store)) or "none yet"
         raise UsageError(
@@ -123,6 +129,11 @@ def samples_in_words(runs: Sequence[RunScores]) -> str:
     if fewest < most:
         return f"{fewest} to {most} samples per training question, depending on the run"
     return f"{most} sample{'' if most == 1 else 's'} per training question"
+
+
+def segment_note(segment: Segment) -> str:
+    """Which part of a solution the threshold is for; "" where it is the whole solution."""
+    return "" if segment == "target" else f" for the perplexity of {SEGMENT_NAMES[segment]}"
 
 
 def order_in_words(runs: Sequence[RunScores]) -> str:

@@ -12,12 +12,13 @@ from premem_core.analysis import baselines, curves, leave_one_out
 from premem_core.analysis.calibrating_runs import calibrating_runs, what_counts_less
 from premem_core.analysis.caveats import caveats
 from premem_core.analysis.curves import R2, Curve
-from premem_core.analysis.run_scores import RunScores
+from premem_core.analysis.run_scores import RunScores, segment_note
 from premem_core.errors import DataError
 from premem_core.metrics import thresholds
 from premem_core.metrics.estimators import Estimator
 from premem_core.metrics.pre_memorization import Floats
 from premem_core.metrics.thresholds import Objective, Resamples, Steps, ThresholdFit
+from premem_core.records import Segment
 from premem_core.scoring.extra_passes import MEASURES
 from premem_core.store.checkpoint_measures import read_baselines
 from premem_core.store.completions import read_agreement
@@ -57,6 +58,11 @@ class Study:
     left_out: pd.DataFrame | None
     rate_left_out: pd.DataFrame | None
     refitted: Resamples | None
+
+    @property
+    def segment(self) -> Segment:
+        """The part of the solutions whose NLL is compared with the threshold."""
+        return self.runs[0].segment
 
     @cached_property
     def errors_by_run(self) -> pd.DataFrame | None:
@@ -146,7 +152,8 @@ class Analysis:
         source = f"the optimum of {study.objective} R²" if self.fitted else "given"
         sentences = [
             f"{len(points)} checkpoints of {points['run'].nunique()} runs; threshold t = "
-            f"{self.log_log_threshold:.3f} ({source}); {study.estimator} estimator.",
+            f"{self.log_log_threshold:.3f} ({source}){segment_note(study.segment)}; "
+            f"{study.estimator} estimator.",
             curves.no_r2_in_words(points)
             or "Against test accuracy, pre-memorization accuracy has an identity R² of "
             f"{self.r2.identity:.3f}{_between(self.identity_ci90)} and a linear R² of "

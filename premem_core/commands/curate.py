@@ -12,6 +12,7 @@ from premem_core.analysis import run_scores
 from premem_core.commands.options import (
     EstimatorOption,
     JsonOption,
+    SegmentOption,
     StoreOption,
     ThresholdOption,
     check_paths,
@@ -120,6 +121,7 @@ class CurateOptions:
     ] = "all"
     log_log_threshold: ThresholdOption = None
     estimator: EstimatorOption = "plain"
+    segment: SegmentOption = "target"
     seed: Annotated[
         int,
         typer.Option(
@@ -152,7 +154,7 @@ class CurateOptions:
             UsageError: an option is invalid, or the options contradict each other.
         """
         task = _choose_task(store, self.task, self.run or [])
-        scored = run_scores.read_task(store, task)
+        scored = run_scores.read_task(store, task, self.segment)
         runs = self.run
         if not runs:
             runs = [scores.run for scores in scored]
@@ -163,6 +165,7 @@ class CurateOptions:
             log_log_threshold=threshold_of(scored, self.log_log_threshold, self.estimator),
             criteria=self._criteria(),
             estimator=self.estimator,
+            segment=self.segment,
             combine=self.combine,
             budget=self.budget,
             budget_in=self.budget_in,

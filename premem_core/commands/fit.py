@@ -14,6 +14,7 @@ from premem_core.analysis.study import Analysis, analyse, make_study, read_basel
 from premem_core.commands.options import (
     EstimatorOption,
     JsonOption,
+    SegmentOption,
     StoreOption,
     existing_store,
     print_json,
@@ -38,6 +39,7 @@ def fit(
         typer.Option(help="t = log log PPL; default: the threshold with the best R²."),
     ] = None,
     estimator: EstimatorOption = "plain",
+    segment: SegmentOption = "target",
     objective: Annotated[
         Objective, typer.Option(help="The kind of R² by which the threshold is chosen.")
     ] = "identity",
@@ -61,7 +63,7 @@ def fit(
     home = existing_store(store)
     if log_log_threshold is not None:
         curves.check_threshold(log_log_threshold)
-    runs = run_scores.read_task(home, task)
+    runs = run_scores.read_task(home, task, segment)
     study = make_study(runs, read_baseline_predictors(home, runs), estimator, objective)
     analysis = analyse(study, log_log_threshold)
     if save_calibration:
@@ -97,6 +99,7 @@ def _as_json(analysis: Analysis) -> dict[str, object]:
         "threshold_source": source,
         "threshold_plateau": list(study.fit.plateau) if study.fit else None,
         "estimator": study.estimator,
+        "segment": study.segment,
         "identity_r2": analysis.r2.identity,
         "identity_r2_ci90": analysis.identity_ci90,
         "linear_r2": analysis.r2.linear,
@@ -135,6 +138,7 @@ def replay(
         ),
     ] = "full",
     estimator: EstimatorOption = "plain",
+    segment: SegmentOption = "target",
     log_log_threshold: Annotated[
         float | None,
         typer.Option(help="t = log log PPL; default: the threshold with the best identity R²."),
@@ -149,7 +153,7 @@ def replay(
     """
     from premem_core.analysis.replay import replay
 
-    runs = run_scores.read_task(existing_store(store), task)
+    runs = run_scores.read_task(existing_store(store), task, segment)
     t = threshold_of(runs, log_log_threshold, estimator)
     result = replay(runs, samples, plan, estimator, t, repeats, seed)
     if as_json:
@@ -164,7 +168,8 @@ def replay(
         )
         return
     typer.echo(
-        f"{plan} plan, {samples} samples, {estimator} estimator, t = {t:.3f}, {repeats} repeats"
+        f"{plan} plan, {samples} samples, {estimator} estimator, t = {t:.3f}"
+        f"{run_scores.segment_note(segment)}, {repeats} repeats"
     )
     _print_replay(result, samples)
 

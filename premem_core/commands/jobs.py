@@ -132,7 +132,7 @@ def jobs_extend(
     home = existing_store(store)
     spec = job_files.read_job_spec(home, run)
     if log_log_threshold is None and spec.log_log_threshold is None and plan not in (None, "full"):
-        log_log_threshold = plan_threshold(store, task_of(home, run))
+        log_log_threshold = plan_threshold(store, task_of(home, run), spec.segment)
     changes = {"samples": samples, "plan": plan, "log_log_threshold": log_log_threshold}
     jobs.extend_job(
         home,

@@ -10,6 +10,7 @@ from premem_core.analysis import run_scores
 from premem_core.commands.options import (
     EstimatorOption,
     JsonOption,
+    SegmentOption,
     StoreOption,
     ThresholdOption,
     existing_store,
@@ -34,6 +35,7 @@ def labels(
     ] = None,
     log_log_threshold: ThresholdOption = None,
     estimator: EstimatorOption = "plain",
+    segment: SegmentOption = "target",
     limit: Annotated[int, typer.Option(min=1, help="The largest number of examples to show.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
@@ -45,7 +47,7 @@ def labels(
     """
     home = existing_store(store)
     task = _choose_task(home, run or [])
-    runs = run_scores.read_task(home, task) if task else []
+    runs = run_scores.read_task(home, task, segment) if task else []
     chosen = [scores for scores in runs if not run or scores.run in run]
     if not chosen:
         raise UsageError(f"the store {home.path} has no scored run; score a run first")

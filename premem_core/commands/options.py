@@ -17,6 +17,7 @@ from premem_core.curation.recipe import Recipe
 from premem_core.errors import PrememError, UsageError
 from premem_core.files import write_whole
 from premem_core.metrics.estimators import Estimator
+from premem_core.records import Segment
 from premem_core.store.database import Store
 from premem_core.store.runs import read_runs
 
@@ -27,6 +28,13 @@ EstimatorOption = Annotated[
     typer.Option(help="plain: the paper's formula; jackknife: less biased by few samples."),
 ]
 
+SegmentOption = Annotated[
+    Segment,
+    typer.Option(
+        help="The part of a solution whose perplexity the threshold is for: all of it (target), "
+        "its thinking trace, or the answer after the trace."
+    ),
+]
 ThresholdOption = Annotated[
     float | None,
     typer.Option(
@@ -34,7 +42,6 @@ ThresholdOption = Annotated[
         help="t = log log PPL; default: the optimum over the task's runs.",
     ),
 ]
-
 
 Options = TypeVar("Options")
 
@@ -104,13 +111,13 @@ def threshold_of(
     return curves.best_threshold(runs, estimator).log_log_threshold
 
 
-def plan_threshold(store: Path, task: str) -> float | None:
+def plan_threshold(store: Path, task: str, segment: Segment = "target") -> float | None:
     """The default threshold of a sampling plan: the optimum over the task's scored runs.
 
     It is printed. None if the store does not exist or no threshold can be fitted.
     """
     try:
-        t = threshold_of(run_scores.read_task(existing_store(store), task), None)
+        t = threshold_of(run_scores.read_task(existing_store(store), task, segment), None)
     except PrememError:
         return None
     say(f"threshold of the plan: t = {t:.3f}, the optimum over task '{task}'")

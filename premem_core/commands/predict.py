@@ -19,6 +19,7 @@ from premem_core.commands.options import (
 )
 from premem_core.errors import UsageError
 from premem_core.metrics.estimators import Estimator
+from premem_core.records import SEGMENT_NAMES, Segment
 
 
 def predict(
@@ -35,6 +36,13 @@ def predict(
         Estimator | None,
         typer.Option(help="Default: plain, or the estimator of --calibration."),
     ] = None,
+    segment: Annotated[
+        Segment | None,
+        typer.Option(
+            help="The part of a solution whose perplexity the threshold is for. Default: the whole "
+            "target, or the part that --calibration is for."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Predict the test accuracy of a run's checkpoints, and say which checkpoint to ship.
@@ -43,12 +51,13 @@ def predict(
     """
     home = existing_store(store)
     task = task_of(home, run)
-    runs = run_scores.read_task(home, task)
+    learned = _read_calibration(calibration, estimator, segment) if calibration else None
+    segment = learned.segment if learned else segment or "target"
+    runs = run_scores.read_task(home, task, segment)
     scores = next((scored for scored in runs if scored.run == run), None)
     if scores is None:
         raise UsageError(f"the run '{run}' has no scored checkpoint yet; score it first")
-    if calibration:
-        learned = _read_calibration(calibration, estimator)
+    if learned:
         rows = prediction.predict(scores, learned)
     else:
         rows, learned = prediction.predict_from_others(task, scores, runs, estimator or "plain")
@@ -59,12 +68,19 @@ def predict(
         _print_prediction(scores, rows, learned, notes)
 
 
-def _read_calibration(file: Path, estimator: Estimator | None) -> Calibration:
+def _read_calibration(
+    file: Path, estimator: Estimator | None, segment: Segment | None
+) -> Calibration:
     calibration = Calibration.read(file)
     if estimator not in (None, calibration.estimator):
         raise UsageError(
             f"{file} was made with the {calibration.estimator} estimator, but --estimator is "
             f"{estimator}; omit --estimator, or make a calibration with it"
+        )
+    if segment not in (None, calibration.segment):
+        raise UsageError(
+            f"{file} is for the perplexity of {SEGMENT_NAMES[calibration.segment]}, but --segment "
+            f"is {segment}; omit --segment, or make a calibration with it"
         )
     return calibration
 
@@ -77,6 +93,7 @@ def _as_json(
         "run": scores.run,
         "log_log_threshold": calibration.log_log_threshold,
         "estimator": calibration.estimator,
+        "segment": calibration.segment,
         "calibration_runs": list(calibration.runs),
         "checkpoints": rows.drop(columns="run").to_dict("records"),
         "ship": asdict(choice) if choice else None,
@@ -89,7 +106,8 @@ def _print_prediction(
 ) -> None:
     typer.echo(rows.drop(columns="run").round(3).to_string(index=False, na_rep="–"))
     typer.echo(
-        f"90 % intervals; threshold t = {calibration.log_log_threshold:.3f}, "
+        f"90 % intervals; threshold t = {calibration.log_log_threshold:.3f}"
+        f"{run_scores.segment_note(calibration.segment)}, "
         f"{calibration.estimator} estimator, calibrated on {len(calibration.runs)} runs"
     )
     choice = prediction.choose(scores, calibration)

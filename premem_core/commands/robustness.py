@@ -10,6 +10,7 @@ from premem_core.analysis import run_scores
 from premem_core.commands.options import (
     EstimatorOption,
     JsonOption,
+    SegmentOption,
     StoreOption,
     ThresholdOption,
     existing_store,
@@ -25,6 +26,7 @@ def robustness(
     store: StoreOption = Path("store"),
     log_log_threshold: ThresholdOption = None,
     estimator: EstimatorOption = "plain",
+    segment: SegmentOption = "target",
     as_json: JsonOption = False,
 ) -> None:
     """Compare train accuracy with and without perturbations, by pre-memorization accuracy.
@@ -34,7 +36,7 @@ def robustness(
     Example: python -m premem_core robustness --store store --run lr2e-5 --json
     """
     home = existing_store(store)
-    runs = run_scores.read_task(home, task_of(home, run))
+    runs = run_scores.read_task(home, task_of(home, run), segment)
     scores = next((scored for scored in runs if scored.run == run), None)
     steps_of = rb.perturbed_steps(home, run)
     if scores is None or not steps_of:
@@ -50,12 +52,12 @@ def robustness(
     ]
     if as_json:
         perturbations = [_as_json(result) for result in measured]
-        content = {"run": run, "log_log_threshold": t, "estimator": estimator}
+        content = {"run": run, "log_log_threshold": t, "estimator": estimator, "segment": segment}
         print_json({**content, "perturbations": perturbations})
         return
     typer.echo(
-        f"t = {t:.3f}, {estimator} estimator; columns that end in _half are half the width of a "
-        "90 % interval over questions"
+        f"t = {t:.3f}{run_scores.segment_note(segment)}, {estimator} estimator; columns that "
+        "end in _half are half the width of a 90 % interval over questions"
     )
     for sentence in rb.caveats(measured):
         typer.echo(f"note: {sentence}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from premem_core.commands.options import JsonOption, StoreOption
+from premem_core.commands.options import JsonOption, SegmentOption, StoreOption
 from premem_core.errors import UsageError
 from premem_core.metrics.sampling_plan import Plan
 from premem_core.problems.conversations import Turns
@@ -78,6 +78,7 @@ class ScoreOptions:
             "scored runs."
         ),
     ] = None
+    segment: SegmentOption = "target"
     perturb: Annotated[
         list[str] | None,
         typer.Option(
@@ -106,6 +107,14 @@ class ScoreOptions:
     temperature: Annotated[float, typer.Option(min=0)] = 0.8
     top_p: Annotated[float, typer.Option(min=0.01, max=1)] = 0.95
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 512
+    max_thinking_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="End a completion, as unfinished, that still thinks after this many tokens; "
+            "default: no limit.",
+        ),
+    ] = None
     seed: Annotated[int, typer.Option(min=0)] = 0
 
     # How the data is read and becomes text
@@ -257,11 +266,17 @@ class ScoreOptions:
             thinking=self.thinking,
             longest=self.max_length,
             sampling=Sampling(
-                self.samples, self.temperature, self.top_p, self.max_new_tokens, self.seed
+                self.samples,
+                self.temperature,
+                self.top_p,
+                self.max_new_tokens,
+                self.seed,
+                self.max_thinking_tokens,
             ),
             chunk_examples=self.chunk_examples,
             plan=self.plan,
             log_log_threshold=self.log_log_threshold,
+            segment=self.segment,
             perturbations=tuple(self.perturb or ()),
             perturb_all=self.perturb_all,
             perturbation_texts={name: _unescaped(text) for name, text in texts.items()},

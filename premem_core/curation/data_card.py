@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 
+from premem_core.analysis.run_scores import segment_note
 from premem_core.curation import quality_gates, strategies
 from premem_core.curation.recipe import Criterion, Recipe
 
@@ -89,7 +90,8 @@ def _contents(chosen: pd.DataFrame, recipe: Recipe, total: int, rows: int) -> li
         *(f"- {_in_words(criterion)}" for criterion in recipe.criteria),
         "",
         f"Scores come from the runs: {runs}. A solution counts as memorized if its log log "
-        f"perplexity is below {recipe.log_log_threshold:.3f}; {recipe.estimator} estimator. Seed "
+        f"perplexity is below {recipe.log_log_threshold:.3f}"
+        f"{segment_note(recipe.segment)}; {recipe.estimator} estimator. Seed "
         f"{recipe.seed}; version {recipe.store_version} of the store.",
         "",
     ]

@@ -9,6 +9,7 @@ import yaml
 
 from premem_core.errors import UsageError
 from premem_core.metrics.estimators import ESTIMATORS, Estimator
+from premem_core.records import SEGMENTS, Segment
 
 Record = TypeVar("Record")
 Combine = Literal["all", "any"]
@@ -46,6 +47,7 @@ class Recipe:
     Attributes:
         runs: the runs whose scores are used.
         log_log_threshold, estimator: for pre-memorization accuracy.
+        segment: the part of a solution whose perplexity is compared with the threshold.
         criteria: the strategies; their rankings are combined by weight.
         combine: whether an example must be within the bounds of all criteria, or of any.
         budget, budget_in: the largest number of examples, or of tokens of their solutions; None
@@ -68,6 +70,7 @@ class Recipe:
     log_log_threshold: float
     criteria: tuple[Criterion, ...]
     estimator: Estimator = "plain"
+    segment: Segment = "target"
     combine: Combine = "all"
     budget: int | None = None
     budget_in: Unit = "examples"
@@ -110,6 +113,7 @@ class Recipe:
     def _check_choices(self) -> None:
         for name, value, choices in (
             ("estimator", self.estimator, ESTIMATORS),
+            ("segment", self.segment, SEGMENTS),
             ("combine", self.combine, get_args(Combine)),
             ("budget_in", self.budget_in, get_args(Unit)),
             ("shape", self.shape, get_args(Shape)),

@@ -28,7 +28,7 @@ def build_selection(
     Raises:
         UsageError: the store does not have a run, strategy, field or example that the recipe names.
     """
-    runs = run_scores.read_task(store, recipe.task)
+    runs = run_scores.read_task(store, recipe.task, recipe.segment)
     if missing := set(recipe.runs) - {run.run for run in runs}:
         raise UsageError(
             f"the recipe names the run '{min(missing)}', but {store.path} has no scored run of "

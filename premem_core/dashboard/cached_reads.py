@@ -25,6 +25,7 @@ from premem_core.errors import DataError
 from premem_core.grading import graded_completions
 from premem_core.metrics.estimators import Estimator
 from premem_core.metrics.thresholds import Objective, ThresholdFit
+from premem_core.records import Segment
 from premem_core.store.database import Store
 from premem_core.store.examples import read_task_examples
 from premem_core.store.runs import read_runs
@@ -41,28 +42,43 @@ def store() -> Store:
 
 
 @st.cache_resource(max_entries=8, show_spinner="Reading scores…")
-def _runs(path: str, version: int, task: str) -> list[RunScores]:
-    return run_scores.read_task(store(), task)
+def _runs(path: str, version: int, task: str, segment: Segment) -> list[RunScores]:
+    return run_scores.read_task(store(), task, segment)
 
 
-def _runs_named(path: str, version: int, task: str, names: tuple[str, ...]) -> list[RunScores]:
-    return [run for run in _runs(path, version, task) if run.run in names]
-
-
-class FitRequest(NamedTuple):
-    """The key of a fit: runs of one task, the version of the store, estimator and objective."""
+class RunsKey(NamedTuple):
+    """The key of what is computed of scored runs: runs of one task, at a version of the store."""
 
     path: str
     version: int
     task: str
+    segment: Segment
     names: tuple[str, ...]
+
+
+def runs_key(task: str, runs: Sequence[RunScores]) -> RunsKey:
+    """The key of what is computed of these runs of a task."""
+    segment = runs[0].segment if runs else "target"
+    return RunsKey(*cache_key(), task, segment, tuple(run.run for run in runs))
+
+
+def runs_of(key: RunsKey) -> list[RunScores]:
+    """The runs of a key."""
+    runs = _runs(key.path, key.version, key.task, key.segment)
+    return [run for run in runs if run.run in key.names]
+
+
+class FitRequest(NamedTuple):
+    """The key of a fit: the runs, estimator and objective."""
+
+    runs: RunsKey
     estimator: Estimator
     objective: Objective
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _best_threshold(request: FitRequest) -> ThresholdFit | None:
-    runs = _runs_named(request.path, request.version, request.task, request.names)
+    runs = runs_of(request.runs)
     try:
         return curves.best_threshold(runs, request.estimator, request.objective)
     except DataError:
@@ -71,7 +87,7 @@ def _best_threshold(request: FitRequest) -> ThresholdFit | None:
 
 @st.cache_resource(max_entries=16, show_spinner="Fitting with each run left out…")
 def _study(request: FitRequest) -> Study:
-    runs = _runs_named(request.path, request.version, request.task, request.names)
+    runs = runs_of(request.runs)
     predictors = read_baseline_predictors(store(), runs)
     return make_study(runs, predictors, request.estimator, request.objective)
 
@@ -83,35 +99,27 @@ def _analysis(request: FitRequest, threshold: float) -> Analysis:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _calibration(
-    path: str, version: int, task: str, names: tuple[str, ...], estimator: Estimator
-) -> Calibration:
-    runs = _runs_named(path, version, task, names)
-    return calibrate(task, runs, estimator)
+def _calibration(key: RunsKey, estimator: Estimator) -> Calibration:
+    return calibrate(key.task, runs_of(key), estimator)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _expectation(
-    path: str, version: int, task: str, run: str, estimator: Estimator
-) -> pd.DataFrame:
-    runs = _runs(path, version, task)
-    [scores] = [scores for scores in runs if scores.run == run]
-    return prediction.predict_from_others(task, scores, runs, estimator)[0]
+def _expectation(key: RunsKey, estimator: Estimator) -> pd.DataFrame:
+    [scores] = runs_of(key)
+    runs = _runs(key.path, key.version, key.task, key.segment)
+    return prediction.predict_from_others(key.task, scores, runs, estimator)[0]
 
 
 @st.cache_resource(max_entries=8, show_spinner="Reading examples…")
-def _described(path: str, version: int, task: str, run: str) -> pd.DataFrame:
-    [scores] = _runs_named(path, version, task, (run,))
-    return et.describe_examples(scores, read(read_task_examples, task, "train"))
+def _described(key: RunsKey) -> pd.DataFrame:
+    [scores] = runs_of(key)
+    return et.describe_examples(scores, read(read_task_examples, key.task, "train"))
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _example_table(
-    path: str, version: int, task: str, run: str, threshold: float, estimator: Estimator
-) -> pd.DataFrame:
-    [scores] = _runs_named(path, version, task, (run,))
-    described = _described(path, version, task, run)
-    return et.make_example_table(scores, described, threshold, estimator)
+def _example_table(key: RunsKey, threshold: float, estimator: Estimator) -> pd.DataFrame:
+    [scores] = runs_of(key)
+    return et.make_example_table(scores, _described(key), threshold, estimator)
 
 
 @st.cache_resource(max_entries=4, show_spinner="Comparing questions…")
@@ -164,9 +172,9 @@ def read(function: Callable[..., Read], *arguments: Any) -> Read:
     return result
 
 
-def task_runs(task: str) -> list[RunScores]:
+def task_runs(task: str, segment: Segment = "target") -> list[RunScores]:
     """The scored runs of a task, ordered as `run_scores.read_task` does."""
-    return _runs(*cache_key(), task)
+    return _runs(*cache_key(), task, segment)
 
 
 def run_curves(runs: Sequence[RunScores], threshold: float, estimator: Estimator) -> list[Curve]:
@@ -190,8 +198,7 @@ def best_threshold(
     objective: Objective = "identity",
 ) -> ThresholdFit | None:
     """The threshold with the highest R² over these runs; None where none can be fitted."""
-    names = tuple(run.run for run in runs)
-    return _best_threshold(FitRequest(*cache_key(), task, names, estimator, objective))
+    return _best_threshold(FitRequest(runs_key(task, runs), estimator, objective))
 
 
 def analysis(
@@ -202,9 +209,8 @@ def analysis(
     threshold: float,
 ) -> Analysis:
     """The analysis of these runs; if the estimator is undefined for a run, show why and stop."""
-    names = tuple(run.run for run in runs)
     try:
-        return _analysis(FitRequest(*cache_key(), task, names, estimator, objective), threshold)
+        return _analysis(FitRequest(runs_key(task, runs), estimator, objective), threshold)
     except DataError as error:
         st.error(str(error))
         st.stop()
@@ -216,13 +222,13 @@ def calibration(task: str, runs: Sequence[RunScores], estimator: Estimator) -> C
     Raises:
         DataError: no threshold can be fitted to them.
     """
-    return _calibration(*cache_key(), task, tuple(run.run for run in runs), estimator)
+    return _calibration(runs_key(task, runs), estimator)
 
 
 def expectation(task: str, run: RunScores, estimator: Estimator) -> pd.DataFrame | str:
     """`prediction.predict_from_others`, or a sentence that says why there is no prediction."""
     try:
-        return _expectation(*cache_key(), task, run.run, estimator)
+        return _expectation(runs_key(task, [run]), estimator)
     except DataError as error:
         return str(error)
 
@@ -232,7 +238,7 @@ def example_table(
 ) -> pd.DataFrame:
     """`example_table.make_example_table`; if the estimator is undefined, show why and stop."""
     try:
-        return _example_table(*cache_key(), task, run.run, threshold, estimator)
+        return _example_table(runs_key(task, [run]), threshold, estimator)
     except DataError as error:
         st.error(str(error))
         st.stop()

@@ -15,6 +15,7 @@ from premem_core.curation.quality_gates import GATES, FindIssues
 from premem_core.curation.recipe import Combine, Criterion, Recipe, Shape, Unit, Weights
 from premem_core.curation.strategies import ExampleFacts
 from premem_core.dashboard import cached_reads, elements
+from premem_core.dashboard.cached_reads import RunsKey, runs_of
 from premem_core.dashboard.data_file_picker import pick_data_file
 from premem_core.dashboard.streamlit_workarounds import table_key
 from premem_core.dashboard.wording import plain
@@ -33,24 +34,15 @@ COMBINED: dict[Combine, str] = {"all": "all bounds", "any": "any bound"}
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the examples…")
-def _example_facts(
-    path: str,
-    version: int,
-    task: str,
-    names: tuple[str, ...],
-    threshold: float,
-    estimator: Estimator,
-) -> ExampleFacts:
-    runs = [run for run in cached_reads.task_runs(task) if run.run in names]
-    return strategies.read_example_facts(cached_reads.store(), task, runs, threshold, estimator)
+def _example_facts(key: RunsKey, threshold: float, estimator: Estimator) -> ExampleFacts:
+    return strategies.read_example_facts(
+        cached_reads.store(), key.task, runs_of(key), threshold, estimator
+    )
 
 
 @st.cache_resource(max_entries=16, show_spinner="Running the quality gates…")
 def _find_issues(
-    path: str,
-    version: int,
-    task: str,
-    names: tuple[str, ...],
+    key: RunsKey,
     threshold: float | None,
     gate: str,
     value: float | None,
@@ -58,15 +50,16 @@ def _find_issues(
     changed: int,
     _facts: ExampleFacts,
 ) -> FindIssues:
-    return quality_gates.finders(cached_reads.store(), task, _facts, {gate: value}, against)[gate]
+    return quality_gates.finders(cached_reads.store(), key.task, _facts, {gate: value}, against)[
+        gate
+    ]
 
 
 def example_facts(
     task: str, runs: Sequence[RunScores], threshold: float, estimator: Estimator
 ) -> ExampleFacts:
     """`strategies.read_example_facts`, kept until the store changes."""
-    names = tuple(run.run for run in runs)
-    return _example_facts(*cached_reads.cache_key(), task, names, threshold, estimator)
+    return _example_facts(cached_reads.runs_key(task, runs), threshold, estimator)
 
 
 def pick_criteria(facts: ExampleFacts) -> tuple[Criterion, ...]:
@@ -194,11 +187,10 @@ def pick_gates(
 def _gate_finder(
     task: str, facts: ExampleFacts, gate: str, value: float | None, against: Path | None
 ) -> FindIssues:
-    names = tuple(run.run for run in facts.runs)
     threshold = facts.log_log_threshold if gate == "labels" else None  # others read only texts
     changed = against.stat().st_mtime_ns if against is not None and against.exists() else 0
     return _find_issues(
-        *cached_reads.cache_key(), task, names, threshold, gate, value, against, changed, facts
+        cached_reads.runs_key(task, facts.runs), threshold, gate, value, against, changed, facts
     )
 
 

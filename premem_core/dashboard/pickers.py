@@ -16,6 +16,7 @@ from premem_core.dashboard.streamlit_workarounds import follow_address, keep_in_
 from premem_core.dashboard.wording import perplexity, plain
 from premem_core.metrics.estimators import ESTIMATORS, Estimator
 from premem_core.metrics.thresholds import OBJECTIVES, Objective
+from premem_core.records import SEGMENTS, Segment
 
 SLIDER = THRESHOLDS
 
@@ -122,6 +123,27 @@ def pick_estimator() -> Estimator:
         "example less accurate.",
     )
     return estimator
+
+
+def pick_segment(draw: bool) -> Segment:
+    """The part of a solution whose perplexity the threshold is for; by default all of it.
+
+    Args:
+        draw: whether the task has solutions with more than one part.
+    """
+    if not draw:
+        return "target"
+    segment: Segment = st.segmented_control(
+        "Threshold is for",
+        SEGMENTS,
+        default="target",
+        required=True,
+        key="segment",
+        bind="query-params",
+        help="The part of a solution by whose perplexity it counts as memorized: the whole target, "
+        "its thinking trace, or the answer after the trace.",
+    )
+    return segment
 
 
 def pick_objective(draw: bool) -> Objective:

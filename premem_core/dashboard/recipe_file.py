@@ -38,6 +38,7 @@ def apply_opened_recipe() -> None:
         "task": recipe.task,
         "runs": list(recipe.runs),
         "estimator": recipe.estimator,
+        "segment": recipe.segment,
         "t": recipe.log_log_threshold,
         "strategies": [criterion.strategy for criterion in recipe.criteria],
         "combine": recipe.combine,
@@ -79,7 +80,9 @@ def _check(recipe: Recipe) -> None:
         raise UsageError(
             f"the recipe is for the task '{recipe.task}', which this store does not have"
         )
-    judges = [run for run in cached_reads.task_runs(recipe.task) if run.run in recipe.runs]
+    judges = [
+        run for run in cached_reads.task_runs(recipe.task, recipe.segment) if run.run in recipe.runs
+    ]
     if missing := set(recipe.runs) - {run.run for run in judges}:
         raise UsageError(
             f"the recipe judges examples by the run '{min(missing)}', which this store does not "

@@ -24,7 +24,9 @@ from premem_core.dashboard.cached_reads import PAPER_GSM8K
 from premem_core.dashboard.wording import count, perplexity, plain, signed
 from premem_core.metrics.estimators import Estimator
 from premem_core.metrics.thresholds import Objective, ThresholdFit
+from premem_core.records import SEGMENT_NAMES, Segment
 from premem_core.store.runs import read_runs
+from premem_core.store.scores import read_lengths
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class View:
         task: the task whose runs are compared.
         runs: every scored run of the task.
         shown: the runs that the page shows; `run` is the first of them.
+        segment: the part of a solution whose perplexity is compared with the threshold.
         estimator: the estimator of pre-memorization accuracy.
         objective: the R² that the default threshold maximizes.
         threshold: the current threshold, t = log log PPL.
@@ -47,6 +50,7 @@ class View:
     task: str
     runs: tuple[RunScores, ...]
     shown: tuple[RunScores, ...]
+    segment: Segment
     estimator: Estimator
     objective: Objective
     threshold: float
@@ -66,12 +70,16 @@ class View:
         return plain(self.labels[self.run.run])
 
     def with_settings(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The table, and the threshold and estimator of its numbers in two more columns."""
-        return table.assign(log_log_threshold=self.threshold, estimator=self.estimator)
+        """The table, and threshold, estimator and segment of its numbers in further columns."""
+        settings = {"log_log_threshold": self.threshold, "estimator": self.estimator}
+        return table.assign(**settings, segment=self.segment)
 
     def threshold_note(self) -> str:
         """The task's best threshold and the runs it is fitted to, or why there is none."""
         weights_note = " ".join(map(plain, what_counts_less(self.runs)))
+        if self.segment != "target":
+            part = f"The threshold is for the perplexity of {SEGMENT_NAMES[self.segment]}."
+            weights_note = f"{part} {weights_note}"
         if self.best is None:
             return (
                 "This task has too few test accuracies or samples to fit a threshold with the "
@@ -111,7 +119,8 @@ def pick_view(
     row = elements.controls()
     with row:
         task = pick_task()
-        all_runs = tuple(cached_reads.task_runs(task))
+        segment = pickers.pick_segment(draw=has_traces(task))
+        all_runs = tuple(cached_reads.task_runs(task, segment))
         labels = run_scores.run_labels(all_runs)
         names = [run.run for run in all_runs if eligible(run)]
         if not names and if_none:
@@ -132,13 +141,16 @@ def pick_view(
         estimator = pickers.pick_estimator()
         objective = pickers.pick_objective(draw=choose_objective)
         best = cached_reads.best_threshold(task, all_runs, estimator, objective)
-        threshold = pickers.pick_threshold(slider_value(best), (task, estimator, objective))
+        threshold = pickers.pick_threshold(
+            slider_value(best), (task, estimator, objective, segment)
+        )
     notices = st.empty()
     pickers.show_missing(notices)
     return View(
         task=task,
         runs=all_runs,
         shown=tuple(run for run in all_runs if run.run in chosen),
+        segment=segment,
         estimator=estimator,
         objective=objective,
         threshold=threshold,
@@ -147,6 +159,11 @@ def pick_view(
         controls=row,
         notices=notices,
     )
+
+
+def has_traces(task: str) -> bool:
+    """Whether a solution of the task has a thinking trace whose perplexity was measured."""
+    return bool(cached_reads.read(read_lengths, task)["traces"].any())
 
 
 def pick_task() -> str:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from premem_core.problems.thinking import ThinkingMarks
 from premem_core.records import Checkpoint, Completion, Sampling
 
 
@@ -51,11 +52,15 @@ class Ending:
         strings: texts that end it; they are not part of it.
         tokens: token ids that end it.
         kept: ids of special tokens that stay in its text, where others are left out.
+        marks: the marks of thinking traces; None if there are none.
+        opened: whether the prompts open the trace.
     """
 
     strings: tuple[str, ...] = ()
     tokens: frozenset[int] = frozenset()
     kept: frozenset[int] = frozenset()
+    marks: ThinkingMarks | None = None
+    opened: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import numpy as np
 
 from premem_core.errors import CheckpointError
 from premem_core.models.backend import Ending, Request
+from premem_core.problems.thinking import split_thinking
 from premem_core.records import Completion, Sampling
 
 if TYPE_CHECKING:
@@ -80,6 +81,12 @@ class Stopper:
         cuts = [index for index in map(text.find, self.ending.strings) if index >= 0]
         return Completion(text[: min(cuts, default=len(text))], len(ids), finished)
 
+    def is_thinking(self, prompt: Sequence[int], ids: Sequence[int]) -> bool:
+        """Whether the tokens generated so far end inside a thinking trace."""
+        marks, opened = self.ending.marks, self.ending.opened
+        text = self.completion(prompt, ids, finished=False).text
+        return marks is not None and not split_thinking(text, marks, opened=opened).finished
+
     def _decode(self, ids: Sequence[int]) -> str:
         shown = [i for i in ids if i not in self._left_out]
         text: str = self.tokenizer.decode(shown, clean_up_tokenization_spaces=False)
@@ -119,6 +126,7 @@ def generate(
         ended, done = [False] * len(generated), [False] * len(generated)
         positions = backend.positions or math.inf
         budgets = [min(sampling.max_new_tokens, positions - len(prompts[i])) for i in of_prompt]
+        thinking = sampling.max_thinking_tokens
         active = list(range(len(generated)))  # for each line of the batch, its row of `generated`
         for step in range(sampling.max_new_tokens):
             tokens = draw(logits, uniforms[:, step], sampling.temperature, sampling.top_p)
@@ -127,6 +135,9 @@ def generate(
                     generated[row].append(token)
                     ended[row] = stopper.finished(generated[row])
                     done[row] = ended[row] or len(generated[row]) == budgets[row]
+                    if not done[row] and len(generated[row]) == thinking:
+                        prompt = prompts[of_prompt[row]]
+                        done[row] = stopper.is_thinking(prompt, generated[row])
             alive = [line for line, row in enumerate(active) if not done[row]]
             if not alive:
                 break

@@ -134,7 +134,8 @@ class VLLMBackend:
                 if not opened:
                     return
                 if opened[0].done(self._outputs):
-                    yield opened.popleft().completions(self._outputs, self._stopper(ending))
+                    stopper, thinking = self._stopper(ending), sampling.max_thinking_tokens
+                    yield opened.popleft().completions(self._outputs, stopper, thinking)
                 else:
                     self._step()
         finally:
@@ -251,18 +252,27 @@ class _Batch:
     def done(self, outputs: Mapping[str, Any]) -> bool:
         return all(i in outputs for i in self.all_ids())
 
-    def completions(self, outputs: dict[str, Any], stopper: Stopper) -> list[list[Completion]]:
+    def completions(
+        self, outputs: dict[str, Any], stopper: Stopper, thinking: int | None
+    ) -> list[list[Completion]]:
         """The completions of the batch; its outputs are removed from `outputs`."""
         return [
-            [_completion(outputs.pop(i).outputs[0], request.prompt, stopper) for i in ids]
+            [_completion(outputs.pop(i).outputs[0], request.prompt, stopper, thinking) for i in ids]
             for request, ids in zip(self.requests, self.ids, strict=True)
         ]
 
 
-def _completion(output: Any, prompt: Sequence[int], stopper: Stopper) -> Completion:
-    """The completion, whose text is decoded as the transformers backend does it."""
-    finished = output.finish_reason != "length"
-    return stopper.completion(prompt, list(output.token_ids), finished)
+def _completion(
+    output: Any, prompt: Sequence[int], stopper: Stopper, thinking: int | None
+) -> Completion:
+    """The completion, whose text is decoded as the transformers backend does it.
+
+    The engine knows no limit for thinking: a trace that exceeds it is cut here.
+    """
+    ids, finished = list(output.token_ids), output.finish_reason != "length"
+    if thinking is not None and len(ids) > thinking and stopper.is_thinking(prompt, ids[:thinking]):
+        ids, finished = ids[:thinking], False
+    return stopper.completion(prompt, ids, finished)
 
 
 def _chosen(rows: Sequence[Mapping[int, Any]], target: Target) -> NDArray[np.float64]:

@@ -74,7 +74,7 @@ class Dispatcher:
         commit_inbox(self.store)
         if (version := self.store.version()) != self._version:
             steps = [checkpoint.step for checkpoint in self.run.checkpoints]
-            counts = read_counts(self.store, self.spec.run)
+            counts = read_counts(self.store, self.spec.run, self.spec.segment)
             self._work_left = find_work_left(self.spec, steps, self.queries, counts)
             self._version = version
         return self._work_left

@@ -30,7 +30,7 @@ from premem_core.problems.data_files import Source, find_data_files
 from premem_core.problems.examples import Dataset, draw, read_examples
 from premem_core.problems.fields import FieldNames, Fields, detect_fields
 from premem_core.problems.prompts import PromptTemplate, Template
-from premem_core.records import Example, Run, Sampling
+from premem_core.records import Example, Run, Sampling, Segment
 from premem_core.scoring import jobs, work_left
 from premem_core.scoring.job_files import Execution
 from premem_core.scoring.scratch_job import ask_about
@@ -87,6 +87,7 @@ class ScoreRequest:
     chunk_examples: int = 128
     plan: Plan = "full"
     log_log_threshold: float | None = None
+    segment: Segment = "target"
     perturbations: tuple[str, ...] = ()
     perturb_all: bool = False
     perturbation_texts: Mapping[str, str] = field(default_factory=dict)
@@ -258,7 +259,7 @@ def default_task(source: Source) -> str:
 def prepare(
     request: ScoreRequest,
     data: RequestedData | None = None,
-    find_threshold: Callable[[str], float | None] = lambda task: None,
+    find_threshold: Callable[[str, Segment], float | None] = lambda task, segment: None,
 ) -> PreparedJob:
     """Read the data of a request, choose its missing values, and check all of them.
 
@@ -266,8 +267,8 @@ def prepare(
 
     Args:
         data: the result of `read_requested_data`; None to read the data here.
-        find_threshold: function that returns a task's best threshold, or None if there is none. It
-            is called if the plan needs a threshold and the request has none.
+        find_threshold: function that returns a task's best threshold for a segment, or None if
+            there is none. It is called if the plan needs a threshold and the request has none.
 
     Raises:
         CheckpointError, DataError, UsageError: as `read_requested_data` does.
@@ -280,7 +281,7 @@ def prepare(
     task = default_task(request.train_file) if request.task is None else request.task
     threshold = request.log_log_threshold
     if request.plan != "full" and threshold is None:
-        threshold = find_threshold(task)
+        threshold = find_threshold(task, request.segment)
     last = data.run.checkpoints[-1]
     template = request.template or choose_template(data.train, last, request.form)
     if request.stop is not None:
@@ -297,6 +298,7 @@ def prepare(
         chunk_examples=request.chunk_examples,
         plan=request.plan,
         log_log_threshold=threshold,
+        segment=request.segment,
         perturbations=tuple(dict.fromkeys((*request.perturbations, *perturbed))),
         perturb_all=request.perturb_all,
     )

@@ -17,7 +17,7 @@ from premem_core.problems.prompts import (
     read_template,
 )
 from premem_core.problems.thinking import ThinkingMarks
-from premem_core.records import Example, Sampling
+from premem_core.records import SEGMENTS, Example, Sampling, Segment
 
 Split = Literal["train", "test"]
 
@@ -40,6 +40,7 @@ class ScoringSpec:
         chunk_examples: problems per unit of work.
         plan: which samples are drawn (`sampling_plan`).
         log_log_threshold: t = log log PPL, which every plan except "full" needs.
+        segment: the part of a target whose NLL is compared with that threshold.
         perturbations: of the training queries. These are sampled at the last checkpoint.
         perturb_all: sample the perturbed queries at every checkpoint.
         thinking: the marks of thinking traces, as `ThinkingMarks.parse` reads them; None if there
@@ -56,6 +57,7 @@ class ScoringSpec:
     chunk_examples: int = 128
     plan: Plan = "full"
     log_log_threshold: float | None = None
+    segment: Segment = "target"
     perturbations: tuple[str, ...] = ()
     perturb_all: bool = False
     thinking: str | None = None
@@ -89,6 +91,10 @@ def check_spec(spec: ScoringSpec, user_perturbations: Collection[str] = ()) -> N
             raise UsageError(f"perturbation '{perturbation}' is given twice; give it once")
     if spec.plan not in PLANS:
         raise UsageError(f"plan '{spec.plan}' is unknown; choose one of: {', '.join(PLANS)}")
+    if spec.segment not in SEGMENTS:
+        raise UsageError(
+            f"segment '{spec.segment}' is unknown; choose one of: {', '.join(SEGMENTS)}"
+        )
     if spec.plan != "full" and spec.log_log_threshold is None:
         raise UsageError(
             f"the {spec.plan} plan needs the threshold below which a solution counts as "

@@ -16,8 +16,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from premem_core.metrics import sampling_plan
+from premem_core.metrics.segments import segment_nll
 from premem_core.problems.perturbations import PREFIXES
-from premem_core.records import Example, Grade
+from premem_core.records import Example, Grade, Segment
 from premem_core.scoring.spec import Query, ScoringSpec, Split
 from premem_core.store.scores import COUNT_COLUMNS
 from premem_core.store.shards import ShardName
@@ -72,7 +73,8 @@ class QueryGrid:
     queries: tuple[Query, ...]  # (N,)
     samples: Counts  # (C, N)
     correct: Counts  # (C, N)
-    nll: NDArray[np.float64]  # (C, N), nats; NaN: not measured yet
+    nll: NDArray[np.float64]  # (C, N), nats, of the segment; NaN: not measured yet
+    segment: Segment = "target"
 
     def columns(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """The columns of the queries with these numbers in the store."""
@@ -84,7 +86,7 @@ class QueryGrid:
         """Add the results of a shard to the row of its checkpoint."""
         columns = self.columns(table["example"].to_numpy())
         if "nll" in table.column_names:
-            self.nll[row, columns] = table["nll"].to_numpy()
+            self.nll[row, columns] = segment_nll(table.to_pydict(), self.segment)
         else:
             np.add.at(self.samples[row], columns, 1)
             np.add.at(self.correct[row], columns, table["grade"].to_numpy() == Grade.CORRECT)
@@ -176,15 +178,16 @@ def find_work_left(
     """The work left of a job.
 
     Args:
-        counts: `read_counts` of its run.
+        counts: `read_counts` of its run, with the segment of the specification.
     """
     sets: list[tuple[Split, str]] = [("train", ""), ("test", "")]
     sets += [("train", name) for name in spec.perturbations]
-    grids = [_find_grid(split, name, steps, queries, counts) for split, name in sets]
+    grids = [_find_grid(spec, split, name, steps, queries, counts) for split, name in sets]
     return WorkLeft(spec, tuple(steps), grids)
 
 
 def _find_grid(
+    spec: ScoringSpec,
     split: Split,
     perturbation: str,
     steps: Sequence[int],
@@ -197,7 +200,13 @@ def _find_grid(
     shape = (len(steps), len(members))
     zeros = np.zeros(shape, dtype=np.int64)
     grid = QueryGrid(
-        split, perturbation, tuple(members), zeros, zeros.copy(), np.full(shape, np.nan)
+        split,
+        perturbation,
+        tuple(members),
+        zeros,
+        zeros.copy(),
+        np.full(shape, np.nan),
+        spec.segment,
     )
     known = counts[(counts["split"] == split) & (counts["perturbation"] == perturbation)]
     known = known[known["step"].isin(steps)]

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from premem_core.records import Grade
+from premem_core.metrics.segments import SEGMENT_COLUMNS, segment_nll
+from premem_core.records import Grade, Segment
 from premem_core.store.database import Store, read_frame
 from premem_core.store.schema import Connection
 from premem_core.store.shards import completions_folder, run_of, shard_columns
@@ -28,6 +29,10 @@ SCORE_COLUMNS = (
     "tokens",
 )
 GRADE_NAMES = ("correct", "incorrect", "unparsed", "timeout")
+LENGTH_COLUMNS = (
+    *("run", "step", "split", "samples", "finished", "completion_tokens"),
+    *("completion_trace_tokens", "traces", "target_tokens", "trace_tokens"),
+)
 COUNT_COLUMNS = ("step", "split", "perturbation", "example", "samples", "correct", "nll")
 
 _GRADE_COUNTS = {
@@ -95,10 +100,48 @@ def read_committed_shards(store: Store, run: str) -> set[str]:
     return {row[0] for row in rows}
 
 
-def read_counts(store: Store, run: str) -> pd.DataFrame:
-    """COUNT_COLUMNS of everything that is committed of a run, also of unfinished checkpoints."""
+def read_counts(store: Store, run: str, segment: Segment = "target") -> pd.DataFrame:
+    """COUNT_COLUMNS of everything that is committed of a run, also of unfinished checkpoints.
+
+    Args:
+        segment: the part of a target whose mean NLL per token is `nll`.
+    """
+    columns = tuple(dict.fromkeys((*COUNT_COLUMNS, *SEGMENT_COLUMNS)))
+    rows = read_frame(
+        store, f"SELECT {', '.join(columns)} FROM scores WHERE run = ?", columns, [run]
+    )
+    return rows.assign(nll=segment_nll({name: rows[name] for name in columns}, segment))[
+        list(COUNT_COLUMNS)
+    ]
+
+
+def read_lengths(store: Store, task: str) -> pd.DataFrame:
+    """LENGTH_COLUMNS, a row per scored checkpoint and split of a task, without perturbed queries.
+
+    `samples` is the number of completions whose length is known, `finished` the share of them that
+    ended before the limit; `completion_tokens` is their mean length, of which
+    `completion_trace_tokens` are the thinking trace's. `traces` is the number of targets with a
+    trace; `target_tokens` and `trace_tokens` are the mean lengths of the targets.
+    """
     return read_frame(
-        store, f"SELECT {', '.join(COUNT_COLUMNS)} FROM scores WHERE run = ?", COUNT_COLUMNS, [run]
+        store,
+        """SELECT run, step, split,
+            sum(scores.samples) FILTER (finished IS NOT NULL) AS samples,
+            sum(finished) / nullif(sum(scores.samples) FILTER (finished IS NOT NULL), 0)
+                AS finished,
+            sum(completion_tokens)
+                / nullif(sum(scores.samples) FILTER (completion_tokens IS NOT NULL), 0)
+                AS completion_tokens,
+            sum(completion_trace_tokens)
+                / nullif(sum(scores.samples) FILTER (completion_trace_tokens IS NOT NULL), 0)
+                AS completion_trace_tokens,
+            count(*) FILTER (trace_tokens > 0) AS traces,
+            avg(tokens) AS target_tokens, avg(trace_tokens) AS trace_tokens
+        FROM scores JOIN runs USING (run) JOIN checkpoints USING (run, step)
+        WHERE task = ? AND perturbation = '' AND state = 'scored'
+        GROUP BY run, step, split ORDER BY run, step, split""",
+        LENGTH_COLUMNS,
+        [task],
     )
 
 
@@ -132,15 +175,20 @@ def read_scores(store: Store, task: str, perturbation: str = "") -> pd.DataFrame
 
 
 def read_checkpoint_scores(
-    store: Store, task: str
+    store: Store, task: str, segment: Segment = "target"
 ) -> Iterator[tuple[str, int, dict[str, NDArray[Any]]]]:
     """Yield the scored checkpoints of a task's runs, one at a time, in training order.
+
+    Args:
+        segment: the part of a target whose mean NLL per token is `nll`.
 
     Yields:
         Run, step, and arrays with one entry per example, without perturbed queries: example,
         samples, correct, nll (NaN where unknown) and test (True for test examples, which come
         last). Within each split they are in the order of the examples' numbers.
     """
+    columns = SEGMENT_COLUMNS if segment != "target" else SEGMENT_COLUMNS[:1]
+    measured = ", ".join(f"coalesce({name}::DOUBLE, 'nan') AS {name}" for name in columns)
     with store.reading() as connection:
         checkpoints = connection.execute(
             """SELECT run, step FROM checkpoints JOIN runs USING (run)
@@ -149,13 +197,13 @@ def read_checkpoint_scores(
         ).fetchall()
         for run, step in checkpoints:
             rows = connection.execute(
-                """SELECT example, samples, correct, coalesce(nll, 'nan'::DOUBLE) AS nll,
-                    split = 'test' AS test
+                f"""SELECT example, samples, correct, split = 'test' AS test, {measured}
                 FROM scores WHERE run = ? AND step = ? AND perturbation = ''
                 ORDER BY test, example""",
                 [run, step],
             ).fetchnumpy()
-            yield run, step, {name: np.asarray(values) for name, values in rows.items()}
+            arrays = {name: np.asarray(values) for name, values in rows.items()}
+            yield run, step, arrays | {"nll": segment_nll(arrays, segment)}
 
 
 def read_target_tokens(store: Store, runs: Sequence[str]) -> pd.Series:

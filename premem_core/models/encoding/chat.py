@@ -50,11 +50,15 @@ class ChatEncoder:
         probe = ({"role": "user", "content": "question"},)
         stop, turn_end = self._turn_end(probe)
         stops = {i for text, i in added_tokens(tokenizer).items() if text in template.stop}
-        self.ending = Ending(
-            (*template.stop, *stop), ends | turn_end | stops, kept_marks(tokenizer, marks)
-        )
         begun = self._generation_prompt(probe)
         self.opens_trace = bool(marks) and not split_thinking(begun, marks).finished
+        self.ending = Ending(
+            (*template.stop, *stop),
+            ends | turn_end | stops,
+            kept_marks(tokenizer, marks),
+            marks,
+            self.opens_trace,
+        )
 
     @property
     def marks_generation(self) -> bool:

@@ -30,8 +30,9 @@ class PlainEncoder:
         self.template, self.tokenizer, self._ends = template, tokenizer, ends
         self._marks, self._longest = marks, longest
         stops = {i for text, i in added_tokens(tokenizer).items() if text in template.stop}
-        self.ending = Ending(template.stop, ends | stops, kept_marks(tokenizer, marks))
         self.opens_trace = not split_thinking(template.prompt, marks).finished if marks else False
+        kept = kept_marks(tokenizer, marks)
+        self.ending = Ending(template.stop, ends | stops, kept, marks, self.opens_trace)
 
     def prompt(self, example: Example, beginning: str = "") -> tuple[int, ...]:
         """As `Encoder.prompt`."""
