@@ -1,13 +1,20 @@
 """Memorization curves: accuracy and memorized share of each run at every checkpoint."""
 
+from collections.abc import Callable
+from typing import Any
+
 import streamlit as st
 
 from premem_core.analysis import curves, prediction, run_scores
 from premem_core.analysis.run_scores import RunScores
 from premem_core.dashboard import cached_reads, elements, figures, pickers
 from premem_core.dashboard.jobs_panel import offer_missing
-from premem_core.dashboard.view import View, pick_view
+from premem_core.dashboard.view import View, has_traces, pick_view
 from premem_core.dashboard.wording import percent, perplexity, plain
+from premem_core.records import SEGMENTS, Segment
+from premem_core.store.scores import read_lengths
+
+PARTS: dict[Segment, str] = {"target": "whole", "trace": "trace", "answer": "answer"}
 
 
 def expectation(view: View, run: RunScores, step: int) -> str:
@@ -22,6 +29,33 @@ def expectation(view: View, run: RunScores, step: int) -> str:
             "of the task's other runs needs are missing."
         )
     return f"Judging by the task's other runs, expect **{expected}** on new problems."
+
+
+def show_lengths(view: View, run: RunScores) -> None:
+    """How long the run's completions are, how many finished, and what of traces is memorized."""
+    parts = SEGMENTS if has_traces(view.task) else ()
+    segments = [
+        scores
+        for part in parts
+        for scores in cached_reads.task_runs(view.task, part)
+        if scores.run == run.run
+    ]
+    measured = cached_reads.read(read_lengths, view.task)
+    table = curves.lengths(run, measured, segments, view.threshold)
+    columns: dict[str, str | tuple[str, Callable[[Any], str]]] = {
+        "step": ("Step", str),
+        "finished": ("Finished", percent),
+        "completion_tokens": ("Tokens", "{:,.0f}".format),
+    }
+    if parts:
+        columns["completion_trace_tokens"] = ("of which thinking", "{:,.0f}".format)
+        columns |= {f"memorized_{s}": (f"Memorized: {PARTS[s]}", percent) for s in SEGMENTS}
+    if table["finished"].notna().any():
+        elements.small_table(table, columns, alt="Lengths of completions at each checkpoint")
+        st.caption(
+            "Completions of training questions: the share that ended before the limit of tokens, "
+            "and their mean length."
+        )
 
 
 st.header("Memorization curves")
@@ -66,7 +100,7 @@ st.caption(
 )
 offer_missing(run_curves)
 
-st.subheader("Distribution of perplexities")
+st.subheader("Each checkpoint of one run")
 with elements.controls():
     names = [run.run for run in view.shown]
     name = pickers.pick_name("Run", names, "run", display=view.labels, width=330)
@@ -82,3 +116,4 @@ st.caption(
     f"The dashed line is the threshold, perplexity {perplexity(view.threshold)}; examples below it "
     "are memorized."
 )
+show_lengths(view, run)

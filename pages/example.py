@@ -8,7 +8,9 @@ from premem_core.dashboard import cached_reads, elements, figures, grade_form
 from premem_core.dashboard.view import pick_view
 from premem_core.dashboard.wording import percent, plain, signed
 from premem_core.grading import graded_completions
+from premem_core.grading.grader_texts import marks_of
 from premem_core.problems.perturbations import perturbation_label
+from premem_core.problems.thinking import is_opened, split_thinking
 from premem_core.store.completions import samples_shards
 from premem_core.store.examples import read_perturbed_examples
 from premem_core.store.scores import read_counts
@@ -48,6 +50,7 @@ with elements.controls():
         st.switch_page("pages/examples.py", query_params={"ids": chosen_on_map})
 number = int(table.index[table["id"] == chosen][0])
 [row] = table.loc[[number]].to_dict("records")
+marks = marks_of(run.grader)
 history = example_table.example_history(run, number)
 incomplete = history["accuracy"].isna().any()
 memorized, learned = (
@@ -64,8 +67,12 @@ st.markdown(
 left, right = st.columns(2, gap="large")
 with left:
     no_text = "The store does not have this text."
+    solution = split_thinking(row["solution"] or no_text, marks)
+    fold = elements.Fold("Thinking trace", [copied_text.Passage(solution.trace, False)])
     elements.verbatim(
-        ("Question", row["question"] or no_text), ("Solution", row["solution"] or no_text)
+        ("Question", row["question"] or no_text),
+        ("Solution", solution.answer.lstrip() if solution.trace else solution.answer),
+        folds=[None, fold if solution.trace else None],
     )
 with right:
     elements.chart(
@@ -109,8 +116,14 @@ if perturbation and completions:
     answer = perturbed["answer"].get(number, "")
     title = f"Perturbed question, changes are marked{f'; its answer: {answer}' if answer else ''}"
     elements.passages([(title, copied_text.mark_matches(question, row["question"]))], mark=False)
-texts = []
+opened = is_opened(
+    [completion["completion"] for completion in completions],
+    [completion["trace_tokens"] for completion in completions],
+    marks,
+)
+texts, folds = [], []
 for completion in completions:
+    said = split_thinking(completion["completion"], marks, opened=opened)
     marked = copied_text.mark_copied(completion["completion"], row["solution"])
     extracted = completion["extracted"]
     answer = f"answer {extracted}" if isinstance(extracted, str) else "no answer found"
@@ -120,8 +133,14 @@ for completion in completions:
         f"{answer}{cut_off}; {100 * copied_text.copied_share(marked):.0f} % copied from the "
         "solution"
     )
-    texts.append((title, marked))
-elements.passages(texts, side_by_side=True)
+    answer_text = said.answer.lstrip() if said.trace else said.answer
+    texts.append((title, copied_text.mark_copied(answer_text, row["solution"])))
+    summary = f"Thinking trace{'' if said.finished else ', unfinished'}"
+    if completion["trace_tokens"]:
+        summary += f": {completion['trace_tokens']:,.0f} tokens"
+    trace = copied_text.mark_copied(said.trace, row["solution"])
+    folds.append(elements.Fold(summary, trace) if said.trace else None)
+elements.passages(texts, side_by_side=True, folds=folds)
 if completions:
     grade_form.grade_form(run.run, step, "train", perturbation, number, completions)
 

@@ -247,6 +247,29 @@ def table(curves: Sequence[Curve]) -> pd.DataFrame:
     )
 
 
+def lengths(
+    run: RunScores, measured: pd.DataFrame, segments: Sequence[RunScores], log_log_threshold: float
+) -> pd.DataFrame:
+    """The lengths of a run's completions at each checkpoint, and the memorized share by segment.
+
+    Args:
+        measured: `store.scores.read_lengths` of the run's task.
+        segments: the same run, read once for each segment of interest.
+
+    Returns:
+        step; of the completions of training questions `finished` (the share), completion_tokens
+        and completion_trace_tokens (means); and memorized_<segment>, the share of solutions that
+        are memorized by that segment.
+    """
+    of_run = measured[(measured["run"] == run.run) & (measured["split"] == "train")]
+    names = ["finished", "completion_tokens", "completion_trace_tokens"]
+    table = of_run.set_index("step")[names].reindex(run.steps)
+    for scores in segments:
+        memorized = pre_memorization.memorized(scores.nll, log_log_threshold)
+        table[f"memorized_{scores.segment}"] = memorized.mean(axis=1)
+    return table.reset_index(names="step")
+
+
 def perplexities(run: RunScores) -> pd.DataFrame:
     """The perplexity of every training solution at every checkpoint.
 

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any, Literal
@@ -123,32 +124,58 @@ def pick_question(
     return chosen
 
 
-def verbatim(*texts: tuple[str, str]) -> None:
-    """Texts under their titles, shown character by character, never as Markdown."""
-    passages([(title, [Passage(text, marked=False)]) for title, text in texts])
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """The beginning of a text that is shown only after a click on its summary."""
+
+    summary: str
+    passages: Sequence[Passage]
+
+
+def verbatim(*texts: tuple[str, str], folds: Sequence[Fold | None] = ()) -> None:
+    """Texts under their titles, shown character by character, never as Markdown.
+
+    Args:
+        folds: as in `passages`.
+    """
+    passages([(title, [Passage(text, marked=False)]) for title, text in texts], folds=folds)
 
 
 def passages(
-    texts: Sequence[tuple[str, Sequence[Passage]]], mark: bool = True, side_by_side: bool = False
+    texts: Sequence[tuple[str, Sequence[Passage]]],
+    mark: bool = True,
+    side_by_side: bool = False,
+    folds: Sequence[Fold | None] = (),
 ) -> None:
     """Texts under their titles, in one element: a page may show a hundred.
 
     Args:
+        folds: for each text what stands folded before it, or None; () for no folds.
         mark: whether the marked passages are highlighted; False: the others are.
         side_by_side: whether the texts stand in columns, as many as there is room for.
     """
     html = []
-    for title, parts in texts:
-        text = "".join(
-            f"<mark>{escape(p.text)}</mark>" if p.marked == mark else escape(p.text) for p in parts
-        )
+    for (title, parts), fold in zip(texts, folds or [None] * len(texts), strict=True):
+        folded = ""
+        if fold:
+            folded = (
+                f'<details class="premem-fold"><summary>{escape(fold.summary)}</summary>'
+                f'<div class="premem-text" dir="auto">{_marked(fold.passages, mark)}</div>'
+                "</details>"
+            )
         html.append(
-            f'<div><div class="premem-title">{escape(title)}</div>'
-            f'<div class="premem-text" dir="auto">{text}</div></div>'
+            f'<div><div class="premem-title">{escape(title)}</div>{folded}'
+            f'<div class="premem-text" dir="auto">{_marked(parts, mark)}</div></div>'
         )
     if html:
         columns = "premem-columns" if side_by_side else ""
         st.html(f'<div class="premem-texts {columns}">{"".join(html)}</div>')
+
+
+def _marked(parts: Sequence[Passage], mark: bool) -> str:
+    return "".join(
+        f"<mark>{escape(p.text)}</mark>" if p.marked == mark else escape(p.text) for p in parts
+    )
 
 
 def tokens(texts: Sequence[tuple[str, Sequence[SeenToken]]]) -> None:

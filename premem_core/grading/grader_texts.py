@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlencode
 
 from premem_core.errors import UsageError
+from premem_core.problems.thinking import ThinkingMarks
 
 _FUNCTION_OF_FILE = re.compile(r"(?P<path>[^?]+\.py):(?P<function>[A-Za-z_]\w*)(?:\?(?P<rest>.*))?")
 _READABLE = "/:,()[]{}*|^$\\@!;"  # characters that need no escape in a setting
@@ -78,6 +79,12 @@ def with_settings(text: str, **settings: object) -> str:
     name, old = parse_grader(text)
     new = {setting: str(value) for setting, value in settings.items() if value is not None}
     return write_grader(name, old | new)
+
+
+def marks_of(text: str | None) -> ThinkingMarks | None:
+    """The marks of thinking traces in a grader's settings; None if it has none."""
+    marks = parse_grader(text)[1].get("marks") if text else None
+    return ThinkingMarks.parse(marks) if marks else None
 
 
 def grader_label(text: str) -> str:

@@ -35,11 +35,12 @@ from premem_core.grading.run_graders import (
     ungraded,
     ungraded_shards,
 )
+from premem_core.problems.thinking import is_opened
 from premem_core.store.database import Store
 from premem_core.store.examples import example_of, read_perturbed_examples, read_task_examples
 from premem_core.store.grades import make_grades_folder, use_grades
 from premem_core.store.scores import commit_inbox
-from premem_core.store.shards import GRADES, ShardName, write_shard
+from premem_core.store.shards import GRADES, ShardName, shard_columns, write_shard
 
 OnProgress = Callable[[int, int], None]  # completions graded so far, and in all
 
@@ -172,9 +173,14 @@ def _references(store: Store, task: str, perturbation: str, grader: Grader) -> d
 def _graded(shard: Path, grader: Grader, references: dict[int, str]) -> pa.Table:
     keys = [name for name in GRADES.names if name not in ("grade", "extracted")]
     # ParquetFile, because read_table would add a column for the folder's name run=….
-    table = pq.ParquetFile(shard).read(columns=[*keys, "completion"])
+    traces = ["trace_tokens"] if "trace_tokens" in shard_columns(shard) else []
+    table = pq.ParquetFile(shard).read(columns=[*keys, "completion", *traces])
+    completions = table["completion"].to_pylist()
     graded = grader.grade(
-        table["completion"].to_pylist(), [references[n] for n in table["example"].to_pylist()]
+        completions,
+        [references[n] for n in table["example"].to_pylist()],
+        opened=bool(traces)
+        and is_opened(completions, table["trace_tokens"].to_pylist(), grader.marks),
     )
     columns = {name: table[name] for name in keys} | {
         "grade": [int(g.grade) for g in graded],

@@ -1,7 +1,7 @@
 """Thinking traces: the part of a text in which a model thinks before it gives its answer."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -113,6 +113,26 @@ def split_thinking(
     if depth:
         return Thinking(text, "", finished=False)
     return Thinking(text[:end], text[end:])
+
+
+def is_opened(
+    completions: Sequence[str],
+    trace_tokens: Sequence[int | None],
+    marks: ThinkingMarks | None = None,
+) -> bool:
+    """Whether the prompt opened the thinking trace of these completions of one template.
+
+    It did where a completion has a trace, but no opening mark.
+
+    Args:
+        trace_tokens: the tokens of each completion's trace, as they were counted when it was
+            drawn; None where that is not known.
+    """
+    openings = [m.opening for m in ((marks,) if marks else KNOWN_MARKS)]
+    return any(
+        n and not any(opening in text for opening in openings)
+        for text, n in zip(completions, trace_tokens, strict=True)
+    )
 
 
 def _first_marks(text: str) -> ThinkingMarks | None:

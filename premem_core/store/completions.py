@@ -7,10 +7,16 @@ import pandas as pd
 
 from premem_core.records import Grade
 from premem_core.store.database import Store, connect
-from premem_core.store.shards import SAMPLES, completions_folder, find_shards, select_shards
+from premem_core.store.shards import (
+    SAMPLES,
+    completions_folder,
+    find_shards,
+    select_shards,
+    shard_columns,
+)
 
 EXAMPLE_COMPLETION_COLUMNS = (
-    *("step", "sample", "completion", "extracted", "grade", "finished"),
+    *("step", "sample", "completion", "extracted", "grade", "finished", "trace_tokens"),
     *("override", "replaced", "grader", "reason", "who", "made"),
 )
 AGREEMENT_COLUMNS = ("step", "example", "agreement")
@@ -50,8 +56,8 @@ def read_example_completions(
 ) -> pd.DataFrame:
     """The completions of one example: EXAMPLE_COMPLETION_COLUMNS, by step and sample.
 
-    A grade that was set by hand replaces the grader's; the columns from `override` on are about
-    it.
+    `trace_tokens` is 0 where there is no thinking trace, or it was not counted. A grade that was
+    set by hand replaces the grader's; the columns from `override` on are about it.
 
     Args:
         step: only completions of this checkpoint; None for all checkpoints.
@@ -70,14 +76,16 @@ def read_example_completions(
             extracted AS new_extracted FROM read_parquet($grades, hive_partitioning = false)
             WHERE example = $example)
         USING (step, split, perturbation, example, sample)"""
+    traces = "coalesce(trace_tokens, 0)" if "trace_tokens" in shard_columns(files[-1]) else "0"
     grade, extracted = ("new_grade", "new_extracted") if grades else ("s.grade", "extracted")
     parameters = {"names": list(map(str, files)), "example": example, "run": run}
     with store.reading() as connection:
         rows = connection.execute(
             f"""SELECT step, sample, completion, finished, {extracted} AS extracted,
-                coalesce(o.grade, {grade}) AS grade, override, replaced, grader, reason, who,
-                made
-            FROM (SELECT * FROM read_parquet($names, hive_partitioning = false)
+                coalesce(o.grade, {grade}) AS grade, {traces} AS trace_tokens, override, replaced,
+                grader, reason, who, made
+            FROM (SELECT * FROM read_parquet(
+                    $names, hive_partitioning = false, union_by_name = true)
                 WHERE example = $example) AS s {regraded if grades else ""}
             LEFT JOIN (SELECT * FROM {OVERRIDES_IN_FORCE} WHERE run = $run) AS o
                 USING (step, split, perturbation, example, sample)
