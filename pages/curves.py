@@ -1,8 +1,5 @@
 """Memorization curves: accuracy and memorized share of each run at every checkpoint."""
 
-from collections.abc import Callable
-from typing import Any
-
 import streamlit as st
 
 from premem_core.analysis import curves, prediction, run_scores
@@ -42,7 +39,7 @@ def show_lengths(view: View, run: RunScores) -> None:
     ]
     measured = cached_reads.read(read_lengths, view.task)
     table = curves.lengths(run, measured, segments, view.threshold)
-    columns: dict[str, str | tuple[str, Callable[[Any], str]]] = {
+    columns: elements.Columns = {
         "step": ("Step", str),
         "finished": ("Finished", percent),
         "completion_tokens": ("Tokens", "{:,.0f}".format),

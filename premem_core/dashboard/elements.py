@@ -26,6 +26,8 @@ TOKEN_PARTS = {
     "between": "not scored",
 }
 TABLE_TEXT = 100  # characters of a long text that a table shows
+# Column → its title; for numbers, with the function that writes one.
+Columns = dict[str, str | tuple[str, Callable[[Any], str]]]
 
 
 def palette() -> figures.Palette:
@@ -50,7 +52,7 @@ def table_of(rows: pd.DataFrame, columns: list[str], longest: int = TABLE_TEXT) 
 
 def small_table(
     rows: pd.DataFrame,
-    columns: dict[str, str | tuple[str, Callable[[Any], str]]],
+    columns: Columns,
     alt: str,
     links: dict[str, str] | None = None,
 ) -> None:

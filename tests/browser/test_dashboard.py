@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from premem_core.demo import demo_study
 from premem_core.store.database import Store
 from tests.browser.waiting import new_page, until_settled
 from tests.helpers import tiny
+from tests.helpers.chat_runs import ChatRun, save_chat_run
 from tests.helpers.paths import ROOT
 
-UPLOADED = {"train.jsonl": "Training problems", "test.jsonl": "Test problems (optional)"}
-SCORED = {"train.jsonl": 30, "test.jsonl": 15}  # problems of the demo task, at 5 checkpoints
+UPLOADED = ("Training problems", "Test problems (optional)")
 
 
 @pytest.fixture(scope="module")
@@ -97,52 +96,67 @@ def test_an_empty_store_says_what_to_do_next(page, url):
     expect(page.get_by_text("Nothing is scored yet")).to_be_visible()
 
 
-def test_the_uploaded_demo_run_becomes_a_curve_and_a_fit(page, url, store, shots, tmp_path):
-    setting = demo_study.SETTINGS[demo_study.SHIPPED_RUN]
-    files = {"train.jsonl": f"train_{setting.problems}.jsonl", "test.jsonl": "test.jsonl"}
-    for name, shipped in files.items():  # some of the problems: minutes of scoring otherwise
-        some = (demo_study.SHIPPED / shipped).read_text().splitlines(keepends=True)[: SCORED[name]]
-        (tmp_path / name).write_text("".join(some))
-    run = demo_study.SHIPPED / "runs" / setting.name
+@pytest.fixture(scope="module")
+def chat(tmp_path_factory: pytest.TempPathFactory) -> ChatRun:
+    return save_chat_run(tmp_path_factory.mktemp("chat") / "multiplies")
+
+
+def test_an_uploaded_chat_run_that_thinks_becomes_a_curve_and_a_fit(page, url, store, shots, chat):
     page.goto(f"{url}/score")
     page.get_by_role("button", name="Choose a run’s folder").wait_for()
-    page.locator("input[type=file][webkitdirectory]").set_input_files(run)
+    page.locator("input[type=file][webkitdirectory]").set_input_files(chat.folder)
     expect(page.get_by_label("or its folder on this machine")).to_have_value(
-        str(store.path / "checkpoints" / run.name), timeout=60_000
+        str(store.path / "checkpoints" / chat.folder.name), timeout=60_000
     )
-    for number, (name, label) in enumerate(UPLOADED.items()):
+    for number, (label, file) in enumerate(zip(UPLOADED, chat[1:], strict=True)):
         uploader = page.get_by_test_id("stFileUploader").nth(number)
-        uploader.locator("input[type=file]").set_input_files(tmp_path / name)
+        uploader.locator("input[type=file]").set_input_files(file)
         # One after the other, as a person does: of two files chosen within milliseconds Streamlit
         # 1.67 may lose the second, for the page is drawn for both at once.
         expect(page.get_by_label(f"{label}: path on this machine")).to_have_value(
-            re.compile(f"/{name}$"), timeout=60_000
+            re.compile(f"/{file.name}$"), timeout=60_000
         )
-    expect(page.get_by_text("15 test", exact=False)).to_be_visible()
+    expect(page.get_by_text("4 test", exact=False)).to_be_visible()
     page.get_by_role("button", name="Show what the model sees").click()
-    expect(page.locator(".premem-tokens").first).to_be_visible(timeout=90_000)
-    question = demo_study.problems()[0][0].question
-    assert question in page.locator(".premem-tokens").first.inner_text()
-    fill(page, "textbox", "Task", "demo")
-    fill(page, "spinbutton", "Samples per problem", "1")
+    seen = page.locator(".premem-tokens").first
+    expect(seen).to_be_visible(timeout=90_000)
+    assert seen.inner_text().startswith("<|im_start|>user\n2 times 3?<|im_end|>")
+    trace = "".join(seen.locator(".premem-trace").all_text_contents())
+    assert trace == "<think>2 by 3 is 6.</think>"
+    target = "".join(seen.locator(".premem-target").all_text_contents())
+    assert target == "2*3 = 6\n#### 6<|im_end|>\n"
+    expect(page.get_by_text("A completion ends at '</s>', '<|im_end|>'.")).to_be_visible()
+    fill(page, "textbox", "Task", "times")
+    fill(page, "spinbutton", "Samples per problem", "2")
     page.get_by_text("Thinking, sampling, engine").click()
-    fill(page, "spinbutton", "Longest completion, tokens", "128")
-    expect(page.get_by_text("225 completions", exact=False)).to_be_visible()
+    fill(page, "spinbutton", "Longest completion, tokens", "64")
+    expect(page.get_by_text("96 completions", exact=False)).to_be_visible()
     shots("score")
     page.get_by_role("button", name="Start scoring").click()
 
-    job = page.locator(".st-key-job-" + run.name)
-    expect(job.get_by_text(f"{run.name}: running")).to_be_visible(timeout=60_000)
-    expect(job.get_by_text(re.compile("[1-9][0-9,]* of 225 completions"))).to_be_visible(
+    job = page.locator(".st-key-job-" + chat.folder.name)
+    expect(job.get_by_text(f"{chat.folder.name}: running")).to_be_visible(timeout=60_000)
+    expect(job.get_by_text(re.compile("[1-9][0-9,]* of 96 completions"))).to_be_visible(
         timeout=120_000
     )
     shots("job")
     page.reload()
-    expect(job.get_by_text(f"{run.name}: done")).to_be_visible(timeout=300_000)
-    expect(job.get_by_text("225 of 225 completions")).to_be_visible()
+    expect(job.get_by_text(f"{chat.folder.name}: done")).to_be_visible(timeout=300_000)
+    expect(job.get_by_text("96 of 96 completions")).to_be_visible()
 
-    page.goto(f"{url}/curves")
-    expect(page.get_by_text("on new problems")).to_be_visible()
+    page.goto(f"{url}/example")
+    completion = page.locator(".premem-texts > div").filter(has_text="Completion 1: correct").first
+    expect(completion).to_be_visible()
+    answer = "2*3 = 6\n#### 6"
+    expect(completion.locator(".premem-text").last).to_have_text(answer, use_inner_text=True)
+    folded = completion.locator("details .premem-text")
+    expect(folded).to_be_hidden()
+    completion.get_by_text(re.compile("^Thinking trace: [0-9]+ tokens$")).click()
+    expect(folded).to_have_text("<think>2 by 3 is 6.</think>")
+    shots("trace")
+
+    page.goto(f"{url}/curves?segment=trace")
+    expect(page.get_by_text("is for the perplexity of the thinking trace")).to_be_visible()
     chart = page.locator(".st-key-chart-curves .js-plotly-plot")
     expect(chart).to_be_visible()
     names = chart.evaluate("plot => plot.data.filter(t => t.name).map(t => t.name)")
@@ -150,11 +164,14 @@ def test_the_uploaded_demo_run_becomes_a_curve_and_a_fit(page, url, store, shots
         "memorized share", "train accuracy", "masked accuracy", "pre-memorization accuracy",
         "test accuracy",
     ]  # fmt: skip
+    lengths = page.get_by_label("Lengths of completions at each checkpoint")
+    expect(lengths.locator("tbody tr")).to_have_count(3)
+    expect(lengths.locator("tbody tr").last).to_contain_text("100.0 %")
     shots("curve")
 
     page.goto(f"{url}/fits")
     expect(
-        page.get_by_text("With 5 checkpoints of 1 run, it is not known how well")
+        page.get_by_text("With 3 checkpoints of 1 run, it is not known how well")
     ).to_be_visible()
     before = large_number(page, "Identity R²")
     slider = page.get_by_role("slider")

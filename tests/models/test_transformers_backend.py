@@ -4,9 +4,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from premem_core.errors import CheckpointError, DataError
+from premem_core.models.backend import Ending, Request
 from premem_core.models.decoding import draw
 from premem_core.models.transformers_backend import TransformersBackend
 from premem_core.problems.prompts import PromptTemplate
+from premem_core.problems.thinking import ThinkingMarks
 from premem_core.records import Checkpoint, Sampling
 from tests.helpers import texts, tiny
 from tests.helpers.texts import one_batch as samples
@@ -322,3 +324,20 @@ def test_a_stop_string_may_be_a_special_token(trained):
     stopper = trained._stopper(texts.ending(trained, (special,)))
     assert stopper.finished([5, trained.tokenizer.bos_token_id])
     assert samples(trained, prompts, Sampling(1, max_new_tokens=3), (special,))
+
+
+def test_a_trace_that_exceeds_its_budget_ends_unfinished_and_other_completions_do_not(backend):
+    marks = ThinkingMarks("<think>", "</think>")
+    requests = [[Request(tuple(backend.tokenizer("2+2?")["input_ids"]), 1, range(4))]]
+    free, budget = Sampling(max_new_tokens=24), Sampling(max_new_tokens=24, max_thinking_tokens=9)
+
+    def drawn(sampling, **ending):
+        [[completions]] = backend.sample(requests, sampling, Ending(**ending))
+        return [(c.text, c.tokens, c.finished) for c in completions]
+
+    without = drawn(free)
+    assert [tokens for _, tokens, _ in without] == [24] * 4
+    thinking = drawn(budget, marks=marks, opened=True)
+    assert [(tokens, finished) for _, tokens, finished in thinking] == [(9, False)] * 4
+    assert drawn(budget, marks=marks) == without  # the trace was never opened
+    assert drawn(budget) == without

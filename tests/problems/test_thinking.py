@@ -7,6 +7,7 @@ from premem_core.problems.thinking import (
     KNOWN_MARKS,
     ThinkingMarks,
     find_marks,
+    is_opened,
     split_thinking,
 )
 
@@ -56,3 +57,12 @@ def test_marks_are_written_with_an_ellipsis():
     for wrong in ("", "<think>", "…</think>", "a…a"):
         with pytest.raises(UsageError, match="write them as <think>…</think>"):
             ThinkingMarks.parse(wrong)
+
+
+def test_the_prompt_opened_a_trace_that_has_no_opening_mark():
+    assert is_opened(["2 or 3? 3.</think>3"], [7])
+    assert is_opened(["<think>a</think>b", "still thinking"], [4, 3])
+    assert not is_opened(["<think>a</think>b", "no trace"], [4, 0])
+    assert not is_opened(["scored by an earlier version"], [None])
+    marks = ThinkingMarks("[THINK]", "[/THINK]")
+    assert is_opened(["<think> is no mark here [/THINK] 3"], [6], marks)

@@ -21,6 +21,7 @@ from premem_core.store.scores import (
     read_committed_shards,
     read_counts,
     read_grade_totals,
+    read_lengths,
     read_scores,
     read_target_tokens,
 )
@@ -234,7 +235,7 @@ def test_traces_and_lengths_are_counted_also_beside_shards_of_earlier_versions(t
             for row in drawn]  # fmt: skip
     write_shard(inbox, "00000010.train..samples.00002.r.parquet", "r",
                 pa.Table.from_pylist(rows, schema=SAMPLES))  # fmt: skip
-    target = {**keys, "example": first, "nll": 0.5, "tokens": 8, "trace_nll": 0.9}
+    target = {**keys, "example": first, "nll": 0.5, "tokens": 8, "trace_nll": 0.7}
     targets = pa.Table.from_pylist([{**target, "trace_tokens": 5}], schema=TARGETS)
     write_shard(inbox, "00000010.train..targets.00000.r.parquet", "r", targets)
     commit_inbox(store)
@@ -242,7 +243,14 @@ def test_traces_and_lengths_are_counted_also_beside_shards_of_earlier_versions(t
         counted = connection.execute(
             """SELECT samples, finished, completion_tokens, completion_trace_tokens, trace_nll,
                 trace_tokens FROM scores WHERE example = ?""", [first]).fetchall()  # fmt: skip
-    assert counted == [(4, 3, 26, 13, 0.9, 5)]
+    assert counted == [(4, 3, 26, 13, 0.7, 5)]
     assert read_completions(store, "r", 10, "train")["trace_tokens"].isna().tolist() == [
         True, True, False, False,
     ]  # fmt: skip
+    set_checkpoint_state(store, "r", 10, "scored")
+    [row] = read_lengths(store, "t").to_dict("records")
+    expected = {"samples": 4, "finished": 3 / 4, "completion_tokens": 26 / 4, "traces": 1}
+    assert {name: row[name] for name in expected} == expected
+    [(_, _, scores)] = read_checkpoint_scores(store, "t", "answer")
+    assert scores["nll"][0] == pytest.approx((8 * 0.5 - 5 * 0.7) / 3)
+    assert read_counts(store, "r", "trace")["nll"].dropna().tolist() == [0.7]
