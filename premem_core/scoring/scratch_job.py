@@ -61,4 +61,7 @@ def compare_apart(job: "PreparedJob") -> list[Compared]:
     """
     compared = ask_about(job, "templates")["compared"]
     # JSON has no NaN.
-    return [Compared(**{**one, "nll": one["nll"] or math.nan}) for one in compared]
+    return [
+        Compared(**{**one, "nll": math.nan if one["nll"] is None else one["nll"]})
+        for one in compared
+    ]

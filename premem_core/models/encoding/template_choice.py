@@ -6,6 +6,7 @@ numbers in silence; then a person chooses, with the NLL of some targets under ea
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from premem_core.errors import DataError, UsageError
 from premem_core.models import load_backend
+from premem_core.models.backend import Backend, Target
 from premem_core.models.encoding.chat_template_files import read_chat_template
 from premem_core.models.encoding.encoder import make_encoder
 from premem_core.problems.examples import Dataset, draw
@@ -109,7 +111,8 @@ def compare_templates(
 ) -> list[Compared]:
     """The mean NLL of a few targets under each template at one checkpoint, the lowest first.
 
-    A model has the lowest NLL under the template that it was trained with.
+    A model has the lowest NLL under the template that it was trained with. The targets are those
+    that every usable template can render within the model's length.
 
     Args:
         is_typed: whether the problems are `is_prompt_completion`.
@@ -117,31 +120,55 @@ def compare_templates(
     Raises:
         CheckpointError: the checkpoint cannot be loaded.
     """
-    plain = "plain, as the columns prompt and completion are", PROMPT_COMPLETION
-    candidates: list[tuple[str, str, Template]] = [
-        ("chat template", "--chat", ChatTemplate()),
-        (plain[0], "--plain", plain[1]),
-    ]
-    if not is_typed:
-        candidates[1] = ("plain template of the paper", "--plain", PromptTemplate())
-        typed = "--prompt-template '{question}' --target-template '{solution}{eos}'"
-        candidates.append((plain[0], typed, plain[1]))
     examples = draw(examples, COMPARED, 0)
     model = load_backend.load_backend("hf", checkpoint)
     try:
-        compared = []
-        for name, option, template in candidates:
-            try:
-                encoder = make_encoder(template, model.tokenizer, model.end_tokens)
-                targets = [encoder.target(example) for example in examples]
-                found = model.target_log_probabilities(targets)
-                nll = -float(np.concatenate(found).mean())
-            except DataError:
-                nll = float("nan")
-            compared.append(Compared(name, option, nll))
+        candidates = [
+            (name, option, _targets(template, model, examples))
+            for name, option, template in _candidates(is_typed)
+        ]
+        usable = [set(targets) for *_, targets in candidates if targets]
+        common = sorted(set.intersection(*usable)) if usable else []
+        compared = [
+            Compared(name, option, _mean_nll(model, [targets[i] for i in common if i in targets]))
+            for name, option, targets in candidates
+        ]
     finally:
         model.close()
     return sorted(compared, key=lambda one: (np.isnan(one.nll), one.nll))
+
+
+def _candidates(is_typed: bool) -> list[tuple[str, str, Template]]:
+    """The templates that are possible: how each is called, the option that chooses it."""
+    chat: tuple[str, str, Template] = ("chat template", "--chat", ChatTemplate())
+    name = "plain, as the columns prompt and completion are"
+    if is_typed:
+        return [chat, (name, "--plain", PROMPT_COMPLETION)]
+    typed = "--prompt-template '{question}' --target-template '{solution}{eos}'"
+    paper = ("plain template of the paper", "--plain", PromptTemplate())
+    return [chat, paper, (name, typed, PROMPT_COMPLETION)]
+
+
+def _targets(template: Template, model: Backend, examples: Sequence[Example]) -> dict[str, Target]:
+    """The targets that a template can render and the model can take, by the example's id."""
+    targets: dict[str, Target] = {}
+    try:
+        encoder = make_encoder(template, model.tokenizer, model.end_tokens)
+    except DataError:  # there is no chat template
+        return targets
+    for example in examples:
+        with suppress(DataError):
+            target = encoder.target(example)
+            if model.positions is None or len(target.ids) <= model.positions:
+                targets[example.id] = target
+    return targets
+
+
+def _mean_nll(model: Backend, targets: Sequence[Target]) -> float:
+    """The mean NLL per token; NaN without targets."""
+    if not targets:
+        return float("nan")
+    return -float(np.concatenate(model.target_log_probabilities(targets)).mean())
 
 
 def compared_in_words(compared: Sequence[Compared]) -> list[str]:
@@ -154,7 +181,7 @@ def compared_in_words(compared: Sequence[Compared]) -> list[str]:
     ]
     best = compared[0]
     return [
-        f"mean NLL of {COMPARED} targets at the last checkpoint under each template:",
+        "mean NLL of a few targets at the last checkpoint under each template:",
         *lines,
         f"the lowest, and so the likely one, is that of the {best.name}: choose {best.option}",
     ]
