@@ -181,8 +181,9 @@ def _graded(shard: Path, grader: Grader, references: dict[int, str]) -> pa.Table
     graded = grader.grade(
         completions,
         [references[n] for n in table["example"].to_pylist()],
-        opened=bool(traces)
-        and is_opened(completions, table["trace_tokens"].to_pylist(), grader.marks),
+        opened=is_opened(completions, table["trace_tokens"].to_pylist(), grader.marks)
+        if traces
+        else False,
     )
     columns = {name: table[name] for name in keys} | {
         "grade": [int(g.grade) for g in graded],
