@@ -122,8 +122,8 @@ opened = is_opened(
     marks,
 )
 texts, folds = [], []
-for completion in completions:
-    said = split_thinking(completion["completion"], marks, opened=opened)
+for completion, begun in zip(completions, opened, strict=True):
+    said = split_thinking(completion["completion"], marks, opened=begun)
     marked = copied_text.mark_copied(completion["completion"], row["solution"])
     extracted = completion["extracted"]
     answer = f"answer {extracted}" if isinstance(extracted, str) else "no answer found"

@@ -14,6 +14,7 @@ from premem_core.dashboard import (
 from premem_core.dashboard.jobs_panel import jobs_panel
 from premem_core.errors import PrememError
 from premem_core.scoring import jobs
+from premem_core.scoring.job_files import Execution
 from premem_core.scoring.prepare import ScoreRequest, prepare, read_requested_data
 
 st.header("Score a run")
@@ -32,6 +33,7 @@ left, right = st.columns(2, gap="large")
 with left:
     st.subheader("Checkpoints")
     folder = score_form.pick_run_folder()
+    base = score_form.pick_base_folder()
 with right:
     st.subheader("Problems")
     train_file = data_file_picker.pick_data_file("Training problems", "train")
@@ -42,7 +44,10 @@ if folder and train_file:
         with right, st.expander("How the fields are read"):
             fields = fields_form.pick_fields(train_file)
             skip_bad = st.checkbox("Leave bad rows out")
-        request = ScoreRequest(folder, train_file, test_file, fields, skip_bad=skip_bad)
+        execution = Execution(base=str(base.resolve()) if base else None)
+        request = ScoreRequest(
+            folder, train_file, test_file, fields, skip_bad=skip_bad, execution=execution
+        )
         data = read_requested_data(request)
     except PrememError as error:
         st.error(str(error))

@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage. A user's mistake is one sentence on
 """
 
 import sys
+import warnings
 
 import typer
 
@@ -23,7 +24,7 @@ from premem_core.commands import (
     score,
 )
 from premem_core.commands.options import say
-from premem_core.errors import PrememError, UsageError
+from premem_core.errors import PrememError, PrememWarning, UsageError
 from premem_core.scoring.job_process import Cancelled
 
 app = typer.Typer(
@@ -52,6 +53,7 @@ app.add_typer(jobs.jobs_app, name="jobs")
 
 def main() -> None:
     """Run a command; a mistake of the user's ends in one sentence and an exit code."""
+    warnings.formatwarning = _formatted
     try:
         app()
     except UsageError as error:
@@ -68,6 +70,22 @@ def main() -> None:
     except (Cancelled, KeyboardInterrupt):
         say("stopped; finished results are kept; to continue, run it again (score: with --resume)")
         sys.exit(1)
+
+
+_as_python_does = warnings.formatwarning
+
+
+def _formatted(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """A warning of Premem's own as one sentence, any other one as Python shows it."""
+    if issubclass(category, PrememWarning):
+        return f"warning: {message}\n"
+    return _as_python_does(message, category, filename, lineno, line)
 
 
 if __name__ == "__main__":

@@ -43,3 +43,7 @@ class InstallationError(PrememError):
 
 class UsageError(PrememError):
     """An argument is unknown or out of range."""
+
+
+class PrememWarning(UserWarning):
+    """Something was left out, and the rest went on; commands print the message as one sentence."""

@@ -29,6 +29,10 @@ def ifd(
     backend: Annotated[
         str | None, typer.Option(help="vllm or hf; default: vllm if it is installed.")
     ] = None,
+    base: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the base model of adapters; default: their job's."),
+    ] = None,
 ) -> None:
     """Measure each solution's NLL without its question, which `curate --strategy ifd` needs.
 
@@ -37,7 +41,7 @@ def ifd(
     home = existing_store(store)
     task_of(home, run)
     solutions = measure_unconditional_nll(
-        home, run, *job_files.read_training_problems(home, run), backend, say
+        home, run, *job_files.read_training_problems(home, run), backend, say, base
     )
     typer.echo(f"the NLL of {solutions:,} solutions of '{run}' without their question is measured")
 
@@ -47,7 +51,7 @@ def baselines(
     store: StoreOption = Path("store"),
     base: Annotated[
         Path | None,
-        typer.Option(help="Folder of the run's base model; not needed for adapters."),
+        typer.Option(help="Folder of the run's base model; default for adapters: their job's."),
     ] = None,
     only: Annotated[
         Literal["distance", "gradient-variance"] | None,

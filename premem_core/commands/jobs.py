@@ -153,6 +153,11 @@ def jobs_cancel(run: str, store: StoreOption = Path("store")) -> None:
 
 def run_job(store: Store, run: str) -> None:
     """Do the remaining work of a job, print its progress, and exit with 0 if it is done, else 1."""
+    raise typer.Exit(0 if finish_job(store, run) == "done" else 1)
+
+
+def finish_job(store: Store, run: str) -> str:
+    """Do the remaining work of a job, and print its progress; return the state in which it ends."""
     from premem_core.scoring import job_files, job_process
 
     end = job_process.run_job(store, run, _print_progress)
@@ -163,7 +168,7 @@ def run_job(store: Store, run: str) -> None:
             f"{end.completions_done:,} completions drawn; {end.completions_saved:,} were not "
             f"needed (plan {spec.plan}, t = {spec.log_log_threshold:.3f})"
         )
-    raise typer.Exit(0 if end.state == "done" else 1)
+    return end.state
 
 
 def _print_progress(progress: Progress) -> None:

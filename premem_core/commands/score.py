@@ -1,12 +1,17 @@
 """score: perplexities, samples and grades of every checkpoint of a run."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from premem_core.commands.jobs import run_job
+import typer
+
+from premem_core.commands.jobs import finish_job
 from premem_core.commands.options import plan_threshold, print_json, say, takes_options
 from premem_core.commands.score_options import ScoreOptions
-from premem_core.errors import UsageError
+from premem_core.errors import CheckpointError, PrememError, UsageError
 from premem_core.grading.graders import make_grader
 from premem_core.store.database import Store
 
@@ -23,41 +28,119 @@ def score(options: ScoreOptions) -> None:
 
     Example: python -m premem_core score runs/lr2e-5 --train train.jsonl --test test.jsonl
     """
-    from premem_core.scoring.estimate import estimate_job
-    from premem_core.scoring.executors import local
-
-    job = _prepared(options)
-    inspection = job.inspect()
-    if options.preview and options.json:
-        print_json(inspection.as_json())
-        return
-    for line in [*job.summary(), *inspected(inspection, None if options.preview else 1)]:
-        say(line)
-    job = job.without(inspection.left_out)
-    if options.estimate:
-        devices = local.devices(options.workers, options.tensor_parallel)
-        say("scoring a few problems to see how long it takes ...")
-        found = estimate_job(job.spec, job.data.run, job.train, job.test, options.store, devices)
-        say(found.in_words())
-    if options.preview or options.dry_run or options.estimate:
-        return
-    store = Store(options.store)
-    job.create(store, resume=options.resume, extend=options.extend)
-    run_job(store, job.spec.run)
-
-
-def _prepared(options: ScoreOptions) -> "PreparedJob":
-    """The job that the options describe.
-
-    Raises:
-        UsageError: a plain and a chat prompt are both possible, and neither was chosen.
-    """
-    from premem_core.scoring.prepare import prepare, read_requested_data
+    from premem_core.models.checkpoints import find_runs, run_names
+    from premem_core.scoring.prepare import read_requested_data
 
     request = options.request()
     if request.grader:  # the person who gives the command allows the code of a grader
         make_grader(request.grader, allow_code=True).close()
-    data = read_requested_data(request)
+    runs = find_runs(options.run_dir) if options.all_runs else []
+    if len(runs) > 1:
+        failed = bool(_score_all(options, request, run_names(options.run_dir, runs)))
+    else:
+        request = replace(request, run_folder=runs[0]) if runs else request
+        failed = _score_run(options, request, read_requested_data(request)) != "done"
+    if failed:
+        raise typer.Exit(1)
+
+
+def _score_all(options: ScoreOptions, request: "ScoreRequest", runs: dict[str, Path]) -> list[str]:
+    """Score several runs, one after another; return those that failed, which stop no other.
+
+    Raises:
+        DataError, UsageError: the data, which they share, cannot be read; or they get one name.
+    """
+    if request.run:
+        raise UsageError(
+            f"--run {request.run!r} is one name, and {options.run_dir} holds {len(runs)} runs: "
+            f"{', '.join(runs)}; leave --run out, or give the folder of one run"
+        )
+    from premem_core.scoring.prepare import read_requested_data
+
+    failed, data, shown = [], None, dict[str, Any]()
+    for number, (name, folder) in enumerate(runs.items(), start=1):
+        say(f"run {number} of {len(runs)}: {name}")
+        one = replace(request, run_folder=folder, run=name)
+        try:
+            data = read_requested_data(one, data)
+        except CheckpointError as error:
+            say(f"error: {name}: {error}")
+            failed.append(name)
+            continue
+        ended = _ended(options, one, data, partial(shown.__setitem__, name))
+        failed += [] if ended == "done" else [name]
+        if ended == "cancelled":
+            say(f"stopped at {name}; the same command with --resume goes on")
+            return failed
+    if shown:
+        print_json({"runs": shown})
+    if failed:
+        say(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}")
+    return failed
+
+
+def _ended(
+    options: ScoreOptions,
+    request: "ScoreRequest",
+    data: "RequestedData",
+    show: Callable[[Any], None],
+) -> str:
+    """The state in which one of several runs ends; what is wrong with it is said."""
+    try:
+        return _score_run(options, request, data, show)
+    except PrememError as error:
+        say(f"error: {request.run}: {error}")
+        return "failed"
+
+
+def _score_run(
+    options: ScoreOptions,
+    request: "ScoreRequest",
+    data: "RequestedData",
+    show: Callable[[Any], None] = print_json,
+) -> str:
+    """Score one run, or only show what would be done; return the state in which its job ends.
+
+    Args:
+        show: called with what the model sees, if it is wanted as JSON.
+    """
+    job = _prepared(options, request, data)
+    inspection = job.inspect()
+    if options.preview and options.json:
+        show(inspection.as_json())
+        return "done"
+    for line in [*job.summary(), *inspected(inspection, None if options.preview else 1)]:
+        say(line)
+    job = job.without(inspection.left_out)
+    if options.estimate:
+        _estimate(options, job)
+    if options.preview or options.dry_run or options.estimate:
+        return "done"
+    store = Store(options.store)
+    job.create(store, resume=options.resume, extend=options.extend)
+    return finish_job(store, job.spec.run)
+
+
+def _estimate(options: ScoreOptions, job: "PreparedJob") -> None:
+    from premem_core.scoring.estimate import estimate_job
+    from premem_core.scoring.executors import local
+
+    devices = local.devices(options.workers, options.tensor_parallel)
+    say("scoring a few problems to see how long it takes ...")
+    found = estimate_job(job.spec, job.data.run, job.train, job.test, options.store, devices)
+    say(found.in_words())
+
+
+def _prepared(
+    options: ScoreOptions, request: "ScoreRequest", data: "RequestedData"
+) -> "PreparedJob":
+    """The job of a run that the options describe.
+
+    Raises:
+        UsageError: a plain and a chat prompt are both possible, and neither was chosen.
+    """
+    from premem_core.scoring.prepare import prepare
+
     _choose_form(request, data)
     return prepare(request, data, partial(plan_threshold, options.store))
 

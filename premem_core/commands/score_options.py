@@ -44,6 +44,13 @@ class ScoreOptions:
     run: Annotated[
         str | None, typer.Option(help="The run's name; default: the name of its folder.")
     ] = None
+    all_runs: Annotated[
+        bool,
+        typer.Option(
+            help="Score every run below the folder, one after another, each named by its path "
+            "from there."
+        ),
+    ] = False
     task: Annotated[
         str | None,
         typer.Option(

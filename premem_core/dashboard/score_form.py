@@ -27,7 +27,6 @@ from premem_core.problems.fields import likely_grader
 from premem_core.problems.perturbations import KINDS
 from premem_core.records import Sampling
 from premem_core.scoring import estimate
-from premem_core.scoring.job_files import Execution
 from premem_core.scoring.prepare import (
     PreparedJob,
     RequestedData,
@@ -56,6 +55,18 @@ def pick_run_folder() -> Path | None:
         key="folder",
         bind="query-params",
         placeholder="runs/lr2e-5 (it holds checkpoint-<step> folders)",
+    )
+    return expanded(text)
+
+
+def pick_base_folder() -> Path | None:
+    """The folder of the run's base model, where the run does not say where it is."""
+    text = st.text_input(
+        "Folder of the base model (optional)",
+        key="base",
+        bind="query-params",
+        help="For adapters whose base model is not beside the run or in the Hugging Face cache, "
+        "and for the distance of whole models from initialization.",
     )
     return expanded(text)
 
@@ -174,16 +185,16 @@ def _pick_details(request: ScoreRequest, samples: int) -> ScoreRequest:
     weights = second.checkbox(
         "Then measure the weights",
         help="Distance from initialization and gradient variance: simpler predictors of test "
-        "accuracy, for the R² fits page.",
+        "accuracy, for the R² fits page. The distance of whole models is measured from the base "
+        "model.",
     )
-    base = second.text_input("Folder of the model that the run began with") if weights else ""
     return replace(
         request,
         thinking=thinking or None,
         longest=longest,
         sampling=Sampling(samples, temperature, top_p, tokens),
         backend=backend,
-        execution=Execution(weights=weights, base=base or None),
+        execution=replace(request.execution, weights=weights),
     )
 
 

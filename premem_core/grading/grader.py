@@ -35,7 +35,11 @@ class Grader(ABC):
         return example.answer
 
     def grade(
-        self, completions: Sequence[str], references: Sequence[str], *, opened: bool = False
+        self,
+        completions: Sequence[str],
+        references: Sequence[str],
+        *,
+        opened: bool | Sequence[bool] = False,
     ) -> list[Graded]:
         """The grade of each completion against the reference at the same position.
 
@@ -43,15 +47,16 @@ class Grader(ABC):
         whatever stands in it. No text makes this raise an error.
 
         Args:
-            opened: whether the prompt has opened the completions' thinking trace.
+            opened: whether the prompt has opened the thinking trace of the completions, or of each.
 
         Raises:
-            ValueError: there are not as many references as completions.
+            ValueError: there are not as many references, or values of `opened`, as completions.
             EndpointError: the grader asks a model, which does not answer.
         """
+        each = [opened] * len(completions) if isinstance(opened, bool) else opened
         pairs = [
-            (split_thinking(completion, self.marks, opened=opened), reference)
-            for completion, reference in zip(completions, references, strict=True)
+            (split_thinking(completion, self.marks, opened=begun), reference)
+            for completion, reference, begun in zip(completions, references, each, strict=True)
         ]
         finished = [(text.answer, self._whole(r)) for text, r in pairs if text.finished]
         graded = iter(self.grade_answers([c for c, _ in finished], [r for _, r in finished]))

@@ -8,6 +8,7 @@ import getpass
 from premem_core.errors import UsageError
 from premem_core.grading import run_graders
 from premem_core.records import Grade, SampleKey
+from premem_core.store.committed_shards import withdraw_broken
 from premem_core.store.database import Store
 from premem_core.store.grades import override_grade, undo_override
 from premem_core.store.scores import commit_inbox
@@ -37,6 +38,7 @@ def set_grade(
     graders = run_graders.read_graders(store, run)
     with run_graders.not_being_scored(store, run):
         commit_inbox(store)
+        withdraw_broken(store, run)
         shards = run_graders.shards_in_force(store, graders)
         override_grade(
             store, run, key, grade, reason.strip(), who or _user(), graders.in_force, shards
@@ -57,6 +59,7 @@ def undo_grade(store: Store, run: str, number: int) -> None:
     graders = run_graders.read_graders(store, run)
     with run_graders.not_being_scored(store, run):
         commit_inbox(store)
+        withdraw_broken(store, run)
         undo_override(store, run, number, run_graders.shards_in_force(store, graders))
 
 

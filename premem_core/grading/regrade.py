@@ -36,6 +36,7 @@ from premem_core.grading.run_graders import (
     ungraded_shards,
 )
 from premem_core.problems.thinking import is_opened
+from premem_core.store.committed_shards import withdraw_broken
 from premem_core.store.database import Store
 from premem_core.store.examples import example_of, read_perturbed_examples, read_task_examples
 from premem_core.store.grades import make_grades_folder, use_grades
@@ -77,6 +78,7 @@ def grade_again(
     if grader == graders.original:
         return 0
     commit_inbox(store)
+    withdraw_broken(store, run)
     if not ungraded_shards(store, run, grader):
         return 0  # also if the grader cannot be made any more, as where the user's file changed
     with ExitStack() as open_until_done:
@@ -179,8 +181,9 @@ def _graded(shard: Path, grader: Grader, references: dict[int, str]) -> pa.Table
     graded = grader.grade(
         completions,
         [references[n] for n in table["example"].to_pylist()],
-        opened=bool(traces)
-        and is_opened(completions, table["trace_tokens"].to_pylist(), grader.marks),
+        opened=is_opened(completions, table["trace_tokens"].to_pylist(), grader.marks)
+        if traces
+        else False,
     )
     columns = {name: table[name] for name in keys} | {
         "grade": [int(g.grade) for g in graded],

@@ -22,11 +22,13 @@ class Request:
 
     Attributes:
         prompt: token ids.
+        opened: whether the prompt ends inside a thinking trace.
     """
 
     prompt: tuple[int, ...]
     seed: int
     numbers: range
+    opened: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +55,12 @@ class Ending:
         tokens: token ids that end it.
         kept: ids of special tokens that stay in its text, where others are left out.
         marks: the marks of thinking traces; None if there are none.
-        opened: whether the prompts open the trace.
     """
 
     strings: tuple[str, ...] = ()
     tokens: frozenset[int] = frozenset()
     kept: frozenset[int] = frozenset()
     marks: ThinkingMarks | None = None
-    opened: bool = False
 
 
 @dataclass(frozen=True, slots=True)

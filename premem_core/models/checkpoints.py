@@ -8,11 +8,11 @@ from premem_core.errors import CheckpointError
 from premem_core.models import tokenizer_files
 from premem_core.models.on_disk import adapters, base_models, run_folders, weights
 from premem_core.models.on_disk.json_files import read_json
-from premem_core.models.on_disk.run_folders import Found, find_runs
+from premem_core.models.on_disk.run_folders import Found, find_runs, run_names
 from premem_core.models.on_disk.trainer_state import TrainerState, rate_changes
 from premem_core.records import Checkpoint, Run, SkippedCheckpoint
 
-__all__ = ["check_checkpoint", "find_runs", "read_run"]
+__all__ = ["check_checkpoint", "find_runs", "read_run", "run_names"]
 
 
 def read_run(
@@ -110,7 +110,8 @@ def _no_checkpoint(path: Path) -> CheckpointError:
     if runs := find_runs(path):
         names = ", ".join(str(run.relative_to(path)) for run in runs)
         return CheckpointError(
-            f"{path} is not a run, but holds {len(runs)}: {names}; give one of them, or all"
+            f"{path} is not a run, but holds {len(runs)}: {names}; give one of them, or score all "
+            "of them (--all-runs)"
         )
     return CheckpointError(
         f"{path} holds no checkpoint; expected folders named checkpoint-<step>, as transformers' "

@@ -81,11 +81,13 @@ class Stopper:
         cuts = [index for index in map(text.find, self.ending.strings) if index >= 0]
         return Completion(text[: min(cuts, default=len(text))], len(ids), finished)
 
-    def is_thinking(self, prompt: Sequence[int], ids: Sequence[int]) -> bool:
+    def is_thinking(self, request: Request, ids: Sequence[int]) -> bool:
         """Whether the tokens generated so far end inside a thinking trace."""
-        marks, opened = self.ending.marks, self.ending.opened
-        text = self.completion(prompt, ids, finished=False).text
-        return marks is not None and not split_thinking(text, marks, opened=opened).finished
+        marks = self.ending.marks
+        if marks is None:
+            return False
+        text = self.completion(request.prompt, ids, finished=False).text
+        return not split_thinking(text, marks, opened=request.opened).finished
 
     def _decode(self, ids: Sequence[int]) -> str:
         shown = [i for i in ids if i not in self._left_out]
@@ -136,8 +138,8 @@ def generate(
                     ended[row] = stopper.finished(generated[row])
                     done[row] = ended[row] or len(generated[row]) == budgets[row]
                     if not done[row] and len(generated[row]) == thinking:
-                        prompt = prompts[of_prompt[row]]
-                        done[row] = stopper.is_thinking(prompt, generated[row])
+                        request = requests[of_prompt[row]]
+                        done[row] = stopper.is_thinking(request, generated[row])
             alive = [line for line, row in enumerate(active) if not done[row]]
             if not alive:
                 break

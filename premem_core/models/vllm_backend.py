@@ -257,22 +257,23 @@ class _Batch:
     ) -> list[list[Completion]]:
         """The completions of the batch; its outputs are removed from `outputs`."""
         return [
-            [_completion(outputs.pop(i).outputs[0], request.prompt, stopper, thinking) for i in ids]
+            [_completion(outputs.pop(i).outputs[0], request, stopper, thinking) for i in ids]
             for request, ids in zip(self.requests, self.ids, strict=True)
         ]
 
 
 def _completion(
-    output: Any, prompt: Sequence[int], stopper: Stopper, thinking: int | None
+    output: Any, request: Request, stopper: Stopper, thinking: int | None
 ) -> Completion:
     """The completion, whose text is decoded as the transformers backend does it.
 
     The engine knows no limit for thinking: a trace that exceeds it is cut here.
     """
     ids, finished = list(output.token_ids), output.finish_reason != "length"
-    if thinking is not None and len(ids) > thinking and stopper.is_thinking(prompt, ids[:thinking]):
+    is_longer = thinking is not None and len(ids) > thinking
+    if is_longer and stopper.is_thinking(request, ids[:thinking]):
         ids, finished = ids[:thinking], False
-    return stopper.completion(prompt, ids, finished)
+    return stopper.completion(request.prompt, ids, finished)
 
 
 def _chosen(rows: Sequence[Mapping[int, Any]], target: Target) -> NDArray[np.float64]:

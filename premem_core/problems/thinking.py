@@ -119,20 +119,20 @@ def is_opened(
     completions: Sequence[str],
     trace_tokens: Sequence[int | None],
     marks: ThinkingMarks | None = None,
-) -> bool:
-    """Whether the prompt opened the thinking trace of these completions of one template.
+) -> list[bool]:
+    """Whether the prompt opened the thinking trace of each of these completions of one template.
 
-    It did where a completion has a trace, but no opening mark.
+    It did where a completion has a trace, but no opening mark. One that has both is taken to be
+    like those: a model may repeat the mark.
 
     Args:
         trace_tokens: the tokens of each completion's trace, as they were counted when it was
             drawn; None where that is not known.
     """
     openings = [m.opening for m in ((marks,) if marks else KNOWN_MARKS)]
-    return any(
-        n and not any(opening in text for opening in openings)
-        for text, n in zip(completions, trace_tokens, strict=True)
-    )
+    has_mark = [any(opening in text for opening in openings) for text in completions]
+    some = any(n and not mark for n, mark in zip(trace_tokens, has_mark, strict=True))
+    return [bool(n) and (some or not mark) for n, mark in zip(trace_tokens, has_mark, strict=True)]
 
 
 def _first_marks(text: str) -> ThinkingMarks | None:

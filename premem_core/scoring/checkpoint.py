@@ -120,36 +120,56 @@ def _samples(
         started = time.perf_counter()
         completions = next(drawn)
         seconds = time.perf_counter() - started
-        lengths = _trace_lengths(spec, encoder, backend, completions)
-        table = _graded(chunk, completions, grader, lengths, encoder.opens_trace)
+        opened = _opened(chunk, encoder)
+        lengths = _trace_lengths(spec, backend, completions, opened)
+        table = _graded(chunk, completions, grader, lengths, opened)
         writer.write(chunk.shard, table)
         yield chunk, table, seconds
 
 
 def _requests(spec: ScoringSpec, chunk: Chunk, encoder: Encoder) -> list[Request]:
+    beginning = PREFIXES.get(chunk.perturbation, "")
     return [
         Request(
-            encoder.prompt(query.example, PREFIXES.get(chunk.perturbation, "")),
+            encoder.prompt(query.example, beginning),
             sample_seed(
                 spec.sampling.seed, chunk.step, chunk.split, query.example.id, chunk.perturbation
             ),
             numbers,
+            encoder.leaves_open(query.example, beginning),
         )
         for query, numbers in zip(chunk.queries, chunk.numbers, strict=True)
     ]
 
 
+def _opened(chunk: Chunk, encoder: Encoder) -> list[bool]:
+    """Whether the prompt of each completion of a chunk ends inside a thinking trace."""
+    beginning = PREFIXES.get(chunk.perturbation, "")
+    return [
+        opened
+        for query, numbers in zip(chunk.queries, chunk.numbers, strict=True)
+        for opened in [encoder.leaves_open(query.example, beginning)] * len(numbers)
+    ]
+
+
 def _trace_lengths(
     spec: ScoringSpec,
-    encoder: Encoder,
     backend: Backend,
     completions: Sequence[Sequence[Completion]],
+    opened: Sequence[bool],
 ) -> list[int | None]:
-    """The tokens of each completion's thinking trace; None if the run has no traces."""
+    """The tokens of each completion's thinking trace; None if the run has no traces.
+
+    Args:
+        opened: whether the prompt of each completion ends inside its trace.
+    """
     texts = [completion.text for drawn in completions for completion in drawn]
     if spec.marks is None or not texts:
         return [None] * len(texts)
-    traces = [split_thinking(text, spec.marks, opened=encoder.opens_trace).trace for text in texts]
+    traces = [
+        split_thinking(text, spec.marks, opened=begun).trace
+        for text, begun in zip(texts, opened, strict=True)
+    ]
     return list(map(len, backend.tokenizer(traces, add_special_tokens=False)["input_ids"]))
 
 
@@ -158,7 +178,7 @@ def _graded(
     completions: Sequence[Sequence[Completion]],
     grader: Grader,
     trace_lengths: Sequence[int | None],
-    opened: bool,
+    opened: Sequence[bool],
 ) -> pa.Table:
     rows = [
         (query, number, completion)

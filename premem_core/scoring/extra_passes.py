@@ -11,10 +11,11 @@ from typing import Literal, get_args
 import pandas as pd
 
 from premem_core.errors import CheckpointError, DataError, UsageError
-from premem_core.models import checkpoints, gradient_variance, load_backend, weight_distance
+from premem_core.models import gradient_variance, load_backend, weight_distance
 from premem_core.models.encoding.encoder import make_encoder
 from premem_core.problems.prompts import Template
 from premem_core.records import Checkpoint, Example
+from premem_core.scoring.job_files import read_checkpoint
 from premem_core.store.checkpoint_measures import (
     add_baseline,
     add_unconditional_nll,
@@ -43,7 +44,7 @@ def measure_weights(
     Args:
         examples: training examples, for the gradient.
         template: how an example becomes text.
-        base: the folder of the run's base model; not needed for adapters.
+        base: the folder of the run's base model; by default, adapters have that of their job.
         say: called with a message before each measurement.
 
     Returns:
@@ -54,13 +55,13 @@ def measure_weights(
     """
     known = read_baselines(store, run).set_index(["step", "name"]).index
     failed: dict[int, str] = {}
-    for step, path in scored_folders(store, run).items():
+    for step in scored_folders(store, run):
         for measure in measures:
             if (step, measure) in known:
                 continue
             say(f"checkpoint {step}: {measure.replace('_', ' ')}")
             try:
-                [checkpoint] = checkpoints.read_run(store.path / path, check=False).checkpoints
+                checkpoint = read_checkpoint(store, run, step, base)
                 value, settings = _measured(measure, checkpoint, examples, template, base)
             except (CheckpointError, DataError, MemoryError) as error:
                 failed[step] = str(error)
@@ -114,6 +115,7 @@ def measure_unconditional_nll(
     template: Template,
     backend: str | None = None,
     say: Callable[[str], None] = lambda _: None,
+    base: Path | None = None,
 ) -> int:
     """Measure the NLL of solutions without the question, at the first scored checkpoint.
 
@@ -124,6 +126,7 @@ def measure_unconditional_nll(
         template: how an example becomes text.
         backend: by default the one that is installed.
         say: called with a message before the measurement.
+        base: the folder of the base model of adapters; by default that of their job.
 
     Returns:
         The number of solutions whose NLL is known now.
@@ -133,14 +136,14 @@ def measure_unconditional_nll(
         CheckpointError: the checkpoint cannot be loaded.
         DataError: a solution has no token that can be scored without the question.
     """
-    step, path = min(scored_folders(store, run).items())
+    step = min(scored_folders(store, run))
     task = read_runs(store).set_index("run")["task"][run]
     numbers = read_task_examples(store, task, "train").set_index("id")["example"]
     known = set(read_unconditional_nll(store, run).query("step == @step")["example"])
     missing = [example for example in examples if numbers[example.id] not in known]
     if missing:
         say(f"checkpoint {step}: {len(missing):,} solutions without their question")
-        [checkpoint] = checkpoints.read_run(store.path / path, check=False).checkpoints
+        checkpoint = read_checkpoint(store, run, step, base)
         model = load_backend.load_backend(backend or load_backend.default_backend(), checkpoint)
         try:
             encoder = make_encoder(template, model.tokenizer, model.end_tokens)

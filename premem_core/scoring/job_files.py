@@ -17,7 +17,7 @@ from premem_core.models import checkpoints
 from premem_core.problems import perturbations
 from premem_core.problems.conversations import conversation_json, read_conversation
 from premem_core.problems.prompts import Template
-from premem_core.records import Example, Run
+from premem_core.records import Checkpoint, Example, Run
 from premem_core.scoring.spec import Query, ScoringSpec, read_spec
 from premem_core.store.database import Store
 from premem_core.store.job_folder import JobFolder
@@ -186,13 +186,7 @@ def read_job(store: Store, run: str) -> tuple[ScoringSpec, Run, list[Query]]:
     """
     folder = existing_job_folder(store, run)
     job = read_description(folder)
-    execution = read_execution(folder)
-    found = checkpoints.read_run(
-        store.path / job["run_path"],
-        steps=execution.steps,
-        base=Path(execution.base) if execution.base else None,
-        check=False,
-    )
+    found = _read_run(store, folder)
     wanted = [c for c in found.checkpoints if c.step in job["checkpoints"]]
     missing = set(job["checkpoints"]) - {c.step for c in wanted}
     if missing:
@@ -200,6 +194,33 @@ def read_job(store: Store, run: str) -> tuple[ScoringSpec, Run, list[Query]]:
             f"{found.path} no longer holds checkpoint {min(missing)}; put it back to resume"
         )
     return read_spec(job), replace(found, checkpoints=tuple(wanted)), read_queries(folder)
+
+
+def read_checkpoint(store: Store, run: str, step: int, base: Path | None = None) -> Checkpoint:
+    """One checkpoint of a job's run, an adapter with the base model that the job scored it over.
+
+    Args:
+        base: the folder of an adapter's base model, instead of that of the job.
+
+    Raises:
+        JobError: there is no such job.
+        CheckpointError: the checkpoint does not exist any more.
+    """
+    found = _read_run(store, existing_job_folder(store, run), base)
+    for checkpoint in found.checkpoints:
+        if checkpoint.step == step:
+            return checkpoint
+    raise CheckpointError(
+        f"{found.path} no longer holds checkpoint {step}; put it back to measure it"
+    )
+
+
+def _read_run(store: Store, folder: JobFolder, base: Path | None = None) -> Run:
+    """The run of a job, its checkpoints unchecked, over the base model that was given for it."""
+    execution = read_execution(folder)
+    given = base or (Path(execution.base) if execution.base else None)
+    path = store.path / read_description(folder)["run_path"]
+    return checkpoints.read_run(path, steps=execution.steps, base=given, check=False)
 
 
 def read_training_problems(store: Store, run: str) -> tuple[list[Example], Template]:

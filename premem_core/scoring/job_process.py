@@ -28,6 +28,7 @@ from premem_core.scoring.job_files import (
 )
 from premem_core.scoring.jobs import all_job_progress, check_grader
 from premem_core.scoring.progress import Progress, Tracker, read_progress, write_progress
+from premem_core.store.committed_shards import withdraw_broken
 from premem_core.store.database import Store
 from premem_core.store.job_folder import JobFolder, queue_lock
 from premem_core.store.shards import ShardWriter
@@ -139,6 +140,7 @@ def _execute(store: Store, run: str, on_progress: Callable[[Progress], None]) ->
     folder = JobFolder.of(store, run)
     spec, checkpoints_of_run, queries = read_job(store, run)
     check_grader(store, spec)
+    withdraw_broken(store, run)
     execution = read_execution(folder)
     writer = ShardWriter(execution.shards or str(store.path.resolve()), spec.run)
     writer.sweep()

@@ -222,8 +222,14 @@ class PreparedJob:
         )
 
 
-def read_requested_data(request: ScoreRequest) -> RequestedData:
+def read_requested_data(
+    request: ScoreRequest, same_problems: RequestedData | None = None
+) -> RequestedData:
     """Read the run's checkpoints, without their weights, and the problems.
+
+    Args:
+        same_problems: what was read for another run with the same data files, which are then not
+            read again.
 
     Raises:
         CheckpointError: there is no checkpoint, or one of them cannot be scored.
@@ -236,6 +242,8 @@ def read_requested_data(request: ScoreRequest) -> RequestedData:
         steps=request.execution.steps,
         base=Path(request.execution.base) if request.execution.base else None,
     )
+    if same_problems is not None:
+        return replace(same_problems, run=run)
     fields = request.fields
     if isinstance(fields, FieldNames):
         fields = detect_fields(request.train_file, fields)

@@ -5,6 +5,7 @@
                            version
     premem.lock            the lock for readers and writers, held while the database is open
     inbox/*.parquet        finished shards that are not committed yet
+    broken/                shards that cannot be read, whose work counts as not done
     completions/run=…/     committed shards with the completions, which are read from these files
     grades/run=…/          grades that other graders gave to these completions
     checkpoints/, data/    uploaded checkpoints and data files

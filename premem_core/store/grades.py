@@ -58,7 +58,7 @@ def use_grades(store: Store, run: str, grader: str | None, shards: Sequence[Path
         StoreError: the shards do not have a grade for every completion; nothing was changed.
     """
     with store.writing() as connection:
-        _recount(connection, run, shards)
+        recount(connection, run, shards)
         connection.execute("UPDATE runs SET grader = ? WHERE run = ?", [grader, run])
 
 
@@ -110,7 +110,7 @@ def override_grade(
             | {"grade": int(grade), "replaced": int(replaced[0]), "grader": grader}
             | {"reason": reason, "who": who},
         )
-        _recount(connection, run, shards, key)
+        recount(connection, run, shards, key)
 
 
 def undo_override(store: Store, run: str, override: int, shards: Sequence[Path]) -> None:
@@ -135,7 +135,7 @@ def undo_override(store: Store, run: str, override: int, shards: Sequence[Path])
                 f"no grade {override} set by hand is in force for '{run}'; the overrides command "
                 "lists them"
             )
-        _recount(connection, run, shards, SampleKey(*row))
+        recount(connection, run, shards, SampleKey(*row))
 
 
 def read_overrides(store: Store, run: str) -> pd.DataFrame:
@@ -264,14 +264,14 @@ def _shards_of(shards: Sequence[Path], key: SampleKey) -> list[str]:
     return list(map(str, selected))
 
 
-def _recount(
+def recount(
     connection: Connection, run: str, shards: Sequence[Path], key: SampleKey | None = None
 ) -> None:
     """Count the grades in the shards and those set by hand, of a run or of the example in `key`."""
     in_key = "AND step = $step AND split = $split AND perturbation = $perturbation"
     of_example = f"{in_key} AND example = $example" if key else ""
     where = {"run": run} | ({k: v for k, v in asdict(key).items() if k != "sample"} if key else {})
-    recount = connection.execute(
+    counts = connection.execute(
         f"""SELECT step, split, perturbation, example, {COUNTS_OF_GRADES}
         FROM (SELECT step, split, perturbation, example, sample,
                 coalesce(o.grade, graded.grade) AS grade
@@ -282,7 +282,7 @@ def _recount(
         GROUP BY ALL""",
         {"shards": _shards_of(shards, key) if key else list(map(str, shards)), **where},
     ).df()
-    connection.register("recount", recount)
+    connection.register("recount", counts)
     uncovered = connection.execute(
         f"""SELECT count(*) FROM recount FULL JOIN
             (SELECT * FROM scores WHERE run = $run AND samples > 0 {of_example}) AS counted

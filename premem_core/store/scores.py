@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from premem_core.metrics.segments import SEGMENT_COLUMNS, segment_nll
 from premem_core.records import Grade, Segment
+from premem_core.store.broken_shards import find_flaw, set_aside
 from premem_core.store.database import Store, read_frame
 from premem_core.store.schema import Connection
 from premem_core.store.shards import completions_folder, run_of, shard_columns
@@ -65,24 +66,35 @@ def commit_inbox(store: Store) -> int:
 
     The transaction that adds a shard's counts also adds its name to the ledger. The file is moved
     after that. If the process is killed in between, the next call finds the name in the ledger and
-    only moves the file.
+    only moves the file. A shard that cannot be read is set aside with a warning (`broken_shards`).
     """
-    waiting = sorted((store.path / "inbox").glob("*.parquet"))
-    if not waiting:
+    if not any((store.path / "inbox").glob("*.parquet")):
         return 0
     # The files are moved under the same lock, so that a reader of the new version finds them.
     with store.lock(fcntl.LOCK_EX):
+        waiting = _whole_shards(store)
+        if not waiting:  # broken, or committed by another process before this one got the lock
+            return 0
         with store.transaction() as connection:
             rows = connection.execute("SELECT shard FROM shards").fetchall()
             committed = {row[0] for row in rows}
-            # Another process may have committed some of them before this one got the lock.
-            waiting = [file for file in waiting if file.exists()]
             for file in waiting:
                 if file.name not in committed:
                     _commit_shard(connection, file)
         for file in waiting:
             _file_away(store, file)
     return len(waiting)
+
+
+def _whole_shards(store: Store) -> list[Path]:
+    """The shards in the inbox that can be committed; the others are set aside."""
+    whole = []
+    for file in sorted((store.path / "inbox").glob("*.parquet")):
+        if flaw := find_flaw(file.name, file):
+            set_aside(store.path, file, flaw)
+        else:
+            whole.append(file)
+    return whole
 
 
 def _file_away(store: Store, file: Path) -> None:
@@ -226,6 +238,11 @@ def read_target_tokens(store: Store, runs: Sequence[str]) -> pd.Series:
 
 def _commit_shard(connection: Connection, file: Path) -> None:
     connection.execute("INSERT INTO shards VALUES (?, ?)", [file.name, run_of(file)])
+    add_counts(connection, file)
+
+
+def add_counts(connection: Connection, file: Path) -> None:
+    """Add what a shard holds to the scores, in the caller's transaction."""
     there = shard_columns(file)
     measured = _MEASURES_OF_TARGETS if "nll" in there else _MEASURES_OF_SAMPLES
     measures = {name: measured.get(name, "NULL") for name in _MEASURES}

@@ -224,14 +224,27 @@ class ShardWriter:
         return pq.ParquetFile(io.BytesIO(files.cat_file(f"{folder}/{shard}"))).read()
 
     def fetch(self, inbox: Path, known: set[str]) -> None:
-        """Copy the shards of the prefix whose names are not in `known` to a store's inbox."""
+        """Copy the shards of the prefix whose names are not in `known` to a store's inbox.
+
+        One that cannot be read is moved to the folder `broken/` of the prefix, with a warning.
+        """
+        from premem_core.store import broken_shards  # which imports this file
+
         files, folder = self._files()
         if not files.exists(folder):
             return
         for file in files.ls(folder, detail=False, refresh=True):
             shard = Path(file).name
-            if shard.endswith(".parquet") and shard not in known:
-                replace_file(inbox / shard, files.cat_file(file), to_disk=True)
+            if not shard.endswith(".parquet") or shard in known:
+                continue
+            content = files.cat_file(file)
+            if flaw := broken_shards.find_flaw(shard, content):
+                aside = f"{folder}/{broken_shards.FOLDER}"
+                files.makedirs(aside, exist_ok=True)
+                files.mv(file, f"{aside}/{shard}")
+                broken_shards.warn_of(file, flaw, aside)
+            else:
+                replace_file(inbox / shard, content, to_disk=True)
 
     def sweep(self) -> None:
         """Remove the unfinished shards of killed workers; no worker of the run may be running."""

@@ -8,7 +8,7 @@ import pytest
 from premem_core.grading.run_graders import AS_SCORED
 from premem_core.store.database import Store
 from premem_core.store.examples import read_task_examples
-from tests.helpers.commands import premem
+from tests.helpers.commands import premem, premem_process
 from tests.helpers.demo import COMPLETIONS, RUN, STEP, old_store, wrong
 
 
@@ -73,3 +73,13 @@ def test_the_commands_set_list_and_undo(store):
     none = premem("override", *where, "--undo", "0")
     assert none.returncode == 1
     assert "--grade" not in none.stderr
+
+
+def test_a_broken_shard_is_said_in_one_sentence_and_the_command_goes_on(store):
+    name = "00000010.train..samples.00002.r.parquet"
+    (store.path / "inbox" / name).write_bytes(b"PAR1" + b"\0" * 56)
+    done = premem_process("regrade", "--store", store.path, "--run", RUN, "--grader", "math")
+    assert done.returncode == 0, done.stderr
+    [said] = [line for line in done.stderr.splitlines() if name in line]
+    assert said.startswith("warning: the shard ")
+    assert "Traceback" not in done.stderr

@@ -140,4 +140,6 @@ def test_a_prompt_may_have_opened_the_trace():
         grades = [
             [g.grade for g in grader.grade(texts, ["5", "5"], opened=o)] for o in (False, True)
         ]
+        [one, other] = grader.grade(["#### 5"] * 2, ["5"] * 2, opened=[True, False])
     assert grades == [[CORRECT, CORRECT], [UNPARSED, CORRECT]]
+    assert (one.grade, other.grade) == (UNPARSED, CORRECT)

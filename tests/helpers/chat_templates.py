@@ -16,6 +16,13 @@ MARKED = (
     "{{ m['content'] + '<|im_end|>\n' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{'<|im_start|>assistant\n'}}{% endif %}"
 )
+# The prompt opens the trace; a turn without a trace is rendered with an empty one.
+THINKING = (
+    "{% for m in messages %}{{'<|im_start|>' + m['role'] + '\n'}}"
+    "{% if m['role'] == 'assistant' and '</think>' not in m['content'] %}"
+    "{{'<think>\n\n</think>\n\n'}}{% endif %}{{ m['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{'<|im_start|>assistant\n<think>\n'}}{% endif %}"
+)
 _OF_IMAGES = ("llava", "idefics", "smolvlm")  # their turns are lists of parts
 _SPECIAL = re.compile(r"<[|｜][^<>|｜\s]+[|｜]>|<start_of_turn>|<end_of_turn>|<\|?turn\|?>")
 

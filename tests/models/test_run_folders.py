@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from premem_core.errors import CheckpointError
-from premem_core.models.checkpoints import check_checkpoint, find_runs, read_run
+from premem_core.models.checkpoints import check_checkpoint, find_runs, read_run, run_names
 from premem_core.records import Checkpoint
 from tests.helpers import tiny
 
@@ -173,9 +173,25 @@ def test_a_folder_of_runs_names_them_and_each_is_found(add, run):
         add(folder)
     assert find_runs(run) == [run / "deep/lr2", run / "lr1", run / "lr3"]
     assert find_runs(run / "lr1") == [run / "lr1"]
-    with pytest.raises(CheckpointError, match=r"holds 3: deep/lr2, lr1, lr3; give one of them"):
+    with pytest.raises(
+        CheckpointError, match=r"holds 3: deep/lr2, lr1, lr3; give one of them, or score all"
+    ):
         read_run(run)
     assert find_runs(run / "deep/lr2/epoch_0/nothing") == []
+
+
+def test_each_run_below_a_folder_gets_a_name_of_its_own_that_it_keeps(run):
+    runs = [run / "sft/lr1", run / "lr2"]
+    assert run_names(run, runs) == {"sft-lr1": run / "sft/lr1", "lr2": run / "lr2"}
+    alike = [run / "a/b-c", run / "a-b/c", run / "lr2"]
+    names = run_names(run, alike)
+    assert list(names.values()) == alike
+    first, second, third = names
+    assert third == "lr2"
+    assert first != second
+    assert first.startswith("a-b-c-")
+    assert set(run_names(run, alike[1::-1])) == {first, second}  # in whatever order
+    assert run_names(run, [run]) == {run.name: run}
 
 
 def test_a_run_resumed_with_another_learning_rate_says_where_it_changed(add, run):

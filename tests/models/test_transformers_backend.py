@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -328,16 +330,17 @@ def test_a_stop_string_may_be_a_special_token(trained):
 
 def test_a_trace_that_exceeds_its_budget_ends_unfinished_and_other_completions_do_not(backend):
     marks = ThinkingMarks("<think>", "</think>")
-    requests = [[Request(tuple(backend.tokenizer("2+2?")["input_ids"]), 1, range(4))]]
+    closed = Request(tuple(backend.tokenizer("2+2?")["input_ids"]), 1, range(4))
+    opened = replace(closed, opened=True)
     free, budget = Sampling(max_new_tokens=24), Sampling(max_new_tokens=24, max_thinking_tokens=9)
 
-    def drawn(sampling, **ending):
-        [[completions]] = backend.sample(requests, sampling, Ending(**ending))
-        return [(c.text, c.tokens, c.finished) for c in completions]
+    def drawn(sampling, *requests, **ending):
+        [found] = backend.sample([requests], sampling, Ending(**ending))
+        return [(c.text, c.tokens, c.finished) for completions in found for c in completions]
 
-    without = drawn(free)
+    without = drawn(free, closed)
     assert [tokens for _, tokens, _ in without] == [24] * 4
-    thinking = drawn(budget, marks=marks, opened=True)
-    assert [(tokens, finished) for _, tokens, finished in thinking] == [(9, False)] * 4
-    assert drawn(budget, marks=marks) == without  # the trace was never opened
-    assert drawn(budget) == without
+    both = drawn(budget, closed, opened, marks=marks)
+    assert both[:4] == without  # the trace was never opened
+    assert [(tokens, finished) for _, tokens, finished in both[4:]] == [(9, False)] * 4
+    assert drawn(budget, opened) == without  # there are no traces

@@ -60,9 +60,11 @@ def test_marks_are_written_with_an_ellipsis():
 
 
 def test_the_prompt_opened_a_trace_that_has_no_opening_mark():
-    assert is_opened(["2 or 3? 3.</think>3"], [7])
-    assert is_opened(["<think>a</think>b", "still thinking"], [4, 3])
-    assert not is_opened(["<think>a</think>b", "no trace"], [4, 0])
-    assert not is_opened(["scored by an earlier version"], [None])
+    assert is_opened(["2 or 3? 3.</think>3"], [7]) == [True]
+    assert is_opened(["<think>a</think>b", "still thinking"], [4, 3]) == [True, True]
+    assert is_opened(["<think>a</think>b", "no trace"], [4, 0]) == [False, False]
+    assert is_opened(["scored by an earlier version"], [None]) == [False]
+    # A perturbation may begin the trace of one problem, and the answer of another one.
+    assert is_opened(["3.</think>3", "the answer is 3"], [3, 0]) == [True, False]
     marks = ThinkingMarks("[THINK]", "[/THINK]")
-    assert is_opened(["<think> is no mark here [/THINK] 3"], [6], marks)
+    assert is_opened(["<think> is no mark here [/THINK] 3"], [6], marks) == [True]

@@ -1,5 +1,8 @@
 """The loss of solutions without their questions, and the difficulty that is made of it."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,16 +12,18 @@ from typer.testing import CliRunner
 from premem_core.__main__ import app
 from premem_core.analysis import run_scores
 from premem_core.curation import strategies
-from premem_core.errors import UsageError
-from premem_core.models import checkpoints
+from premem_core.errors import CheckpointError, UsageError
+from premem_core.models import checkpoints, gradient_variance
 from premem_core.problems.examples import read_examples
 from premem_core.problems.prompts import PromptTemplate
-from premem_core.records import Sampling
-from premem_core.scoring import extra_passes, job_files, job_process, jobs
+from premem_core.records import Checkpoint, Sampling
+from premem_core.scoring import estimate, extra_passes, job_files, job_process, jobs
+from premem_core.scoring.job_files import Execution
 from premem_core.scoring.spec import ScoringSpec
-from premem_core.store.checkpoint_measures import read_unconditional_nll
+from premem_core.store.checkpoint_measures import read_baselines, read_unconditional_nll
 from premem_core.store.database import Store
 from premem_core.store.examples import read_task_examples
+from tests.helpers import tiny
 
 SPEC = ScoringSpec("sums", "gsm8k", sampling=Sampling(samples=1, max_new_tokens=8))
 T = -2.3
@@ -78,3 +83,69 @@ def _bytes(text: str, folder) -> list[int]:
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory) -> tuple[Path, Path]:
+    """A run of adapters that name a base on a hub, the last one in its own folder; and the base."""
+    folder = tmp_path_factory.mktemp("adapters")
+    base, run = tiny.save_base(folder / "elsewhere/base"), folder / "lora"
+    for seed, place in enumerate((run / "checkpoint-10", run)):
+        tiny.save_adapter(base, place, seed=seed, target_modules=["q_proj", "v_proj"])
+        config = place / "adapter_config.json"
+        named = json.loads(config.read_text()) | {"base_model_name_or_path": "example-org/base"}
+        config.write_text(json.dumps(named))
+    return run, base
+
+
+@pytest.fixture(scope="module")
+def adapted(adapters, tmp_path_factory) -> Store:
+    """A store with this run, scored and measured over the base that was given."""
+    run, base = adapters
+    home = Store(tmp_path_factory.mktemp("adapted"))
+    read = checkpoints.read_run(run, base=base)
+    execution = Execution(weights=True, base=str(base))
+    jobs.create_job(home, SPEC, read, "sums", tiny.sums(0, 6), (), execution=execution)
+    end = job_process.run_job(home, "sums")
+    assert (end.state, end.message) == ("done", "")
+    return home
+
+
+def test_a_given_base_model_is_that_of_every_measure_of_the_weights(adapters, adapted):
+    run, base = adapters
+    kept = read_baselines(adapted, "sums").set_index(["step", "name"])["value"]
+    assert sorted(kept.index) == [
+        (10, "distance"), (10, "gradient_variance"), (11, "distance"), (11, "gradient_variance"),
+    ]  # fmt: skip
+    for step, path in ((10, run / "checkpoint-10"), (11, run)):
+        checkpoint = Checkpoint(path, step, adapter_base=str(base))
+        value = gradient_variance.measure_gradient_variance(
+            checkpoint, tiny.sums(0, 6), SPEC.template
+        )
+        assert kept[step, "gradient_variance"] == pytest.approx(value, rel=1e-4)
+
+
+def test_a_given_base_model_is_that_of_solutions_alone_of_estimates_and_of_more_samples(
+    adapters, adapted
+):
+    result = CliRunner().invoke(
+        app, ["ifd", "--store", str(adapted.path), "--run", "sums", "--backend", "hf"]
+    )
+    assert result.exit_code == 0, result.output
+    alone = read_unconditional_nll(adapted, "sums")
+    assert (alone["step"].unique().tolist(), len(alone)) == ([10], 6)
+    spec, run, queries = job_files.read_job(adapted, "sums")
+    assert {c.adapter_base for c in run.checkpoints} == {str(adapters[1])}
+    problems = [query.example for query in queries]
+    found = estimate.estimate_job(spec, run, problems, (), adapted.path, [None])
+    assert found.completions == 2 * 6
+    jobs.extend_job(adapted, "sums", samples=2, perturbations=("first",))
+    end = job_process.run_job(adapted, "sums")
+    assert (end.state, end.completions_done) == ("done", 2 * 6 * 2 + 6 * 2)
+
+
+def test_another_base_model_can_be_given_and_a_checkpoint_that_is_gone_is_named(adapters, adapted):
+    checkpoint = job_files.read_checkpoint(adapted, "sums", 10, adapters[1].parent)
+    assert checkpoint.adapter_base == str(adapters[1].parent)
+    with pytest.raises(CheckpointError, match="no longer holds checkpoint 12"):
+        job_files.read_checkpoint(adapted, "sums", 12)

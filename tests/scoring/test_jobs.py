@@ -14,7 +14,14 @@ import pandas as pd
 import pytest
 
 from premem_core.analysis import curves, run_scores
-from premem_core.errors import CheckpointError, JobError, PrememError, StoreError, UsageError
+from premem_core.errors import (
+    CheckpointError,
+    JobError,
+    PrememError,
+    PrememWarning,
+    StoreError,
+    UsageError,
+)
 from premem_core.files import flock, is_held
 from premem_core.metrics import estimators
 from premem_core.models import checkpoints
@@ -160,6 +167,25 @@ def test_a_checkpoint_that_breaks_costs_itself_and_the_rest_goes_on(run_dir, dat
     assert "not a whole safetensors file" in states["reason"][1]
     shutil.copytree(run_dir, run, dirs_exist_ok=True)
     assert job_process.run_job(store, "sums").state == "done"
+
+
+def test_a_broken_shard_is_set_aside_and_its_work_is_done_again(finished, run_dir, data, tmp_path):
+    store = Store(tmp_path)
+    create(store, run_dir, data)
+    whole = sorted((finished.path / "completions" / "run=sums").iterdir())
+    (tmp_path / "inbox" / whole[0].name).write_bytes(whole[0].read_bytes()[:60])
+    with pytest.warns(PrememWarning, match="is empty or cut off"):
+        assert job_process.run_job(store, "sums").state == "done"
+    assert_same(finished, store)
+
+    committed = tmp_path / "completions" / "run=sums" / whole[1].name
+    committed.write_bytes(committed.read_bytes()[:60])
+    with pytest.warns(PrememWarning, match=whole[1].name):
+        assert job_process.run_job(store, "sums").state == "done"
+    assert_same(finished, store)
+    assert {file.name for file in (tmp_path / "broken").iterdir()} == {
+        file.name for file in whole[:2]
+    }
 
 
 def test_a_job_whose_run_is_gone_fails_with_one_sentence(run_dir, data, tmp_path):

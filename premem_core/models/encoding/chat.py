@@ -12,7 +12,13 @@ from typing import Any
 
 from premem_core.errors import DataError
 from premem_core.models.backend import Ending, Target
-from premem_core.models.encoding.spans import common_prefix, kept_marks, scored_tokens, trace_length
+from premem_core.models.encoding.spans import (
+    common_prefix,
+    ends_inside,
+    kept_marks,
+    scored_tokens,
+    trace_length,
+)
 from premem_core.models.encoding.stops import added_tokens
 from premem_core.problems.conversations import question_place
 from premem_core.problems.prompts import ChatTemplate
@@ -51,13 +57,12 @@ class ChatEncoder:
         stop, turn_end = self._turn_end(probe)
         stops = {i for text, i in added_tokens(tokenizer).items() if text in template.stop}
         begun = self._generation_prompt(probe)
-        self.opens_trace = bool(marks) and not split_thinking(begun, marks).finished
+        self.opens_trace = ends_inside(begun, marks)
         self.ending = Ending(
             (*template.stop, *stop),
             ends | turn_end | stops,
             kept_marks(tokenizer, marks),
             marks,
-            self.opens_trace,
         )
 
     @property
@@ -67,14 +72,26 @@ class ChatEncoder:
 
     def prompt(self, example: Example, beginning: str = "") -> tuple[int, ...]:
         """As `Encoder.prompt`; a beginning stands where the template lets the answer begin."""
-        conversation = self._conversation(example)
-        text = self._render(conversation.context, conversation.tools, prompt=True)
-        if beginning:
-            text += self._before_answer(conversation, example, text) + beginning.lstrip()
+        text = "".join(self._prompt_parts(example, beginning))
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         if not ids:
             raise DataError(f"the chat template renders nothing for example '{example.id}'")
         return tuple(ids)
+
+    def leaves_open(self, example: Example, beginning: str = "") -> bool:
+        """As `Encoder.leaves_open`."""
+        if not beginning or self._marks is None:
+            return self.opens_trace
+        _, added = self._prompt_parts(example, beginning)
+        return ends_inside(added, self._marks, opened=self.opens_trace)
+
+    def _prompt_parts(self, example: Example, beginning: str) -> tuple[str, str]:
+        """The prompt that the template renders, and what is added so that the beginning fits."""
+        conversation = self._conversation(example)
+        text = self._render(conversation.context, conversation.tools, prompt=True)
+        if not beginning:
+            return text, ""
+        return text, self._before_answer(conversation, example, text) + beginning.lstrip()
 
     def target(self, example: Example) -> Target:
         """As `Encoder.target`."""
@@ -185,15 +202,25 @@ class ChatEncoder:
         if not text.startswith(prompt):
             return ""
         said = text[len(prompt) :]
-        words = re.escape(example.solution.strip()[:20])
-        if self._marks and (opening := said.find(self._marks.opening)) >= 0:
-            rest = said[opening + len(self._marks.opening) :]
-            inside = rest.partition(self._marks.closing)[0]
-            if inside.strip():  # the trace comes first
-                blank = len(inside) - len(inside.lstrip())
-                return said[: opening + len(self._marks.opening) + blank]
-        match = re.search(words, said)
-        return said[: match.start()] if match else ""
+        start, end = self._trace_place(said)
+        trace = said[start:end]
+        if trace.strip():  # it comes first
+            return said[:start] + trace[: len(trace) - len(trace.lstrip())]
+        rest = said[end:].removeprefix(self._marks.closing) if self._marks else said
+        answer = split_thinking(example.solution, self._marks).answer.strip()
+        place = rest.find(answer[:20])
+        return said[: len(said) - len(rest)] + rest[: max(place, 0)]
+
+    def _trace_place(self, said: str) -> tuple[int, int]:
+        """Where the text between the marks of a trace is in what the assistant says; 0, 0: none."""
+        if self._marks is None:
+            return 0, 0
+        opening = said.find(self._marks.opening)
+        if opening < 0 and not self.opens_trace:
+            return 0, 0
+        start = 0 if self.opens_trace else opening + len(self._marks.opening)
+        end = said.find(self._marks.closing, start)
+        return start, len(said) if end < 0 else end
 
     def _generation_prompt(self, turns: Sequence[Turn]) -> str:
         with_prompt = self._render(turns, prompt=True)

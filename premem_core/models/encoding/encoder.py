@@ -15,7 +15,7 @@ class Encoder(Protocol):
 
     Attributes:
         ending: what ends a completion.
-        opens_trace: whether the prompt ends inside a thinking trace.
+        opens_trace: whether the prompt, without a beginning, ends inside a thinking trace.
     """
 
     ending: Ending
@@ -29,6 +29,12 @@ class Encoder(Protocol):
 
         Raises:
             DataError: the prompt has no token, or the template refuses the example.
+        """
+
+    def leaves_open(self, example: Example, beginning: str = "") -> bool:
+        """Whether the prompt with this beginning ends inside a thinking trace.
+
+        The beginning may be the answer's after a trace that the prompt closes, or the trace's.
         """
 
     def target(self, example: Example) -> Target:

@@ -4,10 +4,10 @@ from typing import Any
 
 from premem_core.errors import DataError
 from premem_core.models.backend import Ending, Target
-from premem_core.models.encoding.spans import kept_marks, scored_tokens, trace_length
+from premem_core.models.encoding.spans import ends_inside, kept_marks, scored_tokens, trace_length
 from premem_core.models.encoding.stops import added_tokens
 from premem_core.problems.prompts import PromptTemplate
-from premem_core.problems.thinking import ThinkingMarks, split_thinking
+from premem_core.problems.thinking import ThinkingMarks
 from premem_core.records import Example
 
 
@@ -30,9 +30,9 @@ class PlainEncoder:
         self.template, self.tokenizer, self._ends = template, tokenizer, ends
         self._marks, self._longest = marks, longest
         stops = {i for text, i in added_tokens(tokenizer).items() if text in template.stop}
-        self.opens_trace = not split_thinking(template.prompt, marks).finished if marks else False
+        self.opens_trace = ends_inside(template.prompt, marks)
         kept = kept_marks(tokenizer, marks)
-        self.ending = Ending(template.stop, ends | stops, kept, marks, self.opens_trace)
+        self.ending = Ending(template.stop, ends | stops, kept, marks)
 
     def prompt(self, example: Example, beginning: str = "") -> tuple[int, ...]:
         """As `Encoder.prompt`."""
@@ -44,6 +44,10 @@ class PlainEncoder:
         if not ids:
             raise DataError("a prompt has no token; add some text to the prompt template")
         return tuple(ids)
+
+    def leaves_open(self, example: Example, beginning: str = "") -> bool:
+        """As `Encoder.leaves_open`; a beginning stands where the prompt ends."""
+        return ends_inside(beginning, self._marks, opened=self.opens_trace)
 
     def target(self, example: Example) -> Target:
         """As `Encoder.target`."""

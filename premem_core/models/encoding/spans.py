@@ -38,6 +38,11 @@ def scored_tokens(
     return Target(tuple(ids[: kept[-1] + 1]), tuple(kept), trace)
 
 
+def ends_inside(text: str, marks: ThinkingMarks | None, *, opened: bool = False) -> bool:
+    """Whether a text ends inside a thinking trace, which `opened` says that it begins in."""
+    return marks is not None and not split_thinking(text, marks, opened=opened).finished
+
+
 def trace_length(text: str, marks: ThinkingMarks | None, *, opened: bool = False) -> int:
     """The number of characters of a target's thinking trace, which begins the text; 0 for none.
 

@@ -7,8 +7,9 @@ write `step_500`, `epoch-3` or `final`.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 
 from premem_core.errors import CheckpointError
@@ -58,6 +59,26 @@ def find_runs(path: Path) -> list[Path]:
     several = [run for run in found if _named_folders(run)]
     alone = [run for run in found if is_adapter(run) or (run / "trainer_state.json").exists()]
     return [run for run in found if run in several or run in alone] or found
+
+
+def run_names(path: Path, runs: Sequence[Path]) -> dict[str, Path]:
+    """A name for each of the runs below a folder: its path from there, joined by hyphens.
+
+    Where two paths give the same name, a digest of the path is added, so that a run keeps its name.
+
+    >>> list(run_names(Path("runs"), [Path("runs/sft/lr1"), Path("runs/lr2")]))
+    ['sft-lr1', 'lr2']
+    """
+    parts = [run.relative_to(path).parts or (path.resolve().name,) for run in runs]
+    names = ["-".join(part) for part in parts]
+    return {
+        name if names.count(name) == 1 else f"{name}-{_digest('/'.join(part))}": run
+        for name, part, run in zip(names, parts, runs, strict=True)
+    }
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:6]
 
 
 def is_run(path: Path) -> bool:

@@ -12,7 +12,7 @@ from premem_core.problems.prompts import ChatTemplate
 from premem_core.problems.thinking import ThinkingMarks, find_marks
 from premem_core.records import Conversation, Example
 from tests.helpers import chat_templates
-from tests.helpers.chat_templates import CHATML, MARKED, chat_tokenizer
+from tests.helpers.chat_templates import CHATML, MARKED, THINKING, chat_tokenizer
 
 EOS = 1
 THINK = ThinkingMarks("<think>", "</think>")
@@ -140,6 +140,48 @@ def test_a_beginning_stands_where_the_template_lets_the_answer_begin():
     qwen = encoder(TEMPLATES["qwen3"], marks=THINK)
     assert text_of(qwen, qwen.prompt(chat(), " First")).endswith("</think>\n\nFirst")
     assert text_of(qwen, qwen.prompt(chat(THOUGHT), " First")).endswith("<think>\nFirst")
+
+
+EMPTY = f"<think>\n\n</think>\n\n{ANSWER}"
+
+
+@pytest.mark.parametrize(
+    ("template", "solution", "end", "is_open"),
+    [
+        (CHATML, ANSWER, "assistant\nFirst", False),
+        (CHATML, THOUGHT, "assistant\n<think>\nFirst", True),
+        (CHATML, EMPTY, "assistant\n<think>\n\n</think>\n\nFirst", False),
+        (THINKING, ANSWER, "assistant\n<think>\n\n</think>\n\nFirst", False),
+        (THINKING, THOUGHT, "assistant\n<think>\nFirst", True),
+        (THINKING, EMPTY, "assistant\n<think>\n\n</think>\n\nFirst", False),
+    ],
+)
+def test_a_beginning_is_that_of_the_trace_or_of_the_answer_after_it(
+    template, solution, end, is_open
+):
+    encode = encoder(template, marks=THINK)
+    assert text_of(encode, encode.prompt(chat(solution), " First")).endswith(end)
+    assert encode.leaves_open(chat(solution), " First") == is_open
+    assert encode.leaves_open(chat(solution)) == encode.opens_trace == (template == THINKING)
+    # Without marks there is no trace, whatever the template writes.
+    assert not encoder(template).leaves_open(chat(solution), " First")
+
+
+def test_a_beginning_never_follows_the_references_own_trace():
+    """Its reasoning is a field of its own, and the answer's words are in it too."""
+    template = (
+        "{% for m in messages %}{{'<|im_start|>' + m['role'] + '\n'}}"
+        "{% if m['role'] == 'assistant' %}"
+        "{{ '<think>\n' + (m['reasoning_content'] or '') + '\n</think>\n\n' }}{% endif %}"
+        "{{ m['content'] + '<|im_end|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{'<|im_start|>assistant\n<think>\n'}}{% endif %}"
+    )
+    encode = encoder(template, marks=THINK)
+    turn = {"role": "assistant", "content": ANSWER, "reasoning_content": f"2 and 2. {ANSWER}"}
+    apart = Example("e", "2+2?", THOUGHT, "4", conversation=Conversation((ASKED,), turn))
+    told = text_of(encode, encode.prompt(apart, " First"))
+    assert told.endswith("assistant\n<think>\nFirst")
+    assert encode.leaves_open(apart, " First")
 
 
 def test_the_unconditional_target_has_no_question_before_it():

@@ -115,6 +115,12 @@ def test_the_trace_of_a_target_is_counted_apart(tokenizer):
     begun = encoder(tokenizer, opened, marks=THINK)
     assert begun.opens_trace
     assert begun.target(example("1+1?", "ab</think> 2")).trace == len("ab</think>")
+    asked = example("1+1?", "ab</think> 2")
+    assert [begun.leaves_open(asked, b) for b in ("", " First", "</think> First")] == [
+        True, True, False,
+    ]  # fmt: skip
+    assert not encoder(tokenizer, marks=THINK).leaves_open(asked, " First")
+    assert not encoder(tokenizer, opened).leaves_open(asked, " First")
 
 
 def test_a_stop_string_that_is_an_added_token_is_found_by_its_id():

@@ -1,0 +1,77 @@
+"""Committed shards that broke later: they are set aside, and their counts are taken back."""
+
+import fcntl
+from collections.abc import Collection
+from pathlib import Path
+
+from premem_core.store.broken_shards import CUT, FOLDER, is_cut, set_aside
+from premem_core.store.database import Store
+from premem_core.store.grades import grade_shards, grades_folder, recount
+from premem_core.store.schema import Connection
+from premem_core.store.scores import add_counts
+from premem_core.store.shards import ShardName, completions_folder, find_shards
+
+
+def withdraw_broken(store: Store, run: str) -> int:
+    """Set aside the committed shards of a run that were cut; return their number.
+
+    Their counts are taken back, and the checkpoints wait again until the run's job is resumed. The
+    grades that other graders gave to their completions are set aside too.
+
+    Raises:
+        StoreError: the database cannot be written; nothing was changed.
+    """
+    folder = completions_folder(store.path, run)
+    if not any(map(is_cut, find_shards(folder))):
+        return 0
+    with store.lock(fcntl.LOCK_EX):
+        broken = [file for file in find_shards(folder) if is_cut(file)]
+        with store.transaction() as connection:
+            _take_back(store, connection, run, {file.name for file in broken})
+        for file in broken:
+            set_aside(store.path, file, CUT)
+            _set_grades_aside(store, run, file.name)
+    return len(broken)
+
+
+def _take_back(store: Store, connection: Connection, run: str, broken: Collection[str]) -> None:
+    """Count the parts of the run that the broken shards belong to from their other shards."""
+    connection.execute(
+        "DELETE FROM shards WHERE run = ? AND list_contains(?, shard)", [run, list(broken)]
+    )
+    names = map(ShardName.parse, broken)
+    for step, split, perturbation in {(n.step, n.split, n.perturbation) for n in names}:
+        connection.execute(
+            """DELETE FROM scores
+            WHERE run = ? AND step = ? AND split = ? AND perturbation = ?""",
+            [run, step, split, perturbation],
+        )
+        connection.execute(
+            "UPDATE checkpoints SET state = 'waiting' WHERE run = ? AND step = ?", [run, step]
+        )
+        part = find_shards(
+            completions_folder(store.path, run), step=step, split=split, perturbation=perturbation
+        )
+        for file in part:
+            if file.name not in broken:
+                add_counts(connection, file)
+    _count_grades(store, connection, run, broken)
+
+
+def _count_grades(store: Store, connection: Connection, run: str, broken: Collection[str]) -> None:
+    """Count the grades that are in force: another grader's, and those that were set by hand."""
+    row = connection.execute("SELECT grader FROM runs WHERE run = ?", [run]).fetchone()
+    grader = row[0] if row else None
+    shards = (grade_shards(store, run, grader) if grader else []) or find_shards(
+        completions_folder(store.path, run), kind="samples"
+    )
+    if left := [file for file in shards if file.name not in broken]:
+        recount(connection, run, left)
+
+
+def _set_grades_aside(store: Store, run: str, name: str) -> None:
+    """Another grader's grades of completions that are gone would not fit those drawn again."""
+    for file in grades_folder(store, run, "any").parent.glob(f"grader=*/{name}"):
+        folder = store.path / FOLDER / file.relative_to(store.path).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        file.replace(folder / Path(name))
