@@ -55,9 +55,9 @@ if folder and train_file:
         st.stop()
 
     st.subheader("What is measured")
-    request = score_form.pick_request(request, data)
     job = None
     try:
+        request = score_form.pick_request(request, data)
         if prompt_form.is_open(request, data):
             prompt_form.compare_templates(request, data)
         else:

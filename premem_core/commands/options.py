@@ -5,8 +5,9 @@ import inspect
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -17,12 +18,22 @@ from premem_core.curation.recipe import Recipe
 from premem_core.errors import PrememError, UsageError
 from premem_core.files import write_whole
 from premem_core.metrics.estimators import Estimator
+from premem_core.problems.conversations import Turns
+from premem_core.problems.fields import FieldNames
+from premem_core.problems.prompts import PromptTemplate, Template, make_chat_template
 from premem_core.records import Segment
 from premem_core.store.database import Store
 from premem_core.store.runs import read_runs
 
 StoreOption = Annotated[Path, typer.Option("--store", help="The store's folder.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+TrainOption = Annotated[
+    list[Path],
+    typer.Option(
+        help="The training problems: a file (JSONL, JSON, CSV, Parquet, Arrow; .gz, .zst), a "
+        "pattern, a folder of the package datasets, or hf://datasets/owner/name. Repeatable."
+    ),
+]
 EstimatorOption = Annotated[
     Estimator,
     typer.Option(help="plain: the paper's formula; jackknife: less biased by few samples."),
@@ -52,7 +63,7 @@ def takes_options(
     """Turn a function that takes a dataclass into a command with one option per field.
 
     typer reads the options of a command from its signature, so the command gets that of the
-    dataclass.
+    dataclass. Options that it inherits come last.
     """
 
     def with_options(function: Callable[[Options], None]) -> Callable[..., None]:
@@ -60,10 +71,104 @@ def takes_options(
         def command(**options: Any) -> None:
             function(record(**options))
 
-        command.__signature__ = inspect.signature(record)  # type: ignore[attr-defined]
+        options = inspect.signature(record).parameters.values()
+        ordered = sorted(options, key=lambda option: option.name not in record.__annotations__)
+        command.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]
         return command
 
     return with_options
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextOptions:
+    """The options by which rows of data are read and become text, for scoring and for training."""
+
+    question: Annotated[str | None, typer.Option(help="Field of the question.")] = None
+    solution: Annotated[str | None, typer.Option(help="Field of the solution.")] = None
+    answer: Annotated[
+        str | None,
+        typer.Option(
+            help=r"Where the final answer is: field:NAME, hash (#### x), boxed, stated (The answer "
+            "is x), regex:PATTERN, or solution (all of it)."
+        ),
+    ] = None
+    turns: Annotated[
+        Turns,
+        typer.Option(help="Targets in a conversation: the last turn of the assistant, or all."),
+    ] = "last"
+    chat: Annotated[
+        bool,
+        typer.Option(
+            "--chat",
+            help="Prompts by the checkpoint's chat template; the default for conversations.",
+        ),
+    ] = False
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Prompts by a plain template, without chat template.")
+    ] = False
+    chat_template: Annotated[
+        Path | None,
+        typer.Option(help="A file with the chat template; default: that of the checkpoint."),
+    ] = None
+    template_argument: Annotated[
+        list[str] | None,
+        typer.Option(help="An argument of the chat template: enable_thinking=false. Repeatable."),
+    ] = None
+    system: Annotated[
+        str | None, typer.Option(help="A system prompt for the problems that have none.")
+    ] = None
+    prompt_template: Annotated[
+        str | None, typer.Option(help=r"A plain prompt; default: {question}\nAnswer:")
+    ] = None
+    target_template: Annotated[
+        str | None, typer.Option(help=r"Its target; default: ' {solution}\nDone.'")
+    ] = None
+    max_length: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Cut prompt and target after this many tokens, as trainers do; default: cut none.",
+        ),
+    ] = None
+    skip_bad: Annotated[
+        bool, typer.Option(help="Skip invalid rows and count them; default: stop at the first.")
+    ] = False
+
+    def field_names(self) -> FieldNames:
+        """The fields that the options name."""
+        return FieldNames(self.question, self.solution, self.answer, self.turns)
+
+    def form(self) -> Literal["chat", "plain"] | None:
+        """The kind of prompt that the options choose; None where they choose none."""
+        return "chat" if self.chat else "plain" if self.plain else None
+
+    def template(self) -> Template | None:
+        """The template that the options describe; None where they describe none.
+
+        Raises:
+            UsageError: they describe two, or the file of the template cannot be read.
+        """
+        texts = [self.prompt_template, self.target_template]
+        of_chat = [self.chat_template, self.template_argument, self.system]
+        is_plain, is_chat = any(t is not None for t in texts), any(o is not None for o in of_chat)
+        if (is_plain or self.plain) and (is_chat or self.chat):
+            raise UsageError(
+                "the options describe both a plain and a chat prompt; give only one of them"
+            )
+        if is_chat:
+            arguments = self.template_argument or ()
+            return make_chat_template(self.chat_template, arguments, self.system)
+        paper = PromptTemplate()
+        if not is_plain:
+            return None
+        return PromptTemplate(
+            unescaped(self.prompt_template or paper.prompt),
+            unescaped(self.target_template or paper.target),
+        )
+
+    def given(self) -> bool:
+        """Whether any of these options was given."""
+        return any(getattr(self, option.name) != option.default for option in fields(TextOptions))
 
 
 def existing_store(path: Path) -> Store:
@@ -181,3 +286,8 @@ def _nan_as_null(content: Any) -> Any:
     if isinstance(content, list | tuple):
         return [_nan_as_null(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def unescaped(text: str) -> str:
+    r"""The text with line breaks for \n, because line breaks are hard to type in a shell."""
+    return text.replace("\\n", "\n")

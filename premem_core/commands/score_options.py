@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from premem_core.commands.options import JsonOption, SegmentOption, StoreOption
+from premem_core.commands.options import (
+    JsonOption,
+    SegmentOption,
+    StoreOption,
+    TextOptions,
+    TrainOption,
+    unescaped,
+)
 from premem_core.errors import UsageError
 from premem_core.metrics.sampling_plan import Plan
-from premem_core.problems.conversations import Turns
-from premem_core.problems.prompts import PromptTemplate, Template, make_chat_template
 from premem_core.records import Sampling
 from premem_core.scoring.job_files import Execution, ExecutorName
 
@@ -20,17 +25,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreOptions:
-    """The options of the command `score`, in the order of its help."""
+class ScoreOptions(TextOptions):
+    """The options of the command `score`, in the order of its help; those of texts come last."""
 
     run_dir: Annotated[Path, typer.Argument(help="A run's folder with checkpoint-<step> in it.")]
-    train: Annotated[
-        list[Path],
-        typer.Option(
-            help="The training problems: a file (JSONL, JSON, CSV, Parquet, Arrow; .gz, .zst), a "
-            "pattern, a folder of the package datasets, or hf://datasets/owner/name. Repeatable."
-        ),
-    ]
+    train: TrainOption
     store: StoreOption = Path("store")
     test: Annotated[list[Path] | None, typer.Option(help="The test problems, likewise.")] = None
     checkpoints: Annotated[
@@ -124,48 +123,8 @@ class ScoreOptions:
     ] = None
     seed: Annotated[int, typer.Option(min=0)] = 0
 
-    # How the data is read and becomes text
+    # How text ends, and how much of the data is scored
 
-    question: Annotated[str | None, typer.Option(help="Field of the question.")] = None
-    solution: Annotated[str | None, typer.Option(help="Field of the solution.")] = None
-    answer: Annotated[
-        str | None,
-        typer.Option(
-            help=r"Where the final answer is: field:NAME, hash (#### x), boxed, stated (The answer "
-            "is x), regex:PATTERN, or solution (all of it)."
-        ),
-    ] = None
-    turns: Annotated[
-        Turns,
-        typer.Option(help="Of a conversation: score the last turn of the assistant, or all."),
-    ] = "last"
-    chat: Annotated[
-        bool,
-        typer.Option(
-            "--chat",
-            help="Prompts by the checkpoint's chat template; the default for conversations.",
-        ),
-    ] = False
-    plain: Annotated[
-        bool, typer.Option("--plain", help="Prompts by a plain template, without chat template.")
-    ] = False
-    chat_template: Annotated[
-        Path | None,
-        typer.Option(help="A file with the chat template; default: that of the checkpoint."),
-    ] = None
-    template_argument: Annotated[
-        list[str] | None,
-        typer.Option(help="An argument of the chat template: enable_thinking=false. Repeatable."),
-    ] = None
-    system: Annotated[
-        str | None, typer.Option(help="A system prompt for the problems that have none.")
-    ] = None
-    prompt_template: Annotated[
-        str | None, typer.Option(help=r"A plain prompt; default: {question}\nAnswer:")
-    ] = None
-    target_template: Annotated[
-        str | None, typer.Option(help=r"Its target; default: ' {solution}\nDone.'")
-    ] = None
     stop: Annotated[
         str | None,
         typer.Option(help=r"Text that ends a completion; default: that of the template."),
@@ -177,21 +136,10 @@ class ScoreOptions:
             "the solutions or in the chat template."
         ),
     ] = None
-    max_length: Annotated[
-        int | None,
-        typer.Option(
-            min=2,
-            help="Cut prompt and target after this many tokens, as the trainer did; default: leave "
-            "out what the model cannot take.",
-        ),
-    ] = None
     train_sample: Annotated[
         int | None, typer.Option(min=1, help="Score this many random training problems only.")
     ] = None
     chunk_examples: Annotated[int, typer.Option(min=1, help="Problems per unit of work.")] = 128
-    skip_bad: Annotated[
-        bool, typer.Option(help="Skip invalid rows and count them; default: stop at the first.")
-    ] = False
 
     # How the job is run
 
@@ -251,7 +199,6 @@ class ScoreOptions:
         Raises:
             UsageError: a perturbation of the user's own has no name, or the name of another one.
         """
-        from premem_core.problems.fields import FieldNames
         from premem_core.scoring.prepare import ScoreRequest
 
         texts = _named_values("template", self.perturb_template or ())
@@ -260,16 +207,16 @@ class ScoreOptions:
             run_folder=self.run_dir,
             train_file=tuple(self.train),
             test_file=tuple(self.test) if self.test else None,
-            fields=FieldNames(self.question, self.solution, self.answer, self.turns),
+            fields=self.field_names(),
             skip_bad=self.skip_bad,
             train_sample=self.train_sample,
             run=self.run or None,
             task=self.task or None,
             grader=self.grader,
             backend=self.backend,
-            template=self._template(),
-            form="chat" if self.chat else "plain" if self.plain else None,
-            stop=None if self.stop is None else tuple(filter(None, [_unescaped(self.stop)])),
+            template=self.template(),
+            form=self.form(),
+            stop=None if self.stop is None else tuple(filter(None, [unescaped(self.stop)])),
             thinking=self.thinking,
             longest=self.max_length,
             sampling=Sampling(
@@ -286,30 +233,10 @@ class ScoreOptions:
             segment=self.segment,
             perturbations=tuple(self.perturb or ()),
             perturb_all=self.perturb_all,
-            perturbation_texts={name: _unescaped(text) for name, text in texts.items()},
+            perturbation_texts={name: unescaped(text) for name, text in texts.items()},
             perturbation_files={name: Path(file) for name, file in files.items()},
             only=tuple(filter(None, (self.checkpoints or "").split(","))),
             execution=self._execution(),
-        )
-
-    def _template(self) -> Template | None:
-        """The template that the options describe; None where they describe none."""
-        texts = [self.prompt_template, self.target_template]
-        of_chat = [self.chat_template, self.template_argument, self.system]
-        is_plain, is_chat = any(t is not None for t in texts), any(o is not None for o in of_chat)
-        if (is_plain or self.plain) and (is_chat or self.chat):
-            raise UsageError(
-                "the options describe both a plain and a chat prompt; give only one of them"
-            )
-        if is_chat:
-            arguments = self.template_argument or ()
-            return make_chat_template(self.chat_template, arguments, self.system)
-        paper = PromptTemplate()
-        if not is_plain:
-            return None
-        return PromptTemplate(
-            _unescaped(self.prompt_template or paper.prompt),
-            _unescaped(self.target_template or paper.target),
         )
 
     def _execution(self) -> Execution:
@@ -350,8 +277,3 @@ def _named_values(
             )
         values[name] = value
     return values
-
-
-def _unescaped(text: str) -> str:
-    r"""The text with line breaks for \n, because line breaks are hard to type in a shell."""
-    return text.replace("\\n", "\n")

@@ -259,11 +259,11 @@ def similar_questions(task: str, example: int, n: int = 5) -> pd.Series:
     return pd.Series(cosines, numbers).drop(example).nlargest(n)
 
 
-def plan_threshold(task: str) -> tuple[float, str]:
+def plan_threshold(task: str, segment: Segment = "target") -> tuple[float, str]:
     """The default threshold of a sampling plan for a task, and its source as a sentence."""
     runs = read(read_runs)
     is_scored = (runs[runs["task"] == task]["scored"] > 0).any()
-    best = best_threshold(task, task_runs(task), "plain") if is_scored else None
+    best = best_threshold(task, task_runs(task, segment), "plain") if is_scored else None
     if best is None:
         source = "The paper's threshold for GSM8K, because none can be fitted to this task's runs."
         return PAPER_GSM8K, source

@@ -9,11 +9,12 @@ from premem_core.dashboard.cached_reads import store
 from premem_core.dashboard.streamlit_workarounds import set_control
 from premem_core.dashboard.upload.tickets import keep_file
 from premem_core.errors import PrememError
+from premem_core.problems.rows import ENDINGS
 
 
 def pick_data_file(label: str, key: str) -> Path | None:
     """The path of the chosen file, which the page's address holds; None if there is none yet."""
-    uploaded = st.file_uploader(label, type=["jsonl", "csv", "parquet"], key=f"{key}_upload")
+    uploaded = st.file_uploader(label, type=ENDINGS, key=f"{key}_upload")
     if uploaded:
         try:
             file = keep_file(store().path, uploaded.name, uploaded.getvalue())

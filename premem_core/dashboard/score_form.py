@@ -6,6 +6,8 @@ loses none.
 
 import itertools
 import re
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,24 +16,31 @@ from streamlit.delta_generator import DeltaGenerator
 
 from premem_core.dashboard.cached_reads import plan_threshold, store
 from premem_core.dashboard.data_file_picker import expanded, pick_data_file
+from premem_core.dashboard.pickers import pick_segment
 from premem_core.dashboard.prompt_form import pick_template
 from premem_core.dashboard.upload.tickets import Ticket, finish
 from premem_core.dashboard.upload.widget import folder_upload, forget_ticket, session_ticket
 from premem_core.dashboard.wording import perplexity
-from premem_core.errors import PrememError, StoreError
+from premem_core.errors import PrememError, StoreError, UsageError
+from premem_core.grading.grader_texts import parse_grader, with_settings
 from premem_core.grading.graders import GRADERS
+from premem_core.grading.reference_check import check_references, guess_grader
 from premem_core.metrics.sampling_plan import PLANS, Plan
 from premem_core.models import load_backend
+from premem_core.models.encoding.chat_template_files import read_chat_template
+from premem_core.problems.answer_rule import AnswerRule
 from premem_core.problems.data_files import Source, find_data_files
-from premem_core.problems.fields import likely_grader
+from premem_core.problems.examples import Dataset
 from premem_core.problems.perturbations import KINDS
-from premem_core.records import Sampling
+from premem_core.problems.thinking import find_marks
+from premem_core.records import Example, Sampling, Segment
 from premem_core.scoring import estimate
 from premem_core.scoring.prepare import (
     PreparedJob,
     RequestedData,
     ScoreRequest,
     default_task,
+    grading_rule,
 )
 
 PLAN_NAMES = {"full": "All", "lazy": "As far as needed", "final": "Last checkpoint only"}
@@ -87,8 +96,15 @@ def likely_task(source: Source) -> str:
     return default_task(source)
 
 
-def pick_plan(task: str, left: DeltaGenerator, right: DeltaGenerator) -> tuple[Plan, float | None]:
-    """Which samples are drawn, and, where the plan needs one, its threshold."""
+def pick_plan(
+    task: str, has_traces: bool, left: DeltaGenerator, right: DeltaGenerator
+) -> tuple[Plan, float | None, Segment]:
+    """Which samples are drawn, and, where the plan needs one, its threshold.
+
+    Args:
+        has_traces: whether the solutions have thinking traces, so that the threshold may be for a
+            part of them.
+    """
     plan: Plan = left.segmented_control(
         "Samples are drawn",
         PLANS,
@@ -100,28 +116,33 @@ def pick_plan(task: str, left: DeltaGenerator, right: DeltaGenerator) -> tuple[P
         "for curating data.",
     )
     if plan == "full":
-        return plan, None
-    value, source = plan_threshold(task)
+        return plan, None, "target"
+    with right:
+        segment = pick_segment(draw=has_traces)
+    value, source = plan_threshold(task, segment)
     threshold = right.number_input(
         "Memorized below t = log log PPL", value=value, step=0.05, format="%.3f", help=source
     )
     right.caption(f"perplexity {perplexity(threshold)}")
-    return plan, threshold
+    return plan, threshold, segment
 
 
 def pick_request(request: ScoreRequest, data: RequestedData) -> ScoreRequest:
-    """What is measured of a run: the request with all that a person chooses on the page."""
+    """What is measured of a run: the request with all that a person chooses on the page.
+
+    Raises:
+        UsageError: a text that a person typed cannot be used.
+    """
     first, second, third, fourth = st.columns(4)
     run = first.text_input("Name of the run", data.run.path.resolve().name)
     task = second.text_input(
         "Task", likely_task(request.train_file), help="Runs of one task are fitted together."
     )
-    grader = third.selectbox(
-        "Grader", GRADERS, index=GRADERS.index(likely_grader(data.train.fields))
-    )
+    grader = _pick_grader(data.train, third)
     samples = fourth.number_input("Samples per problem", 1, 100, 5)
+    has_traces = find_marks(example.solution for example in data.train.examples) is not None
     first, second, third = st.columns([1.4, 1, 1.6])
-    plan, threshold = pick_plan(task, first, second)
+    plan, threshold, segment = pick_plan(task, has_traces, first, second)
     perturbations = third.multiselect(
         "Perturbed training queries, at the last checkpoint",
         list(KINDS),
@@ -129,11 +150,17 @@ def pick_request(request: ScoreRequest, data: RequestedData) -> ScoreRequest:
         help="Another form of the question, or of the response's beginning, in which a copied "
         "solution no longer fits. Where one does not apply, the problem is left out.",
     )
-    request = pick_template(request, data)
+    prompts = st.container()
     with st.expander("Perturbed queries of your own"):
         request = _pick_own_perturbations(request)
     with st.expander("Thinking, sampling, engine"):
-        request = _pick_details(request, samples)
+        template = read_chat_template(data.run.checkpoints[-1]) or ""
+        thinks = has_traces or find_marks([template]) is not None
+        request = _pick_details(request, samples, thinks)
+    # What raises an error comes last, so that the controls above keep what was typed.
+    _check_may_be_chosen(grader)
+    with prompts:
+        request = pick_template(request, data)
     return replace(
         request,
         run=run,
@@ -141,8 +168,51 @@ def pick_request(request: ScoreRequest, data: RequestedData) -> ScoreRequest:
         grader=grader,
         plan=plan,
         log_log_threshold=threshold,
+        segment=segment,
         perturbations=tuple(perturbations),
     )
+
+
+def _pick_grader(train: Dataset, place: DeltaGenerator) -> str:
+    """The text of the grader; before a person chooses, the one that reads most solutions."""
+    examples, rule = train.examples, grading_rule(train)
+    key = hash((str(rule), *((e.id, e.solution, e.answer) for e in examples)))
+    likely = _guess(key, examples, rule)
+    chosen: str = place.selectbox(
+        "Grader",
+        GRADERS,
+        index=GRADERS.index(parse_grader(likely)[0]),
+        accept_new_options=True,
+        help="Settings may follow the name: number?tolerance=0.01. A function in a file and a "
+        "judge are chosen on the command line.",
+    )
+    with suppress(PrememError):  # preparing the job says what is wrong
+        _check_may_be_chosen(chosen)
+        read, n = _read_solutions(key, with_settings(chosen, rule=rule), examples)
+        if n:
+            place.caption(f"It reads {read:,} of {n:,} training solutions.")
+    return chosen
+
+
+@st.cache_data(max_entries=16, show_spinner="Finding the grader that reads the solutions…")
+def _guess(key: int, _examples: Sequence[Example], _rule: AnswerRule | None) -> str:
+    return guess_grader(_examples, _rule)
+
+
+@st.cache_data(max_entries=64, show_spinner="Reading the solutions with the grader…")
+def _read_solutions(key: int, grader: str, _examples: Sequence[Example]) -> tuple[int, int]:
+    """The number of solutions that the grader calls correct, and of those that it was given."""
+    check = check_references(grader, _examples)
+    return check.n - check.failed, check.n
+
+
+def _check_may_be_chosen(grader: str) -> None:
+    """Refuse a grader that is code in a file: a page must not name files to run."""
+    if parse_grader(grader)[0] == "file":
+        raise UsageError(
+            f"the grader {grader!r} is a function in a file, and only the command line may choose "
+            "it; choose another one here, or start the job with premem score"
+        )
 
 
 def _pick_own_perturbations(request: ScoreRequest) -> ScoreRequest:
@@ -166,8 +236,12 @@ def _name_in_charts(file: Path) -> str:
     return re.sub(r"[^a-z0-9]+", "-", file.stem.lower()).strip("-") or "own-file"
 
 
-def _pick_details(request: ScoreRequest, samples: int) -> ScoreRequest:
-    """The request with its sampling, its backend and what is measured afterwards."""
+def _pick_details(request: ScoreRequest, samples: int, thinks: bool) -> ScoreRequest:
+    """The request with its sampling, its backend and what is measured afterwards.
+
+    Args:
+        thinks: whether thinking traces are to be expected.
+    """
     first, second, third, fourth = st.columns(4)
     thinking = first.text_input(
         "Marks of thinking traces", placeholder="found in the data; or <think>…</think>, or none"
@@ -175,6 +249,11 @@ def _pick_details(request: ScoreRequest, samples: int) -> ScoreRequest:
     longest = first.number_input(
         "Cut texts after tokens", 2, None, None, placeholder="as long as the model takes",
         help="The trainer's max_length. Without it, problems longer than the model are left out.",
+    )  # fmt: skip
+    longest_thinking = second.number_input(
+        "Longest thinking, tokens", 1, None, None, placeholder="no limit",
+        disabled=not (thinks or thinking),
+        help="A completion that still thinks after so many tokens ends there, as unfinished.",
     )  # fmt: skip
     temperature = third.number_input("Temperature", 0.0, 2.0, 0.8, 0.1)
     top_p = third.number_input("Top p", 0.01, 1.0, 0.95, 0.01)
@@ -188,11 +267,12 @@ def _pick_details(request: ScoreRequest, samples: int) -> ScoreRequest:
         "accuracy, for the R² fits page. The distance of whole models is measured from the base "
         "model.",
     )
+    sampling = Sampling(samples, temperature, top_p, tokens, max_thinking_tokens=longest_thinking)
     return replace(
         request,
         thinking=thinking or None,
         longest=longest,
-        sampling=Sampling(samples, temperature, top_p, tokens),
+        sampling=sampling,
         backend=backend,
         execution=replace(request.execution, weights=weights),
     )

@@ -267,11 +267,6 @@ def first_named(names: tuple[str, ...], columns: list[str]) -> str | None:
     return None
 
 
-def likely_grader(fields: Fields) -> str:
-    """The grader that suits the fields: `math` where the answer is boxed, `gsm8k` otherwise."""
-    return "math" if fields.answer.kind == "boxed" else "gsm8k"
-
-
 def _cannot_detect(where: str, what: str, sample: Mapping[str, Any]) -> NoReturn:
     columns = [name for name in sample if "." not in name]
     hint = f"expected {SHAPES}; or name the fields (--question, --solution)"

@@ -350,3 +350,6 @@ _READERS = {
 }
 FORMATS = tuple(_READERS)
 COMPRESSED = (".gz", ".zst")
+# How the name of a file that can be read may end. Whether what is compressed can be read is seen
+# when it is opened.
+ENDINGS = (*FORMATS, *COMPRESSED)

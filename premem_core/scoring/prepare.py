@@ -26,6 +26,7 @@ from premem_core.models.encoding.inspection import (
 )
 from premem_core.models.encoding.template_choice import Form, choose_marks, choose_template
 from premem_core.problems import user_perturbations
+from premem_core.problems.answer_rule import AnswerRule
 from premem_core.problems.data_files import Source, find_data_files
 from premem_core.problems.examples import Dataset, draw, read_examples
 from premem_core.problems.fields import FieldNames, Fields, detect_fields
@@ -324,11 +325,15 @@ def choose_grader(request: ScoreRequest, train: Dataset) -> str:
     Raises:
         UsageError: there is no such grader, or the marks cannot be read.
     """
-    rule = train.fields.answer if train.fields.answer.kind == "regex" else None
+    rule = grading_rule(train)
     grader = request.grader or guess_grader(train.examples, rule)
     marks = request.thinking if request.thinking not in (None, "none") else None
-    texts = {"rule": str(rule) if rule else None, "marks": marks}
-    return canonical_grader(with_settings(grader, **texts))
+    return canonical_grader(with_settings(grader, rule=rule, marks=marks))
+
+
+def grading_rule(train: Dataset) -> AnswerRule | None:
+    """The rule by which a grader reads completions too: a pattern that finds the references."""
+    return train.fields.answer if train.fields.answer.kind == "regex" else None
 
 
 def inspect_job(

@@ -13,7 +13,7 @@ from premem_core.errors import DataError, UsageError
 from premem_core.models import loading
 from premem_core.models.encoding.encoder import make_encoder
 from premem_core.models.encoding.training_batch import collate, encode
-from premem_core.problems.prompts import PromptTemplate, Template
+from premem_core.problems.prompts import ChatTemplate, PromptTemplate, Template
 from premem_core.records import Example
 
 LOG_EVERY = 10  # updates
@@ -31,6 +31,7 @@ def finetune_model(
     checkpoint_every: int = 1,
     lora_rank: int | None = None,
     template: Template | None = None,
+    longest: int | None = None,
     seed: int = 0,
     warmup_steps: int = 20,
     max_grad_norm: float = 2.0,
@@ -38,9 +39,9 @@ def finetune_model(
 ) -> Path:
     """Fine-tune `base` on `examples`; write `out/checkpoint-<step>` and return `out`.
 
-    A checkpoint holds safetensors, the tokenizer and `trainer_state.json`, whose log history shows
-    the peak learning rate. It holds no optimizer state and no pickle. Training uses bfloat16 on
-    CUDA and float32 elsewhere.
+    A checkpoint holds safetensors, the tokenizer with its chat template, and `trainer_state.json`,
+    whose log history shows the peak learning rate. It holds no optimizer state and no pickle.
+    Training uses bfloat16 on CUDA and float32 elsewhere.
 
     Args:
         base: folder of a causal language model in safetensors with a fast tokenizer.
@@ -49,7 +50,9 @@ def finetune_model(
         checkpoint_every: epochs between checkpoints; the last epoch always gets one.
         lora_rank: train a LoRA adapter of this rank on all linear layers, with alpha twice the
             rank; None trains all weights.
-        template: how an example becomes text; by default the paper's.
+        template: how an example becomes text; by default the paper's. The checkpoints carry a chat
+            template that is given here, so that they are scored with it.
+        longest: texts are cut after this many tokens; None to cut none.
         progress: called with a line of text after each epoch.
 
     Raises:
@@ -83,9 +86,11 @@ def finetune_model(
     set_seed(seed)
     # float32 also on CUDA: AdamW's small updates would be lost in bfloat16 weights.
     tokenizer, model = loading.load_model(Path(base), torch.float32)
-    longest = getattr(model.config, "max_position_embeddings", None)
-    encoder = make_encoder(template or PromptTemplate(), tokenizer, frozenset())
-    rows = [encode(encoder, example, longest) for example in examples]
+    if isinstance(template, ChatTemplate) and template.template is not None:
+        tokenizer.chat_template = template.template
+    positions = getattr(model.config, "max_position_embeddings", None)
+    encoder = make_encoder(template or PromptTemplate(), tokenizer, frozenset(), longest=longest)
+    rows = [encode(encoder, example, positions) for example in examples]
     if lora_rank is not None:
         model = _with_adapter(model, lora_rank)
     on_cuda = torch.cuda.is_available()

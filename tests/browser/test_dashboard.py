@@ -1,5 +1,6 @@
 """The whole path in a real Chromium: upload, score, watch, see the curve, move the threshold."""
 
+import gzip
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -98,7 +99,10 @@ def test_an_empty_store_says_what_to_do_next(page, url):
 
 @pytest.fixture(scope="module")
 def chat(tmp_path_factory: pytest.TempPathFactory) -> ChatRun:
-    return save_chat_run(tmp_path_factory.mktemp("chat") / "multiplies")
+    run = save_chat_run(tmp_path_factory.mktemp("chat") / "multiplies")
+    compressed = run.test.with_name("test.jsonl.gz")
+    compressed.write_bytes(gzip.compress(run.test.read_bytes()))
+    return run._replace(test=compressed)
 
 
 def test_an_uploaded_chat_run_that_thinks_becomes_a_curve_and_a_fit(page, url, store, shots, chat):

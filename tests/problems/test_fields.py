@@ -12,7 +12,6 @@ from premem_core.problems.fields import (
     Fields,
     detect_fields,
     first_named,
-    likely_grader,
 )
 from tests.helpers.data_files import ROW, write
 
@@ -142,11 +141,6 @@ def test_one_bad_row_does_not_change_how_the_others_are_read(tmp_path: Path) -> 
     assert detect_fields(write(tmp_path / "e.jsonl", bad, bad, *rows[:1])).answer == AnswerRule(
         "boxed"
     )
-
-
-def test_boxed_answers_are_graded_as_mathematics_and_all_others_as_gsm8k() -> None:
-    for rule, grader in (("boxed", "math"), ("hash", "gsm8k"), ("field:a", "gsm8k")):
-        assert likely_grader(Fields("q", "s", AnswerRule.parse(rule))) == grader
 
 
 def test_the_first_of_the_names_is_taken_in_any_case() -> None:

@@ -68,9 +68,8 @@ def choose_template(data: Dataset, checkpoint: Checkpoint, form: Form | None) ->
         return PROMPT_COMPLETION
     if has_template:
         raise UsageError(
-            "the rows are questions and solutions and the checkpoint has a chat template, so the "
-            "run may have been trained with a chat prompt or with a plain one; choose --chat or "
-            "--plain"
+            "the rows are questions and solutions and the checkpoint has a chat template, so a "
+            "chat prompt and a plain one are both possible; choose --chat or --plain"
         )
     return PromptTemplate()
 

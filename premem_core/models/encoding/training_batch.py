@@ -29,7 +29,7 @@ def encode(encoder: Encoder, example: Example, longest: int | None = None) -> di
     if longest is not None and len(ids) > longest:
         raise DataError(
             f"Example {example.id} has {len(ids)} tokens and the model takes {longest}; leave it "
-            "out or shorten it."
+            "out, shorten it, or cut all texts as trainers do (--max-length)."
         )
     labels = [IGNORED] * len(ids)
     for i in target.scored:
