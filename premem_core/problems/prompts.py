@@ -56,12 +56,17 @@ class ChatTemplate:
         arguments: of the template, such as `enable_thinking`.
         system: a system prompt for the examples that have none.
         stop: texts that end a completion, beside the token that ends a turn.
+        lead: the end of the prompt with which the target begins, where training counted it too.
+        is_completion: the target is all that follows the prompt, even where the template marks
+            what the assistant says.
     """
 
     template: str | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     system: str | None = None
     stop: tuple[str, ...] = ()
+    lead: str = ""
+    is_completion: bool = False
 
 
 Template = PromptTemplate | ChatTemplate

@@ -24,7 +24,12 @@ from premem_core.models.encoding.inspection import (
     inspect_checkpoint,
     read_inspection,
 )
-from premem_core.models.encoding.template_choice import Form, choose_marks, choose_template
+from premem_core.models.encoding.template_choice import (
+    Form,
+    as_trained,
+    choose_marks,
+    choose_template,
+)
 from premem_core.problems import user_perturbations
 from premem_core.problems.answer_rule import AnswerRule
 from premem_core.problems.data_files import Source, find_data_files
@@ -293,6 +298,7 @@ def prepare(
         threshold = find_threshold(task, request.segment)
     last = data.run.checkpoints[-1]
     template = request.template or choose_template(data.train, last, request.form)
+    template = as_trained(template, data.train, last)
     if request.stop is not None:
         template = replace(template, stop=request.stop)
     marks = choose_marks(data.train, last, template, request.thinking)
@@ -374,7 +380,12 @@ def template_in_words(template: Template) -> str:
         return f"plain, prompt {template.prompt!r}, target {template.target!r}"
     origin = "given" if template.template else "of the checkpoint"
     arguments = [f"{name}={value!r}" for name, value in template.arguments.items()]
-    return " ".join([f"chat template {origin}", *arguments])
+    words = " ".join([f"chat template {origin}", *arguments])
+    if template.lead:
+        return f"{words}; as TRL trains it, the target begins with {template.lead!r} of the prompt"
+    if template.is_completion:
+        return f"{words}; as TRL trains it, the target is all that follows the prompt"
+    return words
 
 
 def _user_perturbations(

@@ -3,15 +3,17 @@
 The boundary of the target is exact or refused. A template that marks what the assistant says
 (`{% generation %}`) gives the target itself, as trainers use it for the loss on the assistant's
 turns. Otherwise the prompt with its generation prompt must be a prefix of the whole rendering, and
-the target is the rest.
+the target is the rest. Two things that `template_choice.as_trained` reads from the run change this:
+the target may begin with the end of the prompt (`lead`), or be the rest in spite of marks
+(`is_completion`).
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from premem_core.errors import DataError
 from premem_core.models.backend import Ending, Target
+from premem_core.models.encoding.chat_template_files import marks_generation
 from premem_core.models.encoding.spans import (
     common_prefix,
     ends_inside,
@@ -26,8 +28,6 @@ from premem_core.problems.thinking import ThinkingMarks, split_thinking
 from premem_core.records import Conversation, Example
 
 Turn = Mapping[str, Any]
-
-_MARKS_GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
 class ChatEncoder:
@@ -67,8 +67,8 @@ class ChatEncoder:
 
     @property
     def marks_generation(self) -> bool:
-        """Whether the template marks what the assistant says."""
-        return bool(_MARKS_GENERATION.search(self._source()))
+        """Whether the target is what the template marks as the assistant's."""
+        return not self.template.is_completion and marks_generation(self._source())
 
     def prompt(self, example: Example, beginning: str = "") -> tuple[int, ...]:
         """As `Encoder.prompt`; a beginning stands where the template lets the answer begin."""
@@ -184,7 +184,7 @@ class ChatEncoder:
         context, tools = conversation.context, conversation.tools
         if self.marks_generation:
             return common_prefix(self._render(context, tools), text)
-        prompt = self._render(context, tools, prompt=True)
+        prompt = self._before_lead(context, tools)
         if not text.startswith(prompt):
             place = common_prefix(prompt, text)
             raise DataError(
@@ -195,6 +195,15 @@ class ChatEncoder:
                 "training template with generation marks (--chat-template)"
             )
         return len(prompt)
+
+    def _before_lead(self, context: Sequence[Turn], tools: Sequence[Turn]) -> str:
+        """The prompt without the part of its end that is scored."""
+        prompt = self._render(context, tools, prompt=True)
+        if not self.template.lead:
+            return prompt
+        begun = common_prefix(self._render(context, tools), prompt)
+        place = prompt.rfind(self.template.lead, begun)
+        return prompt if place < 0 else prompt[:place]
 
     def _before_answer(self, conversation: Conversation, example: Example, prompt: str) -> str:
         """What the template and the trace put between the prompt and the answer's first word."""

@@ -1,10 +1,18 @@
 """The chat template beside a checkpoint's weights, read without transformers."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from premem_core.records import Checkpoint
+
+_MARKS_GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
+
+
+def marks_generation(template: str) -> bool:
+    """Whether a chat template marks what the assistant says (`{% generation %}`)."""
+    return bool(_MARKS_GENERATION.search(template))
 
 
 def read_chat_template(checkpoint: Checkpoint) -> str | None:

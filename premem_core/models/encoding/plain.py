@@ -1,12 +1,19 @@
 """The plain encoder: prompt and target are a text template filled in."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from premem_core.errors import DataError
 from premem_core.models.backend import Ending, Target
-from premem_core.models.encoding.spans import ends_inside, kept_marks, scored_tokens, trace_length
+from premem_core.models.encoding.spans import (
+    common_prefix,
+    ends_inside,
+    kept_marks,
+    scored_tokens,
+    trace_length,
+)
 from premem_core.models.encoding.stops import added_tokens
-from premem_core.problems.prompts import PromptTemplate
+from premem_core.problems.prompts import PROMPT_COMPLETION, PromptTemplate
 from premem_core.problems.thinking import ThinkingMarks
 from premem_core.records import Example
 
@@ -17,6 +24,10 @@ class PlainEncoder:
     Prompt and target are tokenized together. A token belongs to the target if its last character
     does. So the result is the same for tokenizers with and without BOS, and a special token that
     a tokenizer appends never counts (docs/method.md, section 8).
+
+    With `PROMPT_COMPLETION` the target is TRL's: it begins with the first token that differs from
+    those of the prompt alone, and has one EOS at its end. At the end of a prompt, blank lines are
+    other tokens than before a completion.
     """
 
     def __init__(
@@ -29,6 +40,8 @@ class PlainEncoder:
     ) -> None:
         self.template, self.tokenizer, self._ends = template, tokenizer, ends
         self._marks, self._longest = marks, longest
+        of_trl = PROMPT_COMPLETION.prompt, PROMPT_COMPLETION.target
+        self._is_completion = (template.prompt, template.target) == of_trl
         stops = {i for text, i in added_tokens(tokenizer).items() if text in template.stop}
         self.opens_trace = ends_inside(template.prompt, marks)
         kept = kept_marks(tokenizer, marks)
@@ -63,6 +76,8 @@ class PlainEncoder:
 
     def _fill(self, example: Example) -> tuple[str, str]:
         bos, eos = self.tokenizer.bos_token or "", self.tokenizer.eos_token or ""
+        if self._is_completion and example.solution.endswith(eos):
+            eos = ""
         return self.template.fill(example, bos=bos, eos=eos)
 
     def _encoded(self, text: str) -> Any:
@@ -74,7 +89,8 @@ class PlainEncoder:
     def _pair(self, prompt: str, target: str) -> Target:
         encoded = self._encoded(prompt + target)
         ends = [end for _, end in encoded["offset_mapping"]]
-        scored = [i for i, end in enumerate(ends) if end > len(prompt)]
+        start = self._prompt_tokens(prompt, encoded["input_ids"])
+        scored = [i for i, end in enumerate(ends) if end > len(prompt) or (end and i >= start)]
         if not prompt and scored[:1] == [0]:
             scored = scored[1:]
         if not scored or scored[0] == 0:
@@ -82,5 +98,12 @@ class PlainEncoder:
                 f"the target {target[:60]!r} has no token that follows a prompt token; the prompt "
                 "template and the solution must both be non-empty"
             )
-        trace_end = len(prompt) + trace_length(target, self._marks, opened=self.opens_trace)
+        trace = trace_length(target, self._marks, opened=self.opens_trace)
+        trace_end = len(prompt) + trace if trace else 0
         return scored_tokens(encoded["input_ids"], ends, scored, trace_end, self._longest)
+
+    def _prompt_tokens(self, prompt: str, ids: Sequence[int]) -> int:
+        """The number of tokens before the target where tokens decide, else that of all tokens."""
+        if not (self._is_completion and prompt):
+            return len(ids)
+        return common_prefix(self._encoded(prompt)["input_ids"], ids)

@@ -63,8 +63,8 @@ def kept_marks(tokenizer: Any, marks: ThinkingMarks | None) -> frozenset[int]:
     return frozenset(i for token, i in added_tokens(tokenizer).items() if token in both)
 
 
-def common_prefix(one: str, other: str) -> int:
-    """The number of characters with which both texts begin.
+def common_prefix(one: Sequence[object], other: Sequence[object]) -> int:
+    """The number of characters or tokens with which both begin.
 
     >>> common_prefix("abc", "abd")
     2

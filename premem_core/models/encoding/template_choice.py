@@ -7,7 +7,7 @@ numbers in silence; then a person chooses, with the NLL of some targets under ea
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,8 +15,9 @@ import numpy as np
 from premem_core.errors import DataError, UsageError
 from premem_core.models import load_backend
 from premem_core.models.backend import Backend, Target
-from premem_core.models.encoding.chat_template_files import read_chat_template
+from premem_core.models.encoding.chat_template_files import marks_generation, read_chat_template
 from premem_core.models.encoding.encoder import make_encoder
+from premem_core.models.encoding.trl_targets import is_trained_by_trl, trained_lead
 from premem_core.problems.examples import Dataset, draw
 from premem_core.problems.prompts import (
     PROMPT_COMPLETION,
@@ -72,6 +73,28 @@ def choose_template(data: Dataset, checkpoint: Checkpoint, form: Form | None) ->
             "chat prompt and a plain one are both possible; choose --chat or --plain"
         )
     return PromptTemplate()
+
+
+def as_trained(template: Template, data: Dataset, checkpoint: Checkpoint) -> Template:
+    """The template with the target that TRL trains, where the rows and the run's files tell it.
+
+    Of the columns prompt and completion it trains all that follows the prompt. Of messages it
+    trains what the template marks; a template without marks is trained with marks of TRL's own,
+    which are not saved.
+
+    Args:
+        template: returned as it is if it is plain, or a text that a person gave.
+    """
+    source = read_chat_template(checkpoint)
+    if not isinstance(template, ChatTemplate) or template.template is not None or not source:
+        return template
+    if not data.has_conversations:
+        return template
+    if is_prompt_completion(data):
+        return replace(template, is_completion=marks_generation(source))
+    if marks_generation(source) or not is_trained_by_trl(checkpoint):
+        return template
+    return replace(template, lead=trained_lead(source))
 
 
 def is_ambiguous(data: Dataset, checkpoint: Checkpoint) -> bool:

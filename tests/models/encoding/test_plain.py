@@ -31,6 +31,19 @@ def with_eos_appended():
     return tokenizer
 
 
+def with_blank_lines_merged():
+    """A tokenizer with a token for two line ends, which a text that goes on never holds."""
+    from tokenizers import pre_tokenizers
+    from tokenizers.models import BPE
+
+    tokenizer = tiny.byte_tokenizer(bos=False)
+    vocabulary = {**tokenizer.get_vocab(), "ĊĊ": len(tokenizer)}
+    backend = tokenizer.backend_tokenizer
+    backend.model = BPE(vocab=vocabulary, merges=[("Ċ", "Ċ")])
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    return tokenizer
+
+
 def example(question: str, solution: str = "") -> Example:
     return Example("e", question, solution, "")
 
@@ -95,6 +108,22 @@ def test_the_columns_prompt_and_completion_are_scored_with_an_eos_as_trl_trains_
     found = encoder(tokenizer, PROMPT_COMPLETION).target(example("1+1?", " 2"))
     assert scored(found)[-1] == EOS
     assert tokenizer.decode(scored(found)) == " 2</s>"
+
+
+def test_the_eos_of_a_completion_that_has_one_is_not_doubled(tokenizer):
+    found = encoder(tokenizer, PROMPT_COMPLETION).target(example("1+1?", " 2</s>"))
+    assert tokenizer.decode(scored(found)) == " 2</s>"
+
+
+def test_a_completion_begins_where_its_tokens_differ_from_those_of_the_prompt_alone():
+    tokenizer = with_blank_lines_merged()
+    given = example("1+1?\n\n", "2")
+    found = encoder(tokenizer, PROMPT_COMPLETION).target(given)
+    alone, whole = tokenizer("1+1?\n\n")["input_ids"], tokenizer("1+1?\n\n2</s>")["input_ids"]
+    assert [alone[-1], *whole[-4:-2]] == tokenizer.convert_tokens_to_ids(["ĊĊ", "Ċ", "Ċ"])
+    assert (scored(found), found.trace) == (whole[-4:], 0)
+    # Any other template is divided where its texts are.
+    assert tokenizer.decode(scored(encoder(tokenizer).target(given))) == "2"
 
 
 def test_a_text_is_cut_as_a_trainer_cuts_it_or_refused_if_no_target_is_left(tokenizer):
