@@ -110,6 +110,20 @@ def read_template(content: Mapping[str, Any]) -> Template:
     return kind(**{**content, "stop": tuple(content["stop"])})
 
 
+def template_in_words(template: Template) -> str:
+    """A template as a phrase: the texts of a plain one, where a chat template is from."""
+    if isinstance(template, PromptTemplate):
+        return f"plain, prompt {template.prompt!r}, target {template.target!r}"
+    origin = "given" if template.template else "of the checkpoint"
+    arguments = [f"{name}={value!r}" for name, value in template.arguments.items()]
+    words = " ".join([f"chat template {origin}", *arguments])
+    if template.lead:
+        return f"{words}; as TRL trains it, the target begins with {template.lead!r} of the prompt"
+    if template.is_completion:
+        return f"{words}; as TRL trains it, the target is all that follows the prompt"
+    return words
+
+
 def check_template(template: PromptTemplate) -> None:
     r"""Check that a template has places for the question and the solution, and no unknown ones.
 

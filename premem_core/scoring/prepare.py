@@ -35,7 +35,7 @@ from premem_core.problems.answer_rule import AnswerRule
 from premem_core.problems.data_files import Source, find_data_files
 from premem_core.problems.examples import Dataset, draw, read_examples
 from premem_core.problems.fields import FieldNames, Fields, detect_fields
-from premem_core.problems.prompts import PromptTemplate, Template
+from premem_core.problems.prompts import Template, template_in_words
 from premem_core.records import Example, Run, Sampling, Segment
 from premem_core.scoring import jobs, work_left
 from premem_core.scoring.job_files import Execution
@@ -372,20 +372,6 @@ def inspect_job(
         )
         found = replace(found, warnings=(sentence, *found.warnings))
     return found
-
-
-def template_in_words(template: Template) -> str:
-    """A template as a phrase: the texts of a plain one, where a chat template is from."""
-    if isinstance(template, PromptTemplate):
-        return f"plain, prompt {template.prompt!r}, target {template.target!r}"
-    origin = "given" if template.template else "of the checkpoint"
-    arguments = [f"{name}={value!r}" for name, value in template.arguments.items()]
-    words = " ".join([f"chat template {origin}", *arguments])
-    if template.lead:
-        return f"{words}; as TRL trains it, the target begins with {template.lead!r} of the prompt"
-    if template.is_completion:
-        return f"{words}; as TRL trains it, the target is all that follows the prompt"
-    return words
 
 
 def _user_perturbations(

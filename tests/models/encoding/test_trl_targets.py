@@ -12,10 +12,9 @@ from premem_core.models.encoding.trl_targets import is_trained_by_trl, trained_l
 from premem_core.problems.answer_rule import AnswerRule
 from premem_core.problems.examples import Dataset
 from premem_core.problems.fields import Fields
-from premem_core.problems.prompts import PROMPT_COMPLETION, ChatTemplate
+from premem_core.problems.prompts import PROMPT_COMPLETION, ChatTemplate, template_in_words
 from premem_core.problems.thinking import find_marks
 from premem_core.records import Checkpoint, Conversation, Example
-from premem_core.scoring.prepare import template_in_words
 from tests.helpers import chat_templates
 from tests.helpers.chat_templates import CHATML, MARKED, chat_tokenizer
 
