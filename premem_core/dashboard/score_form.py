@@ -244,7 +244,9 @@ def _pick_details(request: ScoreRequest, samples: int, thinks: bool) -> ScoreReq
     """
     first, second, third, fourth = st.columns(4)
     thinking = first.text_input(
-        "Marks of thinking traces", placeholder="found in the data; or <think>…</think>, or none"
+        "Marks of thinking traces",
+        placeholder="found in the data",
+        help="Such as <think>…</think>; none for a run without traces.",
     )
     longest = first.number_input(
         "Cut texts after tokens", 2, None, None, placeholder="as long as the model takes",
