@@ -183,6 +183,7 @@ if len(chosen) > SHOWN:
 st.subheader("Download")
 with elements.controls():
     kind, recipe = curate_form.pick_file(recipe)
+    refused = curate_form.why_not(chosen, recipe, kind)
     ending = "zip" if kind == "folder" else kind
     elements.download_file(
         "Data",
@@ -193,11 +194,14 @@ with elements.controls():
             else export.export_file(store, chosen, recipe, file)
         ),
         type="primary",
+        disabled=bool(refused),
     )
     st.download_button(
         "Recipe", recipe.to_yaml(), file_name=f"{task}-recipe.yaml", mime="text/yaml",
         on_click="ignore",
     )  # fmt: skip
+if refused:
+    st.error(plain(refused))
 st.caption(
     "The folder also holds a data card and the recipe. The recipe builds the same file again, here "
     "or with `python -m premem_core curate --from-recipe`. " + view.threshold_note()

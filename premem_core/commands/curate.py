@@ -25,7 +25,7 @@ from premem_core.commands.options import (
     threshold_of,
     write_text,
 )
-from premem_core.curation import export, quality_gates, selection
+from premem_core.curation import export, quality_gates, selection, shapes
 from premem_core.curation.recipe import Combine, Criterion, Recipe, Shape, Unit, Weights
 from premem_core.errors import UsageError
 from premem_core.store.database import Store
@@ -128,9 +128,13 @@ class CurateOptions:
             help="The seed of the random strategy and of the order of examples with equal scores."
         ),
     ] = 0
-    shape: Annotated[Shape, typer.Option(help="The columns that hold question and solution.")] = (
-        "plain"
-    )
+    shape: Annotated[
+        Shape | None,
+        typer.Option(
+            help="The columns that hold question and solution; default: plain, or messages where "
+            "the examples come from chats."
+        ),
+    ] = None
     weights: Annotated[
         Weights,
         typer.Option(
@@ -177,7 +181,7 @@ class CurateOptions:
             kept=tuple(self.keep or []),
             dropped=tuple(self.drop or []),
             excused=tuple(self.excuse or []),
-            shape=self.shape,
+            shape=self.shape or shapes.default_shape(store, task),
             weights=self.weights,
             store_version=store.version(),
         )

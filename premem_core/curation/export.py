@@ -5,9 +5,9 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -16,68 +16,50 @@ import pyarrow.parquet as pq
 
 from premem_core.analysis.example_table import free_name
 from premem_core.curation import data_card, selection
-from premem_core.curation.recipe import Recipe, Shape
+from premem_core.curation.recipe import Recipe
+from premem_core.curation.shapes import KINDS, Layout, Row, make_layout
 from premem_core.curation.strategies import NO_VALUE, SELECTION_COLUMNS, SIZE_COLUMNS
 from premem_core.errors import UsageError
 from premem_core.files import write_whole
 from premem_core.store.database import Store
-from premem_core.store.examples import read_example_texts
+from premem_core.store.examples import example_of, read_example_texts
 
 BATCH = 10_000  # rows in memory
-Row = dict[str, Any]
-SHAPES: Mapping[Shape, Callable[[str, str], Row]] = MappingProxyType(
-    {
-        "plain": lambda question, solution: {"question": question, "solution": solution},
-        "prompt-completion": lambda question, solution: {
-            "prompt": question,
-            "completion": solution,
-        },
-        "messages": lambda question, solution: {
-            "messages": [
-                {"role": "user", "content": question},
-                {"role": "assistant", "content": solution},
-            ]
-        },
-        "alpaca": lambda question, solution: {
-            "instruction": question,
-            "input": "",
-            "output": solution,
-        },
-    }
-)
-KINDS = (".jsonl", ".csv", ".parquet")
+Writing = AbstractContextManager[Callable[[list[Row]], None]]
 
 
 def export_file(store: Store, chosen: pd.DataFrame, recipe: Recipe, file: Path) -> int:
     """Write the chosen examples to a file, and return the number of rows.
 
     The file appears when it is complete. The recipe's shape decides which columns hold question
-    and solution. Every shape also has id, answer, rank, score, one column per strategy with its
-    value, reasons (these values in words) and the metadata fields of the data. An example's weight
-    is its score ÷ the mean score. If the recipe's `weights` is "column", the weight is in the
-    column `weight`. If it is "repeat", a row is repeated: as often as its weight, rounded, and at
-    least once.
+    and solution, or the turns of a chat (`shapes`). Every shape also has id, answer, rank, score,
+    one column per strategy with its value, reasons (these values in words) and the metadata fields
+    of the data. An example's weight is its score ÷ the mean score. If the recipe's `weights` is
+    "column", the weight is in the column `weight`. If it is "repeat", a row is repeated: as often
+    as its weight, rounded, and at least once.
 
     Args:
         chosen: `selection.select` by the recipe.
         file: its name ends in .jsonl, .csv or .parquet.
 
     Raises:
-        UsageError: the file cannot be written, the shape does not fit the file type, or `chosen`
-            is empty.
+        UsageError: the file cannot be written, the shape does not fit the file type or the
+            examples, or `chosen` is empty.
     """
     if file.suffix not in KINDS:
         raise UsageError(f"the file name '{file.name}' must end in one of {', '.join(KINDS)}")
-    if file.suffix == ".csv" and recipe.shape == "messages":
-        raise UsageError(
-            "the shape 'messages' is nested and cannot be written as CSV; choose .jsonl or .parquet"
-        )
     if chosen.empty:
         raise UsageError("no example is chosen, so there is nothing to write; widen the bounds")
+    layout = make_layout(store, chosen.index.tolist(), recipe.shape)
+    layout.check_kind(file.suffix)
     written = 0
-    writers = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
+    writers: Mapping[str, Callable[[Path], Writing]] = {
+        ".jsonl": _jsonl,
+        ".csv": _csv,
+        ".parquet": partial(_parquet, types=layout.types()),
+    }
     with write_whole(file) as unfinished, writers[file.suffix](unfinished) as write:
-        for batch in batches(store, chosen, recipe):
+        for batch in batches(store, chosen, recipe, layout):
             write(batch)
             written += len(batch)
     return written
@@ -130,9 +112,11 @@ def export_zip(
         shutil.make_archive(str(file.with_suffix("")), "zip", parent, file.stem)
 
 
-def batches(store: Store, chosen: pd.DataFrame, recipe: Recipe) -> Iterator[list[Row]]:
+def batches(
+    store: Store, chosen: pd.DataFrame, recipe: Recipe, layout: Layout
+) -> Iterator[list[Row]]:
     """The rows of a file, in the order of the selection, at most BATCH examples at a time."""
-    make_texts, mean = SHAPES[recipe.shape], float(chosen["score"].mean())
+    mean = float(chosen["score"].mean())
     strategies = [criterion.strategy for criterion in recipe.criteria]
     types = _metadata_types(chosen.drop(columns=strategies))
     for start in range(0, len(chosen), BATCH):
@@ -152,7 +136,7 @@ def batches(store: Store, chosen: pd.DataFrame, recipe: Recipe) -> Iterator[list
             weight = score / mean if mean else 1.0
             row: Row = {
                 "id": text["id"],
-                **make_texts(text["question"] or "", text["solution"] or ""),
+                **layout.row(example_of(text)),
                 "answer": text["answer"] or "",
                 "rank": rank,
                 "score": round(score, 6),
@@ -207,18 +191,16 @@ def _csv(file: Path) -> Iterator[Callable[[list[Row]], None]]:
 
 
 @contextmanager
-def _parquet(file: Path) -> Iterator[Callable[[list[Row]], None]]:
+def _parquet(file: Path, types: Mapping[str, pa.DataType]) -> Iterator[Callable[[list[Row]], None]]:
     writer: pq.ParquetWriter | None = None
 
     def write(rows: list[Row]) -> None:
         nonlocal writer
         if writer is None:
             # A column without any value in the first batch holds numbers: texts are never missing.
-            schema = pa.schema(
-                field.with_type(pa.float64()) if pa.types.is_null(field.type) else field
-                for field in pa.Table.from_pylist(rows).schema
-            )
-            writer = pq.ParquetWriter(file, schema)
+            inferred = pa.Table.from_pylist(rows).schema
+            found = {f.name: pa.float64() if pa.types.is_null(f.type) else f.type for f in inferred}
+            writer = pq.ParquetWriter(file, pa.schema(found | dict(types)))
         writer.write_table(pa.Table.from_pylist(rows, writer.schema))
 
     try:

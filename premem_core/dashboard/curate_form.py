@@ -10,16 +10,17 @@ import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
 from premem_core.analysis.run_scores import RunScores
-from premem_core.curation import export, quality_gates, strategies
+from premem_core.curation import quality_gates, strategies
 from premem_core.curation.quality_gates import GATES, FindIssues
 from premem_core.curation.recipe import Combine, Criterion, Recipe, Shape, Unit, Weights
+from premem_core.curation.shapes import KINDS, SHAPES, default_shape, make_layout
 from premem_core.curation.strategies import ExampleFacts
 from premem_core.dashboard import cached_reads, elements
 from premem_core.dashboard.cached_reads import RunsKey, runs_of
 from premem_core.dashboard.data_file_picker import pick_data_file
 from premem_core.dashboard.streamlit_workarounds import table_key
 from premem_core.dashboard.wording import plain
-from premem_core.errors import PrememError
+from premem_core.errors import PrememError, UsageError
 from premem_core.metrics.estimators import Estimator
 from premem_core.store.examples import read_example_texts
 
@@ -264,20 +265,34 @@ def with_texts(issues: pd.DataFrame) -> list[list[tuple[str, str]]]:
 
 def pick_file(recipe: Recipe) -> tuple[str, Recipe]:
     """The kind of file to write, and the recipe with its shape and weights."""
-    kinds = {"folder": "folder for datasets"} | {kind[1:]: kind[1:] for kind in export.KINDS}
+    kinds = {"folder": "folder for datasets"} | {kind[1:]: kind[1:] for kind in KINDS}
     kind = st.segmented_control(
         "File", list(kinds), default="jsonl", required=True, format_func=kinds.__getitem__,
         key="kind", bind="query-params",
     )  # fmt: skip
-    shapes = [shape for shape in export.SHAPES if (kind, shape) != ("csv", "messages")]
+    shapes = [shape for shape in SHAPES if (kind, shape) != ("csv", "messages")]
+    default = cached_reads.read(default_shape, recipe.task)
     shape: Shape = st.selectbox(
-        "Fields of a row", shapes, key="shape", bind="query-params", width=200
-    )
+        "Fields of a row", shapes, shapes.index(default) if default in shapes else 0, key="shape",
+        bind="query-params", width=200,
+    )  # fmt: skip
     weights: Weights = st.selectbox(
         "Weights by score", list(WEIGHTS), format_func=WEIGHTS.__getitem__, key="weights",
         bind="query-params", width=170,
     )  # fmt: skip
     return kind, replace(recipe, shape=shape, weights=weights)
+
+
+def why_not(chosen: pd.DataFrame, recipe: Recipe, kind: str) -> str:
+    """Why these examples cannot be written to a file of this kind; "" if they can."""
+    has_chats = cached_reads.read(default_shape, recipe.task) != "plain"
+    try:
+        numbers = tuple(chosen.index) if has_chats else ()
+        layout = cached_reads.read(make_layout, numbers, recipe.shape)
+        layout.check_kind(".parquet" if kind == "folder" else f".{kind}")
+    except UsageError as error:
+        return str(error)
+    return ""
 
 
 def quota_fields(facts: ExampleFacts) -> list[str]:

@@ -133,7 +133,7 @@ def _more(run: str) -> None:
     value, source = spec.log_log_threshold, "The threshold of this job's plan."
     if value is None:
         runs = read(read_runs).set_index("run")
-        value, source = plan_threshold(str(runs["task"][run]))
+        value, source = plan_threshold(str(runs["task"][run]), spec.segment)
     with st.form(f"form-{run}", border=False):
         samples = st.number_input(
             "Samples per problem", spec.sampling.samples, 1000, spec.sampling.samples

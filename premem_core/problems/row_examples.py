@@ -7,6 +7,7 @@ import re
 import string
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from premem_core.problems.conversations import (
@@ -27,6 +28,8 @@ def examples_of_row(
     values: Mapping[str, Any], fields: Fields, earlier: Mapping[str, Example]
 ) -> list[Example]:
     """The examples of a row: one for each turn or text that is a solution.
+
+    A row that repeats an earlier one, its id too, gives the same example.
 
     Args:
         earlier: the examples of the rows before it, by id.
@@ -51,7 +54,9 @@ def examples_of_row(
         if fields.id is not None:
             id_ = _given_id(values, fields.id)
             if id_ in earlier:
-                raise BadRowError(f"the id {id_!r} was used before")
+                again = Example(id_, question, solution, answer, metadata, conversation)
+                found[id_] = _repeated(earlier[id_], again)
+                continue
         id_ = _free_id(id_, ChainMap(found, earlier))  # type: ignore[arg-type]
         found[id_] = Example(id_, question, solution, answer, metadata, conversation)
     if not found:
@@ -190,6 +195,17 @@ def _given_id(values: Mapping[str, Any], column: str) -> str:
         raise BadRowError(f"the id in {column!r} is neither text nor a number")
     check_characters(id_)
     return id_
+
+
+def _repeated(earlier: Example, again: Example) -> Example:
+    """The earlier example, where a row repeats it, as rows of more weight are repeated.
+
+    Raises:
+        BadRowError: it has the same id and says something else.
+    """
+    if replace(again, metadata=earlier.metadata) != earlier:
+        raise BadRowError(f"the id {earlier.id!r} was used before")
+    return earlier
 
 
 def _free_id(wanted: str, taken: Mapping[str, Example]) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from premem_core.errors import StoreError
 from premem_core.problems.conversations import conversation_json, read_conversation
-from premem_core.records import Example
+from premem_core.records import Conversation, Example
 from premem_core.store.database import Store, read_frame
 from premem_core.store.schema import Connection
 
@@ -78,6 +78,29 @@ def read_example_texts(store: Store, numbers: Sequence[int]) -> pd.DataFrame:
             "SELECT examples.* FROM requested JOIN examples USING (example) ORDER BY place"
         )
         return rows.df()[list(EXAMPLE_COLUMNS)]
+
+
+def read_conversations(store: Store, numbers: Sequence[int]) -> list[tuple[str, Conversation]]:
+    """The ids and conversations of those examples with these numbers that come from a chat."""
+    requested = pd.DataFrame({"example": numbers, "place": range(len(numbers))})
+    with store.reading() as connection:
+        connection.register("requested", requested)
+        rows = connection.execute(
+            """SELECT id, conversation FROM requested JOIN examples USING (example)
+            WHERE conversation IS NOT NULL ORDER BY place"""
+        ).fetchall()
+    found = ((id_, read_conversation(text)) for id_, text in rows)
+    return [(id_, conversation) for id_, conversation in found if conversation]
+
+
+def count_conversations(store: Store, task: str, split: str) -> tuple[int, int]:
+    """How many examples of one split of a task come from a chat, and how many there are."""
+    with store.reading() as connection:
+        counts = connection.execute(
+            "SELECT count(conversation), count(*) FROM examples WHERE task = ? AND split = ?",
+            [task, split],
+        ).fetchone()
+    return counts or (0, 0)
 
 
 def read_perturbed_examples(store: Store, task: str, perturbation: str) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import pytest
 
 from premem_core.curation import export, quality_gates, selection, strategies
 from premem_core.curation.recipe import Criterion, Recipe
+from premem_core.curation.shapes import KINDS, SHAPES, Layout
 from premem_core.errors import UsageError
 from premem_core.store.database import Store
 from tests.helpers.recipes import LOW, recipe
@@ -25,8 +26,8 @@ def test_a_recipe_rebuilds_the_same_file_byte_for_byte(store, evidence, tmp_path
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-@pytest.mark.parametrize("shape", export.SHAPES)
-@pytest.mark.parametrize("kind", export.KINDS)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_file_has_the_texts_in_the_shape_that_was_asked_for(
     store, evidence, tmp_path, shape, kind
 ):
@@ -74,7 +75,7 @@ def test_a_value_that_the_first_rows_lack_is_written_all_the_same(
     known = replace(evidence, accuracy_lost=lambda run: lost)
     asked = recipe(Criterion("premem", below=0.75), Criterion("brittle"), combine="any")
     chosen = selection.select(known, asked).sort_values("brittle", na_position="first")
-    for kind in export.KINDS:
+    for kind in KINDS:
         export.export_file(store, chosen, asked, tmp_path / f"out{kind}")
         found = read(tmp_path / f"out{kind}")["brittle"]
         np.testing.assert_array_equal(found, chosen["brittle"])
@@ -102,7 +103,7 @@ def test_the_data_s_own_fields_are_in_the_file(store, evidence, tmp_path, monkey
     known = replace(evidence, examples=evidence.examples.assign(**own))
     asked = recipe(Criterion("random"))
     chosen = selection.select(known, asked).sort_index()
-    for kind in export.KINDS:
+    for kind in KINDS:
         export.export_file(store, chosen, asked, tmp_path / f"out{kind}")
         found = read(tmp_path / f"out{kind}")
         assert found["level"].fillna("").tolist() == [""] * (n - 20) + ["Level 5", "5"] * 10
@@ -181,8 +182,9 @@ def test_a_zip_holds_the_folder_under_its_name(store, evidence, tmp_path):
 def test_rows_come_in_batches_that_together_are_the_whole(store, evidence, monkeypatch):
     asked = recipe(LOW)
     chosen = selection.select(evidence, asked)
-    [whole] = export.batches(store, chosen, asked)
+    layout = Layout(asked.shape, in_turns=False)
+    [whole] = export.batches(store, chosen, asked, layout)
     monkeypatch.setattr(export, "BATCH", 7)
-    parts = list(export.batches(store, chosen, asked))
+    parts = list(export.batches(store, chosen, asked, layout))
     assert max(map(len, parts)) == 7
     assert [row for part in parts for row in part] == whole

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 
 from premem_core.records import Checkpoint, Example, RunRecord
 from premem_core.store.database import Store
 from premem_core.store.examples import examples_frame, insert_examples
-from premem_core.store.runs import add_run
+from premem_core.store.runs import add_run, add_scored_runs, set_checkpoint_state
 from premem_core.store.shards import SAMPLES, TARGETS, ShardName, write_shard
 
 # Shards of earlier versions lack the columns of thinking traces.
@@ -83,3 +84,22 @@ def write_samples(
     folder.mkdir(parents=True, exist_ok=True)
     write_shard(folder, str(name), run, rows)
     return folder / str(name)
+
+
+def scored(folder: Path, *data: Sequence[Example]) -> Store:
+    """A store with tasks t0, t1 …, each with a scored run of these training examples."""
+    home, runs, examples = Store(folder), [], []
+    for number, each in enumerate(data):
+        n = len(each)
+        measured = {"split": "train", "perturbation": "", "samples": 5, "correct": 2, "unparsed": 0}
+        frame = pd.DataFrame(
+            {"step": 10, **measured, "id": [e.id for e in each], "nll": 0.5,
+             "tokens": pd.array([pd.NA] * n, dtype="Int32")}
+        )  # fmt: skip
+        record = RunRecord(f"r{number}", f"t{number}", "scored", 1e-5, 1, 1, n)
+        runs.append((record, [Checkpoint(Path(), 10, 1.0, 1e-5)], frame))
+        examples.append((f"t{number}", "train", list(each)))
+    add_scored_runs(home, runs, examples)
+    for number in range(len(data)):
+        set_checkpoint_state(home, f"r{number}", 10, "scored", samples=5)
+    return home

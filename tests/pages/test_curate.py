@@ -4,10 +4,12 @@ import pytest
 
 from premem_core.curation import selection
 from premem_core.curation.recipe import Criterion, Recipe
+from premem_core.records import Conversation, Example
 from premem_core.store.database import Store
 from premem_core.store.runs import read_runs
 from tests.helpers import planned
 from tests.helpers.shown import show, tables, text
+from tests.helpers.stores import scored
 
 
 def test_the_curate_page_takes_quotas_and_plans_new_problems_by_group(tmp_path, monkeypatch):
@@ -71,3 +73,24 @@ def test_a_selection_of_nothing_says_so(stores, monkeypatch):
     app = show("curate.py", home.path, monkeypatch, t="-2.3", **{"below-premem": "-1"})
     assert app.markdown[0].value.startswith("**0 examples** of 60")
     assert app.info[0].value == "No example is within the bounds; widen them."
+
+
+def test_chats_are_written_as_messages_and_what_loses_turns_is_refused(tmp_path, monkeypatch):
+    turns = [
+        {"role": "user", "content": "1+1?"},
+        {"role": "assistant", "content": "2"},
+        {"role": "user", "content": "2+2?"},
+    ]
+    chat = Conversation(tuple(turns), {"role": "assistant", "content": "#### 4"})
+    home = scored(tmp_path / "store", [Example("a", "2+2?", "#### 4", "4", {}, chat)])
+    app = show("curate.py", home.path, monkeypatch)
+    assert app.selectbox(key="shape").value == "messages"
+    assert not app.error
+    app.selectbox(key="shape").select("plain").run()
+    [error] = app.error
+    assert "has no place for all turns of example 'a'" in error.value
+    app.selectbox(key="shape").select("alpaca").run()
+    assert not app.error
+    app.button_group(key="kind").set_value("csv").run()
+    [error] = app.error
+    assert "cannot be written as CSV" in error.value

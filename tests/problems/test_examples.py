@@ -106,9 +106,15 @@ def test_the_message_counts_the_bad_rows_that_follow(tmp_path: Path) -> None:
     [("a", "'a' was used before"), (None, "neither text"), ("", "neither text"), (True, "neither")],
 )
 def test_a_duplicate_or_missing_id_is_a_bad_row(tmp_path: Path, id_: Any, reason: str) -> None:
-    path = write(tmp_path / "d.jsonl", {**ROW, "id": "a"}, {**ROW, "id": id_})
+    path = write(tmp_path / "d.jsonl", {**ROW, "id": "a"}, {**ROW, "question": "?", "id": id_})
     with pytest.raises(DataError, match=f"line 2: .*{reason}"):
         read_examples(path)
+
+
+def test_a_row_that_is_repeated_with_its_id_is_one_example(tmp_path: Path) -> None:
+    rows = [{**ROW, "id": "a", "rank": 1}, {**ROW, "id": "b"}, {**ROW, "id": "a", "rank": 1}]
+    data = read_examples(write(tmp_path / "d.jsonl", *rows))
+    assert [example.id for example in data.examples] == ["a", "b"]
 
 
 def test_a_bad_parquet_row_is_named_by_its_row_number(tmp_path: Path) -> None:
