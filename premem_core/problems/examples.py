@@ -74,7 +74,7 @@ def read_examples(
         more = f" ({len(bad) - 1} more bad rows follow)" if len(bad) > 1 else ""
         raise DataError(
             f"{bad[0].place}: {bad[0].reason}{more}; nothing was imported: "
-            "correct the file, or leave bad rows out with --skip-bad."
+            "correct the file, or leave bad rows out (--skip-bad)."
         )
     if not examples:
         counted = f"; all {len(bad)} rows are bad, the first because {bad[0].reason}" if bad else ""
