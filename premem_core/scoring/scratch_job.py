@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from premem_core.errors import JobError
@@ -61,4 +62,7 @@ def compare_apart(job: "PreparedJob") -> list[Compared]:
     """
     compared = ask_about(job, "templates")["compared"]
     # JSON has no NaN.
-    return [Compared(**{**one, "nll": one["nll"] or math.nan}) for one in compared]
+    return [
+        replace(Compared(**one), nll=math.nan) if one["nll"] is None else Compared(**one)
+        for one in compared
+    ]
