@@ -156,6 +156,17 @@ def test_special_tokens_that_are_typed_as_text_are_said():
     )
 
 
+def test_special_tokens_in_an_answer_are_said_and_those_that_mark_a_trace_are_not():
+    template = CHATML + "{# <|begin_of_thought|> <|end_of_thought|> #}"
+    thought = "<|begin_of_thought|>1+1<|end_of_thought|>"
+    marks = ThinkingMarks("<|begin_of_thought|>", "<|end_of_thought|>")
+    clean = problem(1, solution=f"{thought}It is 2.")
+    assert inspected(clean, template=template, marks=marks).warnings == ()
+    typed = problem(2, solution=f"{thought}It is <|im_start|>2.")
+    found = inspected(clean, typed, template=template, marks=marks)
+    assert found.warnings == ("the texts of 1 of 2 problems hold special tokens typed as text",)
+
+
 def test_a_plain_prompt_says_which_turns_it_leaves_out():
     system = {"role": "system", "content": "Be brief."}
     asked, said = {"role": "user", "content": "1?"}, {"role": "assistant", "content": "It is 2."}
@@ -181,9 +192,9 @@ def test_solutions_without_the_trace_that_the_prompt_opens_are_said():
     thought = problem(1, solution="<think>\n1+1\n</think>\n\nIt is 2.")
     without = THINKING.replace("'<think>\n\n</think>\n\n'", "'<think>\n'")
     assert without != THINKING
-    found = inspected(thought, problem(2), template=without, marks=MARKS)
+    found = inspected(thought, problem(2), problem(3), template=without, marks=MARKS)
     assert found.warnings == (
-        "the prompt opens a thinking trace, which 1 of 2 solutions do not have",
+        "the prompt opens a thinking trace, which 2 of 3 solutions do not have",
     )
 
 
