@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from premem_core.errors import JobError
@@ -62,6 +63,6 @@ def compare_apart(job: "PreparedJob") -> list[Compared]:
     compared = ask_about(job, "templates")["compared"]
     # JSON has no NaN.
     return [
-        Compared(**{**one, "nll": math.nan if one["nll"] is None else one["nll"]})
+        replace(Compared(**one), nll=math.nan) if one["nll"] is None else Compared(**one)
         for one in compared
     ]

@@ -6,6 +6,7 @@ moved to the store's folder `broken/` and never deleted, because what is left of
 
 import io
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -57,6 +58,22 @@ def _ends_are_missing(opened: BinaryIO) -> bool:
         size = handle.seek(0, io.SEEK_END)
         handle.seek(max(0, size - len(_MAGIC)))
         return size <= 2 * len(_MAGIC) or start != _MAGIC or handle.read() != _MAGIC
+
+
+def readable(shards: Iterable[Path]) -> list[Path]:
+    """The committed shards that are not cut; a warning names each that is, and it stays there."""
+    whole = []
+    for file in shards:
+        if is_cut(file):
+            warnings.warn(
+                f"the shard {file} is left out, because {CUT}; resume the job of its run, which "
+                "does its work again",
+                PrememWarning,
+                stacklevel=3,
+            )
+        else:
+            whole.append(file)
+    return whole
 
 
 def set_aside(store: Path, file: Path, flaw: str) -> None:

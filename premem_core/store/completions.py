@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from premem_core.records import Grade
+from premem_core.store.broken_shards import readable
 from premem_core.store.database import Store, connect
 from premem_core.store.shards import (
     SAMPLES,
@@ -32,7 +33,9 @@ def read_completions(
     The grades are those from the scoring job.
     """
     folder = completions_folder(store.path, run)
-    files = find_shards(folder, step=step, split=split, perturbation=perturbation, kind="samples")
+    files = readable(
+        find_shards(folder, step=step, split=split, perturbation=perturbation, kind="samples")
+    )
     if not files:
         return SAMPLES.empty_table().to_pandas()
     with connect() as connection:
@@ -63,13 +66,14 @@ def read_example_completions(
         step: only completions of this checkpoint; None for all checkpoints.
         grades: `grade_shards` of another grader, to return its grades.
     """
-    files = find_shards(
+    found = find_shards(
         completions_folder(store.path, run),
         step=step,
         split=split,
         perturbation=perturbation,
         kind="samples",
     )
+    files = readable(found)
     if not files:
         return pd.DataFrame(columns=list(EXAMPLE_COMPLETION_COLUMNS))
     regraded = """JOIN (SELECT step, split, perturbation, example, sample, grade AS new_grade,
@@ -103,9 +107,10 @@ def read_agreement(store: Store, run: str, split: str, step: int | None = None) 
     Args:
         step: only this checkpoint.
     """
-    files = find_shards(
+    found = find_shards(
         completions_folder(store.path, run), step=step, split=split, perturbation="", kind="samples"
     )
+    files = readable(found)
     if not files:
         return pd.DataFrame(columns=list(AGREEMENT_COLUMNS), dtype=float)
     with connect() as connection:
@@ -129,7 +134,7 @@ def read_answer_votes(store: Store, run: str, shards: Sequence[Path]) -> pd.Data
         shards: shards of the run with the grades that count, without those set by hand, which
             replace them here.
     """
-    files = select_shards(shards, split="train", perturbation="")
+    files = readable(select_shards(shards, split="train", perturbation=""))
     if not files:
         return pd.DataFrame(columns=list(ANSWER_COLUMNS))
     with store.reading() as connection:

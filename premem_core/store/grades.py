@@ -10,6 +10,7 @@ import pandas as pd
 
 from premem_core.errors import StoreError
 from premem_core.records import Grade, SampleKey
+from premem_core.store.broken_shards import readable
 from premem_core.store.completions import OVERRIDES_IN_FORCE, samples_shards
 from premem_core.store.database import Store, connect, read_frame
 from premem_core.store.schema import Connection
@@ -227,7 +228,7 @@ def read_disagreements(
         kind: only completions with this pair of grades.
         limit: the most rows to return.
     """
-    completions = list(map(str, samples_shards(store, run)))
+    completions = list(map(str, readable(samples_shards(store, run))))
     kinds = f"AND grade_one = {kind[0]:d} AND grade_other = {kind[1]:d}" if kind else ""
     correct = f"(grade_one = {Grade.CORRECT:d}) = (grade_other = {Grade.CORRECT:d})"
     order = f"{correct}, split DESC, step, example, sample"

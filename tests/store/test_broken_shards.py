@@ -1,7 +1,9 @@
 """Shards that cannot be read are set aside and named, and the rest is counted."""
 
 import shutil
+from collections.abc import Callable
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -10,6 +12,13 @@ from premem_core.errors import PrememWarning
 from premem_core.grading.hand_grades import set_grade
 from premem_core.records import Grade, SampleKey
 from premem_core.store.committed_shards import withdraw_broken
+from premem_core.store.completions import (
+    read_agreement,
+    read_answer_votes,
+    read_completions,
+    read_example_completions,
+    samples_shards,
+)
 from premem_core.store.database import Store
 from premem_core.store.runs import read_checkpoints, set_checkpoint_state
 from premem_core.store.scores import commit_inbox, read_committed_shards, read_counts
@@ -202,6 +211,25 @@ def test_a_grade_is_set_by_hand_beside_a_committed_shard_that_was_cut(committed)
     with pytest.warns(PrememWarning):
         set_grade(committed, "r", SampleKey(10, "train", "", 2, 0), Grade.INCORRECT, "seen")
     assert sorted(read_counts(committed, "r")["correct"]) == [0, 0, 1, 1]
+
+
+def test_completions_beside_a_committed_shard_that_was_cut_can_be_read(committed):
+    spoil_committed(committed, "00000010.train..samples.00001.r.parquet")
+    reads: list[Callable[[], pd.DataFrame]] = [
+        lambda: read_completions(committed, "r", 10, "train"),
+        lambda: read_example_completions(committed, "r", "train", 1),
+        lambda: read_agreement(committed, "r", "train"),
+        lambda: read_answer_votes(committed, "r", samples_shards(committed, "r")),
+    ]
+    for read in reads:
+        with pytest.warns(
+            PrememWarning, match=r"samples\.00001.* is left out, because it is empty"
+        ):
+            rows = read()
+        if "example" in rows:
+            assert rows["example"].tolist() == [1, 2, 3, 4]
+        assert len(rows) == (1 if "override" in rows else 4)
+    assert read_counts(committed, "r")["samples"].tolist() == [2] * 4  # until something is changed
 
 
 def test_a_broken_shard_of_a_prefix_is_set_aside_there(store, tmp_path):

@@ -202,8 +202,13 @@ def compared_in_words(compared: Sequence[Compared]) -> list[str]:
         for one in compared
     ]
     best = compared[0]
+    suggestion = (
+        "none of them can be used; give the template that the run was trained with"
+        if np.isnan(best.nll)
+        else f"the lowest, and so the likely one, is that of the {best.name}: choose {best.option}"
+    )
     return [
         "mean NLL of a few targets at the last checkpoint under each template:",
         *lines,
-        f"the lowest, and so the likely one, is that of the {best.name}: choose {best.option}",
+        suggestion,
     ]
