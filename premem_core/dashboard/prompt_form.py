@@ -98,7 +98,10 @@ def compare_templates(request: ScoreRequest, data: RequestedData) -> None:
         {"name": "Template", "nll": ("NLL", "{:.3f}".format)},
         alt="Mean NLL of a few targets under each template",
     )
-    st.caption(f"The lowest, and so the likely one: {compared[0].name}.")
+    best = template_choice.likely_template(compared)
+    st.caption(
+        f"The lowest, and so the likely one: {best.name}." if best else "None of them can be used."
+    )
 
 
 def inspect(job: PreparedJob) -> Inspection:

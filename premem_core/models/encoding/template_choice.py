@@ -201,14 +201,17 @@ def compared_in_words(compared: Sequence[Compared]) -> list[str]:
         else f"  cannot be used  {one.name} ({one.option})"
         for one in compared
     ]
-    best = compared[0]
+    best = likely_template(compared)
     suggestion = (
-        "none of them can be used; give the template that the run was trained with"
-        if np.isnan(best.nll)
-        else f"the lowest, and so the likely one, is that of the {best.name}: choose {best.option}"
+        f"the lowest, and so the likely one, is that of the {best.name}: choose {best.option}"
+        if best
+        else "none of them can be used; give the template that the run was trained with"
     )
-    return [
-        "mean NLL of a few targets at the last checkpoint under each template:",
-        *lines,
-        suggestion,
-    ]
+    head = "mean NLL of a few targets at the last checkpoint under each template:"
+    return [head, *lines, suggestion]
+
+
+def likely_template(compared: Sequence[Compared]) -> Compared | None:
+    """The template with the lowest NLL; None if none can be used."""
+    usable = [one for one in compared if not np.isnan(one.nll)]
+    return min(usable, key=lambda one: one.nll, default=None)

@@ -3,13 +3,13 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from premem_core.errors import UsageError
 from premem_core.models.encoding.template_choice import (
-    COMPARED,
     Compared,
     choose_marks,
     choose_template,
@@ -17,6 +17,7 @@ from premem_core.models.encoding.template_choice import (
     compared_in_words,
     is_ambiguous,
     is_prompt_completion,
+    likely_template,
 )
 from premem_core.problems.examples import Dataset, read_examples
 from premem_core.problems.prompts import PROMPT_COMPLETION, ChatTemplate, PromptTemplate
@@ -131,11 +132,25 @@ def test_the_template_that_the_run_was_trained_with_has_the_lowest_nll(run_dir, 
     assert sorted(one.option for one in typed) == ["--chat", "--plain"]
 
 
+def test_a_problem_that_is_longer_than_the_model_is_not_compared(run_dir):
+    last = Checkpoint(min(run_dir.glob("checkpoint-*")), 1)
+    problems = tiny.sums(0, 4)
+    too_long = replace(problems[0], id="long", question=problems[0].question * 1000)
+    found, expected = (
+        [one.nll for one in compare_templates(last, chosen)]
+        for chosen in ([*problems, too_long], problems)
+    )
+    assert found == pytest.approx(expected, rel=1e-5, nan_ok=True)
+    assert not math.isnan(found[0])
+
+
 def test_the_comparison_in_words_ends_with_the_option_to_choose():
     compared = [Compared("one", "--plain", 0.25), Compared("other", "--chat", math.nan)]
     assert compared_in_words(compared) == [
-        f"mean NLL of {COMPARED} targets at the last checkpoint under each template:",
+        "mean NLL of a few targets at the last checkpoint under each template:",
         "  NLL 0.250  one (--plain)",
         "  cannot be used  other (--chat)",
         "the lowest, and so the likely one, is that of the one: choose --plain",
     ]
+    assert likely_template(compared[1:]) is None
+    assert compared_in_words(compared[1:])[-1].startswith("none of them can be used")
