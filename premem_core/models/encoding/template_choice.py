@@ -98,8 +98,13 @@ def as_trained(template: Template, data: Dataset, checkpoint: Checkpoint) -> Tem
 
 
 def is_ambiguous(data: Dataset, checkpoint: Checkpoint) -> bool:
-    """Whether both a plain and a chat prompt are possible."""
-    return not data.has_conversations and read_chat_template(checkpoint) is not None
+    """Whether both a plain and a chat prompt are possible.
+
+    TRL never puts texts in the columns prompt and completion into a chat template.
+    """
+    if data.has_conversations or read_chat_template(checkpoint) is None:
+        return False
+    return not (is_prompt_completion(data) and is_trained_by_trl(checkpoint))
 
 
 def is_prompt_completion(data: Dataset) -> bool:

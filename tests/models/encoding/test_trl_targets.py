@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from premem_core.models.encoding.chat import ChatEncoder
-from premem_core.models.encoding.template_choice import as_trained
+from premem_core.models.encoding.template_choice import as_trained, choose_template, is_ambiguous
 from premem_core.models.encoding.trl_targets import is_trained_by_trl, trained_lead
 from premem_core.problems.answer_rule import AnswerRule
 from premem_core.problems.examples import Dataset
@@ -97,6 +97,16 @@ def test_of_a_prompt_and_a_completion_all_that_follows_the_prompt_is_trained(che
     assert scored(found, chat_tokenizer(MARKED)) == f"{ANSWER}<|im_end|>\n"
     assert scored(ChatTemplate(), chat_tokenizer(MARKED)) == f"{ANSWER}<|im_end|>"
     assert as_trained(ChatTemplate(), dataset("messages", None), checkpoint) == ChatTemplate()
+
+
+def test_texts_that_trl_trained_as_prompt_and_completion_had_no_chat_template(checkpoint):
+    text = replace(chat(), conversation=None)
+    rows = dataset("prompt", "completion", text)
+    assert not is_ambiguous(rows, checkpoint)
+    assert choose_template(rows, checkpoint, None) == PROMPT_COMPLETION
+    assert is_ambiguous(dataset("question", "answer", text), checkpoint)
+    (checkpoint.path.parent / "README.md").unlink()
+    assert is_ambiguous(rows, checkpoint)
 
 
 def test_what_a_person_gave_and_rows_without_turns_are_left_as_they_are(checkpoint):
