@@ -2,7 +2,8 @@
 
 import re
 
-KINDS = (".safetensors", ".json", ".jinja", ".txt", ".model")
+# The model card (README.md) says which trainer a run is of.
+KINDS = (".safetensors", ".json", ".jinja", ".txt", ".model", ".md")
 MAX_DEPTH = 8
 MAX_PATH_BYTES = 1024
 MAX_NAME_BYTES = 200

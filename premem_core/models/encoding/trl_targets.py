@@ -39,10 +39,15 @@ def trained_lead(template: str) -> str:
 
 
 def is_trained_by_trl(checkpoint: Checkpoint) -> bool:
-    """Whether the model card that TRL writes is in the checkpoint's folder or in the run's."""
+    """Whether the model card that TRL writes is in the checkpoint's folder or in the run's.
+
+    A card that also names Unsloth does not count: it marks the assistant's turns itself, from the
+    end of the prompt on.
+    """
     cards = (folder / "README.md" for folder in (checkpoint.path, checkpoint.path.parent))
     texts = (card.read_text(encoding="utf-8", errors="replace") for card in cards if card.is_file())
-    return any("- trl" in _front_matter(text) for text in texts)
+    tags = map(_front_matter, texts)
+    return any("- trl" in lines and "- unsloth" not in lines for lines in tags)
 
 
 def _front_matter(card: str) -> list[str]:

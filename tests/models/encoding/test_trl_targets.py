@@ -78,7 +78,14 @@ def test_messages_have_the_lead_of_a_template_only_where_a_model_card_names_trl(
     assert found == ChatTemplate(lead="\n")
     assert "begins with '\\n' of the prompt" in template_in_words(found)
     card = checkpoint.path.parent / "README.md"
-    for text in ("", CARD.replace("- trl\n", ""), "# Not a card\n- trl\n", "---\n- trl\n"):
+    of_unsloth = CARD.replace("- sft\n", "- unsloth\n")
+    for text in (
+        "",
+        of_unsloth,
+        CARD.replace("- trl\n", ""),
+        "# Not a card\n- trl\n",
+        "---\n- trl\n",
+    ):
         card.write_text(text)
         assert not is_trained_by_trl(checkpoint)
         assert as_trained(ChatTemplate(), rows, checkpoint) == ChatTemplate()
