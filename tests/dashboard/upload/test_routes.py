@@ -207,7 +207,9 @@ def test_a_file_of_another_kind_is_refused(browser: Browser, name: str) -> None:
     assert landed(browser.ticket) == []
 
 
-@pytest.mark.parametrize("name", ["A.SafeTensors", "chat_template.jinja", "spiece.model", "README.md"])
+@pytest.mark.parametrize(
+    "name", ["A.SafeTensors", "chat_template.jinja", "spiece.model", "README.md"]
+)
 def test_the_kinds_of_a_checkpoint_are_taken(browser: Browser, name: str) -> None:
     assert browser.put(name, b"x").status_code == 200
 
