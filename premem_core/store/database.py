@@ -171,14 +171,14 @@ class Store:
 @contextmanager
 def connect(database: str = ":memory:", **options: Any) -> Iterator[Connection]:
     """A DuckDB connection without a progress bar, which would be mixed into a command's output."""
-    with duckdb.connect(database, **options) as connection:
-        connection.execute("SET enable_progress_bar = false")
-        try:
+    try:
+        with duckdb.connect(database, **options) as connection:
+            connection.execute("SET enable_progress_bar = false")
             yield connection
-        except RuntimeError as error:
-            if str(error) != INTERRUPTED:
-                raise
-            raise KeyboardInterrupt from error
+    except RuntimeError as error:
+        if str(error) != INTERRUPTED:
+            raise
+        raise KeyboardInterrupt from error
 
 
 def _quoted(path: Path) -> str:

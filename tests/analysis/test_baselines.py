@@ -183,7 +183,7 @@ def test_a_checkpoint_that_cannot_be_read_is_named_and_the_rest_goes_on(store, t
     assert done.exit_code == 1
     [failed] = json.loads(done.stdout)["failed"]
     assert failed["step"] == 1
-    assert "checkpoint-1 is not a folder" in failed["reason"]
+    assert "no longer holds checkpoint 1; put it back to measure it" in failed["reason"]
     assert f"checkpoint 1: {failed['reason']}" in done.stderr
     assert read_baselines(store, "r")[["step", "name"]].to_numpy().tolist() == [
         [2, "gradient_variance"]

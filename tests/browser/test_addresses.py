@@ -10,6 +10,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from premem_core.demo import demo_study
 from tests.browser.test_dashboard import large_number
+from tests.browser.waiting import new_page, until_settled
 from tests.helpers.paths import ROOT
 
 
@@ -22,13 +23,14 @@ def url(start_streamlit: Callable[..., Any], tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def page(context: BrowserContext) -> Iterator[Page]:
-    with context.new_page() as page:
+    with new_page(context) as page:
         yield page
 
 
 def headline(page: Page) -> str:
     text = page.get_by_text(re.compile(r"^Checkpoint \d+ of "))
     expect(text).to_be_visible()
+    until_settled(page)  # its address too
     return str(text.inner_text())
 
 
@@ -45,7 +47,7 @@ def test_an_address_shows_the_same_number_whichever_way_led_to_it(page, chromium
     expect(page).to_have_url(re.compile(r"/curves\?(?=.*t=-)(?=.*runs=lr3e-4_ep5_n500)"))
     there, address = headline(page), page.url
     with chromium.new_context() as context:
-        fresh = context.new_page()
+        fresh = new_page(context)
         fresh.goto(address)
         assert headline(fresh) == there
         assert fresh.url == address

@@ -3,6 +3,7 @@
 import multiprocessing
 import signal
 from contextlib import contextmanager
+from unittest.mock import MagicMock
 
 import duckdb
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from premem_core.errors import StoreError
 from premem_core.records import Example
 from premem_core.store.checkpoint_measures import add_baseline, read_baselines
-from premem_core.store.database import Store
+from premem_core.store.database import INTERRUPTED, Store, connect
 from premem_core.store.examples import read_task_examples
 from premem_core.store.runs import read_runs
 from premem_core.store.scores import commit_inbox
@@ -140,3 +141,13 @@ def test_a_stop_in_the_midst_of_a_statement_stays_a_stop(tmp_path):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert home.version() == 0
+
+
+def test_a_signal_ends_a_connection_as_ctrl_c_does_from_its_first_statement_on(monkeypatch):
+    opened = MagicMock()
+    opened.__enter__.return_value = opened
+    opened.__exit__.return_value = False
+    opened.execute.side_effect = RuntimeError(INTERRUPTED)
+    monkeypatch.setattr(duckdb, "connect", lambda name, **options: opened)
+    with pytest.raises(KeyboardInterrupt), connect():
+        pytest.fail("a statement comes before this")
