@@ -15,6 +15,7 @@ from premem_core.grading.built_in.numbers import number
 from premem_core.grading.grader import Grader
 from premem_core.grading.grader_texts import grader_label, with_settings
 from premem_core.grading.graders import make_grader
+from premem_core.problems.conversations import separate_answer
 from premem_core.problems.fields import AnswerRule
 from premem_core.records import Example, Grade
 
@@ -69,7 +70,8 @@ def check_references(
     """
     with make(grader, allow_code=allow_code) as made:
         sample = _sample(examples, SAMPLE if made.checked is None else made.checked)
-        graded = made.grade([e.solution for e in sample], [made.reference(e) for e in sample])
+        texts = [separate_answer(example) or example.solution for example in sample]
+        graded = made.grade(texts, [made.reference(example) for example in sample])
     failed = [
         (example, result.extracted)
         for example, result in zip(sample, graded, strict=True)

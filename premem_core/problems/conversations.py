@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from premem_core.problems.rows import BadRowError
-from premem_core.records import Conversation
+from premem_core.records import Conversation, Example
 
 Turns = Literal["last", "all"]
 Turn = Mapping[str, Any]
@@ -84,13 +84,16 @@ def conversations(
     for turn in turns:
         if not isinstance(turn["content"], str):
             raise BadRowError(f"the content of a turn is {str(turn['content'])[:40]}, not text")
-    places = [
+    trained = [
         place
         for place, turn in enumerate(turns)
-        if turn["role"] == "assistant" and turn.get("trained", True) and target_text(turn).strip()
+        if turn["role"] == "assistant" and turn.get("trained", True)
     ]
+    places = [place for place in trained if target_text(turns[place]).strip()]
     if not places:
         raise BadRowError("no turn with a text is the assistant's")
+    if which == "last" and places[-1] != trained[-1]:
+        raise BadRowError("the assistant's last turn has no text")
     for place in places if which == "all" else places[-1:]:
         if not any(turn["role"] == "user" for turn in turns[:place]):
             raise BadRowError("there is no turn of the user before the assistant's")
@@ -109,11 +112,21 @@ def question_place(conversation: Conversation) -> int:
     return max(place for place, turn in enumerate(turns) if turn["role"] == "user")
 
 
+def reasoning_of(target: Turn) -> str:
+    """The reasoning that an assistant's turn keeps apart from its content; "" if there is none."""
+    return next((str(target[key]) for key in REASONING if target.get(key)), "")
+
+
 def target_text(target: Turn) -> str:
     """The text of an assistant's turn, with its reasoning before it if that is kept apart."""
-    reasoning = next((str(target[key]) for key in REASONING if target.get(key)), "")
-    content = str(target["content"])
+    reasoning, content = reasoning_of(target), str(target["content"])
     return f"<think>\n{reasoning.strip()}\n</think>\n\n{content}" if reasoning else content
+
+
+def separate_answer(example: Example) -> str | None:
+    """The answer of a solution whose reasoning is kept apart from it; None where it is not."""
+    target = example.conversation.target if example.conversation else {}
+    return str(target["content"]) if reasoning_of(target) else None
 
 
 def conversation_json(conversation: Conversation | None) -> str | None:

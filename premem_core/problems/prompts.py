@@ -96,7 +96,7 @@ def make_chat_template(
         try:
             values[name] = json.loads(value)
         except ValueError:
-            values[name] = value
+            values[name] = {"True": True, "False": False, "None": None}.get(value, value)
     try:
         template = file.read_text(encoding="utf-8") if file else None
     except (OSError, UnicodeDecodeError) as error:
@@ -115,7 +115,7 @@ def template_in_words(template: Template) -> str:
     if isinstance(template, PromptTemplate):
         return f"plain, prompt {template.prompt!r}, target {template.target!r}"
     origin = "given" if template.template else "of the checkpoint"
-    arguments = [f"{name}={value!r}" for name, value in template.arguments.items()]
+    arguments = [f"{name}={json.dumps(value)}" for name, value in template.arguments.items()]
     words = " ".join([f"chat template {origin}", *arguments])
     if template.lead:
         return f"{words}; as TRL trains it, the target begins with {template.lead!r} of the prompt"

@@ -52,12 +52,13 @@ def examples_of_row(
             check_characters(text)
         id_ = _content_id(question, solution, conversation)
         if fields.id is not None:
-            id_ = _given_id(values, fields.id)
+            id_ = _free_id(_given_id(values, fields.id), found)
             if id_ in earlier:
                 again = Example(id_, question, solution, answer, metadata, conversation)
                 found[id_] = _repeated(earlier[id_], again)
                 continue
-        id_ = _free_id(id_, ChainMap(found, earlier))  # type: ignore[arg-type]
+        else:
+            id_ = _free_id(id_, ChainMap(found, earlier))  # type: ignore[arg-type]
         found[id_] = Example(id_, question, solution, answer, metadata, conversation)
     if not found:
         raise BadRowError(f"the rule '{fields.answer}' finds no final answer in any turn")
@@ -80,6 +81,10 @@ def _targets(
             yield question, solution, None
         return
     context = turns or [{"role": "user", "content": _question(values, fields)}]
+    if answered and answered[0]["role"] in ("system", "user"):  # it repeats the question
+        context = []
+    if any(turn["role"] == "system" for turn in [*context, *(answered or [])]):
+        before = [turn for turn in before if turn["role"] != "system"]
     for said in _assistant_turns(answers, answered, fields):
         for conversation in conversations([*before, *context, *said], tools, fields.turns):
             yield question_of(conversation), target_text(conversation.target), conversation

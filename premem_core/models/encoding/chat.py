@@ -8,6 +8,7 @@ the target may begin with the end of the prompt (`lead`), or be the rest in spit
 (`is_completion`).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from premem_core.models.encoding.spans import (
     trace_length,
 )
 from premem_core.models.encoding.stops import added_tokens
-from premem_core.problems.conversations import question_place
+from premem_core.problems.conversations import REASONING, question_place, separate_answer
 from premem_core.problems.prompts import ChatTemplate
 from premem_core.problems.thinking import ThinkingMarks, split_thinking
 from premem_core.records import Conversation, Example
@@ -34,7 +35,7 @@ class ChatEncoder:
     """Makes token ids with a chat template; the arguments are those of `make_encoder`.
 
     Raises:
-        DataError: there is no chat template.
+        DataError: there is no chat template, or it does not have one of its arguments.
     """
 
     def __init__(
@@ -53,6 +54,9 @@ class ChatEncoder:
                 "run was trained with beside the weights, give it with --chat-template, or choose "
                 "a plain prompt with --plain"
             )
+        for name in template.arguments:
+            if not re.search(rf"\b{name}\b", self._source()):
+                raise DataError(f"the chat template has no argument {name!r}; correct its name")
         probe = ({"role": "user", "content": "question"},)
         stop, turn_end = self._turn_end(probe)
         stops = {i for text, i in added_tokens(tokenizer).items() if text in template.stop}
@@ -60,7 +64,7 @@ class ChatEncoder:
         self.opens_trace = ends_inside(begun, marks)
         self.ending = Ending(
             (*template.stop, *stop),
-            ends | turn_end | stops,
+            ends - self._inner_tokens(probe) | turn_end | stops,
             kept_marks(tokenizer, marks),
             marks,
         )
@@ -108,8 +112,7 @@ class ChatEncoder:
         text = self._render(turns, conversation.tools)
         ends = [end for _, end in encoded["offset_mapping"]]
         start = self._start(conversation, example, text)
-        answer = split_thinking(example.solution, self._marks).answer or example.solution
-        if answer.strip() not in text[start:]:
+        if self._answer(example).strip() not in text[start:]:
             raise DataError(
                 f"the chat template leaves the solution of example '{example.id}' out of its "
                 "rendering; give the template that the run was trained with (--chat-template)"
@@ -216,8 +219,7 @@ class ChatEncoder:
         if trace.strip():  # it comes first
             return said[:start] + trace[: len(trace) - len(trace.lstrip())]
         rest = said[end:].removeprefix(self._marks.closing) if self._marks else said
-        answer = split_thinking(example.solution, self._marks).answer.strip()
-        place = rest.find(answer[:20])
+        place = rest.find(self._answer(example).strip()[:20])
         return said[: len(said) - len(rest)] + rest[: max(place, 0)]
 
     def _trace_place(self, said: str) -> tuple[int, int]:
@@ -234,6 +236,27 @@ class ChatEncoder:
     def _generation_prompt(self, turns: Sequence[Turn]) -> str:
         with_prompt = self._render(turns, prompt=True)
         return with_prompt[common_prefix(self._render(turns), with_prompt) :]
+
+    def _answer(self, example: Example) -> str:
+        """The solution without its thinking trace."""
+        answer = separate_answer(example)
+        if answer is None:
+            answer = split_thinking(example.solution, self._marks).answer
+        return answer or example.solution
+
+    def _inner_tokens(self, turns: Sequence[Turn]) -> frozenset[int]:
+        """The tokens that the template puts between the prompt and an answer with reasoning.
+
+        One of them may end a turn elsewhere: gpt-oss ends its reasoning with `<|end|>`.
+        """
+        turn = {"role": "assistant", "content": "answer", **dict.fromkeys(REASONING, "reason")}
+        try:
+            text = self._render([*turns, turn])
+        except DataError:  # it takes reasoning in one place only, or none
+            return frozenset()
+        start = common_prefix(self._render(turns, prompt=True), text)
+        inner = text[start : text.rfind("answer")]
+        return frozenset(self.tokenizer(inner, add_special_tokens=False)["input_ids"])
 
     def _turn_end(self, turns: Sequence[Turn]) -> tuple[tuple[str, ...], frozenset[int]]:
         """What the template puts after the assistant's words: a string or a token."""

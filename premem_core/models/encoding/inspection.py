@@ -3,7 +3,7 @@
 Only the tokenizer and the configuration of a checkpoint are read, not its weights.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -11,10 +11,11 @@ from premem_core.errors import DataError
 from premem_core.models import loading
 from premem_core.models.backend import Target
 from premem_core.models.encoding.encoder import Encoder, make_encoder
+from premem_core.models.encoding.inspection_warnings import find_warnings
 from premem_core.models.encoding.stops import added_tokens
 from premem_core.models.special_tokens import end_ids
-from premem_core.problems.prompts import PromptTemplate, Template
-from premem_core.problems.thinking import ThinkingMarks, split_thinking
+from premem_core.problems.prompts import Template
+from premem_core.problems.thinking import ThinkingMarks
 from premem_core.records import Checkpoint, Example
 
 SHOWN = 3  # examples
@@ -152,12 +153,11 @@ def inspect_examples(
             _check_fits(len(encoder.prompt(example)) + 1, positions)
         except DataError as error:
             left_out.append(LeftOut("test", example.id, str(error)))
-    added = added_tokens(tokenizer)
     return Inspection(
         tuple(_seen(tokenizer, encoder, *item) for item in targets[:SHOWN]),
         _stops(encoder, tokenizer),
         tuple(left_out),
-        tuple(_warnings(encoder, tokenizer, template, targets, marks, added)),
+        find_warnings(encoder, tokenizer, template, targets, test, marks),
     )
 
 
@@ -200,72 +200,3 @@ def _seen(tokenizer: Any, encoder: Encoder, example: Example, target: Target) ->
 def _stops(encoder: Encoder, tokenizer: Any) -> tuple[str, ...]:
     tokens = [tokenizer.decode([i]) for i in sorted(encoder.ending.tokens)]
     return (*encoder.ending.strings, *tokens)
-
-
-def _warnings(
-    encoder: Encoder,
-    tokenizer: Any,
-    template: Template,
-    targets: Sequence[tuple[Example, Target]],
-    marks: ThinkingMarks | None,
-    added: Mapping[str, int],
-) -> Iterator[str]:
-    """Yield a sentence for each thing that may be wrong."""
-    n = len(targets)
-    bos = tokenizer.bos_token_id
-    if bos is not None and any(target.ids[:2] == (bos, bos) for _, target in targets):
-        yield "the text begins with two BOS tokens; take one out of the template"
-    if isinstance(template, PromptTemplate):
-        lost = sum(_has_more_turns(example) for example, _ in targets)
-        if lost:
-            yield (
-                f"the plain prompt leaves out the system prompts and earlier turns of {lost:,} of "
-                f"{n:,} conversations; the chat template shows them (--chat)"
-            )
-    cut = sum(not _ends(target, encoder, tokenizer) for _, target in targets)
-    if cut:
-        yield (
-            f"{cut:,} of {n:,} targets end without anything that ends a completion, because they "
-            "are cut or because the template puts nothing there; their completions may not stop"
-        )
-    other = sum(not _continues(encoder, example, target) for example, target in targets)
-    if other:
-        yield (
-            f"for {other:,} of {n:,} problems the prompt to sample from is not the beginning of "
-            "the training text, so the model was trained on another beginning of the answer"
-        )
-    repeated = sum(_repeats_question(example) for example, _ in targets)
-    if repeated:
-        yield f"{repeated:,} of {n:,} targets repeat their question, which makes their NLL small"
-    typed = sum(any(token in _content(example) for token in added) for example, _ in targets)
-    if typed:
-        yield f"the texts of {typed:,} of {n:,} problems hold special tokens typed as text"
-    if encoder.opens_trace and (without := sum(not target.trace for _, target in targets)):
-        yield f"the prompt opens a thinking trace, which {without:,} of {n:,} solutions do not have"
-
-
-def _has_more_turns(example: Example) -> bool:
-    return example.conversation is not None and len(example.conversation.context) > 1
-
-
-def _ends(target: Target, encoder: Encoder, tokenizer: Any) -> bool:
-    tail = [target.ids[i] for i in target.scored[-8:]]
-    if encoder.ending.tokens.intersection(tail):
-        return True
-    text = tokenizer.decode(tail)
-    return any(stop.strip() and stop.strip() in text for stop in encoder.ending.strings)
-
-
-def _continues(encoder: Encoder, example: Example, target: Target) -> bool:
-    prompt = encoder.prompt(example)
-    return target.ids[: len(prompt)] == prompt
-
-
-def _repeats_question(example: Example) -> bool:
-    return len(example.question) > 20 and example.question in example.solution
-
-
-def _content(example: Example) -> str:
-    """The texts of an example, without the marks of its thinking trace."""
-    thinking = split_thinking(example.solution)
-    return f"{example.question}\n{thinking.answer}"

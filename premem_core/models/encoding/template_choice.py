@@ -18,6 +18,7 @@ from premem_core.models.backend import Backend, Target
 from premem_core.models.encoding.chat_template_files import marks_generation, read_chat_template
 from premem_core.models.encoding.encoder import make_encoder
 from premem_core.models.encoding.trl_targets import is_trained_by_trl, trained_lead
+from premem_core.problems.conversations import separate_answer
 from premem_core.problems.examples import Dataset, draw
 from premem_core.problems.prompts import (
     PROMPT_COMPLETION,
@@ -126,11 +127,11 @@ def choose_marks(
     """
     if given:
         return None if given == "none" else ThinkingMarks.parse(given)
-    if found := find_marks(example.solution for example in data.examples):
-        return found
-    if isinstance(template, ChatTemplate):
-        return find_marks([template.template or read_chat_template(checkpoint) or ""])
-    return find_marks([template.prompt])
+    if not isinstance(template, ChatTemplate):
+        return find_marks([*(e.solution for e in data.examples), template.prompt])
+    # Where reasoning is kept apart from the answer, the template writes marks of its own.
+    within = find_marks(e.solution for e in data.examples if separate_answer(e) is None)
+    return within or find_marks([template.template or read_chat_template(checkpoint) or ""])
 
 
 def compare_templates(
