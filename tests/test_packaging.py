@@ -30,7 +30,11 @@ WHEEL = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
 
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml", "math_verify": "math-verify"}
 # Declared though no line imports it, and who does.
-USED_BY_OTHERS = {"orjson": "plotly, where it is installed", "accelerate": "transformers"}
+USED_BY_OTHERS = {
+    "orjson": "plotly, where it is installed",
+    "accelerate": "transformers",
+    "jinja2": "transformers, which renders chat templates",
+}
 # Imported, but not pinned: the version comes with one that is.
 PINNED_BY_OTHERS = {"starlette", "anyio", "pydantic", "fsspec", "huggingface-hub"}
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from premem_core.problems.fields import AnswerRule
+from premem_core.problems.answer_rule import AnswerRule, SlowPatternError
 from premem_core.problems.thinking import Thinking, ThinkingMarks, split_thinking
 from premem_core.records import Example, Grade, Graded
 
@@ -58,9 +58,22 @@ class Grader(ABC):
             (split_thinking(completion, self.marks, opened=begun), reference)
             for completion, reference, begun in zip(completions, references, each, strict=True)
         ]
-        finished = [(text.answer, self._whole(r)) for text, r in pairs if text.finished]
-        graded = iter(self.grade_answers([c for c, _ in finished], [r for _, r in finished]))
-        return [next(graded) if text.finished else UNPARSED for text, _ in pairs]
+        known = [self._known(text) for text, _ in pairs]
+        rest = [pair for pair, grade in zip(pairs, known, strict=True) if grade is None]
+        answers, golds = [text.answer for text, _ in rest], [self._whole(r) for _, r in rest]
+        graded = iter(self.grade_answers(answers, golds))
+        return [next(graded) if grade is None else grade for grade in known]
+
+    def _known(self, text: Thinking) -> Graded | None:
+        """The grade of a text that is not compared; None if it is."""
+        if not text.finished:
+            return UNPARSED
+        try:
+            if self.rule:
+                self.rule.find({}, text.answer)
+        except SlowPatternError:
+            return Graded(Grade.TIMEOUT, None)
+        return None
 
     def _whole(self, reference: str) -> str:
         trace: Thinking = split_thinking(reference, self.marks)

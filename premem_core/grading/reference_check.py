@@ -66,11 +66,14 @@ def check_references(
         allow_code: as in `make_grader`.
 
     Raises:
-        UsageError: as `make_grader`.
+        UsageError: as `make_grader`; or the grader's pattern is slow on a solution.
     """
     with make(grader, allow_code=allow_code) as made:
         sample = _sample(examples, SAMPLE if made.checked is None else made.checked)
         texts = [separate_answer(example) or example.solution for example in sample]
+        for text in texts:
+            if made.rule:
+                made.rule.find({}, text)
         graded = made.grade(texts, [made.reference(example) for example in sample])
     failed = [
         (example, result.extracted)

@@ -1,9 +1,11 @@
 """Answer rules: where a row's final answer is, in a field or by a mark in the solution."""
 
-import re
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
+
+import regex
 
 from premem_core.errors import UsageError
 from premem_core.problems.final_answers import after_answer_is, after_hashes, boxed
@@ -14,6 +16,11 @@ FORMS = (
     r"field:NAME, hash (#### x), boxed (\boxed{x}), stated (The answer is x), regex:PATTERN or "
     "solution (all of it)"
 )
+SECONDS = 0.5  # that a pattern may take on one text
+
+
+class SlowPatternError(UsageError):
+    """A pattern takes too long on a text, as (a+)+c does on a long row of the letter a."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +50,8 @@ class AnswerRule:
             raise UsageError(f"{text!r} is not a rule for finding the final answer; write {FORMS}.")
         if kind == "regex":
             try:
-                re.compile(argument)
-            except re.error as error:
+                regex.compile(argument)
+            except regex.error as error:
                 raise UsageError(
                     f"The answer pattern {argument!r} is not a regular expression ({error}); "
                     "correct it."
@@ -61,6 +68,9 @@ class AnswerRule:
 
         Of several marks in the solution the last one counts. A pattern's answer is its first
         group, or the whole match if the pattern has no group.
+
+        Raises:
+            SlowPatternError: the pattern takes more than SECONDS on the solution.
         """
         match self.kind:
             case "field":
@@ -72,12 +82,21 @@ class AnswerRule:
             case "stated":
                 answer = next(reversed(after_answer_is(solution)), None)
             case "regex":
-                matches = list(re.finditer(self.argument, solution))
-                last = matches[-1] if matches else None
-                answer = last and last[1 if last.re.groups else 0]
+                answer = self._match(solution)
             case "solution":
                 answer = solution
         return (answer or "").strip() or None
+
+    def _match(self, solution: str) -> str | None:
+        limits = {"timeout": SECONDS, "concurrent": True}  # other threads go on meanwhile
+        try:
+            last = deque(regex.finditer(self.argument, solution, **limits), maxlen=1)
+        except TimeoutError:
+            raise SlowPatternError(
+                f"the pattern {self.argument!r} takes more than {SECONDS} seconds on the text "
+                f"{solution[:60]!r}; write one whose parts cannot match the same text in many ways"
+            ) from None
+        return last[0][1 if last[0].re.groups else 0] if last else None
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.argument}" if self.argument else self.kind

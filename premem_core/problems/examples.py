@@ -32,6 +32,15 @@ class Dataset:
         """Whether some example comes from a chat."""
         return any(example.conversation for example in self.examples)
 
+    def fields_in_words(self) -> str:
+        """Which columns are read as what, and which are kept aside."""
+        question, solution = self.fields.question, self.fields.solution
+        words = f"question in '{question}', solution in '{solution}'"
+        if solution is None:
+            words = f"turns in '{question}'"
+        aside = ", ".join(f"'{name}'" for name in self.examples[0].metadata)
+        return f"fields: {words}, answer by {self.fields.answer}; only kept: {aside or 'none'}"
+
 
 def read_examples(
     source: Source,

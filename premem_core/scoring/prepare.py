@@ -186,6 +186,7 @@ class PreparedJob:
         lines += [f"note: {note}" for note in run.notes]
         lines += [_problems("train", self.data.train)]
         lines += [_problems("test", self.data.test)] if self.data.test else []
+        lines.append(self.data.train.fields_in_words())
         lines.append(f"template: {template_in_words(spec.template)}")
         if spec.thinking:
             lines.append(f"thinking traces between {spec.thinking}")

@@ -117,6 +117,14 @@ def test_a_row_that_is_repeated_with_its_id_is_one_example(tmp_path: Path) -> No
     assert [example.id for example in data.examples] == ["a", "b"]
 
 
+def test_the_columns_that_are_read_and_those_that_are_not_are_said(tmp_path: Path) -> None:
+    row = {"prompt": "2+2?", "thinking": "2 and 2", "response": "#### 4"}
+    assert read_examples(write(tmp_path / "d.jsonl", row)).fields_in_words() == (
+        "fields: question in 'prompt', solution in 'response', answer by hash; only kept: "
+        "'thinking'"
+    )
+
+
 def test_a_bad_parquet_row_is_named_by_its_row_number(tmp_path: Path) -> None:
     path = write(tmp_path / "d.parquet", ROW, {**ROW, "question": None})
     with pytest.raises(DataError, match=r"d\.parquet, row 2: 'question' is missing"):

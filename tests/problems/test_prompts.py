@@ -1,8 +1,10 @@
 """Prompt templates: braces of LaTeX stay, and a question cannot smuggle its solution in."""
 
+import json
+
 import pytest
 
-from premem_core.problems.prompts import PromptTemplate
+from premem_core.problems.prompts import PromptTemplate, make_chat_template, template_in_words
 from premem_core.records import Example
 
 
@@ -30,3 +32,13 @@ def test_the_defaults_are_those_of_the_paper():
     template = PromptTemplate()
     assert template.prompt == "{question}\nAnswer:"
     assert template.target.endswith(template.stop[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("false", False), ("False", False), ("None", None), ("2", 2), ("low", "low"), ('"2"', "2")],
+)
+def test_an_argument_of_a_chat_template_is_json_or_as_python_writes_it_or_text(text, value):
+    chat = make_chat_template(None, [f"argument={text}"], None)
+    assert chat.arguments == {"argument": value}
+    assert template_in_words(chat).endswith(f" argument={json.dumps(value)}")

@@ -38,6 +38,10 @@ def test_every_turn_of_the_assistant_can_be_a_target(tmp_path: Path) -> None:
     examples = read_examples(file, fields).examples
     # "hello" states no final answer, so it cannot be graded.
     assert [(e.answer, len(e.conversation.context)) for e in examples] == [("4", 3), ("5", 5)]
+    named = [{**rows[0], "id": 7}] * 2  # the second row repeats the first
+    file = write(tmp_path / "named.jsonl", *named)
+    again = read_examples(file, detect_fields(file, FieldNames(turns="all"))).examples
+    assert [(e.id, e.answer) for e in again] == [("7", "4"), ("7-2", "5")]
 
 
 def test_tools_and_calls_are_kept_for_the_template(tmp_path: Path) -> None:

@@ -444,6 +444,7 @@ def test_a_job_of_the_dashboard_waits_for_an_earlier_one_can_be_cancelled_meanwh
         assert jobs.job_progress(store, "sums").state == "queued"
         jobs.cancel_job(store, "sums")
         wait_for(lambda: jobs.job_progress(store, "sums").state == "cancelled")
+        wait_for(lambda: not is_held(tmp_path / "jobs" / "sums" / "lock"))
         jobs.start_job(store, "sums")
         wait_for(lambda: "waiting for an earlier job" in jobs.log_tail(store, "sums"))
     wait_for(lambda: jobs.job_progress(store, "sums").state == "running")

@@ -159,8 +159,6 @@ class ChatEncoder:
         return Conversation(tuple(context), conversation.target, conversation.tools)
 
     def _apply(self, turns: Sequence[Turn], tools: Sequence[Turn], **options: Any) -> Any:
-        from jinja2.exceptions import TemplateError
-
         try:
             return self.tokenizer.apply_chat_template(
                 [dict(turn) for turn in turns],
@@ -169,11 +167,12 @@ class ChatEncoder:
                 **options,
                 **self.template.arguments,
             )
-        except (TemplateError, TypeError, ValueError, KeyError) as error:
+        except Exception as error:  # a template can raise what it likes
             said = next((t["content"] for t in turns if t["role"] == "user"), "")
+            reason = str(error) or type(error).__name__
             raise DataError(
                 f"the chat template cannot render the conversation about {str(said)[:60]!r} "
-                f"({error}); correct the template, its arguments or the data"
+                f"({reason}); correct the template, its arguments or the data"
             ) from error
 
     def _render(

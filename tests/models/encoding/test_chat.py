@@ -120,6 +120,11 @@ def test_arguments_reach_the_template():
     assert text_of(with_arguments, with_arguments.prompt(chat())).endswith("</think>\n\n")
 
 
+def test_an_argument_that_the_template_does_not_have_is_refused():
+    with pytest.raises(DataError, match="has no argument 'enable_thinkin'; correct its name"):
+        encoder(arguments={"enable_thinkin": False})
+
+
 def test_question_and_solution_alone_are_a_conversation_of_two_turns():
     encode = encoder()
     alone = Example("e", "2+2?", ANSWER, "4")
@@ -203,6 +208,12 @@ def test_what_a_template_cannot_render_is_one_sentence():
     refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
     with pytest.raises(DataError, match=r"render the conversation about '2\+2\?' \(no system\)"):
         encoder(refusing + CHATML).target(chat(ANSWER, SYSTEM))
+    with pytest.raises(
+        DataError, match=r"'2\+2\?' \(integer division or modulo by zero\); correct"
+    ):
+        encoder("{% if messages[0].role == 'system' %}{{ 1 // 0 }}{% endif %}" + CHATML).target(
+            chat(ANSWER, SYSTEM)
+        )
     silent = CHATML.replace("m['content'] +", "(m['content'] if m['role'] == 'user' else '') +")
     with pytest.raises(DataError, match="leaves the solution of example 'e' out"):
         encoder(silent).target(chat())

@@ -13,8 +13,9 @@ from premem_core.models.encoding.inspection import (
     inspect_examples,
     read_inspection,
 )
+from premem_core.problems.conversations import target_text
 from premem_core.problems.prompts import ChatTemplate, PromptTemplate, Template
-from premem_core.problems.thinking import ThinkingMarks
+from premem_core.problems.thinking import ThinkingMarks, find_marks
 from premem_core.records import Checkpoint, Conversation, Example
 from tests.helpers import tiny
 from tests.helpers.chat_templates import CHATML, MARKED, THINKING, chat_tokenizer
@@ -220,3 +221,91 @@ def test_a_checkpoint_without_a_chat_template_is_refused_with_what_to_do(checkpo
         inspect_checkpoint(checkpoint, ChatTemplate(), None, None, [problem()])
     given = ChatTemplate(CHATML)
     assert inspect_checkpoint(checkpoint, given, None, None, [problem()]).examples
+
+
+MAGISTRAL = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}{{ '[INST]' + m['content'] + '[/INST]' }}"
+    "{% else %}{% if m['reasoning_content'] %}{{ '[THINK]' + m['reasoning_content'] + '[/THINK]' }}"
+    "{% endif %}{{ m['content'] + '<|im_end|>' }}{% endif %}{% endfor %}"
+)
+GPT_OSS = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}"
+    "{{ '<|start|>user<|message|>' + m['content'] + '<|end|>' }}{% else %}{% if m['thinking'] %}"
+    "{{ '<|start|>assistant<|channel|>analysis<|message|>' + m['thinking'] + '<|end|>' }}"
+    "{% endif %}{{ '<|start|>assistant<|channel|>final<|message|>' + m['content'] + '<|return|>' }}"
+    "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|start|>assistant' }}{% endif %}"
+)
+ASKED = {"role": "user", "content": "1 and 1?"}
+
+
+def reasoned(key: str, reasoning: str = "One, two: 7?") -> Example:
+    turn = {"role": "assistant", "content": "It is 2.", key: reasoning}
+    return problem(solution=target_text(turn), conversation=Conversation((ASKED,), turn))
+
+
+@pytest.mark.parametrize(
+    ("template", "key", "trace", "stops"),
+    [
+        (MAGISTRAL, "reasoning_content", "[THINK]One, two: 7?[/THINK]", ("</s>", "<|im_end|>")),
+        (GPT_OSS, "thinking", "<|channel|>analysis<|message|>One, two: 7?<|end|><|start|>assistant"
+         "<|channel|>final<|message|>", ("</s>", "<|return|>")),
+    ],
+)  # fmt: skip
+def test_reasoning_that_is_kept_apart_has_the_marks_of_the_template(template, key, trace, stops):
+    found = inspected(reasoned(key), template=template, marks=find_marks([template]))
+    assert parts(found)[1] == ("trace", trace)
+    assert parts(found)[2][1].startswith("It is 2.")
+    assert found.stops == stops  # <|end|> ends the reasoning, not the completion
+    assert found.warnings == ()
+
+
+def test_traces_that_the_template_drops_or_that_have_unknown_marks_are_said():
+    lost = inspected(reasoned("thinking"), template=CHATML).warnings
+    assert [line for line in lost if "leaves out the thinking traces of 1 of 1" in line]
+    unknown = MAGISTRAL.replace("[THINK]", "~~").replace("[/THINK]", "~~ ")
+    [said] = inspected(reasoned("reasoning_content"), template=unknown).warnings
+    assert said.startswith("the thinking traces of 1 of 1 solutions cannot be told from their ans")
+    stripped = CHATML.replace("m['content'] +", "m['content'].split('</think>')[-1] +")
+    thought = problem(solution="<think>1+1</think>It is 2.")
+    [said] = inspected(thought, template=stripped, marks=MARKS).warnings
+    assert said.startswith("the template leaves out the thinking traces of 1 of 1 solutions")
+
+
+def test_turns_that_the_template_renders_otherwise_later_are_said():
+    turns = [ASKED, {"role": "assistant", "content": "<think>1+1</think>It is 2."}] * 2
+    chats = [Conversation(tuple(turns[:i]), turns[i]) for i in (1, 3)]
+    solution = turns[1]["content"]
+    examples = [problem(id=str(i), solution=solution, conversation=c) for i, c in enumerate(chats)]
+    assert inspected(*examples, marks=MARKS).warnings == ()
+    last_only = CHATML.replace(
+        "m['content'] +", "(m['content'] if loop.last else m['content'].split('</think>')[-1]) +"
+    )
+    [said] = inspected(*examples, template=last_only, marks=MARKS).warnings
+    assert said.startswith("the template renders 1 of 2 turns otherwise once more turns follow")
+
+
+def test_text_after_an_end_is_said():
+    goes_on = CHATML.replace("'<|im_end|>\n'", "'<|im_end|>\nBye.<|im_end|>'")
+    assert "1 of 1 targets go on after a token that ends a completion" in "".join(
+        inspected(problem(), template=goes_on).warnings
+    )
+
+
+def test_arguments_that_change_nothing_and_a_system_prompt_that_tests_lack_are_said():
+    template = "{{ greeting or '' }}" + CHATML
+    for value, said in (
+        ("", ["the arguments of the chat template change nothing in the "]),
+        ("Hi", []),
+    ):
+        found = inspected(
+            problem(), template=template, as_=ChatTemplate(arguments={"greeting": value})
+        )
+        assert [line[:50] for line in found.warnings] == [line[:50] for line in said]
+    system = {"role": "system", "content": "Be brief."}
+    target = {"role": "assistant", "content": "It is 2."}
+    briefed = problem(conversation=Conversation((system, ASKED), target))
+    [lacking] = inspected(briefed, test=(problem(2), problem(3))).warnings
+    assert lacking.startswith(
+        "all training problems have a system prompt, and 2 of 2 test problems"
+    )
+    assert inspected(briefed, test=(briefed,)).warnings == ()

@@ -5,6 +5,7 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ from premem_core.records import Checkpoint
 from tests.helpers import tiny
 from tests.helpers.chat_templates import CHATML, THINKING
 
-ROWS: dict[str, dict[str, object]] = {
+ROWS: dict[str, dict[str, Any]] = {
     "questions": {"question": "1 and 1?", "answer": "It is 2.\n#### 2"},
     "typed": {"prompt": "1 and 1?", "completion": " It is 2.\n#### 2"},
     "chats": {
@@ -40,7 +41,7 @@ ROWS: dict[str, dict[str, object]] = {
 
 @pytest.fixture
 def read(tmp_path):
-    def dataset(kind: str, **changes: str) -> Dataset:
+    def dataset(kind: str, **changes: object) -> Dataset:
         file = tmp_path / f"{kind}.jsonl"
         file.write_text(json.dumps({**ROWS[kind], **changes}) + "\n")
         return read_examples(file)
@@ -106,6 +107,10 @@ def test_marks_are_those_given_else_of_the_solutions_else_of_the_template(read, 
     assert choose_marks(thinks, place, chat, "none") is None
     assert choose_marks(thinks, place, chat, "<a>…</a>") == ThinkingMarks("<a>", "</a>")
     assert choose_marks(plain, place, chat, None) == of_think
+    turns = [*ROWS["chats"]["messages"][:1], {"role": "assistant", "content": "2 #### 2"}]
+    turns[1]["reasoning_content"] = "1+1"
+    apart = read("chats", messages=turns)
+    assert choose_marks(apart, place, ChatTemplate("[THINK][/THINK]"), None) == of_square
     assert choose_marks(plain, place, ChatTemplate(CHATML), None) is None  # the one that is given
     assert choose_marks(plain, place, PromptTemplate(), None) is None
     prompt = PromptTemplate("[THINK][/THINK]{question}")
