@@ -28,7 +28,8 @@ coverage: $(VENV)/.test
 	@$(PYTHON) -m slipcover --merge $(COVERAGE) --out $(COVERAGE) --skip-covered
 
 # Proofs that take minutes: the demo study made anew, and scored by every plan; a large export; killed
-# writers; Streamlit's faults that are worked around.
+# writers; the whole published arrays by command; pages in dark colours; Streamlit's faults that are
+# worked around.
 test-slow: $(VENV)/.test chromium
 	$(PYTHON) -m pytest -m slow
 

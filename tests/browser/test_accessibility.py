@@ -71,7 +71,7 @@ def add_failed_job(home: Store) -> None:
     write_progress(folder.state, Progress("failed", "failed", 24, 40, checkpoints=rows))
 
 
-@pytest.fixture(scope="module", params=["light", "dark"])
+@pytest.fixture(scope="module", params=["light", pytest.param("dark", marks=pytest.mark.slow)])
 def page(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     with chromium.new_context(color_scheme=request.param) as context:
         yield new_page(context, height=HEIGHT)

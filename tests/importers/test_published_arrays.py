@@ -58,7 +58,7 @@ def gsm8k_runs(request):
     return request.getfixturevalue(request.param)
 
 
-@pytest.fixture(params=["slice", "whole"])
+@pytest.fixture(params=["slice", pytest.param("whole", marks=pytest.mark.slow)])
 def source(request):
     """What is imported: the slice's zip, then the folder of the whole arrays."""
     return GSM8K_RUNS if request.param == "slice" else request.getfixturevalue("published")

@@ -36,7 +36,8 @@ def scratch(tmp_path, monkeypatch) -> Path:
     return folder
 
 
-def test_a_preview_in_a_process_of_its_own_is_the_one_of_this_process(job, scratch):
+@pytest.mark.usefixtures("in_this_process")
+def test_a_preview_that_is_asked_apart_is_the_one_of_this_process(job, scratch):
     apart = job.inspect_apart()
     assert apart == job.inspect()
     assert [(left.split, left.id) for left in apart.left_out] == [("train", "long")]
