@@ -32,7 +32,9 @@ def read_run(
         only: the steps or the names of folders of the checkpoints to read; None for all of them.
         steps: steps of checkpoints by the name of the folder, for those whose step no file says.
         base: the folder of the base model of adapters, where it is not the one that they name.
-        check: also check every checkpoint with `check_checkpoint`.
+        check: also check every checkpoint with `check_checkpoint`, and leave out a final model
+            with the same weights as another one. A job reads its run without, because it has
+            chosen its checkpoints before.
 
     Raises:
         CheckpointError: there is no checkpoint that can be used, or none with a step or name that
@@ -53,7 +55,10 @@ def read_run(
             skipped.append(SkippedCheckpoint(candidate.path, str(error)))
     if not usable:
         raise _none_usable(path, skipped)
-    kept, repeats = run_folders.without_repeats(candidate for candidate, _ in usable)
+    kept = [candidate for candidate, _ in usable]
+    kept, copies = run_folders.without_copies(kept, steps) if check else (kept, [])
+    kept, repeats = run_folders.without_repeats(kept)
+    chosen = [candidate.note for candidate in kept if candidate.note]
     read = {candidate.name: checkpoint for candidate, checkpoint in usable}
     log = _fullest([candidate.state for candidate in found])
     return Run(
@@ -63,7 +68,7 @@ def read_run(
         epochs=log.epochs,
         batch_size=log.batch_size,
         skipped=tuple(skipped),
-        notes=(*notes, *repeats, *_rate_notes(log)),
+        notes=(*notes, *chosen, *copies, *repeats, *_rate_notes(log)),
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from premem_core.errors import CheckpointError
 from premem_core.models.on_disk.adapters import is_adapter
+from premem_core.models.on_disk.same_weights import same_weights
 from premem_core.models.on_disk.trainer_state import TrainerState, read_trainer_state
 from premem_core.models.on_disk.weights import ADAPTER, conversion, holds_model, is_deepspeed
 
@@ -38,6 +39,7 @@ class Found:
         path: the folder with its weights.
         step: None if it is not known.
         reason: why it cannot be used; None if nothing is known against it.
+        note: what was chosen for it without a file that says it; None if nothing was.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Found:
     epoch: float | None = None
     state: TrainerState = field(default_factory=TrainerState)
     reason: str | None = None
+    note: str | None = None
 
 
 def find_runs(path: Path) -> list[Path]:
@@ -109,8 +112,29 @@ def find_checkpoints(path: Path, steps: Mapping[str, int]) -> tuple[list[Found],
     found = [_read(name, folder) for name, folder in folders.items()]
     found = [replace(f, step=steps.get(f.name, f.step)) for f in found]
     found, notes = _with_epochs(found, steps)
-    found, more = _with_final(found, path, root)
-    return sorted(found, key=lambda f: (f.step is None, f.step or 0)), notes + more
+    found = _with_final(found, path, root)
+    return sorted(found, key=lambda f: (f.step is None, f.step or 0)), notes
+
+
+def without_copies(
+    found: Iterable[Found], steps: Mapping[str, int]
+) -> tuple[list[Found], list[str]]:
+    """Leave out a final or best model that is another checkpoint's once more, and say so.
+
+    Args:
+        steps: steps that the user gave; a folder with one is kept.
+    """
+    found = sorted(found, key=lambda f: -(f.step or 0))
+    own = [f for f in found if _numbers(f.name) or f.name in steps]
+    kept, notes = list(own), []
+    for f in found:
+        if f in own:
+            continue
+        if same := next((o for o in own if same_weights(f.path, o.path)), None):
+            notes.append(f"{f.path} is left out, because it holds the same weights as {same.name}")
+        else:
+            kept.append(f)
+    return kept, notes
 
 
 def without_repeats(found: Iterable[Found]) -> tuple[list[Found], list[str]]:
@@ -232,24 +256,15 @@ def _with_epochs(found: list[Found], steps: Mapping[str, int]) -> tuple[list[Fou
     ]
 
 
-def _with_final(found: list[Found], path: Path, root: str | None) -> tuple[list[Found], list[str]]:
+def _with_final(found: list[Found], path: Path, root: str | None) -> list[Found]:
     """Give a final model without a step the one that its run's log, or its place, implies."""
-    notes = []
     known = [f for f in found if f.step is not None]
     last = max(known, key=lambda f: f.step or 0, default=None)
     filled = []
     for f in found:
         is_final = f.name == root or FINAL.fullmatch(f.name)
         if f.step is None and f.reason is None and is_final and last is not None:
-            planned = last.state.max_steps
-            step = max(last.step or 0, planned or (last.step or 0) + 1)
-            place = "the last of the training" if planned else f"one after {last.name}"
-            if step != last.step:  # else it is the same model, which is said elsewhere
-                notes.append(
-                    f"{f.path} has no trainer_state.json; it is taken to be the model at step "
-                    f"{step}, {place} (another one: --step {f.name}=STEP)"
-                )
-            f = replace(f, step=step)
+            f = _as_final(f, last)
         elif f.step is None and f.path == path and len(found) == 1:
             f = replace(f, step=0)
         elif f.step is None and f.reason is None:
@@ -257,4 +272,18 @@ def _with_final(found: list[Found], path: Path, root: str | None) -> tuple[list[
                 f, reason=f"nothing says at which step it was saved; say it: --step {f.name}=STEP"
             )
         filled.append(f)
-    return filled, notes
+    return filled
+
+
+def _as_final(f: Found, last: Found) -> Found:
+    """A final model with its step, which comes from the last one that has one."""
+    planned, at = last.state.max_steps, last.step or 0
+    step = max(at, planned or at + 1)
+    if step == at:  # it is the same model, which is said elsewhere
+        return replace(f, step=step)
+    place = "the last of the training" if planned else f"one after {last.name}"
+    note = (
+        f"{f.path} has no trainer_state.json; it is taken to be the model at step {step}, {place} "
+        f"(another one: --step {f.name}=STEP)"
+    )
+    return replace(f, step=step, note=note)
