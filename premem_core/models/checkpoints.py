@@ -57,7 +57,7 @@ def read_run(
         raise _none_usable(path, skipped)
     kept = [candidate for candidate, _ in usable]
     kept, copies = run_folders.without_copies(kept, steps) if check else (kept, [])
-    kept, repeats = run_folders.without_repeats(kept)
+    kept, repeats = run_folders.without_repeats(kept, steps)
     chosen = [candidate.note for candidate in kept if candidate.note]
     read = {candidate.name: checkpoint for candidate, checkpoint in usable}
     log = _fullest([candidate.state for candidate in found])
@@ -67,7 +67,7 @@ def read_run(
         learning_rate=log.highest_rate,
         epochs=log.epochs,
         batch_size=log.batch_size,
-        skipped=tuple(skipped),
+        skipped=_without_bases(skipped, read.values()),
         notes=(*notes, *chosen, *copies, *repeats, *_rate_notes(log)),
     )
 
@@ -132,6 +132,14 @@ def _none_usable(path: Path, skipped: Sequence[SkippedCheckpoint]) -> Checkpoint
         f"none of the {len(skipped)} checkpoints in {path} can be used; of the first: "
         f"{first.reason}"
     )
+
+
+def _without_bases(
+    skipped: Sequence[SkippedCheckpoint], read: Collection[Checkpoint]
+) -> tuple[SkippedCheckpoint, ...]:
+    """What was left out, except base models of the run's adapters, which are not checkpoints."""
+    bases = {Path(c.adapter_base).resolve() for c in read if c.adapter_base}
+    return tuple(s for s in skipped if s.path.resolve() not in bases)
 
 
 def _chosen(path: Path, found: Sequence[Found], only: Collection[int | str]) -> list[Found]:

@@ -110,6 +110,40 @@ def test_an_epoch_without_a_step_among_steps_is_left_out_until_the_user_says_it(
     assert steps(run, steps={"epoch-2": 80}) == {50: "checkpoint-50", 80: "epoch-2"}
 
 
+@pytest.mark.parametrize(
+    ("folder", "step"),
+    [
+        ("merged", "merged=STEP"),
+        ("checkpoint-40-merged", "checkpoint-40-merged=40"),
+        ("tmp-checkpoint-60", "tmp-checkpoint-60=60"),
+        ("step_120_hf", "step_120_hf=120"),
+        ("my model", "'my model=STEP'"),
+    ],
+)
+def test_a_model_whose_name_is_not_understood_is_named_and_scored_once_its_step_is_said(
+    folder, step, add, run
+):
+    add("checkpoint-40")
+    add(folder)
+    (run / "latest").symlink_to(run / "checkpoint-40")
+    found = read_run(run)
+    assert [c.step for c in found.checkpoints] == [40]
+    [skipped] = found.skipped
+    assert skipped.path == run / folder
+    assert skipped.reason.endswith(f"if it is one, say its step: --step {step}")
+    number = int(re.sub(r"\D", "", step.partition("=")[2]) or 7)
+    assert steps(run, steps={folder: number}) == {40: "checkpoint-40"} | {number: folder}
+    assert read_run(run, steps={folder: number}).skipped == ()
+    with pytest.raises(CheckpointError, match=r"its name is not that of a checkpoint"):
+        read_run(run, only=[folder])
+
+
+def test_the_base_model_of_a_runs_adapters_is_not_named_as_left_out(add, run):
+    tiny.save_adapter(add("first"), run / "checkpoint-5", seed=1)
+    assert steps(run) == {5: "checkpoint-5"}
+    assert read_run(run).skipped == ()
+
+
 @pytest.mark.parametrize("folder", [".", "final"])
 def test_a_final_model_that_is_the_last_checkpoint_is_not_scored_twice(folder, add, run):
     add("checkpoint-30", (30, 1e-5), global_step=30, max_steps=60)

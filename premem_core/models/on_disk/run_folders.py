@@ -7,6 +7,7 @@ write `step_500`, `epoch-3` or `final`.
 """
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -25,6 +26,8 @@ NUMBERED = re.compile(
 )
 FINAL = re.compile(r"(?:final|last|end)(?:[-_](?:model|checkpoint|adapter))?", re.IGNORECASE)
 BEST = re.compile(r"best(?:[-_](?:model|checkpoint|adapter))?", re.IGNORECASE)
+# Somewhere in a name that is not understood, as in step_120_hf.
+STEP = re.compile(r"(?:checkpoint|ckpt|steps?|iter)[-_=]?(\d+)", re.IGNORECASE)
 # Where in a checkpoint's folder the model may be.
 INSIDE = (".", "huggingface", "actor/huggingface", "lora_adapter", "actor/lora_adapter", "actor")
 DEEPEST = 4  # folders below the one in which runs are looked for
@@ -113,6 +116,8 @@ def find_checkpoints(path: Path, steps: Mapping[str, int]) -> tuple[list[Found],
     found = [replace(f, step=steps.get(f.name, f.step)) for f in found]
     found, notes = _with_epochs(found, steps)
     found = _with_final(found, path, root)
+    if folders:
+        found += _not_understood(path, folders)
     return sorted(found, key=lambda f: (f.step is None, f.step or 0)), notes
 
 
@@ -137,11 +142,20 @@ def without_copies(
     return kept, notes
 
 
-def without_repeats(found: Iterable[Found]) -> tuple[list[Found], list[str]]:
-    """Leave out what has the step of another one, and say so; a numbered folder comes first."""
+def without_repeats(
+    found: Iterable[Found], steps: Mapping[str, int]
+) -> tuple[list[Found], list[str]]:
+    """Leave out what has the step of another one, and say so.
+
+    A folder whose step the user gave comes first, and then a numbered one.
+    """
     first: dict[int | None, Found] = {}
     notes = []
-    for f in sorted(found, key=lambda f: (not _holds_weights(f.path), not _numbers(f.name))):
+
+    def rank(f: Found) -> tuple[bool, ...]:
+        return not _holds_weights(f.path), f.name not in steps, not _numbers(f.name)
+
+    for f in sorted(found, key=rank):
         if f.step in first:
             notes.append(
                 f"{f.path} is left out, because {first[f.step].name} is the model at step {f.step}"
@@ -172,6 +186,24 @@ def _named_folders(path: Path) -> dict[str, Path]:
     if _configured(path):  # then DeepSpeed's shards are a part of the checkpoint in this folder
         found = {name: folder for name, folder in found.items() if not is_deepspeed(folder)}
     return found
+
+
+def _not_understood(path: Path, folders: Mapping[str, Path]) -> Iterator[Found]:
+    """The other folders in a run that hold models, which only the user can say to be checkpoints.
+
+    Args:
+        folders: those that are understood, each with where its model is.
+    """
+    known = {folder.resolve() for folder in folders.values()}
+    for folder in sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")):
+        place = _inside(folder)
+        if _holds_weights(place) and place.resolve() not in known:
+            number = STEP.search(folder.name)
+            given = shlex.quote(f"{folder.name}={number[1] if number else 'STEP'}")
+            reason = (
+                f"its name is not that of a checkpoint; if it is one, say its step: --step {given}"
+            )
+            yield Found(folder.name, place, reason=reason)
 
 
 def _numbers(name: str) -> dict[str, str]:
