@@ -18,12 +18,13 @@ from premem_core.analysis.calibrating_runs import calibrating_runs, what_counts_
 from premem_core.analysis.caveats import caveats
 from premem_core.analysis.leave_one_out import predict_left_out
 from premem_core.analysis.run_scores import RunScores
-from premem_core.errors import UsageError
+from premem_core.errors import DataError, UsageError
 from premem_core.metrics import intervals, pre_memorization
 from premem_core.metrics.estimators import ESTIMATORS, Estimator
 from premem_core.records import SEGMENTS, Segment
 
 FORMAT = 1  # of calibration.json
+ANOTHER = "score another run with a test set, or give a saved calibration.json (--calibration)"
 NO_INTERVAL = (
     "Predictions have no interval: when one of these runs is left out, the others do not determine "
     "a threshold, so the error on a new run cannot be estimated."
@@ -136,8 +137,17 @@ def calibrate(task: str, runs: Sequence[RunScores], estimator: Estimator = "plai
         DataError: no threshold can be fitted to them.
     """
     all_runs, runs = runs, calibrating_runs(runs)
+    if not runs:
+        raise DataError(
+            f"no threshold can be fitted: no other run of the task '{task}' has a test set and a "
+            f"finished scoring job; {ANOTHER}"
+        )
     steps = curves.threshold_steps(runs, estimator)
-    fit = curves.best_step(steps)
+    try:
+        fit = steps.best()
+    except ValueError as error:
+        names = ", ".join(f"'{run.run}'" for run in runs)
+        raise DataError(f"no threshold can be fitted to {names}: {error}; {ANOTHER}") from error
     lines = [curves.curve(run, fit.log_log_threshold, estimator) for run in runs]
     points = curves.points(lines).dropna(subset=["premem"])
     rows = predict_left_out(runs, [run.run for run in runs], steps, estimator)

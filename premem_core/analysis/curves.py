@@ -212,6 +212,11 @@ def best_step(steps: Steps, objective: Objective = "identity") -> ThresholdFit:
     Raises:
         DataError: too few checkpoints have a test accuracy, or too many samples are missing.
     """
+    if not steps.fixed.any():
+        raise DataError(
+            "no threshold can be fitted: no run has a test set and a finished scoring job; give a "
+            "threshold"
+        )
     try:
         return steps.best(objective)
     except ValueError as error:

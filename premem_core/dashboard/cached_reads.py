@@ -21,7 +21,7 @@ from premem_core.analysis.study import (
     make_study,
     read_baseline_predictors,
 )
-from premem_core.errors import DataError
+from premem_core.errors import DataError, StoreError
 from premem_core.grading import graded_completions
 from premem_core.metrics.estimators import Estimator
 from premem_core.metrics.thresholds import Objective, ThresholdFit
@@ -245,8 +245,12 @@ def example_table(
 
 
 def completions(run: str, split: str, example: int, perturbation: str, step: int) -> pd.DataFrame:
-    """`graded_completions.read_graded_completions` of one example at one checkpoint."""
-    grades = read(graded_completions.regraded_shards, run)
+    """`read_graded_completions` of one example at one checkpoint; if grades are cut, stop."""
+    try:
+        grades = read(graded_completions.regraded_shards, run)
+    except StoreError as error:
+        st.error(str(error))
+        st.stop()
     return _completions(*cache_key(), run, split, example, perturbation, step, grades)
 
 

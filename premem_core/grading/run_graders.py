@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from premem_core.errors import JobError, StoreError, UsageError
 from premem_core.files import flock
 from premem_core.grading.graders import GRADERS, check_grader
+from premem_core.store.broken_shards import CUT, is_cut
 from premem_core.store.completions import samples_shards
 from premem_core.store.database import Store
 from premem_core.store.grades import grade_shards, other_graders
@@ -117,7 +118,7 @@ def shards_of(store: Store, graders: RunGraders, grader: str) -> list[Path]:
     The original grades are in the shards of the completions, other graders' in separate ones.
 
     Raises:
-        StoreError: `grader` has not graded the run.
+        StoreError: `grader` has not graded the run, or a file with its grades was cut.
     """
     if grader == graders.original:
         return samples_shards(store, graders.run)
@@ -127,12 +128,17 @@ def shards_of(store: Store, graders: RunGraders, grader: str) -> list[Path]:
             f"the run '{graders.run}' is not graded by '{grader}' yet; "
             f"run regrade with --grader {shlex.quote(grader)}"
         )
+    if cut := next(filter(is_cut, shards), None):
+        raise StoreError(
+            f"{cut}, with grades by '{grader}', cannot be read, because {CUT}; run regrade with "
+            f"--grader {shlex.quote(grader)}, which grades their completions again"
+        )
     return shards
 
 
 def ungraded_shards(store: Store, run: str, grader: str) -> list[Path]:
-    """The shards of a run's completions that `grader` has not graded yet."""
-    graded = {file.name for file in grade_shards(store, run, grader)}
+    """The shards of a run's completions that `grader` has no whole file of grades for."""
+    graded = {file.name for file in grade_shards(store, run, grader) if not is_cut(file)}
     return [file for file in samples_shards(store, run) if file.name not in graded]
 
 

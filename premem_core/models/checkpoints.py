@@ -32,7 +32,9 @@ def read_run(
         only: the steps or the names of folders of the checkpoints to read; None for all of them.
         steps: steps of checkpoints by the name of the folder, for those whose step no file says.
         base: the folder of the base model of adapters, where it is not the one that they name.
-        check: also check every checkpoint with `check_checkpoint`.
+        check: also check every checkpoint with `check_checkpoint`, and leave out a final model
+            with the same weights as another one. A job reads its run without, because it has
+            chosen its checkpoints before.
 
     Raises:
         CheckpointError: there is no checkpoint that can be used, or none with a step or name that
@@ -53,7 +55,10 @@ def read_run(
             skipped.append(SkippedCheckpoint(candidate.path, str(error)))
     if not usable:
         raise _none_usable(path, skipped)
-    kept, repeats = run_folders.without_repeats(candidate for candidate, _ in usable)
+    kept = [candidate for candidate, _ in usable]
+    kept, copies = run_folders.without_copies(kept, steps) if check else (kept, [])
+    kept, repeats = run_folders.without_repeats(kept, steps)
+    chosen = [candidate.note for candidate in kept if candidate.note]
     read = {candidate.name: checkpoint for candidate, checkpoint in usable}
     log = _fullest([candidate.state for candidate in found])
     return Run(
@@ -62,8 +67,8 @@ def read_run(
         learning_rate=log.highest_rate,
         epochs=log.epochs,
         batch_size=log.batch_size,
-        skipped=tuple(skipped),
-        notes=(*notes, *repeats, *_rate_notes(log)),
+        skipped=_without_bases(skipped, read.values()),
+        notes=(*notes, *chosen, *copies, *repeats, *_rate_notes(log)),
     )
 
 
@@ -127,6 +132,14 @@ def _none_usable(path: Path, skipped: Sequence[SkippedCheckpoint]) -> Checkpoint
         f"none of the {len(skipped)} checkpoints in {path} can be used; of the first: "
         f"{first.reason}"
     )
+
+
+def _without_bases(
+    skipped: Sequence[SkippedCheckpoint], read: Collection[Checkpoint]
+) -> tuple[SkippedCheckpoint, ...]:
+    """What was left out, except base models of the run's adapters, which are not checkpoints."""
+    bases = {Path(c.adapter_base).resolve() for c in read if c.adapter_base}
+    return tuple(s for s in skipped if s.path.resolve() not in bases)
 
 
 def _chosen(path: Path, found: Sequence[Found], only: Collection[int | str]) -> list[Found]:

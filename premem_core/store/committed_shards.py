@@ -1,9 +1,11 @@
 """Committed shards that broke later: they are set aside, and their counts are taken back."""
 
 import fcntl
+import warnings
 from collections.abc import Collection
 from pathlib import Path
 
+from premem_core.errors import PrememWarning
 from premem_core.store.broken_shards import CUT, FOLDER, is_cut, set_aside
 from premem_core.store.database import Store
 from premem_core.store.grades import grade_shards, grades_folder, recount
@@ -65,7 +67,15 @@ def _count_grades(store: Store, connection: Connection, run: str, broken: Collec
     shards = (grade_shards(store, run, grader) if grader else []) or find_shards(
         completions_folder(store.path, run), kind="samples"
     )
-    if left := [file for file in shards if file.name not in broken]:
+    left = [file for file in shards if file.name not in broken]
+    if cut := next(filter(is_cut, left), None):
+        warnings.warn(
+            f"{cut}, with grades by '{grader}', cannot be read, because {CUT}; run regrade "
+            "with this grader, which grades their completions again and counts them",
+            PrememWarning,
+            stacklevel=2,
+        )
+    elif left:
         recount(connection, run, left)
 
 

@@ -37,8 +37,10 @@ def test_runs_without_a_test_set_calibrate_nothing(runs):
         dataclasses.replace(run, test_accuracy=np.empty((5, 0)), test_examples=np.empty(0, int))
         for run in runs
     ]
-    with pytest.raises(DataError, match="at least two checkpoints"):
+    with pytest.raises(DataError, match="no other run of the task 'simulated' has a test set"):
         calibrate("simulated", untested)
+    with pytest.raises(DataError, match="no run has a test set and a finished scoring job; give a"):
+        curves.best_threshold(untested)
 
 
 def test_a_calibration_is_the_same_after_export_and_import(runs, calibration, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 
 from premem_core.analysis import prediction
 from premem_core.analysis.calibration import calibrate
+from premem_core.errors import DataError
 from tests.helpers import simulated
 
 SIMULATIONS = 200
@@ -54,6 +55,29 @@ def test_one_run_gives_a_number_but_no_interval_and_says_why(runs):
     choice = prediction.choose(runs[1], alone)
     assert choice.confidence is None
     assert "is to be better is not known" in choice.in_words(rows)
+
+
+@pytest.mark.parametrize("others", ["none", "without a test set", "unfinished"])
+def test_of_the_only_tested_run_it_is_said_that_another_one_is_needed(others, runs):
+    untested = dataclasses.replace(
+        runs[1], test_examples=runs[1].test_examples[:0], test_accuracy=runs[1].test_accuracy[:, :0]
+    )
+    unfinished = dataclasses.replace(runs[1], waiting=1)
+    there = {"none": [], "without a test set": [untested], "unfinished": [unfinished]}[others]
+    with pytest.raises(DataError) as caught:
+        prediction.predict_from_others("sums", runs[0], [runs[0], *there])
+    assert str(caught.value) == (
+        "no threshold can be fitted: no other run of the task 'sums' has a test set and a finished "
+        "scoring job; score another run with a test set, or give a saved calibration.json "
+        "(--calibration)"
+    )
+
+
+def test_other_runs_that_give_no_threshold_are_named(runs):
+    flat = dataclasses.replace(runs[1], test_accuracy=np.ones_like(runs[1].test_accuracy))
+    needed = "at least two checkpoints with different test accuracies are needed"
+    with pytest.raises(DataError, match=rf"fitted to '{flat.run}': {needed}; score another run"):
+        prediction.predict_from_others("sums", runs[0], [runs[0], flat])
 
 
 def test_the_checkpoint_to_ship_is_the_highest_and_its_lead_decides_the_confidence(

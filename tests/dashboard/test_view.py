@@ -140,6 +140,7 @@ def test_of_a_lone_run_nothing_is_expected_and_no_r2_is_given(tmp_path, monkeypa
     fill(tmp_path, {"alone": (1e-4, 5)})
     shown = seen(show("curves.py", tmp_path, monkeypatch))
     assert "The accuracy on new problems cannot be predicted: no threshold can be fitted" in shown
+    assert "no other run of the task" in shown
     assert "expect **" not in shown
     shown = seen(show("overview.py", tmp_path, monkeypatch))
     assert "the threshold is fitted to the same checkpoints, so R² over them is not a test" in shown

@@ -3,10 +3,13 @@
 import pandas as pd
 import pytest
 
-from premem_core.errors import StoreError
-from premem_core.grading import regrade, run_graders
+from premem_core.errors import PrememWarning, StoreError
+from premem_core.grading import graded_completions, grader_comparison, regrade, run_graders
 from premem_core.grading.built_in.paper_grader import PaperGrader
+from premem_core.grading.hand_grades import set_grade
 from premem_core.grading.run_graders import AS_SCORED
+from premem_core.records import Grade, SampleKey
+from premem_core.store.committed_shards import withdraw_broken
 from premem_core.store.completions import samples_shards
 from premem_core.store.database import Store
 from premem_core.store.grades import grades_folder
@@ -87,3 +90,37 @@ def test_samples_drawn_later_must_be_graded_before_they_count(store):
     with pytest.raises(StoreError, match="run regrade again"):
         regrade.use_grader(store, RUN, "paper")
     assert 0 < regrade.regrade_run(store, RUN, "paper").newly_graded < COMPLETIONS
+
+
+@pytest.mark.parametrize("size", [0, 200])
+def test_grades_that_were_cut_are_named_and_given_again_by_regrade(size, store):
+    regrade.regrade_run(store, RUN, "paper")
+    before = counts(store)
+    file = sorted(grades_folder(store, RUN, "paper").glob("*.parquet"))[0]
+    rows = run_graders.count_rows(file)
+    file.write_bytes(file.read_bytes()[:size])
+    message = r"cannot be read, because it is empty or cut off; run regrade with --grader paper"
+    for read in (
+        lambda: regrade.use_grader(store, RUN, "paper"),
+        lambda: grader_comparison.compare_graders(store, RUN, AS_SCORED, "paper"),
+        lambda: graded_completions.regraded_shards(store, RUN),
+        lambda: set_grade(store, RUN, SampleKey(0, "train", "", 1, 0), Grade.CORRECT, "seen"),
+    ):
+        with pytest.raises(StoreError, match=message) as caught:
+            read()
+        assert str(file) in str(caught.value)
+    assert run_graders.read_graders(store, RUN).in_force == "paper"
+    assert regrade.regrade_run(store, RUN, "paper").newly_graded == rows
+    pd.testing.assert_frame_equal(counts(store), before)
+
+
+def test_completions_that_were_cut_are_withdrawn_beside_grades_that_were(store):
+    regrade.regrade_run(store, RUN, "paper")
+    grades = sorted(grades_folder(store, RUN, "paper").glob("*.parquet"))
+    grades[0].write_bytes(b"PAR1")
+    shard = next(s for s in samples_shards(store, RUN) if s.name == grades[1].name)
+    shard.write_bytes(b"PAR1")
+    with pytest.warns(PrememWarning, match=r"by 'paper', cannot be read.*run regrade"):
+        assert withdraw_broken(store, RUN) == 1
+    regrade.regrade_run(store, RUN, "paper")
+    assert len(run_graders.shards_of(store, run_graders.read_graders(store, RUN), "paper"))

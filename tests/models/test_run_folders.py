@@ -1,5 +1,6 @@
 """Runs as various trainers leave them: which folders are checkpoints, and at which steps."""
 
+import itertools
 import json
 import os
 import re
@@ -21,13 +22,24 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def add(model, tmp_path):
-    """Function that puts a checkpoint into a folder of the run, with what the Trainer logs."""
+    """Function that puts a checkpoint into a folder of the run, with what the Trainer logs.
 
-    def add(folder, *rates, **state):
+    The weights of each differ in one value, unless they are to be those of another folder.
+    """
+    made = itertools.count(1)
+
+    def add(folder, *rates, weights_of=None, **state):
         path = tmp_path / "run" / folder
         path.mkdir(parents=True, exist_ok=True)
         for file in model.iterdir():
-            os.link(file, path / file.name)
+            if file.name != "model.safetensors":
+                os.link(file, path / file.name)
+        if weights_of:
+            shutil.copy(tmp_path / "run" / weights_of / "model.safetensors", path)
+        else:
+            tensors = load_file(model / "model.safetensors")
+            tensors["model.norm.weight"][0] = next(made)
+            save_file(tensors, path / "model.safetensors", {"format": "pt"})
         if rates or state:
             logs = [{"step": step, "learning_rate": rate} for step, rate in rates]
             content = {"log_history": logs} | state
@@ -98,6 +110,40 @@ def test_an_epoch_without_a_step_among_steps_is_left_out_until_the_user_says_it(
     assert steps(run, steps={"epoch-2": 80}) == {50: "checkpoint-50", 80: "epoch-2"}
 
 
+@pytest.mark.parametrize(
+    ("folder", "step"),
+    [
+        ("merged", "merged=STEP"),
+        ("checkpoint-40-merged", "checkpoint-40-merged=40"),
+        ("tmp-checkpoint-60", "tmp-checkpoint-60=60"),
+        ("step_120_hf", "step_120_hf=120"),
+        ("my model", "'my model=STEP'"),
+    ],
+)
+def test_a_model_whose_name_is_not_understood_is_named_and_scored_once_its_step_is_said(
+    folder, step, add, run
+):
+    add("checkpoint-40")
+    add(folder)
+    (run / "latest").symlink_to(run / "checkpoint-40")
+    found = read_run(run)
+    assert [c.step for c in found.checkpoints] == [40]
+    [skipped] = found.skipped
+    assert skipped.path == run / folder
+    assert skipped.reason.endswith(f"if it is one, say its step: --step {step}")
+    number = int(re.sub(r"\D", "", step.partition("=")[2]) or 7)
+    assert steps(run, steps={folder: number}) == {40: "checkpoint-40"} | {number: folder}
+    assert read_run(run, steps={folder: number}).skipped == ()
+    with pytest.raises(CheckpointError, match=r"its name is not that of a checkpoint"):
+        read_run(run, only=[folder])
+
+
+def test_the_base_model_of_a_runs_adapters_is_not_named_as_left_out(add, run):
+    tiny.save_adapter(add("first"), run / "checkpoint-5", seed=1)
+    assert steps(run) == {5: "checkpoint-5"}
+    assert read_run(run).skipped == ()
+
+
 @pytest.mark.parametrize("folder", [".", "final"])
 def test_a_final_model_that_is_the_last_checkpoint_is_not_scored_twice(folder, add, run):
     add("checkpoint-30", (30, 1e-5), global_step=30, max_steps=60)
@@ -105,6 +151,45 @@ def test_a_final_model_that_is_the_last_checkpoint_is_not_scored_twice(folder, a
     add(folder)
     assert steps(run) == {30: "checkpoint-30", 60: "checkpoint-60"}
     assert "is left out, because checkpoint-60 is the model at step 60" in read_run(run).notes[0]
+
+
+@pytest.mark.parametrize("folder", [".", "final", "best_model"])
+def test_a_final_model_with_the_weights_of_a_checkpoint_is_not_scored_twice(folder, add, run):
+    for step in (30, 60):
+        add(f"checkpoint-{step}", global_step=step, max_steps=90)
+    path = add(
+        folder, weights_of="checkpoint-30", global_step=90
+    )  # the best one, loaded at the end
+    assert steps(run) == {30: "checkpoint-30", 60: "checkpoint-60"}
+    left_out = f"{path} is left out, because it holds the same weights as checkpoint-30"
+    assert read_run(run).notes == (left_out,)
+    name = "final" if folder == "." else folder
+    assert list(steps(run, steps={name: 70})) == [30, 60, 70]
+    assert list(steps(run, only=[name])) == [90]
+
+
+def test_a_final_model_without_a_log_is_not_scored_twice_either(add, run):
+    add("checkpoint-30")
+    add(".", weights_of="checkpoint-30")
+    assert steps(run) == {30: "checkpoint-30"}
+    assert list(steps(run, check=False)) == [30, 31]  # as a job reads it that has scored both
+    assert "holds the same weights as checkpoint-30" in read_run(run).notes[0]
+    assert len(read_run(run).notes) == 1
+    (run / "checkpoint-30" / "config.json").unlink()
+    assert steps(run) == {31: "."}
+
+
+def test_adapters_with_the_same_weights_are_one_unless_they_are_used_otherwise(add, model, run):
+    add("base")
+    tiny.save_adapter(run / "base", run / "checkpoint-5", seed=1)
+    shutil.copytree(run / "checkpoint-5", run / "final")
+    assert steps(run) == {5: "checkpoint-5"}
+    config = json.loads((run / "final/adapter_config.json").read_text())
+    config |= {"inference_mode": False, "target_modules": config["target_modules"][::-1]}
+    (run / "final/adapter_config.json").write_text(json.dumps(config))
+    assert steps(run) == {5: "checkpoint-5"}
+    (run / "final/adapter_config.json").write_text(json.dumps(config | {"lora_alpha": 1}))
+    assert steps(run) == {5: "checkpoint-5", 6: "final"}
 
 
 def test_a_final_model_has_the_step_of_its_own_log_or_the_last_one_planned(add, run):

@@ -7,6 +7,7 @@ write `step_500`, `epoch-3` or `final`.
 """
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from premem_core.errors import CheckpointError
 from premem_core.models.on_disk.adapters import is_adapter
+from premem_core.models.on_disk.same_weights import same_weights
 from premem_core.models.on_disk.trainer_state import TrainerState, read_trainer_state
 from premem_core.models.on_disk.weights import ADAPTER, conversion, holds_model, is_deepspeed
 
@@ -24,6 +26,8 @@ NUMBERED = re.compile(
 )
 FINAL = re.compile(r"(?:final|last|end)(?:[-_](?:model|checkpoint|adapter))?", re.IGNORECASE)
 BEST = re.compile(r"best(?:[-_](?:model|checkpoint|adapter))?", re.IGNORECASE)
+# Somewhere in a name that is not understood, as in step_120_hf.
+STEP = re.compile(r"(?:checkpoint|ckpt|steps?|iter)[-_=]?(\d+)", re.IGNORECASE)
 # Where in a checkpoint's folder the model may be.
 INSIDE = (".", "huggingface", "actor/huggingface", "lora_adapter", "actor/lora_adapter", "actor")
 DEEPEST = 4  # folders below the one in which runs are looked for
@@ -38,6 +42,7 @@ class Found:
         path: the folder with its weights.
         step: None if it is not known.
         reason: why it cannot be used; None if nothing is known against it.
+        note: what was chosen for it without a file that says it; None if nothing was.
     """
 
     name: str
@@ -46,6 +51,7 @@ class Found:
     epoch: float | None = None
     state: TrainerState = field(default_factory=TrainerState)
     reason: str | None = None
+    note: str | None = None
 
 
 def find_runs(path: Path) -> list[Path]:
@@ -109,15 +115,47 @@ def find_checkpoints(path: Path, steps: Mapping[str, int]) -> tuple[list[Found],
     found = [_read(name, folder) for name, folder in folders.items()]
     found = [replace(f, step=steps.get(f.name, f.step)) for f in found]
     found, notes = _with_epochs(found, steps)
-    found, more = _with_final(found, path, root)
-    return sorted(found, key=lambda f: (f.step is None, f.step or 0)), notes + more
+    found = _with_final(found, path, root)
+    if folders:
+        found += _not_understood(path, folders)
+    return sorted(found, key=lambda f: (f.step is None, f.step or 0)), notes
 
 
-def without_repeats(found: Iterable[Found]) -> tuple[list[Found], list[str]]:
-    """Leave out what has the step of another one, and say so; a numbered folder comes first."""
+def without_copies(
+    found: Iterable[Found], steps: Mapping[str, int]
+) -> tuple[list[Found], list[str]]:
+    """Leave out a final or best model that is another checkpoint's once more, and say so.
+
+    Args:
+        steps: steps that the user gave; a folder with one is kept.
+    """
+    found = sorted(found, key=lambda f: -(f.step or 0))
+    own = [f for f in found if _numbers(f.name) or f.name in steps]
+    kept, notes = list(own), []
+    for f in found:
+        if f in own:
+            continue
+        if same := next((o for o in own if same_weights(f.path, o.path)), None):
+            notes.append(f"{f.path} is left out, because it holds the same weights as {same.name}")
+        else:
+            kept.append(f)
+    return kept, notes
+
+
+def without_repeats(
+    found: Iterable[Found], steps: Mapping[str, int]
+) -> tuple[list[Found], list[str]]:
+    """Leave out what has the step of another one, and say so.
+
+    A folder whose step the user gave comes first, and then a numbered one.
+    """
     first: dict[int | None, Found] = {}
     notes = []
-    for f in sorted(found, key=lambda f: (not _holds_weights(f.path), not _numbers(f.name))):
+
+    def rank(f: Found) -> tuple[bool, ...]:
+        return not _holds_weights(f.path), f.name not in steps, not _numbers(f.name)
+
+    for f in sorted(found, key=rank):
         if f.step in first:
             notes.append(
                 f"{f.path} is left out, because {first[f.step].name} is the model at step {f.step}"
@@ -148,6 +186,24 @@ def _named_folders(path: Path) -> dict[str, Path]:
     if _configured(path):  # then DeepSpeed's shards are a part of the checkpoint in this folder
         found = {name: folder for name, folder in found.items() if not is_deepspeed(folder)}
     return found
+
+
+def _not_understood(path: Path, folders: Mapping[str, Path]) -> Iterator[Found]:
+    """The other folders in a run that hold models, which only the user can say to be checkpoints.
+
+    Args:
+        folders: those that are understood, each with where its model is.
+    """
+    known = {folder.resolve() for folder in folders.values()}
+    for folder in sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")):
+        place = _inside(folder)
+        if _holds_weights(place) and place.resolve() not in known:
+            number = STEP.search(folder.name)
+            given = shlex.quote(f"{folder.name}={number[1] if number else 'STEP'}")
+            reason = (
+                f"its name is not that of a checkpoint; if it is one, say its step: --step {given}"
+            )
+            yield Found(folder.name, place, reason=reason)
 
 
 def _numbers(name: str) -> dict[str, str]:
@@ -232,24 +288,15 @@ def _with_epochs(found: list[Found], steps: Mapping[str, int]) -> tuple[list[Fou
     ]
 
 
-def _with_final(found: list[Found], path: Path, root: str | None) -> tuple[list[Found], list[str]]:
+def _with_final(found: list[Found], path: Path, root: str | None) -> list[Found]:
     """Give a final model without a step the one that its run's log, or its place, implies."""
-    notes = []
     known = [f for f in found if f.step is not None]
     last = max(known, key=lambda f: f.step or 0, default=None)
     filled = []
     for f in found:
         is_final = f.name == root or FINAL.fullmatch(f.name)
         if f.step is None and f.reason is None and is_final and last is not None:
-            planned = last.state.max_steps
-            step = max(last.step or 0, planned or (last.step or 0) + 1)
-            place = "the last of the training" if planned else f"one after {last.name}"
-            if step != last.step:  # else it is the same model, which is said elsewhere
-                notes.append(
-                    f"{f.path} has no trainer_state.json; it is taken to be the model at step "
-                    f"{step}, {place} (another one: --step {f.name}=STEP)"
-                )
-            f = replace(f, step=step)
+            f = _as_final(f, last)
         elif f.step is None and f.path == path and len(found) == 1:
             f = replace(f, step=0)
         elif f.step is None and f.reason is None:
@@ -257,4 +304,18 @@ def _with_final(found: list[Found], path: Path, root: str | None) -> tuple[list[
                 f, reason=f"nothing says at which step it was saved; say it: --step {f.name}=STEP"
             )
         filled.append(f)
-    return filled, notes
+    return filled
+
+
+def _as_final(f: Found, last: Found) -> Found:
+    """A final model with its step, which comes from the last one that has one."""
+    planned, at = last.state.max_steps, last.step or 0
+    step = max(at, planned or at + 1)
+    if step == at:  # it is the same model, which is said elsewhere
+        return replace(f, step=step)
+    place = "the last of the training" if planned else f"one after {last.name}"
+    note = (
+        f"{f.path} has no trainer_state.json; it is taken to be the model at step {step}, {place} "
+        f"(another one: --step {f.name}=STEP)"
+    )
+    return replace(f, step=step, note=note)

@@ -41,7 +41,7 @@ def weight_shapes(path: Path, *, adapter: bool = False) -> Shapes:
             can convert them, the message holds its command.
     """
     shapes: dict[str, tuple[int, ...]] = {}
-    for file in _weight_files(path, adapter):
+    for file in weight_files(path, adapter):
         shapes |= _file_shapes(file)
     if not adapter and (path / INDEX).exists():
         _check_index(path, shapes)
@@ -53,7 +53,12 @@ def rows(shapes: Shapes, pattern: re.Pattern[str] = EMBEDDING) -> int | None:
     return next((s[0] for name, s in shapes.items() if len(s) == 2 and pattern.search(name)), None)
 
 
-def _weight_files(path: Path, adapter: bool) -> list[Path]:
+def weight_files(path: Path, adapter: bool) -> list[Path]:
+    """The safetensors files of a folder's model, or of its adapter, in the order of their names.
+
+    Raises:
+        CheckpointError: there are none.
+    """
     if adapter:
         files = [path / ADAPTER] if (path / ADAPTER).exists() else []
     elif (path / INDEX).exists():
