@@ -10,9 +10,7 @@ from tests.helpers.paths import GSM8K_RUNS
 from tests.helpers.stores import add_examples
 
 
-@pytest.fixture(
-    scope="module", params=["slice", pytest.param("whole", marks=pytest.mark.slow)]
-)
+@pytest.fixture(scope="module", params=["slice", pytest.param("whole", marks=pytest.mark.slow)])
 def published_store(request, tmp_path_factory):
     """Of the slice in the repository, then of the whole arrays where they are there."""
     source = GSM8K_RUNS if request.param == "slice" else request.getfixturevalue("published")
