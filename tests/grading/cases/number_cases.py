@@ -53,4 +53,6 @@ ROWS = [
     ("number?percent=fraction", "#### 18%", "0.18", CORRECT, "a percentage is a share"),
     ("number?percent=fraction", "#### 18", "18%", INCORRECT, "a hundred times the share"),
     ("number?percent=fraction", "#### 18%", "18%", CORRECT, "percent on both sides"),
+    ("number", "The answer is:\n\n7", "7", CORRECT, "a blank line behind the sentence"),
+    ("number", "The answer is 42。", "42", CORRECT, "a Chinese full stop"),
 ]
