@@ -137,14 +137,15 @@ def _likely(examples: Sequence[Example]) -> list[str]:
         *(["exact"] if all(map(_WORDS.fullmatch, answers)) else []),
     ]
     # "choice" reads any short last line that is the reference; other numbers would be unparsed.
-    others = ["math", "gsm8k", *([] if numbers and not _any_options(examples) else ["choice"])]
+    others = ["math", "gsm8k", *([] if numbers and not _options_listed(examples) else ["choice"])]
     return list(dict.fromkeys([*first, *others, "exact"]))
 
 
-def _any_options(examples: Sequence[Example]) -> bool:
-    """Whether a question lists options, which the reference of `choice` then repeats."""
+def _options_listed(examples: Sequence[Example]) -> bool:
+    """Whether most questions list options, which the reference of `choice` then repeats."""
     with make_grader("choice") as choice:
-        return any(choice.reference(example) != example.answer for example in examples)
+        listed = sum(choice.reference(example) != example.answer for example in examples)
+    return listed > len(examples) / 2
 
 
 def _sample(examples: Sequence[Example], size: int) -> list[Example]:

@@ -34,6 +34,7 @@ LATEX = examples(
 )
 LABELLED = examples(("1+1 makes 2.\nResult -> 2", "2"), ("2+2 makes 4.\nResult -> 4", "4"))
 LETTERS = examples(("Four. The answer is B.", "B"), question="2+2?\nA) 3\nB) 4")
+DIGITS = examples(("2", "2"), ("1", "1"), question="2+2?\n1) 3\n2) 4")
 HASHES = examples(("3*6=18\n#### 18", "18"), ("#### 1,000", "1,000"))
 WORDS = examples(("It is large. The answer is Paris.", "Paris"), ("#### Rome", "Rome"))
 BELOW = examples(("Sum.\n\nThe answer is:\n\n7", "7"), ("The answer is:\n\n12", "12"))
@@ -46,6 +47,7 @@ LONG = examples(("So\nthe man\nsays no", "no"), ("And\nhe\nsays yes", "yes"))
     [
         (LATEX, None, "math"),
         (LETTERS, None, "choice"),
+        (DIGITS, None, "choice"),
         (HASHES, None, "gsm8k"),
         (WORDS, None, "exact"),
         (BELOW, None, "gsm8k"),
