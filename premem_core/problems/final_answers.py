@@ -30,7 +30,8 @@ _ANSWER_IS = re.compile(
 _DISPLAYED = re.compile(r"\$\$\s*\n(.*?)\$\$|\\\[\s*\n(.*?)\\\]", re.DOTALL)
 _TAG = re.compile(r"<answer>(.{0,1000}?)</answer>", re.IGNORECASE | re.DOTALL)
 _LONGEST_ANSWER = 1000
-_SENTENCE_END = re.compile(r"[.!?](?=\s)|[。！？]")
+# The mark in "5! = 120" is a factorial.
+_SENTENCE_END = re.compile(r"[.!?](?=\s)(?!(?<=\d!)\s*[-+*/=])|[。！？]")
 _THEREFORE = re.compile(
     r"(?:[,\s]*(?:therefore|thus|then|hence|simply|indeed|just)\b[,\s:]*)+", re.I
 )

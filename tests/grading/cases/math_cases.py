@@ -157,4 +157,5 @@ ROWS = [
     ("The answer is:\n$$\\frac12$$", "0.5", CORRECT, "a formula on the next line"),
     ("### Answer\n42", "42", CORRECT, "a heading without a colon"),
     ("The answer is 42。", "42", CORRECT, "a Chinese full stop"),
+    ("The answer is 5! = 120.", "120", CORRECT, "a factorial does not end the sentence"),
 ]
