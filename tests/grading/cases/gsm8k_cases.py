@@ -228,4 +228,13 @@ ROWS = [
     ("The answer is 42。", "42", CORRECT, "a Chinese full stop"),
     ("#### 42。", "42", CORRECT, "a Chinese full stop behind the mark"),
     ("The answer is:\n\nWe add 3 and 4.", "7", UNPARSED, "a sentence below the label"),
+    ("The answer is 5! = 120.", "120", CORRECT, "a factorial does not end the sentence"),
+    ("The answer is 18! I am sure of 1.", "18", CORRECT, "an exclamation mark ends the sentence"),
+    ("The answer is negative 5.", "-5", CORRECT, "negative in letters"),
+    ("#### minus 5", "-5", CORRECT, "minus in letters"),
+    ("#### negative 5", "5", INCORRECT, "a lost sign in letters"),
+    ("#### minus $1,000", "-1000", CORRECT, "minus in letters before the currency"),
+    ("The answer is 7 minus 5", "2", UNPARSED, "a difference in words"),
+    ("#### negative", "5", UNPARSED, "only a sign in letters"),
+    ("#### minus -5", "5", UNPARSED, "two signs"),
 ]
