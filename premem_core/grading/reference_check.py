@@ -133,14 +133,24 @@ def guess_grader(examples: Sequence[Example], rule: AnswerRule | None = None) ->
 def _likely(examples: Sequence[Example]) -> list[str]:
     """The graders that may suit these examples, the likeliest first."""
     answers = [example.answer.strip() for example in examples]
+    numbers = all(number(answer) is not None for answer in answers)
     boxes = sum(r"\boxed" in example.solution for example in examples)
     first = [
         *(["choice"] if all(map(_LETTERS.fullmatch, answers)) else []),
         *(["math"] if boxes > len(examples) / 2 else []),
-        *(["gsm8k"] if all(number(answer) is not None for answer in answers) else []),
+        *(["gsm8k"] if numbers else []),
         *(["exact"] if all(map(_WORDS.fullmatch, answers)) else []),
     ]
-    return list(dict.fromkeys([*first, "math", "gsm8k", "choice", "exact"]))
+    # "choice" reads any short last line that is the reference; other numbers would be unparsed.
+    others = ["math", "gsm8k", *([] if numbers and not _options_listed(examples) else ["choice"])]
+    return list(dict.fromkeys([*first, *others, "exact"]))
+
+
+def _options_listed(examples: Sequence[Example]) -> bool:
+    """Whether most questions list options, which the reference of `choice` then repeats."""
+    with make_grader("choice") as choice:
+        listed = sum(choice.reference(example) != example.answer for example in examples)
+    return listed > len(examples) / 2
 
 
 def _sample(examples: Sequence[Example], size: int) -> list[Example]:

@@ -1,9 +1,19 @@
-"""Answer rules: where a row's final answer is, in a field or by a mark in the solution."""
+"""Answer rules: where a row's final answer is, in a field or by a mark in the solution.
 
+A final answer may name one of the options of a multiple-choice question. A row has these as a list
+of texts (MMLU), of texts with labels (AQuA's "A)3"), a mapping from labels to texts, or
+{"text": […], "label": […]} (ARC).
+"""
+
+<<<<<<< HEAD
 from collections import deque
+=======
+import re
+import string
+>>>>>>> h-grade
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 import regex
 
@@ -105,3 +115,76 @@ class AnswerRule:
 def _single(value: object) -> str | None:
     """The answer in a field; a list that holds one answer is that answer."""
     return as_name(value[0] if isinstance(value, list) and len(value) == 1 else value)
+
+
+class Option(NamedTuple):
+    """One option: its label, its text, its line in the question, and how the row gives it."""
+
+    label: str
+    text: str
+    line: str
+    given: str
+
+
+def options_in(value: object) -> list[Option]:
+    """The options that a row's column holds; none if it holds something else.
+
+    >>> [option.line for option in options_in({"text": ["3", "4"], "label": ["1", "2"]})]
+    ['1) 3', '2) 4']
+    >>> options_in(["A)3", "B)4"])[1]
+    Option(label='B', text='4', line='B)4', given='B)4')
+    """
+    if isinstance(value, Mapping):
+        texts = value.get("text", list(value.values()))
+        labels = value.get("label", list(value) if "text" not in value else [])
+        if isinstance(labels, list) and isinstance(texts, list) and len(texts) == len(labels):
+            pairs = zip(map(str, labels), map(str, texts), strict=True)
+            return [Option(label, text, *[f"{label}) {text}"] * 2) for label, text in pairs]
+        value = texts
+    return _lettered([str(text) for text in value]) if isinstance(value, list) else []
+
+
+def _lettered(lines: list[str]) -> list[Option]:
+    """Options in a list, with their own labels if all have them in order, or else with letters."""
+    for labels in (string.ascii_uppercase, string.digits[1:]):
+        pairs = list(zip(labels, lines, strict=False))
+        marks = [re.match(rf"\(?{label}\s*[).:]\s*", line) for label, line in pairs]
+        if all(marks):
+            found = zip(pairs, marks, strict=True)
+            return [
+                Option(label, line[mark.end() :], line, line)
+                for (label, line), mark in found
+                if mark
+            ]
+    pairs = list(zip(string.ascii_uppercase, lines, strict=False))
+    return [Option(label, line, f"{label}) {line}", line) for label, line in pairs]
+
+
+def label_of(options: list[Option], answer: object) -> str | None:
+    """The label of the option that an answer names: by its label, place from 0, or text.
+
+    >>> options = options_in(["3", "4"])
+    >>> label_of(options, 1), label_of(options, "(B)"), label_of(options, "3"), label_of(options, 2)
+    ('B', 'B', 'A', None)
+    """
+    if isinstance(answer, bool) or not isinstance(answer, str | int):
+        return None
+    name = str(answer).strip()
+    bare = name.removeprefix("(").rstrip(").:")
+    if bare in [option.label for option in options]:
+        return bare
+    if isinstance(answer, int):
+        return options[answer].label if 0 <= answer < len(options) else None
+    same = [option.label for option in options if option.text.strip() == name]
+    return same[0] if len(same) == 1 else None
+
+
+def listed_in(options: list[Option], question: str, *, labels: bool) -> bool:
+    """Whether a question lists the options already; with `labels`, only if it labels them too."""
+    if not labels:
+        return all(option.given in question for option in options)
+    return all(
+        re.search(rf"(?<!\w){re.escape(option.label)}\s*[).:\]}}]", question)
+        and option.text.strip() in question
+        for option in options
+    )

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, NoReturn
 
 from premem_core.errors import DataError
-from premem_core.problems.answer_rule import FORMS, AnswerRule
+from premem_core.problems.answer_rule import FORMS, AnswerRule, label_of, options_in
 from premem_core.problems.conversations import Turns, as_turns
 from premem_core.problems.data_files import Source, Split, find_data_files, source_name
 from premem_core.problems.rows import Row, read_rows, value_at
@@ -71,6 +71,12 @@ class Fields:
     tools: str | None = None
     options: str | None = None
     turns: Turns = "last"
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the solution is the final answer, which may be an option's label or index."""
+        answer = self.answer.argument if self.answer.kind == "field" else None
+        return self.options is not None and answer is not None and answer == self.solution
 
     @property
     def used(self) -> set[str]:
@@ -167,8 +173,10 @@ def _check_named(where: str, sample: Mapping[str, Any], names: FieldNames) -> No
 def _question_and_solution(
     where: str, sample: Mapping[str, Any], names: FieldNames
 ) -> tuple[str, str | None]:
-    question = names.question if names.question and value_at(sample, names.question) else None
-    solution = names.solution if names.solution and value_at(sample, names.solution) else None
+    question, solution = (
+        name if name and value_at(sample, name) not in (None, "") else None
+        for name in (names.question, names.solution)
+    )
     if question is None and solution is None:
         turns = first_named(_CONVERSATION_NAMES, [n for n in sample if as_turns(sample[n])])
         if turns is not None:
@@ -177,11 +185,20 @@ def _question_and_solution(
     if question is not None and solution is None and _answers_itself(value_at(sample, question)):
         return question, None
     others = [name for name in sample if name != question]
-    solution = solution or first_named(_SOLUTION_NAMES, others)
+    solution = solution or first_named(_SOLUTION_NAMES, others) or _option_answer(sample, others)
     if question is None or solution is None:
         missing = "question" if question is None else "solution"
         _cannot_detect(where, f"which one is the {missing}", sample)
     return question, solution
+
+
+def _option_answer(sample: Mapping[str, Any], columns: list[str]) -> str | None:
+    """The column of the right option in a multiple-choice row that has no solution, as in ARC."""
+    options = first_named(_OPTIONS_NAMES, columns)
+    answer = first_named(_ANSWER_NAMES, [name for name in columns if "." not in name])
+    if options and answer and label_of(options_in(sample[options]), sample[answer]):
+        return answer
+    return None
 
 
 def _answers_itself(value: object) -> bool:
@@ -221,13 +238,24 @@ def _answer_rule(
         *([AnswerRule("field", answer)] if answer else []),
         *(AnswerRule(kind) for kind in ("hash", "boxed", "stated")),
     ]
-    if split == "test" and fields.solution:  # a test set often has final answers only
+    # A test set often has final answers only, and multiple-choice data labels of options only.
+    if fields.solution and (split == "test" or _names_options(rows, fields)):
         rules.append(AnswerRule("field", fields.solution))
     # Most rows suffice: one bad row must not change how the others are read.
     shares = [_share_found(rule, rows, fields) for rule in rules]
     if max(shares) > 1 / 2:
         return rules[shares.index(max(shares))]
     return _cannot_detect(where, "where the final answer is", _first_values([rows[0].values]))
+
+
+def _names_options(rows: Sequence[Row], fields: Fields) -> bool:
+    """Whether the solutions of most rows name an option: by its label, its index, or its text."""
+    if not fields.options or not fields.solution:
+        return False
+    pairs = [
+        (row.values.get(fields.options), value_at(row.values, fields.solution)) for row in rows
+    ]
+    return sum(label_of(options_in(o), s) is not None for o, s in pairs) > len(rows) / 2
 
 
 def _finds_nothing(rule: AnswerRule, rows: Sequence[Row], fields: Fields) -> bool:

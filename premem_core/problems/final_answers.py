@@ -11,16 +11,27 @@ import unicodedata
 from collections.abc import Iterator
 
 _HASHES = re.compile(r"#{4,}\s*([^\n#]*)")
+# What may stand between a mark and its answer: after a colon, also one line end or two.
+_COLON = r"[*_]*+[ \t]*+:[*_]*+(?:[ \t]*+\r?\n){0,2}[ \t]*+"
 # "Answer: x" begins its line, but for Markdown and a few words: a sentence may end in "answer:".
-# The quantifiers are possessive, so that a long line of marks does not take quadratic time.
+# A heading "Answer" needs no colon. The quantifiers are possessive, so that a long line of marks
+# does not take quadratic time.
 _ANSWER_IS = re.compile(
-    r"""\banswer\s+is\b[ \t]*:? | \bfinal\s+answer[*_]*[ \t]*:
-    | ^[#>*_ \t]*+ (?:(?!answer)[a-z]++[ \t]++){0,3} answer[*_]*+[ \t]*+:[*_]*+[ \t]*+\n{0,2}""",
+    rf"""\banswer[*_]*+(?:\s+to\s+(?:the|this|your|our)(?:\s+(?:given|original|above))?
+        \s+(?:problem|question|exercise|puzzle|riddle))? \s+is\b
+        (?: {_COLON} | [ \t]*+\r?\n[ \t]*+(?=\$\$|\\\[) )?
+    | \bfinal\s+answer{_COLON}
+    | ^[#>*_ \t]*+ (?:(?!answer)[a-z]++[ \t]++){{0,3}} answer{_COLON}
+    | ^(?:\#{{1,6}}[ \t]*+[*_]*+|\*\*|__)
+        (?:(?:the|my|our|final|correct|short)[ \t]++){{0,3}} answer[*_]*+(?:[ \t]*+\r?\n){{1,2}}""",
     re.IGNORECASE | re.MULTILINE | re.VERBOSE,
 )
+# A formula of its own lines; one that ends in its first line is unwrapped as any other.
+_DISPLAYED = re.compile(r"\$\$\s*\n(.*?)\$\$|\\\[\s*\n(.*?)\\\]", re.DOTALL)
 _TAG = re.compile(r"<answer>(.{0,1000}?)</answer>", re.IGNORECASE | re.DOTALL)
 _LONGEST_ANSWER = 1000
-_SENTENCE_END = re.compile(r"[.!?](?=\s)")
+# The mark in "5! = 120" is a factorial.
+_SENTENCE_END = re.compile(r"[.!?](?=\s)(?!(?<=\d!)\s*[-+*/=])|[。！？]")
 _THEREFORE = re.compile(
     r"(?:[,\s]*(?:therefore|thus|then|hence|simply|indeed|just)\b[,\s:]*)+", re.I
 )
@@ -84,7 +95,9 @@ def after_equals(text: str) -> list[str]:
 
 def _sentence(text: str) -> str:
     """The answer in the sentence with which a text begins."""
-    rest = text.partition("\n")[0].strip().lstrip("*").lstrip()
+    if displayed := _DISPLAYED.match(text.lstrip()):
+        return unwrapped(displayed[1] or displayed[2] or "")
+    rest = text.partition("\n")[0].strip().lstrip("*#").lstrip()
     if therefore := _THEREFORE.match(rest):
         rest = rest[therefore.end() :]
     return unwrapped(_EXPLANATION.sub("", _SENTENCE_END.split(rest, maxsplit=1)[0]))
@@ -100,7 +113,7 @@ def unwrapped(answer: str) -> str:
     before = None
     while before != answer:
         before = answer
-        answer = answer.removesuffix(".").strip()
+        answer = answer.removesuffix(".").removesuffix("。").strip()
         for left, right in _WRAPPERS:
             if len(answer) > len(left + right) and answer.startswith(left):
                 answer = _without_pair(answer, left, right)

@@ -3,13 +3,12 @@
 import hashlib
 import json
 import math
-import re
-import string
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from premem_core.problems.answer_rule import Option, label_of, listed_in, options_in
 from premem_core.problems.conversations import (
     as_turns,
     conversation_json,
@@ -71,7 +70,7 @@ def _targets(
     """Yield the question and solution of each target of a row, and its conversation."""
     asked = value_at(values, fields.question)
     turns = as_turns(asked)
-    answers = value_at(values, fields.solution) if fields.solution else None
+    answers = _answers(values, fields)
     answered = as_turns(answers)
     before = _turns_before(values, fields)
     tools = _tools(values, fields)
@@ -88,6 +87,12 @@ def _targets(
     for said in _assistant_turns(answers, answered, fields):
         for conversation in conversations([*before, *context, *said], tools, fields.turns):
             yield question_of(conversation), target_text(conversation.target), conversation
+
+
+def _answers(values: Mapping[str, Any], fields: Fields) -> Any:
+    """What the solution's column holds; the option's label where it holds the final answer."""
+    label = _label(values, fields) if fields.labelled else None
+    return label or (value_at(values, fields.solution) if fields.solution else None)
 
 
 def _assistant_turns(
@@ -115,33 +120,35 @@ def _question(values: Mapping[str, Any], fields: Fields) -> str:
     if isinstance(more, str) and more.strip():
         question = f"{question}\n{more}"
     options = _options(values, fields)
-    if options and not all(option in question for option in options):
-        lines = [
-            option if re.match(r"\(?[A-Z]\s*[).:]", option) else f"{letter}) {option}"
-            for letter, option in zip(string.ascii_uppercase, options, strict=False)
-        ]
-        question = "\n".join([question, *lines])
+    labels = _label(values, fields) is not None
+    if options and not listed_in(options, question, labels=labels):
+        question = "\n".join([question, *(option.line for option in options)])
     return question
 
 
-def _options(values: Mapping[str, Any], fields: Fields) -> list[str]:
-    value = value_at(values, fields.options) if fields.options else None
-    if isinstance(value, Mapping):  # ARC: {"text": [...], "label": [...]}, or letter → text
-        texts = value.get("text", list(value.values()))
-        labels = value.get("label", list(value) if "text" not in value else [])
-        if len(texts) == len(labels):
-            return [f"{label}) {text}" for label, text in zip(labels, texts, strict=True)]
-        value = texts
-    return [str(option) for option in value] if isinstance(value, list) else []
+def _options(values: Mapping[str, Any], fields: Fields) -> list[Option]:
+    return options_in(value_at(values, fields.options)) if fields.options else []
+
+
+def _label(values: Mapping[str, Any], fields: Fields) -> str | None:
+    """The label of the right option, where the answer is its index, as in MMLU, or the solution.
+
+    Raises:
+        BadRowError: the answer is an index that no option has, and there is no other solution.
+    """
+    options = _options(values, fields)
+    if not options or fields.answer.kind != "field":
+        return None
+    given, is_solution = value_at(values, fields.answer.argument), fields.labelled
+    label = label_of(options, given) if is_solution or not isinstance(given, str) else None
+    if label is None and is_solution and isinstance(given, int):
+        raise BadRowError(f"{fields.solution!r} is {given}, which is none of the options")
+    return label
 
 
 def _answer(values: Mapping[str, Any], fields: Fields, solution: str) -> str | None:
     """The final answer; where it is the index of an option, as in MMLU, the option's letter."""
-    options = _options(values, fields)
-    given = value_at(values, fields.answer.argument) if fields.answer.kind == "field" else None
-    if options and isinstance(given, int) and 0 <= given < len(options):
-        return string.ascii_uppercase[given]
-    return fields.answer.find(values, solution)
+    return _label(values, fields) or fields.answer.find(values, solution)
 
 
 def _turns_before(values: Mapping[str, Any], fields: Fields) -> list[Mapping[str, Any]]:

@@ -34,8 +34,11 @@ LATEX = examples(
 )
 LABELLED = examples(("1+1 makes 2.\nResult -> 2", "2"), ("2+2 makes 4.\nResult -> 4", "4"))
 LETTERS = examples(("Four. The answer is B.", "B"), question="2+2?\nA) 3\nB) 4")
+DIGITS = examples(("2", "2"), ("1", "1"), question="2+2?\n1) 3\n2) 4")
 HASHES = examples(("3*6=18\n#### 18", "18"), ("#### 1,000", "1,000"))
 WORDS = examples(("It is large. The answer is Paris.", "Paris"), ("#### Rome", "Rome"))
+BELOW = examples(("Sum.\n\nThe answer is:\n\n7", "7"), ("The answer is:\n\n12", "12"))
+ALONE = examples(("Sum.\n7", "7"), ("Sum.\n8", "8"), ("Sum.\n12 #### 12", "12"))
 LONG = examples(("So\nthe man\nsays no", "no"), ("And\nhe\nsays yes", "yes"))
 
 
@@ -44,8 +47,10 @@ LONG = examples(("So\nthe man\nsays no", "no"), ("And\nhe\nsays yes", "yes"))
     [
         (LATEX, None, "math"),
         (LETTERS, None, "choice"),
+        (DIGITS, None, "choice"),
         (HASHES, None, "gsm8k"),
         (WORDS, None, "exact"),
+        (BELOW, None, "gsm8k"),
         (LABELLED, "regex:Result -> (.*)", "gsm8k?rule=regex:Result%20-%3E%20(.*)"),
         (HASHES, "hash", "gsm8k?rule=hash"),
         (HASHES, "field:gold", "gsm8k"),
@@ -56,6 +61,12 @@ def test_the_grader_that_reads_the_solutions_is_guessed(data, rule, grader):
     guessed = guess_grader(data, rule and AnswerRule.parse(rule))
     assert guessed == grader
     require_readable(check_references(guessed, data))
+
+
+def test_numbers_without_options_are_no_choices():
+    # Alone in the last line, each is as short as a letter.
+    assert check_references("choice", ALONE).failed < check_references("gsm8k", ALONE).failed
+    assert guess_grader(ALONE) != "choice"
 
 
 def test_all_of_gsm8k_is_read_by_its_grader():

@@ -30,6 +30,27 @@ def test_a_shape_is_read_as_what_it_is_or_refused(tmp_path: Path, shape: Shape) 
     assert (example.question, example.solution, example.answer, len(context)) == shape[2:6]
 
 
+OWN = [shape for shape in SHAPES if "own columns" in shape.source]
+
+
+@pytest.mark.parametrize("shape", OWN, ids=lambda shape: shape.source)
+def test_a_test_file_of_options_is_read_with_the_training_files_names(
+    tmp_path: Path, shape: Shape
+) -> None:
+    file = write(tmp_path / "d.jsonl", shape.row)
+    for answer in ("field:label", "hash", None):
+        names = FieldNames("question", "solution", answer)
+        [example] = read_examples(file, detect_fields(file, names, "test")).examples
+        assert (example.question, example.solution, example.answer) == shape[2:5]
+
+
+def test_a_row_whose_index_no_option_has_is_refused_and_named(tmp_path: Path) -> None:
+    rows = [{"question": f"{n}?", "choices": ["3", "4"], "answer": n} for n in (0, 1, 2)]
+    file = write(tmp_path / "d.jsonl", *rows)
+    with pytest.raises(DataError, match="line 3: 'answer' is 2, which is none of the options"):
+        read_examples(file)
+
+
 def test_every_turn_of_the_assistant_can_be_a_target(tmp_path: Path) -> None:
     hello = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
     rows = [{"messages": [*hello, USER, ASSISTANT, USER, {**ASSISTANT, "content": "#### 5"}]}]

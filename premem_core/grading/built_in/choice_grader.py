@@ -17,13 +17,41 @@ _LONGEST_OPTION = 300
 # An option begins a line or stands in brackets; "A train" in the question is none.
 _OPTION = re.compile(r"(?:^|(?<=\s))\(([A-J])\)|^[ \t>*-]*([A-J])[.):](?=\s|\S)", re.MULTILINE)
 _LATEX_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox|rm|bf)\s*\{([^{}]*)\}")
-_KIND = re.compile(r"(?:the\s+)?(?:option|choice|answer|letter)s?\s+(?=\(?[A-J]\b)", re.IGNORECASE)
+# The same for options that have digits, as some of ARC's.
+_DIGIT_OPTION = re.compile(r"^[ \t>*-]*\(?([1-9])[).:](?=\s)", re.MULTILINE)
+_DIGIT = re.compile(r"\(?([1-9])\)?[.:,;]?|\(?([1-9])[).:]\s*\S.*", re.DOTALL)
+_KIND = re.compile(
+    r"(?:the\s+)?(?:option|choice|answer|letter)s?\s+(?=\(?[A-J1-9]\b)", re.IGNORECASE
+)
 _LETTER = r"[(\[{]?\s*([A-J])\s*[)\]}]?"
 _ONE = re.compile(rf"{_LETTER}\s*[.:,;]?|\(([a-j])\)\.?")
 _SEVERAL = re.compile(rf"{_LETTER}(?:\s*(?:,|&|,?\s*\band\b)\s*{_LETTER})+")
 _WITH_TEXT = re.compile(r"(?:\(([A-J])\)|([A-J])[).:])\s*(\S.*)", re.DOTALL)
+# "The correct option is B" is read as "the answer is B".
+_OPTION_IS = re.compile(r"\b(?:correct|right|best)[ ](?:option|choice|letter)(?=\s+is\b)", re.I)
+_MARK = r"[*(]{0,3}[A-J1-9]\b[)*]{0,3}"
+# A letter in prose needs the word option before it, or the begin of a clause; "plan B is best".
+# All is of limited length, so that a long list does not take quadratic time.
+_RIGHT = re.compile(
+    rf"""(?:\b(?i:option|choice|answer)s?\s{{1,3}} | (?:^|[.,;:!?])\s{{0,3}}
+        | \b(?i:so|thus|hence|therefore|then|that)\s{{1,3}})
+    (?P<marks>{_MARK}(?:(?:[ ]?[,&]|,?[ ]and\b)[ ]?{_MARK}){{0,4}})
+    \s{{1,3}}(?:is|are)\s{{1,3}}(?:(?:therefore|thus|then|clearly|indeed)\s{{1,3}})?
+    (?:the\s{{1,3}}(?:only\s{{1,3}})?(?:(?:correct|right|best)\s{{1,3}})?(?:answer|option|choice)
+        | correct\b | right\b)""",
+    re.VERBOSE | re.MULTILINE,
+)
 _CHOSEN = re.compile(
-    r"\b(?:option|choice|choose|select|pick)s?:?\s+\**\(?([A-J])\b\)?", re.IGNORECASE
+    r"(?<!not )(?<!out )(?<!eliminate )(?<!n't )(?<!n’t )"
+    r"\b(?:option|choice|choose|select|pick)s?:?\s+\**\(?([A-J])\b\)?(?=(?P<after>.{0,40}))",
+    re.IGNORECASE,
+)
+_NOT_CHOSEN = re.compile(
+    r"""[*"]*\s+(?:(?:is|was|would\s+be|seems)\s+(?:\w+ly\s+)?
+        (?:not|incorrect|invalid|wrong|false|impossible|too|out|ruled\s+out|eliminated)\b
+    | (?:is|does|was|ca|wo|could|would)n['’]t\b | (?:does|can|could|would|did)\s+not\b
+    | cannot\b | fails\b)""",
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
@@ -66,8 +94,8 @@ class ChoiceGrader(Grader):
 
     def extract(self, text: str) -> Sequence[str]:
         """As `Grader.extract`; of these, the first that is a letter or an option counts."""
-        chosen = [match[1].upper() for match in _CHOSEN.finditer(text)]
-        stated = [after_answer_is(text), boxed_lists(text), after_hashes(text)[:1], chosen]
+        sentences = after_answer_is(_OPTION_IS.sub("answer", text))
+        stated = [sentences, boxed_lists(text), after_hashes(text)[:1], _right(text), _chosen(text)]
         return [*(answer for some in stated for answer in reversed(some)), *_alone(text)]
 
     def _grade(self, completion: str, reference: _Reference) -> Graded:
@@ -102,6 +130,10 @@ def _letters(answer: str, options: Mapping[str, str]) -> str | None:
     by_text = [letter for letter, text in options.items() if text and text == _plain(answer)]
     bare = unwrapped(_LATEX_TEXT.sub(r"\1", answer)).strip("*_ ")
     bare = _KIND.sub("", bare, count=1)
+    if "1" in options:
+        digit = _DIGIT.fullmatch(bare)
+        label = digit and (digit[1] or digit[2])
+        return label if label in options else by_text[0] if len(by_text) == 1 else None
     if one := _ONE.fullmatch(bare):
         return (one[1] or one[2]).upper()
     if _SEVERAL.fullmatch(bare):
@@ -109,6 +141,17 @@ def _letters(answer: str, options: Mapping[str, str]) -> str | None:
     if with_text := _WITH_TEXT.fullmatch(bare):
         return with_text[1] or with_text[2]
     return by_text[0] if len(by_text) == 1 else None
+
+
+def _right(text: str) -> list[str]:
+    """The letters that a text calls right: "Option B is correct", "so B is the answer"."""
+    return [match["marks"].replace("*", "") for match in _RIGHT.finditer(text)]
+
+
+def _chosen(text: str) -> list[str]:
+    """The letters that a text names as options, but not those that it rules out."""
+    named = _CHOSEN.finditer(text)
+    return [match[1].upper() for match in named if not _NOT_CHOSEN.match(match["after"])]
 
 
 def _alone(text: str) -> list[str]:
@@ -128,14 +171,22 @@ def _listed(example: Example) -> dict[str, str]:
         if isinstance(given, Sequence) and not isinstance(given, str) and given:
             texts = [_OPTION.sub("", str(text), count=1).strip() for text in given]
             return dict(zip(_LETTERS, texts, strict=False))
-    marks = list(_OPTION.finditer(example.question))
-    ends = [mark.start() for mark in marks[1:]] + [len(example.question)]
+    if options := _marked(example.question, _OPTION, _LETTERS):
+        return options
+    options = _marked(example.question, _DIGIT_OPTION, "123456789")
+    return options if _letters(example.answer, options) else {}
+
+
+def _marked(question: str, mark: re.Pattern[str], labels: str) -> dict[str, str]:
+    """The options that marks with these labels begin, in their order; none if it is only one."""
+    marks = list(mark.finditer(question))
+    ends = [mark.start() for mark in marks[1:]] + [len(question)]
     options: dict[str, str] = {}
-    for mark, end in zip(marks, ends, strict=False):
-        letter = mark[1] or mark[2]
-        if letter == _LETTERS[len(options) : len(options) + 1]:
-            text = example.question[mark.end() : end].strip()
-            options[letter] = text.partition("\n\n")[0].strip(" ,;")
+    for found, end in zip(marks, ends, strict=False):
+        label = next(filter(None, found.groups()))
+        if label == labels[len(options) : len(options) + 1]:
+            text = question[found.end() : end].strip()
+            options[label] = text.partition("\n\n")[0].strip(" ,;")
     return options if len(options) > 1 else {}
 
 

@@ -14,6 +14,7 @@ from premem_core.problems.final_answers import after_answer_is, after_hashes, bo
 from premem_core.records import Graded
 
 _LONGEST_ALONE = 100  # characters of a line that is an answer although nothing states it
+_LATEX_TEXT = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
 _PUNCTUATION = re.compile(f"[{re.escape(string.punctuation)}‘’“”…–—]")
 
 _STEPS: dict[str, Callable[[str], str]] = {
@@ -30,9 +31,10 @@ _USUAL = "unicode,case,period,space"
 class ExactGrader(Grader):
     """Equal texts after `normalise`: unicode, case, period, space; also punctuation, articles.
 
-    The answer is what "The answer is", "Answer:", an answer tag, `####` or a box states. Where
-    nothing states one, a text of one line with at most 100 characters is itself the answer; a
-    longer one is UNPARSED. A completion that equals the whole reference is always CORRECT.
+    The answer is what "The answer is", "Answer:", an answer tag, `####` or a box states, without
+    `\\text{…}` around all of it. Where nothing states one, a text of one line with at most 100
+    characters is itself the answer; a longer one is UNPARSED. A completion that equals the whole
+    reference is always CORRECT.
 
     Args:
         normalise: names with commas, or "none".
@@ -61,7 +63,7 @@ class ExactGrader(Grader):
         """As `Grader.extract`: at most one answer."""
         for stated in (after_answer_is(text)[-1:], after_hashes(text)[:1], boxed_lists(text)[-1:]):
             if stated:
-                return stated
+                return boxed_lists(stated[0])[-1:] or stated
         line = text.strip()
         return [line] if line and "\n" not in line and len(line) <= _LONGEST_ALONE else []
 
@@ -73,12 +75,21 @@ class ExactGrader(Grader):
         if answer is None:
             return UNPARSED
         golds = [reference, *self.answers(reference)]
-        equal = self._normalised(unwrapped(answer)) in {
-            self._normalised(unwrapped(g)) for g in golds
-        }
+        equal = self._normalised(_bare(answer)) in {self._normalised(_bare(g)) for g in golds}
         return compared(equal, answer)
 
     def _normalised(self, text: str) -> str:
         for step in self._steps:
             text = step(text)
         return text
+
+
+def _bare(answer: str) -> str:
+    r"""The answer without delimiters around it, and without LaTeX's text around all of it.
+
+    >>> _bare(r"$\text{Paris}$.")
+    'Paris'
+    """
+    bare = unwrapped(answer)
+    text = _LATEX_TEXT.fullmatch(bare)
+    return unwrapped(text[1]) if text else bare

@@ -15,6 +15,7 @@ from premem_core.grading.grader import UNPARSED, Grader, compared
 from premem_core.records import Graded
 
 _ABOUT = re.compile(r"^\W*(?:about|approximately|approx\.?|around|roughly|nearly)\s+|[≈~]", re.I)
+_PERCENT = re.compile(r"(?:%|per\s?cent\b|pct\b\.?)\s*", re.IGNORECASE)
 
 
 class NumberGrader(Grader):
@@ -30,7 +31,7 @@ class NumberGrader(Grader):
         units: "ignore" does not look at units; "same" wants the reference's unit; a unit such as
             "km" wants this one, and takes a number without a unit for one with it. Units are
             compared as texts and not converted.
-        percent: what 18% is: the number 18, or the fraction 0.18.
+        percent: what 18% or 18 percent is: the number 18, or the fraction 0.18.
 
     Raises:
         UsageError: a tolerance is negative or not a number.
@@ -68,8 +69,8 @@ class NumberGrader(Grader):
 
     def _quantity(self, text: str) -> Quantity | None:
         found = quantity(_ABOUT.sub("", text))
-        if found and self._percent == "fraction" and found.unit.startswith("%"):
-            return replace(found, value=found.value / 100, unit=found.unit[1:].strip())
+        if found and self._percent == "fraction" and (percent := _PERCENT.match(found.unit)):
+            return replace(found, value=found.value / 100, unit=found.unit[percent.end() :])
         return found
 
     def _equal(self, answer: Quantity, gold: Quantity) -> bool:

@@ -39,6 +39,7 @@ _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9,
 # length has one: the 3 in "1e3", "7 or 3" and "in May 3" is a number of its own.
 _LENGTH = r"(?:[kcdmµ]?m|ft|in|yd|mi|feet|foot|inch|inches|yards?|miles?|met(?:er|re)s?)"
 _SPELLINGS = (
+    (re.compile(r"^\s*(?:negative|minus)\s+(?=[$€£¥₹\\]*\s*[\d.])", re.IGNORECASE), "-"),
     (re.compile(r"[−–—]"), "-"),
     (re.compile(r"[\u00a0\u2009\u202f]"), " "),
     (re.compile(r"\\[!]|\*\*|`"), ""),

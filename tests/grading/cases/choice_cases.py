@@ -9,6 +9,8 @@ KM = json.dumps({"answer": "B", "options": {"A": "60 km", "B": "120 km", "C": "9
 BY_TEXT = json.dumps({"answer": "120 km", "options": {"A": "60 km", "B": "120 km"}})
 TWICE = json.dumps({"answer": "A", "options": {"A": "60 km", "B": "60 km"}})
 TRAIN = json.dumps({"answer": "A", "options": {"A": "A train", "B": "A bus"}})
+# As some of ARC's: "How far? 1) 60 km 2) 120 km 3) 2".
+DIGITS = json.dumps({"answer": "2", "options": {"1": "60 km", "2": "120 km", "3": "2"}})
 
 ROWS = [
     ("B", "B", CORRECT, "the letter alone"),
@@ -80,4 +82,32 @@ ROWS = [
     ("<think>The answer is B.", "B", UNPARSED, "an unfinished trace"),
     ("<think>A<think>B</think>The answer is B.", "B", UNPARSED, "a trace in a trace, not finished"),
     ("It is A.</think>B", "B", CORRECT, "a trace that the prompt opened"),
+    ("Option C is correct. Option A is incorrect.", "C", CORRECT, "the last option named is wrong"),
+    ("Option C fits. Option A is not close.", "C", CORRECT, "the last option is ruled out"),
+    ("I choose C. I would not choose A.", "C", CORRECT, "a choice that is denied"),
+    ("Option A doesn't fit.", "A", UNPARSED, "only an option that is ruled out"),
+    ("The correct option is B.", "B", CORRECT, "the sentence with option"),
+    ("The correct option is A train.", "A", UNPARSED, "an article behind option is"),
+    ("So the correct choice is C: Paris", "C", CORRECT, "the sentence with choice and a text"),
+    ("Therefore, B is the correct answer.", "B", CORRECT, "the letter before the sentence"),
+    ("Therefore, **(B)** is correct.", "B", CORRECT, "a bold letter that is correct"),
+    ("B is not the correct answer.", "B", UNPARSED, "a letter that is not the answer"),
+    ("Vitamin A is the best choice for eyes.", "A", UNPARSED, "a letter that is part of a name"),
+    ("Options A and C are correct.", "A, C", CORRECT, "two letters that are correct"),
+    ("Options A and C are correct.", "A", INCORRECT, "one of two letters that are correct"),
+    (
+        "Answer: C\n\nQuestion: Which?\nAnswer: D",
+        "C",
+        INCORRECT,
+        "known limit: ran on behind a label, where the last sentence counts for every grader",
+    ),
+    ("#### C\n\nQuestion: Which?\n#### D", "C", CORRECT, "ran on behind the hash mark"),
+    ("The answer is 2.", DIGITS, CORRECT, "a digit as label"),
+    ("2", DIGITS, CORRECT, "a digit alone, which is also an option's text"),
+    ("2) 120 km", DIGITS, CORRECT, "digit and text"),
+    ("Option 2 is correct.", DIGITS, CORRECT, "the word option and a digit"),
+    ("The answer is option 1.", DIGITS, INCORRECT, "another digit"),
+    ("The answer is 120 km.", DIGITS, CORRECT, "the text of an option with a digit"),
+    ("The answer is 7.", DIGITS, UNPARSED, "a digit that no option has"),
+    ("The answer is B.", DIGITS, UNPARSED, "a letter where options have digits"),
 ]

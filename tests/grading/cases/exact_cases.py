@@ -56,4 +56,11 @@ ROWS = [
     ("<think>Rome?</think>Paris", "Paris", CORRECT, "a trace"),
     ("<think>Paris", "Paris", UNPARSED, "an unfinished trace"),
     ("<think>Paris</think>", "Paris", UNPARSED, "an answer in the trace only"),
+    (r"\boxed{\text{Paris}}", "Paris", CORRECT, "LaTeX text in a box"),
+    (r"So $\boxed{\text{Paris}}$.", "Paris", CORRECT, "LaTeX text in a box in a formula"),
+    (r"\boxed{\text{Rome}}", "Paris", INCORRECT, "another LaTeX text"),
+    (r"\boxed{Paris}", r"\text{Paris}", CORRECT, "LaTeX text in the reference"),
+    (r"\boxed{\text{New} York}", "New York", INCORRECT, "LaTeX text in a part of the answer"),
+    (r"The answer is \boxed{Paris}.", "Paris", CORRECT, "a box in the sentence"),
+    ("Answer:\n\n\\boxed{Paris}", "Paris", CORRECT, "a box below a label"),
 ]

@@ -152,4 +152,10 @@ ROWS = [
     (r"<think>\boxed{5}", "5", UNPARSED, "an answer in an unfinished trace"),
     (r"<think><think>1</think>\boxed{5}", "5", UNPARSED, "a trace in the trace, not finished"),
     (r"\boxed{5}</think>\boxed{6}", "6", CORRECT, "a trace that the prompt opened"),
+    ("The answer is:\n\n7", "7", CORRECT, "a blank line behind the sentence"),
+    ("The answer is:\n#### 7", "7", CORRECT, "the hash mark on the next line"),
+    ("The answer is:\n$$\\frac12$$", "0.5", CORRECT, "a formula on the next line"),
+    ("### Answer\n42", "42", CORRECT, "a heading without a colon"),
+    ("The answer is 42。", "42", CORRECT, "a Chinese full stop"),
+    ("The answer is 5! = 120.", "120", CORRECT, "a factorial does not end the sentence"),
 ]

@@ -53,4 +53,13 @@ ROWS = [
     ("number?percent=fraction", "#### 18%", "0.18", CORRECT, "a percentage is a share"),
     ("number?percent=fraction", "#### 18", "18%", INCORRECT, "a hundred times the share"),
     ("number?percent=fraction", "#### 18%", "18%", CORRECT, "percent on both sides"),
+    ("number", "The answer is:\n\n7", "7", CORRECT, "a blank line behind the sentence"),
+    ("number", "The answer is 42。", "42", CORRECT, "a Chinese full stop"),
+    ("number?percent=fraction", "#### 50 percent", "0.5", CORRECT, "percent in letters"),
+    ("number?percent=fraction", "#### 50 per cent", "0.5", CORRECT, "percent in two words"),
+    ("number?percent=fraction", "#### 50 percentiles", "50", CORRECT, "a word that begins so"),
+    ("number?percent=fraction", "#### 50", "50 percent", INCORRECT, "percent in the reference"),
+    ("number", "#### 50 percent", "50", CORRECT, "percent in letters is a unit"),
+    ("number", "The answer is negative 5.", "-5", CORRECT, "a sign in letters"),
+    ("number", "The answer is about minus 5 km.", "-5", CORRECT, "about and a sign in letters"),
 ]
