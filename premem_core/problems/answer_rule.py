@@ -5,12 +5,9 @@ of texts (MMLU), of texts with labels (AQuA's "A)3"), a mapping from labels to t
 {"text": […], "label": […]} (ARC).
 """
 
-<<<<<<< HEAD
-from collections import deque
-=======
 import re
 import string
->>>>>>> h-grade
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self, get_args
@@ -145,7 +142,10 @@ def options_in(value: object) -> list[Option]:
 
 
 def _lettered(lines: list[str]) -> list[Option]:
-    """Options in a list, with their own labels if all have them in order, or else with letters."""
+    """Options in a list, with their own labels if all have them in order, or else with letters.
+
+    None if there are more than letters.
+    """
     for labels in (string.ascii_uppercase, string.digits[1:]):
         pairs = list(zip(labels, lines, strict=False))
         marks = [re.match(rf"\(?{label}\s*[).:]\s*", line) for label, line in pairs]
@@ -156,6 +156,8 @@ def _lettered(lines: list[str]) -> list[Option]:
                 for (label, line), mark in found
                 if mark
             ]
+    if len(lines) > len(string.ascii_uppercase):
+        return []
     pairs = list(zip(string.ascii_uppercase, lines, strict=False))
     return [Option(label, line, f"{label}) {line}", line) for label, line in pairs]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from premem_core.errors import DataError
@@ -146,7 +147,7 @@ def _opened(file: Path) -> BinaryIO:
             raise DataError(f"{file} is not valid UTF-16 ({error}); save it as UTF-8.") from None
     compression = {".gz": "gzip", ".zst": "zstd"}.get(file.suffix.lower())
     stream = pa.input_stream(str(file), compression=compression)
-    limited = _Limited(stream, max(_MOST_BYTES, _MOST_EXPANSION * file.stat().st_size), file)
+    limited = _Limited(stream, _limit(file), file)
     content = io.BufferedReader(cast(io.RawIOBase, limited), 2**20)
     if content.peek(3)[:3] == b"\xef\xbb\xbf":
         content.read(3)
@@ -175,11 +176,14 @@ class _Limited(io.RawIOBase):
         super().close()
 
 
+def _limit(file: Path) -> int:
+    return max(_MOST_BYTES, _MOST_EXPANSION * file.stat().st_size)
+
+
 def _too_large(file: Path) -> DataError:
     return DataError(
-        f"{file} has {file.stat().st_size:,} bytes and expands to more than "
-        f"{max(_MOST_BYTES, _MOST_EXPANSION * file.stat().st_size):,}; give the rows that the run "
-        "was trained on only."
+        f"{file} has {file.stat().st_size:,} bytes and expands to more than {_limit(file):,}; "
+        "give the rows that the run was trained on only."
     )
 
 
@@ -297,7 +301,7 @@ def _parquet_rows(file: Path) -> Iterator[Row | BadRow]:
         pass
     try:
         with pq.ParquetFile(file) as opened:
-            yield from _batch_rows(file, opened.iter_batches(_ROWS_PER_BATCH))
+            yield from _batch_rows(file, opened.iter_batches(_rows_at_once(file, opened.metadata)))
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise _not_readable(file, "Parquet", error) from None
 
@@ -311,16 +315,47 @@ def _arrow_rows(file: Path) -> Iterator[Row | BadRow]:
         raise _not_readable(file, "Arrow", error) from None
 
 
+def _rows_at_once(file: Path, metadata: pq.FileMetaData) -> int:
+    """How many rows of a Parquet file fit in memory, even if all repeat its largest text."""
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    largest = max((_largest_column(group) for group in groups), default=0)
+    return max(1, min(_ROWS_PER_BATCH, _limit(file) // 4 // max(1, largest)))
+
+
+def _largest_column(group: pq.RowGroupMetaData) -> int:
+    columns = map(group.column, range(group.num_columns))
+    return max((column.total_uncompressed_size for column in columns), default=0)
+
+
 def _batch_rows(file: Path, batches: Iterable[pa.RecordBatch]) -> Iterator[Row]:
-    number, size = 0, 0
-    limit = max(_MOST_BYTES, _MOST_EXPANSION * file.stat().st_size)
+    number, size, limit = 0, 0, _limit(file)
     for batch in batches:
-        for values in batch.to_pylist():
-            number += 1
-            size += _characters(values)  # Arrow counts a text that it repeats only once
+        for start in range(0, len(batch), _ROWS_PER_BATCH):
+            part = batch.slice(start, _ROWS_PER_BATCH)
+            size += sum(map(_text_bytes, part.columns))
             if size > limit:
                 raise _too_large(file)
-            yield Row(number, values, file)
+            for values in part.to_pylist():
+                number += 1
+                yield Row(number, values, file)
+
+
+def _text_bytes(array: Any) -> int:
+    """The bytes of all texts in an Arrow array's values; Arrow keeps a repeated text only once."""
+    kind, types = array.type, pa.types
+    if types.is_dictionary(kind):
+        counts = pc.value_counts(array.indices.drop_null()).to_pylist()
+        places = ((each["counts"], array.dictionary.slice(each["values"], 1)) for each in counts)
+        return sum(times * _text_bytes(text) for times, text in places)
+    if types.is_struct(kind):
+        return sum(map(_text_bytes, array.flatten()))
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return _text_bytes(array.flatten())
+    if types.is_primitive(kind):
+        return 0
+    if kind in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary()):
+        return pc.sum(pc.binary_length(array)).as_py() or 0
+    return sum(_characters(value.as_py()) for value in array)  # of a rare type, one at a time
 
 
 def _characters(value: object) -> int:
@@ -329,7 +364,7 @@ def _characters(value: object) -> int:
         return len(value)
     if isinstance(value, Mapping):
         return sum(map(_characters, value.values()))
-    return sum(map(_characters, value)) if isinstance(value, list) else 0
+    return sum(map(_characters, value)) if isinstance(value, list | tuple) else 0
 
 
 def _not_readable(file: Path, kind: str, error: Exception) -> DataError:

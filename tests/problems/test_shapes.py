@@ -12,6 +12,7 @@ from premem_core.errors import DataError
 from premem_core.problems.data_files import find_data_files, source_name
 from premem_core.problems.examples import read_examples
 from premem_core.problems.fields import FieldNames, detect_fields
+from premem_core.problems.rows import Row, _text_bytes, read_rows
 from tests.helpers.data_files import ROW, write
 from tests.helpers.shapes import ASSISTANT, SHAPES, SYSTEM, USER, Shape
 
@@ -183,3 +184,40 @@ def test_a_file_that_expands_to_far_more_than_its_size_is_refused(
     for name in ("d.parquet", "d.jsonl.gz"):
         with pytest.raises(DataError, match=rf"{name} has .* bytes and expands to more than"):
             read_examples(tmp_path / name)
+
+
+@pytest.mark.parametrize("kept", ["dictionary", "text"])
+def test_a_repeated_text_is_counted_before_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    monkeypatch.setattr("premem_core.problems.rows._MOST_BYTES", 2**20)
+    once = pa.array(["a" * 100_000])
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 64), once)
+    table = pa.table({"question": texts, "answer": ["#### 4"] * 64})
+    file = tmp_path / "d.parquet"
+    pq.write_table(table, file, compression="zstd", store_schema=kept == "dictionary")
+    made: list[Row] = []
+    with pytest.raises(DataError, match="expands to more than"):
+        made.extend(row for row in read_rows([file]) if isinstance(row, Row))
+    assert sum(len(row.values["question"]) for row in made) <= 2**20
+
+
+def test_the_bytes_of_an_arrow_array_count_each_place_of_a_text() -> None:
+    words = pa.DictionaryArray.from_arrays(pa.array([0, 1, None, 1]), pa.array(["é", "abc"]))
+    lists = pa.ListArray.from_arrays([0, 3, 4], words)
+    maps = pa.array([[("k", "ab")], None], pa.map_(pa.string(), pa.string()))
+    cases: list[tuple[pa.Array, int]] = [
+        (words, 8),
+        (words[1:], 6),
+        (lists, 8),
+        (lists[1:], 3),
+        (pa.StructArray.from_arrays([words, pa.array(range(4))], ["a", "n"]), 8),
+        (maps, 3),
+        (maps[1:], 0),
+        (pa.array(["ab", None], pa.string_view()), 2),
+        (pa.RunEndEncodedArray.from_arrays([3, 5], ["a", "bc"]), 7),
+        (pa.array([1.5, None]), 0),
+        (pa.array([], pa.string()), 0),
+    ]
+    for array, size in cases:
+        assert _text_bytes(array) == size, array.type
