@@ -12,6 +12,7 @@ from premem_core.dashboard import (
     score_form,
 )
 from premem_core.dashboard.jobs_panel import jobs_panel
+from premem_core.dashboard.wording import error_in_words, plain
 from premem_core.errors import PrememError
 from premem_core.scoring import jobs
 from premem_core.scoring.job_files import Execution
@@ -25,7 +26,7 @@ st.markdown(
 try:
     installation.require_extra("score")
 except PrememError as error:
-    st.warning(str(error))
+    st.warning(error_in_words(error))
     jobs_panel()
     st.stop()
 
@@ -50,7 +51,7 @@ if folder and train_file:
         )
         data = read_requested_data(request)
     except PrememError as error:
-        st.error(str(error))
+        st.error(error_in_words(error))
         jobs_panel()
         st.stop()
 
@@ -64,7 +65,7 @@ if folder and train_file:
             job = prepare(request, data)
             score_form.show_job(job)
     except PrememError as error:
-        st.error(str(error))
+        st.error(error_in_words(error))
     with elements.controls():
         start = st.button("Start scoring", type="primary", disabled=job is None)
         look = st.button("Show what the model sees", disabled=job is None)
@@ -77,9 +78,9 @@ if folder and train_file:
             if start:
                 job.without(seen.left_out).create(cached_reads.store())
                 jobs.start_job(cached_reads.store(), job.spec.run)
-                st.toast(f"Scoring {job.spec.run}; it goes on when you close this page.")
+                st.toast(f"Scoring {plain(job.spec.run)}; it goes on when you close this page.")
         except PrememError as error:
-            st.error(str(error))
+            st.error(error_in_words(error))
 else:
     st.info("Choose a run's folder and its training problems to see what would be measured.")
 

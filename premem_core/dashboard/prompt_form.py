@@ -7,7 +7,7 @@ import streamlit as st
 
 from premem_core.dashboard import elements
 from premem_core.dashboard.data_file_picker import expanded
-from premem_core.dashboard.wording import plain
+from premem_core.dashboard.wording import error_in_words, plain
 from premem_core.errors import PrememError
 from premem_core.models.encoding import template_choice
 from premem_core.models.encoding.chat_template_files import read_chat_template
@@ -91,7 +91,7 @@ def compare_templates(request: ScoreRequest, data: RequestedData) -> None:
         with st.spinner("Measuring a few targets under each template…"):
             compared = compare_apart(prepare(replace(request, form="plain"), data))
     except PrememError as error:
-        st.error(str(error))
+        st.error(error_in_words(error))
         return
     elements.small_table(
         pd.DataFrame([asdict(one) for one in compared]),
@@ -100,7 +100,9 @@ def compare_templates(request: ScoreRequest, data: RequestedData) -> None:
     )
     best = template_choice.likely_template(compared)
     st.caption(
-        f"The lowest, and so the likely one: {best.name}." if best else "None of them can be used."
+        f"The lowest, and so the likely one: {plain(best.name)}."
+        if best
+        else "None of them can be used."
     )
 
 
@@ -131,7 +133,7 @@ def _key(job: PreparedJob) -> int:
 def show_inspection(found: Inspection) -> None:
     """The first problems token by token, what ends a completion, and what may be wrong."""
     for sentence in found.warnings:
-        st.warning(sentence)
+        st.warning(error_in_words(sentence))
     if found.left_out:
         first = found.left_out[0]
         st.warning(

@@ -12,7 +12,7 @@ from premem_core.problems.prompts import ChatTemplate
 from premem_core.problems.rows import ENDINGS
 from premem_core.scoring.prepare import PreparedJob
 from premem_core.store.database import Store
-from tests.helpers import tiny
+from tests.helpers import shown, tiny
 from tests.helpers.chat_runs import messages
 from tests.helpers.chat_templates import chat_tokenizer
 from tests.helpers.shown import seen, show
@@ -57,8 +57,8 @@ def page(tmp_path, monkeypatch):
 def job(monkeypatch):
     """The job that the page shows, as it was prepared last."""
     jobs: list[PreparedJob] = []
-    shown = score_form.show_job
-    monkeypatch.setattr(score_form, "show_job", lambda job: (jobs.append(job), shown(job)))
+    show_job = score_form.show_job
+    monkeypatch.setattr(score_form, "show_job", lambda job: (jobs.append(job), show_job(job)))
     return lambda: jobs[-1]
 
 
@@ -75,7 +75,7 @@ def type_grader(page: AppTest, text: str) -> None:
 
 def errors(page: AppTest) -> str:
     assert not page.exception
-    return " ".join(error.value for error in page.error)
+    return shown.errors(page)
 
 
 def can_start(page: AppTest) -> bool:
@@ -185,3 +185,23 @@ def test_a_template_that_cannot_be_read_is_one_sentence(page, chat_folder):
     control(app, "text_input", "Another chat template").input("nowhere.jinja").run()
     assert "cannot read nowhere.jinja" in errors(app)
     assert not can_start(app)
+
+
+PICTURE = "![i](http:/127.0.0.1:9/x.png)"  # a path has one slash; a browser reads it as two
+
+
+def test_an_error_repeats_texts_of_files_and_addresses_as_they_are(
+    page, folder, tmp_path, monkeypatch
+):
+    app = page(folder, "train.jsonl", BAD_ROW.replace("foo", PICTURE))
+    assert PICTURE in errors(app)
+    assert PICTURE not in "".join(error.value for error in app.error)
+
+    app = show("score.py", tmp_path / "store", monkeypatch, folder=str(folder), train=PICTURE)
+    assert PICTURE in errors(app)
+    assert PICTURE not in "".join(error.value for error in app.error)
+
+    app = page(folder, "train.jsonl", BAD_ROW.splitlines()[0])
+    type_grader(app, PICTURE)
+    assert PICTURE in errors(app)
+    assert PICTURE not in "".join(error.value for error in app.error)
