@@ -40,11 +40,14 @@ with right:
     train_file = data_file_picker.pick_data_file("Training problems", "train")
     test_file = data_file_picker.pick_data_file("Test problems (optional)", "test")
 
+data = None
 if folder and train_file:
     try:
         with right, st.expander("How the fields are read"):
-            fields = fields_form.pick_fields(train_file)
-            skip_bad = st.checkbox("Leave bad rows out")
+            of_fields = st.container()
+            skip_bad = st.checkbox("Leave bad rows out", **elements.kept("skip-bad"))
+            with of_fields:
+                fields = fields_form.pick_fields(train_file)
         execution = Execution(base=str(base.resolve()) if base else None)
         request = ScoreRequest(
             folder, train_file, test_file, fields, skip_bad=skip_bad, execution=execution
@@ -52,9 +55,10 @@ if folder and train_file:
         data = read_requested_data(request)
     except PrememError as error:
         st.error(error_in_words(error))
-        jobs_panel()
-        st.stop()
+else:
+    st.info("Choose a run's folder and its training problems to see what would be measured.")
 
+if data:
     st.subheader("What is measured")
     job = None
     try:
@@ -81,7 +85,5 @@ if folder and train_file:
                 st.toast(f"Scoring {plain(job.spec.run)}; it goes on when you close this page.")
         except PrememError as error:
             st.error(error_in_words(error))
-else:
-    st.info("Choose a run's folder and its training problems to see what would be measured.")
 
 jobs_panel()

@@ -39,8 +39,8 @@ def pick_template(request: ScoreRequest, data: RequestedData) -> ScoreRequest:
         ("chat", "plain"),
         default=default,
         format_func=FORM_NAMES.__getitem__,
-        key="form_of_prompts",
         help="As the run was trained: by the chat template beside the weights, or as plain text.",
+        **elements.kept(f"prompts-{default}"),
     )
     request = replace(request, form=form)
     if form == "chat":
@@ -59,11 +59,17 @@ def is_open(request: ScoreRequest, data: RequestedData) -> bool:
 
 def _pick_chat(request: ScoreRequest) -> ScoreRequest:
     first, second, third = st.columns([1.2, 1.2, 1])
-    system = first.text_input("System prompt, where the problems have none")
-    arguments = second.text_input(
-        "Arguments of the chat template", placeholder="enable_thinking=false"
+    system = first.text_input(
+        "System prompt, where the problems have none", **elements.kept("system")
     )
-    template = third.text_input("Another chat template: path on this machine")
+    arguments = second.text_input(
+        "Arguments of the chat template",
+        placeholder="enable_thinking=false",
+        **elements.kept("arguments"),
+    )
+    template = third.text_input(
+        "Another chat template: path on this machine", **elements.kept("template")
+    )
     file = expanded(template)
     chat = make_chat_template(file, arguments.split(), system or None)
     return replace(request, template=None if chat == ChatTemplate() else chat)
@@ -72,9 +78,12 @@ def _pick_chat(request: ScoreRequest) -> ScoreRequest:
 def _pick_plain(request: ScoreRequest, data: RequestedData) -> ScoreRequest:
     default = PROMPT_COMPLETION if is_prompt_completion(data.train) else PromptTemplate()
     first, second, third = st.columns([1.2, 1.2, 1])
-    prompt = first.text_area("Prompt", default.prompt)
-    target = second.text_area("Target", default.target)
-    stop = third.text_input("Ends a completion", repr("".join(default.stop))[1:-1])
+    prompt = first.text_area("Prompt", default.prompt, **elements.kept(f"prompt-{default.prompt}"))
+    target = second.text_area("Target", default.target, **elements.kept(f"target-{default.target}"))
+    default_stop = repr("".join(default.stop))[1:-1]
+    stop = third.text_input(
+        "Ends a completion", default_stop, **elements.kept(f"stop-{default_stop}")
+    )
     ends = tuple(filter(None, [stop.replace("\\n", "\n")]))
     return replace(request, template=PromptTemplate(prompt, target, ends))
 

@@ -16,6 +16,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from premem_core.dashboard.cached_reads import plan_threshold, store
 from premem_core.dashboard.data_file_picker import expanded, pick_data_file
+from premem_core.dashboard.elements import kept
 from premem_core.dashboard.pickers import pick_segment
 from premem_core.dashboard.prompt_form import pick_template
 from premem_core.dashboard.upload.tickets import Ticket, finish
@@ -114,6 +115,7 @@ def pick_plan(
         help="As far as needed: what pre-memorization accuracy needs at one threshold, exactly; "
         "the rest is not known afterwards (it can be drawn later). Last checkpoint only: enough "
         "for curating data.",
+        **kept("plan"),
     )
     if plan == "full":
         return plan, None, "target"
@@ -121,8 +123,9 @@ def pick_plan(
         segment = pick_segment(draw=has_traces)
     value, source = plan_threshold(task, segment)
     threshold = right.number_input(
-        "Memorized below t = log log PPL", value=value, step=0.05, format="%.3f", help=source
-    )
+        "Memorized below t = log log PPL", value=value, step=0.05, format="%.3f", help=source,
+        **kept(f"threshold-{value}"),
+    )  # fmt: skip
     right.caption(f"perplexity {perplexity(threshold)}")
     return plan, threshold, segment
 
@@ -134,12 +137,13 @@ def pick_request(request: ScoreRequest, data: RequestedData) -> ScoreRequest:
         UsageError: a text that a person typed cannot be used.
     """
     first, second, third, fourth = st.columns(4)
-    run = first.text_input("Name of the run", data.run.path.resolve().name)
+    name, likely = data.run.path.resolve().name, likely_task(request.train_file)
+    run = first.text_input("Name of the run", name, **kept(f"run-{name}"))
     task = second.text_input(
-        "Task", likely_task(request.train_file), help="Runs of one task are fitted together."
+        "Task", likely, help="Runs of one task are fitted together.", **kept(f"task-{likely}")
     )
     grader = _pick_grader(data.train, third)
-    samples = fourth.number_input("Samples per problem", 1, 100, 5)
+    samples = fourth.number_input("Samples per problem", 1, 100, 5, **kept("samples"))
     has_traces = find_marks(example.solution for example in data.train.examples) is not None
     first, second, third = st.columns([1.4, 1, 1.6])
     plan, threshold, segment = pick_plan(task, has_traces, first, second)
@@ -149,6 +153,7 @@ def pick_request(request: ScoreRequest, data: RequestedData) -> ScoreRequest:
         format_func=KINDS.__getitem__,
         help="Another form of the question, or of the response's beginning, in which a copied "
         "solution no longer fits. Where one does not apply, the problem is left out.",
+        **kept("perturbations"),
     )
     prompts = st.container()
     with st.expander("Perturbed queries of your own"):
@@ -185,6 +190,7 @@ def _pick_grader(train: Dataset, place: DeltaGenerator) -> str:
         accept_new_options=True,
         help="Settings may follow the name: number?tolerance=0.01. A function in a file and a "
         "judge are chosen on the command line.",
+        **kept(f"grader-{likely}"),
     )
     with suppress(PrememError):  # preparing the job says what is wrong
         _check_may_be_chosen(chosen)
@@ -220,9 +226,10 @@ def _pick_own_perturbations(request: ScoreRequest) -> ScoreRequest:
     left, right = st.columns(2, gap="large")
     with left:
         text = st.text_area(
-            "A text around the question", placeholder="Please solve this: {question}", height=96
-        )
-        name = st.text_input("Its name in charts", "own-text")
+            "A text around the question", placeholder="Please solve this: {question}", height=96,
+            **kept("own-text"),
+        )  # fmt: skip
+        name = st.text_input("Its name in charts", "own-text", **kept("own-name"))
     with right:
         file = pick_data_file("A file: question, and the id of the problem it is of", "perturbed")
     return replace(
@@ -247,27 +254,33 @@ def _pick_details(request: ScoreRequest, samples: int, thinks: bool) -> ScoreReq
         "Marks of thinking traces",
         placeholder="found in the data",
         help="Such as <think>…</think>; none for a run without traces.",
+        **kept("thinking"),
     )
     longest = first.number_input(
         "Cut texts after tokens", 2, None, None, placeholder="as long as the model takes",
         help="The trainer's max_length. Without it, problems longer than the model are left out.",
+        **kept("longest"),
     )  # fmt: skip
     longest_thinking = second.number_input(
         "Longest thinking, tokens", 1, None, None, placeholder="no limit",
         disabled=not (thinks or thinking),
         help="A completion that still thinks after so many tokens ends there, as unfinished.",
+        **kept("longest-thinking"),
     )  # fmt: skip
-    temperature = third.number_input("Temperature", 0.0, 2.0, 0.8, 0.1)
-    top_p = third.number_input("Top p", 0.01, 1.0, 0.95, 0.01)
-    tokens = fourth.number_input("Longest completion, tokens", 1, 131_072, 512)
+    temperature = third.number_input("Temperature", 0.0, 2.0, 0.8, 0.1, **kept("temperature"))
+    top_p = third.number_input("Top p", 0.01, 1.0, 0.95, 0.01, **kept("top-p"))
+    tokens = fourth.number_input("Longest completion, tokens", 1, 131_072, 512, **kept("tokens"))
     default = load_backend.default_backend()
     installed = [name for name in load_backend.BACKENDS if name in ("hf", default)]
-    backend = fourth.selectbox("Engine", installed, help="vllm where it is installed, or hf.")
+    backend = fourth.selectbox(
+        "Engine", installed, help="vllm where it is installed, or hf.", **kept("engine")
+    )
     weights = second.checkbox(
         "Then measure the weights",
         help="Distance from initialization and gradient variance: simpler predictors of test "
         "accuracy, for the R² fits page. The distance of whole models is measured from the base "
         "model.",
+        **kept("weights"),
     )
     sampling = Sampling(samples, temperature, top_p, tokens, max_thinking_tokens=longest_thinking)
     return replace(

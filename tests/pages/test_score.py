@@ -205,3 +205,33 @@ def test_an_error_repeats_texts_of_files_and_addresses_as_they_are(
     type_grader(app, PICTURE)
     assert PICTURE in errors(app)
     assert PICTURE not in "".join(error.value for error in app.error)
+
+
+def test_what_was_typed_stays_while_an_error_hides_the_controls(page, folder, tmp_path, job):
+    app = page(folder, "train.jsonl", BAD_ROW.splitlines()[0])
+    file = app.text_input(key="train").value
+    control(app, "text_input", "Name of the run").input("mine").run()
+    control(app, "number_input", "Samples").set_value(9).run()
+    control(app, "button_group", "Samples are drawn").set_value("final").run()
+    control(app, "checkbox", "Leave bad rows out").check().run()
+    app.text_input(key="train").input(str(tmp_path / "nowhere.jsonl")).run()
+    assert "nowhere.jsonl" in errors(app)
+    assert control(app, "checkbox", "Leave bad rows out").value
+    app.run()
+    app.text_input(key="train").input(file).run()
+    assert errors(app) == ""
+    assert control(app, "checkbox", "Leave bad rows out").value
+    spec = job().spec
+    assert (spec.run, spec.sampling.samples, spec.plan) == ("mine", 9, "final")
+
+
+def test_both_forms_of_prompts_keep_what_was_typed(page, chat_folder):
+    app = page(chat_folder, "train.jsonl", BAD_ROW.splitlines()[0])
+    control(app, "button_group", "Prompts").set_value("chat").run()
+    control(app, "text_input", "System prompt").input("Be brief.").run()
+    control(app, "button_group", "Prompts").set_value("plain").run()
+    control(app, "text_area", "Prompt").input("Q: {question} A:").run()
+    control(app, "button_group", "Prompts").set_value("chat").run()
+    assert control(app, "text_input", "System prompt").value == "Be brief."
+    control(app, "button_group", "Prompts").set_value("plain").run()
+    assert control(app, "text_area", "Prompt").value == "Q: {question} A:"
