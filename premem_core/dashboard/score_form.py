@@ -7,7 +7,6 @@ loses none.
 import itertools
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,9 +22,15 @@ from premem_core.dashboard.upload.tickets import Ticket, finish
 from premem_core.dashboard.upload.widget import folder_upload, forget_ticket, session_ticket
 from premem_core.dashboard.wording import error_in_words, perplexity, plain
 from premem_core.errors import PrememError, StoreError, UsageError
-from premem_core.grading.grader_texts import parse_grader, with_settings
+from premem_core.grading.grader_texts import parse_grader
 from premem_core.grading.graders import GRADERS
-from premem_core.grading.reference_check import check_references, guess_grader
+from premem_core.grading.reference_check import (
+    READABLE,
+    ReferenceCheck,
+    check_references,
+    guess_grader,
+    require_readable,
+)
 from premem_core.metrics.sampling_plan import PLANS, Plan
 from premem_core.models import load_backend
 from premem_core.models.encoding.chat_template_files import read_chat_template
@@ -40,6 +45,7 @@ from premem_core.scoring.prepare import (
     PreparedJob,
     RequestedData,
     ScoreRequest,
+    choose_grader,
     default_task,
     grading_rule,
 )
@@ -142,7 +148,7 @@ def pick_request(request: ScoreRequest, data: RequestedData) -> ScoreRequest:
     task = second.text_input(
         "Task", likely, help="Runs of one task are fitted together.", **kept(f"task-{likely}")
     )
-    grader = _pick_grader(data.train, third)
+    grader, by_grader = _pick_grader(data.train, third), third
     samples = fourth.number_input("Samples per problem", 1, 100, 5, **kept("samples"))
     has_traces = find_marks(example.solution for example in data.train.examples) is not None
     first, second, third = st.columns([1.4, 1, 1.6])
@@ -162,11 +168,7 @@ def pick_request(request: ScoreRequest, data: RequestedData) -> ScoreRequest:
         template = read_chat_template(data.run.checkpoints[-1]) or ""
         thinks = has_traces or find_marks([template]) is not None
         request = _pick_details(request, samples, thinks)
-    # What raises an error comes last, so that the controls above keep what was typed.
-    _check_may_be_chosen(grader)
-    with prompts:
-        request = pick_template(request, data)
-    return replace(
+    request = replace(
         request,
         run=run,
         task=task,
@@ -176,13 +178,17 @@ def pick_request(request: ScoreRequest, data: RequestedData) -> ScoreRequest:
         segment=segment,
         perturbations=tuple(perturbations),
     )
+    # What raises an error comes last, so that the controls above are drawn.
+    _check_may_be_chosen(grader)
+    with prompts:
+        request = pick_template(request, data)
+    _check_grader(request, data.train, by_grader)
+    return request
 
 
 def _pick_grader(train: Dataset, place: DeltaGenerator) -> str:
     """The text of the grader; before a person chooses, the one that reads most solutions."""
-    examples, rule = train.examples, grading_rule(train)
-    key = hash((str(rule), *((e.id, e.solution, e.answer) for e in examples)))
-    likely = _guess(key, examples, rule)
+    likely = _guess(_key(train), train.examples, grading_rule(train))
     chosen: str = place.selectbox(
         "Grader",
         GRADERS,
@@ -192,12 +198,26 @@ def _pick_grader(train: Dataset, place: DeltaGenerator) -> str:
         "judge are chosen on the command line.",
         **kept(f"grader-{likely}"),
     )
-    with suppress(PrememError):  # preparing the job says what is wrong
-        _check_may_be_chosen(chosen)
-        read, n = _read_solutions(key, with_settings(chosen, rule=rule), examples)
-        if n:
-            place.caption(f"It reads {read:,} of {n:,} training solutions.")
     return chosen
+
+
+def _check_grader(request: ScoreRequest, train: Dataset, place: DeltaGenerator) -> None:
+    """Say how many training solutions the grader reads.
+
+    Raises:
+        UsageError: there is no such grader.
+        DataError: it reads too few.
+    """
+    check = _read_solutions(_key(train), choose_grader(request, train), train.examples)
+    if check.n:
+        show = place.caption if check.share >= READABLE else place.warning
+        show(f"It reads {check.n - check.failed:,} of {check.n:,} training solutions.")
+    require_readable(check)
+
+
+def _key(train: Dataset) -> int:
+    texts = ((e.id, e.solution, e.answer) for e in train.examples)
+    return hash((str(grading_rule(train)), *texts))
 
 
 @st.cache_data(max_entries=16, show_spinner="Finding the grader that reads the solutions…")
@@ -206,10 +226,8 @@ def _guess(key: int, _examples: Sequence[Example], _rule: AnswerRule | None) -> 
 
 
 @st.cache_data(max_entries=64, show_spinner="Reading the solutions with the grader…")
-def _read_solutions(key: int, grader: str, _examples: Sequence[Example]) -> tuple[int, int]:
-    """The number of solutions that the grader calls correct, and of those that it was given."""
-    check = check_references(grader, _examples)
-    return check.n - check.failed, check.n
+def _read_solutions(key: int, grader: str, _examples: Sequence[Example]) -> ReferenceCheck:
+    return check_references(grader, _examples)
 
 
 def _check_may_be_chosen(grader: str) -> None:

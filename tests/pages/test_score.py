@@ -160,13 +160,30 @@ def test_the_grader_is_the_one_that_reads_the_solutions_and_may_have_settings(pa
     assert control(app, "selectbox", "Grader").value == "choice"
     assert "It reads 2 of 2 training solutions." in seen(app)
 
+    app = page(folder, "train.jsonl", BAD_ROW.splitlines()[0])
     type_grader(app, "number?tolerance=0.01")
     assert errors(app) == ""
-    assert "It reads 0 of 2 training solutions." in seen(app)
+    assert "It reads 1 of 1 training solutions." in seen(app)
     assert job().spec.grader == "number?tolerance=0.01"
     type_grader(app, "number?tolerance=much")
     assert "a tolerance must be a number from 0, not 'much'" in errors(app)
     assert not can_start(app)
+
+
+def test_a_grader_that_cannot_read_the_solutions_is_refused_before_the_start(page, folder):
+    rows = [{"question": x, "solution": f"The answer is {x}.", "answer": x} for x in "AB"]
+    app = page(folder, "train.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    assert can_start(app)
+    type_grader(app, "number")
+    assert "It reads 0 of 2 training solutions." in app.warning[0].value
+    assert "calls only 0 of 2 training solutions correct" in errors(app)
+    assert not can_start(app)
+
+    row = {"question": "q", "solution": "[T]no\n#### 2[/T]#### 1", "answer": "1"}
+    app = page(folder, "train.jsonl", json.dumps(row))
+    control(app, "text_input", "Marks of thinking").input("[T]…[/T]").run()
+    assert "It reads 1 of 1 training solutions." in seen(app)
+    assert can_start(app)
 
 
 def test_a_page_never_runs_a_function_of_a_file(page, folder, tmp_path):
