@@ -20,7 +20,7 @@ from premem_core.dashboard.pickers import pick_segment
 from premem_core.dashboard.prompt_form import pick_template
 from premem_core.dashboard.upload.tickets import Ticket, finish
 from premem_core.dashboard.upload.widget import folder_upload, forget_ticket, session_ticket
-from premem_core.dashboard.wording import error_in_words, perplexity, plain
+from premem_core.dashboard.wording import count, error_in_words, perplexity, plain
 from premem_core.errors import PrememError, StoreError, UsageError
 from premem_core.grading.grader_texts import parse_grader
 from premem_core.grading.graders import GRADERS
@@ -313,9 +313,10 @@ def _pick_details(request: ScoreRequest, samples: int, thinks: bool) -> ScoreReq
 
 def show_job(job: PreparedJob) -> None:
     """What the job would do."""
-    full = job.spec.plan == "full"
+    full, steps = job.spec.plan == "full", job.steps
+    which = f"step {steps[0]}" if len(steps) == 1 else f"steps {steps[0]} to {steps[-1]}"
     st.markdown(
-        f"**{len(job.steps)} checkpoints** (steps {job.steps[0]} to {job.steps[-1]}), "
+        f"**{count(len(steps), 'checkpoint')}** ({which}), "
         f"**{len(job.train):,} training** and **{len(job.test):,} test** problems: "
         f"**{'' if full else 'at most '}{job.completions:,} completions** and "
         f"{job.perplexities:,} perplexities.{'' if full else ' ' + job.avoidable_in_words()}"

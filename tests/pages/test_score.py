@@ -97,7 +97,7 @@ def test_fields_that_cannot_be_found_are_offered_and_choosing_them_makes_a_job(p
     assert not can_start(app)
     control(app, "text_input", "Final answer").input("solution").run()
     assert errors(app) == ""
-    assert "**1 training**" in seen(app)
+    assert "**1 checkpoint** (step 10), **1 training**" in seen(app)
     assert can_start(app)
 
 
