@@ -4,6 +4,7 @@ import streamlit as st
 
 from premem_core import installation
 from premem_core.dashboard import cached_reads, elements, streamlit_workarounds
+from premem_core.dashboard.wording import error_in_words
 from premem_core.errors import PrememError
 
 ICON = installation.FILES / "data" / "icon.png"
@@ -35,7 +36,7 @@ streamlit_workarounds.mend_styles()
 try:
     home = cached_reads.store()
 except PrememError as error:
-    st.error(str(error))
+    st.error(error_in_words(error))
     st.stop()
 with st.sidebar:
     st.caption("Store")

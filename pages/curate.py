@@ -12,7 +12,7 @@ from premem_core.dashboard import (
     recipe_file,
 )
 from premem_core.dashboard.view import pick_view
-from premem_core.dashboard.wording import count, plain
+from premem_core.dashboard.wording import count, error_in_words
 from premem_core.errors import PrememError
 from premem_core.store.examples import read_example_texts
 
@@ -60,7 +60,7 @@ try:
     issues = selection.find_issues(facts, recipe, finders)
     chosen = selection.select(facts, recipe, issues.index)
 except PrememError as error:
-    st.error(plain(error))
+    st.error(error_in_words(error))
     st.stop()
 names = [criterion.strategy for criterion in criteria]
 judged_by = f"run {view.label}" if len(judges) == 1 else f"the mean of {len(judges)} runs"
@@ -201,7 +201,7 @@ with elements.controls():
         on_click="ignore",
     )  # fmt: skip
 if refused:
-    st.error(plain(refused))
+    st.error(error_in_words(refused))
 st.caption(
     "The folder also holds a data card and the recipe. The recipe builds the same file again, here "
     "or with `python -m premem_core curate --from-recipe`. " + view.threshold_note()

@@ -10,7 +10,15 @@ from premem_core.analysis.study import Analysis
 from premem_core.dashboard import cached_reads, elements, figures, pickers
 from premem_core.dashboard.figures import html_report
 from premem_core.dashboard.view import pick_view
-from premem_core.dashboard.wording import count, fit_in_words, interval, perplexity, plain, signed
+from premem_core.dashboard.wording import (
+    count,
+    error_in_words,
+    fit_in_words,
+    interval,
+    perplexity,
+    plain,
+    signed,
+)
 from premem_core.errors import PrememError
 from premem_core.metrics import thresholds
 
@@ -154,7 +162,7 @@ def prediction_section() -> None:
             else:
                 calibration = cached_reads.calibration(view.task, others, view.estimator)
         except (PrememError, UnicodeDecodeError) as error:
-            st.info(f"No prediction yet: {error}")
+            st.info(f"No prediction yet: {error_in_words(error)}")
             return
         st.download_button(
             "Export this calibration",
@@ -167,7 +175,7 @@ def prediction_section() -> None:
         rows = prediction.predict(run, calibration)
         choice = prediction.choose(run, calibration)
     except PrememError as error:
-        st.info(str(error))
+        st.info(error_in_words(error))
         return
     if choice:
         st.markdown(choice.in_words(rows))

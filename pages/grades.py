@@ -5,7 +5,7 @@ import streamlit as st
 from premem_core.analysis import run_scores
 from premem_core.dashboard import cached_reads, elements, figures, grade_form, pickers
 from premem_core.dashboard.view import pick_task
-from premem_core.dashboard.wording import count, percent, plain
+from premem_core.dashboard.wording import count, error_in_words, percent, plain
 from premem_core.errors import PrememError
 from premem_core.grading import graded_completions, grader_comparison, regrade, run_graders
 from premem_core.grading.grader_texts import grader_label
@@ -79,7 +79,7 @@ try:
             st.stop()
     compared = cached_reads.read(grader_comparison.compare_graders, run, grader_a, grader_b)
 except PrememError as error:
-    st.error(str(error))
+    st.error(error_in_words(error))
     st.stop()
 
 if compared.disagreements:
@@ -113,7 +113,7 @@ with right:
             try:
                 regrade.use_grader(home, run, name)
             except PrememError as error:
-                st.error(str(error))
+                st.error(error_in_words(error))
             else:
                 st.rerun()
     for name, label in ((grader_a, label_a), (grader_b, label_b)):

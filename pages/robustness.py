@@ -7,7 +7,7 @@ from premem_core.analysis.robustness import Robustness
 from premem_core.analysis.run_scores import RunScores
 from premem_core.dashboard import cached_reads, elements, figures, pickers, wording
 from premem_core.dashboard.view import pick_view
-from premem_core.dashboard.wording import count, plain, signed
+from premem_core.dashboard.wording import count, error_in_words, plain, signed
 from premem_core.errors import PrememError
 from premem_core.grading import graded_completions
 from premem_core.problems.perturbations import perturbation_label
@@ -49,7 +49,7 @@ def overview(step: int, results: list[Robustness]) -> None:
     headline.markdown(
         f"At checkpoint {step}, **{wording.percent(worst['original'])}** of the answers to "
         f"{count(int(worst['examples']), 'training question')} are correct. Under the worst "
-        f"perturbation ({perturbation_label(worst['perturbation'])}), "
+        f"perturbation ({plain(perturbation_label(worst['perturbation']))}), "
         f"**{wording.percent(worst['perturbed'])}** are: a change of "
         f"{signed(-100 * worst['drop'], 1)} ± "
         f"{100 * worst['drop_half']:.1f} points."
@@ -189,7 +189,7 @@ try:
         if step in sampled
     ]
 except PrememError as error:
-    st.error(str(error))
+    st.error(error_in_words(error))
     st.stop()
 results = [result for result in measured if len(result.examples)]
 if not results:

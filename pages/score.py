@@ -12,6 +12,7 @@ from premem_core.dashboard import (
     score_form,
 )
 from premem_core.dashboard.jobs_panel import jobs_panel
+from premem_core.dashboard.wording import error_in_words, plain
 from premem_core.errors import PrememError
 from premem_core.scoring import jobs
 from premem_core.scoring.job_files import Execution
@@ -25,7 +26,7 @@ st.markdown(
 try:
     installation.require_extra("score")
 except PrememError as error:
-    st.warning(str(error))
+    st.warning(error_in_words(error))
     jobs_panel()
     st.stop()
 
@@ -39,21 +40,25 @@ with right:
     train_file = data_file_picker.pick_data_file("Training problems", "train")
     test_file = data_file_picker.pick_data_file("Test problems (optional)", "test")
 
+data = None
 if folder and train_file:
     try:
         with right, st.expander("How the fields are read"):
-            fields = fields_form.pick_fields(train_file)
-            skip_bad = st.checkbox("Leave bad rows out")
+            of_fields = st.container()
+            skip_bad = st.checkbox("Leave bad rows out", **elements.kept("skip-bad"))
+            with of_fields:
+                fields = fields_form.pick_fields(train_file)
         execution = Execution(base=str(base.resolve()) if base else None)
         request = ScoreRequest(
             folder, train_file, test_file, fields, skip_bad=skip_bad, execution=execution
         )
         data = read_requested_data(request)
     except PrememError as error:
-        st.error(str(error))
-        jobs_panel()
-        st.stop()
+        st.error(error_in_words(error))
+else:
+    st.info("Choose a run's folder and its training problems to see what would be measured.")
 
+if data:
     st.subheader("What is measured")
     job = None
     try:
@@ -64,7 +69,7 @@ if folder and train_file:
             job = prepare(request, data)
             score_form.show_job(job)
     except PrememError as error:
-        st.error(str(error))
+        st.error(error_in_words(error))
     with elements.controls():
         start = st.button("Start scoring", type="primary", disabled=job is None)
         look = st.button("Show what the model sees", disabled=job is None)
@@ -77,10 +82,8 @@ if folder and train_file:
             if start:
                 job.without(seen.left_out).create(cached_reads.store())
                 jobs.start_job(cached_reads.store(), job.spec.run)
-                st.toast(f"Scoring {job.spec.run}; it goes on when you close this page.")
+                st.toast(f"Scoring {plain(job.spec.run)}; it goes on when you close this page.")
         except PrememError as error:
-            st.error(str(error))
-else:
-    st.info("Choose a run's folder and its training problems to see what would be measured.")
+            st.error(error_in_words(error))
 
 jobs_panel()

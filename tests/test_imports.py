@@ -38,6 +38,10 @@ LONGEST_FILE = 400  # lines
 LONGEST_MEDIAN = 10  # lines of the function in the middle
 MOST_FILES = 14  # in a package
 
+# Streamlit reads what the first show as Markdown; what the second return is shown as it is.
+MESSAGES = {"error", "warning", "info", "success", "toast", "caption", "markdown", "write"}
+ESCAPING = {"plain", "error_in_words"}
+
 # A page picks, reads and draws: what is computed it gets from these packages.
 PAGES_MAY_USE = {"errors", "records", "metrics", "store", "grading", "analysis", "curation"}
 PAGES_MAY_USE |= {"dashboard"}
@@ -178,3 +182,38 @@ def test_a_page_with_a_fragment_of_its_own_is_not_drawn_in_one():
         if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in own
     ]
     assert set(having) == set(named)
+
+
+def unescaped(node: ast.AST) -> set[str]:
+    """The names in an expression that are used outside the functions that escape Markdown."""
+    if isinstance(node, ast.Call) and ast.unparse(node.func) in ESCAPING:
+        return set()
+    names = {node.id} if isinstance(node, ast.Name) else set()
+    return names.union(*map(unescaped, ast.iter_child_nodes(node)))
+
+
+def messages(node: ast.AST) -> list[ast.Call]:
+    """The calls in it that show a text as Markdown."""
+    calls = (call for call in ast.walk(node) if isinstance(call, ast.Call))
+    return [call for call in calls if getattr(call.func, "attr", "") in MESSAGES]
+
+
+def test_no_error_is_shown_as_markdown():
+    """An error may repeat a text of a data file or of an address."""
+    raw = []
+    for file in [*PAGES.glob("*.py"), *(CORE / "dashboard").rglob("*.py"), ROOT / "app.py"]:
+        shown = [
+            (call, {handler.name})
+            for handler in ast.walk(tree(file))
+            if isinstance(handler, ast.ExceptHandler)
+            for call in messages(handler)
+        ]
+        shown += [
+            (call, unescaped(call))
+            for call in messages(tree(file))
+            if ast.unparse(call.func) in {"st.error", "st.toast"}
+        ]
+        for call, names in shown:
+            used = set().union(*map(unescaped, call.args))
+            raw += [f"{file.name}, line {call.lineno}: {name}" for name in used & names]
+    assert raw == []

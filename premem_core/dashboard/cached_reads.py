@@ -21,6 +21,7 @@ from premem_core.analysis.study import (
     make_study,
     read_baseline_predictors,
 )
+from premem_core.dashboard.wording import error_in_words
 from premem_core.errors import DataError, StoreError
 from premem_core.grading import graded_completions
 from premem_core.metrics.estimators import Estimator
@@ -182,7 +183,7 @@ def run_curves(runs: Sequence[RunScores], threshold: float, estimator: Estimator
     try:
         return [curves.curve(run, threshold, estimator) for run in runs]
     except DataError as error:
-        st.error(str(error))
+        st.error(error_in_words(error))
         st.stop()
 
 
@@ -212,7 +213,7 @@ def analysis(
     try:
         return _analysis(FitRequest(runs_key(task, runs), estimator, objective), threshold)
     except DataError as error:
-        st.error(str(error))
+        st.error(error_in_words(error))
         st.stop()
 
 
@@ -240,7 +241,7 @@ def example_table(
     try:
         return _example_table(runs_key(task, [run]), threshold, estimator)
     except DataError as error:
-        st.error(str(error))
+        st.error(error_in_words(error))
         st.stop()
 
 
@@ -249,7 +250,7 @@ def completions(run: str, split: str, example: int, perturbation: str, step: int
     try:
         grades = read(graded_completions.regraded_shards, run)
     except StoreError as error:
-        st.error(str(error))
+        st.error(error_in_words(error))
         st.stop()
     return _completions(*cache_key(), run, split, example, perturbation, step, grades)
 

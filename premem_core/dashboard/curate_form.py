@@ -19,7 +19,7 @@ from premem_core.dashboard import cached_reads, elements
 from premem_core.dashboard.cached_reads import RunsKey, runs_of
 from premem_core.dashboard.data_file_picker import pick_data_file
 from premem_core.dashboard.streamlit_workarounds import table_key
-from premem_core.dashboard.wording import plain
+from premem_core.dashboard.wording import error_in_words, plain
 from premem_core.errors import PrememError, UsageError
 from premem_core.metrics.estimators import Estimator
 from premem_core.store.examples import read_example_texts
@@ -132,8 +132,8 @@ def pick_quotas(facts: ExampleFacts) -> tuple[str | None, dict[str, float]]:
     quotas = {}
     for value in facts.fields[name] if name else []:
         share = st.number_input(
-            f"{name} {value}, at most", 0.0, 1.0, value=None, step=0.05, placeholder="any share",
-            key=f"quota-{name}-{value}", bind="query-params", width=170,
+            plain(f"{name} {value}, at most"), 0.0, 1.0, value=None, step=0.05,
+            placeholder="any share", key=f"quota-{name}-{value}", bind="query-params", width=170,
         )  # fmt: skip
         if share is not None:
             quotas[value] = share
@@ -180,7 +180,7 @@ def pick_gates(
         try:
             finders[name] = _gate_finder(task, facts, name, value, file)
         except PrememError as error:
-            st.warning(f"{GATES[name].label.capitalize()}: {plain(error)}")
+            st.warning(f"{GATES[name].label.capitalize()}: {error_in_words(error)}")
     working = {name: value for name, value in values.items() if name in finders}
     return working, against if "leaks" in working else None, finders
 

@@ -8,6 +8,7 @@ import streamlit as st
 from premem_core.dashboard.cached_reads import store
 from premem_core.dashboard.streamlit_workarounds import set_control
 from premem_core.dashboard.upload.tickets import keep_file
+from premem_core.dashboard.wording import error_in_words
 from premem_core.errors import PrememError
 from premem_core.problems.rows import ENDINGS
 
@@ -19,7 +20,7 @@ def pick_data_file(label: str, key: str) -> Path | None:
         try:
             file = keep_file(store().path, uploaded.name, uploaded.getvalue())
         except PrememError as error:
-            st.error(str(error))
+            st.error(error_in_words(error))
         else:
             set_control(key, str(file))
     text = st.text_input(

@@ -40,6 +40,15 @@ def controls() -> DeltaGenerator:
     return st.container(horizontal=True, vertical_alignment="bottom", gap="small")
 
 
+def kept(name: str) -> dict[str, Any]:
+    """Options of a control on the Score page whose value stays while the control is not drawn.
+
+    Args:
+        name: of the control; where its default or its choices depend on something, with that.
+    """
+    return {"key": f"score-{name}", "persist_state": "session"}
+
+
 def table_of(rows: pd.DataFrame, columns: list[str], longest: int = TABLE_TEXT) -> pd.DataFrame:
     """The columns that a table shows, long texts cut: the browser receives all that is in it."""
     table = rows[columns]

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from premem_core.dashboard.elements import kept
 from premem_core.errors import DataError
 from premem_core.problems.conversations import Turns
 from premem_core.problems.data_files import Source
@@ -21,26 +22,29 @@ def pick_fields(source: Source) -> Fields:
         found = detect_fields(source)
     except DataError as error:
         reason = str(error)
-    question = _pick_column("Question", columns, found.question if found else None)
+    question = _pick_column(source, "Question", columns, found.question if found else None)
     in_turns = found is not None and found.solution is None
     solution = None
     if not in_turns or question != (found and found.question):
-        solution = _pick_column("Solution", columns, found.solution if found else None)
+        solution = _pick_column(source, "Solution", columns, found.solution if found else None)
     rule = st.text_input(
         "Final answer: field:NAME, hash (#### x), boxed, stated, regex:PATTERN or solution",
         str(found.answer) if found else "",
         placeholder="field:answer" if found is None else None,
+        **kept(f"answer-{source}"),
     )
     turns: Turns = "last"
     if in_turns:
-        every = st.checkbox("Score every turn of the assistant, not only the last")
+        every = st.checkbox(
+            "Score every turn of the assistant, not only the last", **kept(f"turns-{source}")
+        )
         turns = "all" if every else "last"
     if found is None and not (question and solution and rule):
         raise DataError(f"{reason} Here: choose them under “How the fields are read”.")
     return detect_fields(source, FieldNames(question, solution, rule or None, turns))
 
 
-def _pick_column(label: str, columns: list[str], found: str | None) -> str | None:
+def _pick_column(source: Source, label: str, columns: list[str], found: str | None) -> str | None:
     chosen: str | None = st.selectbox(
         label,
         columns,
@@ -48,5 +52,6 @@ def _pick_column(label: str, columns: list[str], found: str | None) -> str | Non
         placeholder="Choose a field",
         accept_new_options=True,
         help="A field within another is written as extra_info.answer.",
+        **kept(f"{label}-{source}"),
     )
     return chosen

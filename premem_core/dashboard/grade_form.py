@@ -7,7 +7,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from premem_core.dashboard import cached_reads
-from premem_core.dashboard.wording import plain
+from premem_core.dashboard.wording import error_in_words, plain
 from premem_core.errors import PrememError
 from premem_core.grading.graded_completions import grade_name
 from premem_core.grading.hand_grades import GRADES, set_grade, undo_grade
@@ -115,6 +115,6 @@ def _apply(refusal: DeltaGenerator, action: Callable[..., None], *arguments: Any
     try:
         action(cached_reads.store(), *arguments)
     except PrememError as error:
-        refusal.error(str(error))
+        refusal.error(error_in_words(error))
     else:
         st.rerun()

@@ -11,7 +11,7 @@ import streamlit as st
 from premem_core.analysis.curves import Curve
 from premem_core.dashboard.cached_reads import plan_threshold, read, store
 from premem_core.dashboard.score_form import PLAN_NAMES
-from premem_core.dashboard.wording import count
+from premem_core.dashboard.wording import count, error_in_words, plain
 from premem_core.errors import InstallationError, JobError, PrememError
 from premem_core.metrics.sampling_plan import PLANS
 from premem_core.problems.perturbations import KINDS, perturbation_label
@@ -52,9 +52,9 @@ def _draw_missing(curves: Sequence[Curve]) -> None:
             )
             jobs.start_job(store(), c.scores.run)
         except PrememError as error:
-            st.toast(str(error))
+            st.toast(error_in_words(error))
         else:
-            st.toast(f"{c.scores.run} draws what is missing; watch it on the Score page.")
+            st.toast(f"{plain(c.scores.run)} draws what is missing; watch it on the Score page.")
 
 
 def _jobs_list() -> None:
@@ -170,7 +170,7 @@ def _more(run: str) -> None:
                 jobs.start_job(store(), run)
                 st.rerun()
             except PrememError as error:
-                st.error(str(error))
+                st.error(error_in_words(error))
 
 
 def _cancel(run: str) -> None:

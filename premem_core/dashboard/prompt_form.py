@@ -7,7 +7,7 @@ import streamlit as st
 
 from premem_core.dashboard import elements
 from premem_core.dashboard.data_file_picker import expanded
-from premem_core.dashboard.wording import plain
+from premem_core.dashboard.wording import error_in_words, plain
 from premem_core.errors import PrememError
 from premem_core.models.encoding import template_choice
 from premem_core.models.encoding.chat_template_files import read_chat_template
@@ -39,8 +39,8 @@ def pick_template(request: ScoreRequest, data: RequestedData) -> ScoreRequest:
         ("chat", "plain"),
         default=default,
         format_func=FORM_NAMES.__getitem__,
-        key="form_of_prompts",
         help="As the run was trained: by the chat template beside the weights, or as plain text.",
+        **elements.kept(f"prompts-{default}"),
     )
     request = replace(request, form=form)
     if form == "chat":
@@ -59,11 +59,17 @@ def is_open(request: ScoreRequest, data: RequestedData) -> bool:
 
 def _pick_chat(request: ScoreRequest) -> ScoreRequest:
     first, second, third = st.columns([1.2, 1.2, 1])
-    system = first.text_input("System prompt, where the problems have none")
-    arguments = second.text_input(
-        "Arguments of the chat template", placeholder="enable_thinking=false"
+    system = first.text_input(
+        "System prompt, where the problems have none", **elements.kept("system")
     )
-    template = third.text_input("Another chat template: path on this machine")
+    arguments = second.text_input(
+        "Arguments of the chat template",
+        placeholder="enable_thinking=false",
+        **elements.kept("arguments"),
+    )
+    template = third.text_input(
+        "Another chat template: path on this machine", **elements.kept("template")
+    )
     file = expanded(template)
     chat = make_chat_template(file, arguments.split(), system or None)
     return replace(request, template=None if chat == ChatTemplate() else chat)
@@ -72,9 +78,12 @@ def _pick_chat(request: ScoreRequest) -> ScoreRequest:
 def _pick_plain(request: ScoreRequest, data: RequestedData) -> ScoreRequest:
     default = PROMPT_COMPLETION if is_prompt_completion(data.train) else PromptTemplate()
     first, second, third = st.columns([1.2, 1.2, 1])
-    prompt = first.text_area("Prompt", default.prompt)
-    target = second.text_area("Target", default.target)
-    stop = third.text_input("Ends a completion", repr("".join(default.stop))[1:-1])
+    prompt = first.text_area("Prompt", default.prompt, **elements.kept(f"prompt-{default.prompt}"))
+    target = second.text_area("Target", default.target, **elements.kept(f"target-{default.target}"))
+    default_stop = repr("".join(default.stop))[1:-1]
+    stop = third.text_input(
+        "Ends a completion", default_stop, **elements.kept(f"stop-{default_stop}")
+    )
     ends = tuple(filter(None, [stop.replace("\\n", "\n")]))
     return replace(request, template=PromptTemplate(prompt, target, ends))
 
@@ -91,7 +100,7 @@ def compare_templates(request: ScoreRequest, data: RequestedData) -> None:
         with st.spinner("Measuring a few targets under each template…"):
             compared = compare_apart(prepare(replace(request, form="plain"), data))
     except PrememError as error:
-        st.error(str(error))
+        st.error(error_in_words(error))
         return
     elements.small_table(
         pd.DataFrame([asdict(one) for one in compared]),
@@ -100,7 +109,9 @@ def compare_templates(request: ScoreRequest, data: RequestedData) -> None:
     )
     best = template_choice.likely_template(compared)
     st.caption(
-        f"The lowest, and so the likely one: {best.name}." if best else "None of them can be used."
+        f"The lowest, and so the likely one: {plain(best.name)}."
+        if best
+        else "None of them can be used."
     )
 
 
@@ -131,7 +142,7 @@ def _key(job: PreparedJob) -> int:
 def show_inspection(found: Inspection) -> None:
     """The first problems token by token, what ends a completion, and what may be wrong."""
     for sentence in found.warnings:
-        st.warning(sentence)
+        st.warning(error_in_words(sentence))
     if found.left_out:
         first = found.left_out[0]
         st.warning(

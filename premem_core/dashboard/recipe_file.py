@@ -6,7 +6,7 @@ from premem_core.curation import quality_gates
 from premem_core.curation.recipe import BY_HAND, Recipe
 from premem_core.dashboard import cached_reads, pickers
 from premem_core.dashboard.curate_form import LEAST_WEIGHT, example_facts, quota_fields
-from premem_core.dashboard.wording import plain
+from premem_core.dashboard.wording import error_in_words
 from premem_core.errors import PrememError, UsageError
 from premem_core.store.runs import read_tasks
 
@@ -23,7 +23,7 @@ def open_recipe() -> None:
             recipe = Recipe.from_yaml(text, uploaded.name)
             _check(recipe)
         except (PrememError, UnicodeDecodeError) as error:
-            st.error(plain(error))
+            st.error(error_in_words(error))
             return
         st.session_state["recipe_to_open"] = recipe
         st.rerun()

@@ -7,7 +7,6 @@ loses none.
 import itertools
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,15 +15,22 @@ from streamlit.delta_generator import DeltaGenerator
 
 from premem_core.dashboard.cached_reads import plan_threshold, store
 from premem_core.dashboard.data_file_picker import expanded, pick_data_file
+from premem_core.dashboard.elements import kept
 from premem_core.dashboard.pickers import pick_segment
 from premem_core.dashboard.prompt_form import pick_template
 from premem_core.dashboard.upload.tickets import Ticket, finish
 from premem_core.dashboard.upload.widget import folder_upload, forget_ticket, session_ticket
-from premem_core.dashboard.wording import perplexity
+from premem_core.dashboard.wording import count, error_in_words, perplexity, plain
 from premem_core.errors import PrememError, StoreError, UsageError
-from premem_core.grading.grader_texts import parse_grader, with_settings
+from premem_core.grading.grader_texts import parse_grader
 from premem_core.grading.graders import GRADERS
-from premem_core.grading.reference_check import check_references, guess_grader
+from premem_core.grading.reference_check import (
+    READABLE,
+    ReferenceCheck,
+    check_references,
+    guess_grader,
+    require_readable,
+)
 from premem_core.metrics.sampling_plan import PLANS, Plan
 from premem_core.models import load_backend
 from premem_core.models.encoding.chat_template_files import read_chat_template
@@ -39,6 +45,7 @@ from premem_core.scoring.prepare import (
     PreparedJob,
     RequestedData,
     ScoreRequest,
+    choose_grader,
     default_task,
     grading_rule,
 )
@@ -55,7 +62,7 @@ def pick_run_folder() -> Path | None:
             uploaded = store().relative(_finish_upload(ticket, upload.folder))
             st.session_state["folder"] = str(store().path / uploaded)
         except StoreError as error:
-            st.error(str(error))
+            st.error(error_in_words(error))
         else:
             forget_ticket()
             st.rerun()
@@ -114,6 +121,7 @@ def pick_plan(
         help="As far as needed: what pre-memorization accuracy needs at one threshold, exactly; "
         "the rest is not known afterwards (it can be drawn later). Last checkpoint only: enough "
         "for curating data.",
+        **kept("plan"),
     )
     if plan == "full":
         return plan, None, "target"
@@ -121,8 +129,9 @@ def pick_plan(
         segment = pick_segment(draw=has_traces)
     value, source = plan_threshold(task, segment)
     threshold = right.number_input(
-        "Memorized below t = log log PPL", value=value, step=0.05, format="%.3f", help=source
-    )
+        "Memorized below t = log log PPL", value=value, step=0.05, format="%.3f", help=source,
+        **kept(f"threshold-{value}"),
+    )  # fmt: skip
     right.caption(f"perplexity {perplexity(threshold)}")
     return plan, threshold, segment
 
@@ -134,12 +143,13 @@ def pick_request(request: ScoreRequest, data: RequestedData) -> ScoreRequest:
         UsageError: a text that a person typed cannot be used.
     """
     first, second, third, fourth = st.columns(4)
-    run = first.text_input("Name of the run", data.run.path.resolve().name)
+    name, likely = data.run.path.resolve().name, likely_task(request.train_file)
+    run = first.text_input("Name of the run", name, **kept(f"run-{name}"))
     task = second.text_input(
-        "Task", likely_task(request.train_file), help="Runs of one task are fitted together."
+        "Task", likely, help="Runs of one task are fitted together.", **kept(f"task-{likely}")
     )
-    grader = _pick_grader(data.train, third)
-    samples = fourth.number_input("Samples per problem", 1, 100, 5)
+    grader, by_grader = _pick_grader(data.train, third), third
+    samples = fourth.number_input("Samples per problem", 1, 100, 5, **kept("samples"))
     has_traces = find_marks(example.solution for example in data.train.examples) is not None
     first, second, third = st.columns([1.4, 1, 1.6])
     plan, threshold, segment = pick_plan(task, has_traces, first, second)
@@ -149,6 +159,7 @@ def pick_request(request: ScoreRequest, data: RequestedData) -> ScoreRequest:
         format_func=KINDS.__getitem__,
         help="Another form of the question, or of the response's beginning, in which a copied "
         "solution no longer fits. Where one does not apply, the problem is left out.",
+        **kept("perturbations"),
     )
     prompts = st.container()
     with st.expander("Perturbed queries of your own"):
@@ -157,11 +168,7 @@ def pick_request(request: ScoreRequest, data: RequestedData) -> ScoreRequest:
         template = read_chat_template(data.run.checkpoints[-1]) or ""
         thinks = has_traces or find_marks([template]) is not None
         request = _pick_details(request, samples, thinks)
-    # What raises an error comes last, so that the controls above keep what was typed.
-    _check_may_be_chosen(grader)
-    with prompts:
-        request = pick_template(request, data)
-    return replace(
+    request = replace(
         request,
         run=run,
         task=task,
@@ -171,13 +178,17 @@ def pick_request(request: ScoreRequest, data: RequestedData) -> ScoreRequest:
         segment=segment,
         perturbations=tuple(perturbations),
     )
+    # What raises an error comes last, so that the controls above are drawn.
+    _check_may_be_chosen(grader)
+    with prompts:
+        request = pick_template(request, data)
+    _check_grader(request, data.train, by_grader)
+    return request
 
 
 def _pick_grader(train: Dataset, place: DeltaGenerator) -> str:
     """The text of the grader; before a person chooses, the one that reads most solutions."""
-    examples, rule = train.examples, grading_rule(train)
-    key = hash((str(rule), *((e.id, e.solution, e.answer) for e in examples)))
-    likely = _guess(key, examples, rule)
+    likely = _guess(_key(train), train.examples, grading_rule(train))
     chosen: str = place.selectbox(
         "Grader",
         GRADERS,
@@ -185,13 +196,28 @@ def _pick_grader(train: Dataset, place: DeltaGenerator) -> str:
         accept_new_options=True,
         help="Settings may follow the name: number?tolerance=0.01. A function in a file and a "
         "judge are chosen on the command line.",
+        **kept(f"grader-{likely}"),
     )
-    with suppress(PrememError):  # preparing the job says what is wrong
-        _check_may_be_chosen(chosen)
-        read, n = _read_solutions(key, with_settings(chosen, rule=rule), examples)
-        if n:
-            place.caption(f"It reads {read:,} of {n:,} training solutions.")
     return chosen
+
+
+def _check_grader(request: ScoreRequest, train: Dataset, place: DeltaGenerator) -> None:
+    """Say how many training solutions the grader reads.
+
+    Raises:
+        UsageError: there is no such grader.
+        DataError: it reads too few.
+    """
+    check = _read_solutions(_key(train), choose_grader(request, train), train.examples)
+    if check.n:
+        show = place.caption if check.share >= READABLE else place.warning
+        show(f"It reads {check.n - check.failed:,} of {check.n:,} training solutions.")
+    require_readable(check)
+
+
+def _key(train: Dataset) -> int:
+    texts = ((e.id, e.solution, e.answer) for e in train.examples)
+    return hash((str(grading_rule(train)), *texts))
 
 
 @st.cache_data(max_entries=16, show_spinner="Finding the grader that reads the solutions…")
@@ -200,10 +226,8 @@ def _guess(key: int, _examples: Sequence[Example], _rule: AnswerRule | None) -> 
 
 
 @st.cache_data(max_entries=64, show_spinner="Reading the solutions with the grader…")
-def _read_solutions(key: int, grader: str, _examples: Sequence[Example]) -> tuple[int, int]:
-    """The number of solutions that the grader calls correct, and of those that it was given."""
-    check = check_references(grader, _examples)
-    return check.n - check.failed, check.n
+def _read_solutions(key: int, grader: str, _examples: Sequence[Example]) -> ReferenceCheck:
+    return check_references(grader, _examples)
 
 
 def _check_may_be_chosen(grader: str) -> None:
@@ -220,9 +244,10 @@ def _pick_own_perturbations(request: ScoreRequest) -> ScoreRequest:
     left, right = st.columns(2, gap="large")
     with left:
         text = st.text_area(
-            "A text around the question", placeholder="Please solve this: {question}", height=96
-        )
-        name = st.text_input("Its name in charts", "own-text")
+            "A text around the question", placeholder="Please solve this: {question}", height=96,
+            **kept("own-text"),
+        )  # fmt: skip
+        name = st.text_input("Its name in charts", "own-text", **kept("own-name"))
     with right:
         file = pick_data_file("A file: question, and the id of the problem it is of", "perturbed")
     return replace(
@@ -247,27 +272,33 @@ def _pick_details(request: ScoreRequest, samples: int, thinks: bool) -> ScoreReq
         "Marks of thinking traces",
         placeholder="found in the data",
         help="Such as <think>…</think>; none for a run without traces.",
+        **kept("thinking"),
     )
     longest = first.number_input(
         "Cut texts after tokens", 2, None, None, placeholder="as long as the model takes",
         help="The trainer's max_length. Without it, problems longer than the model are left out.",
+        **kept("longest"),
     )  # fmt: skip
     longest_thinking = second.number_input(
         "Longest thinking, tokens", 1, None, None, placeholder="no limit",
         disabled=not (thinks or thinking),
         help="A completion that still thinks after so many tokens ends there, as unfinished.",
+        **kept("longest-thinking"),
     )  # fmt: skip
-    temperature = third.number_input("Temperature", 0.0, 2.0, 0.8, 0.1)
-    top_p = third.number_input("Top p", 0.01, 1.0, 0.95, 0.01)
-    tokens = fourth.number_input("Longest completion, tokens", 1, 131_072, 512)
+    temperature = third.number_input("Temperature", 0.0, 2.0, 0.8, 0.1, **kept("temperature"))
+    top_p = third.number_input("Top p", 0.01, 1.0, 0.95, 0.01, **kept("top-p"))
+    tokens = fourth.number_input("Longest completion, tokens", 1, 131_072, 512, **kept("tokens"))
     default = load_backend.default_backend()
     installed = [name for name in load_backend.BACKENDS if name in ("hf", default)]
-    backend = fourth.selectbox("Engine", installed, help="vllm where it is installed, or hf.")
+    backend = fourth.selectbox(
+        "Engine", installed, help="vllm where it is installed, or hf.", **kept("engine")
+    )
     weights = second.checkbox(
         "Then measure the weights",
         help="Distance from initialization and gradient variance: simpler predictors of test "
         "accuracy, for the R² fits page. The distance of whole models is measured from the base "
         "model.",
+        **kept("weights"),
     )
     sampling = Sampling(samples, temperature, top_p, tokens, max_thinking_tokens=longest_thinking)
     return replace(
@@ -282,9 +313,10 @@ def _pick_details(request: ScoreRequest, samples: int, thinks: bool) -> ScoreReq
 
 def show_job(job: PreparedJob) -> None:
     """What the job would do."""
-    full = job.spec.plan == "full"
+    full, steps = job.spec.plan == "full", job.steps
+    which = f"step {steps[0]}" if len(steps) == 1 else f"steps {steps[0]} to {steps[-1]}"
     st.markdown(
-        f"**{len(job.steps)} checkpoints** (steps {job.steps[0]} to {job.steps[-1]}), "
+        f"**{count(len(steps), 'checkpoint')}** ({which}), "
         f"**{len(job.train):,} training** and **{len(job.test):,} test** problems: "
         f"**{'' if full else 'at most '}{job.completions:,} completions** and "
         f"{job.perplexities:,} perplexities.{'' if full else ' ' + job.avoidable_in_words()}"
@@ -299,6 +331,6 @@ def show_estimate(job: PreparedJob) -> None:
         with st.spinner("Scoring a few problems at the last checkpoint…"):
             found = estimate.estimate_apart(store().path, job)
     except PrememError as error:
-        st.error(str(error))
+        st.error(error_in_words(error))
         return
-    (st.info if found.fits else st.warning)(found.in_words())
+    (st.info if found.fits else st.warning)(plain(found.in_words()))

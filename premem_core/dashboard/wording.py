@@ -19,6 +19,15 @@ def plain(text: object) -> str:
     return re.sub(r"([\\`*_{}\[\]()#+\-.!|~$<>:&])", r"\\\1", str(text).replace("\n", " "))
 
 
+def error_in_words(error: object) -> str:
+    """What an error says, as it is: it may repeat a text of a file, of an address or of a person.
+
+    Shown as Markdown, such a text would format the message, or fetch a picture from a host that it
+    names.
+    """
+    return plain(error)
+
+
 def count(n: int, noun: str) -> str:
     """'1 run', '13 runs'."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"

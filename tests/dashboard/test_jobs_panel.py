@@ -14,6 +14,7 @@ from premem_core.scoring.spec import ScoringSpec
 from premem_core.store.database import Store
 from premem_core.store.examples import read_perturbed_examples
 from tests.helpers.paths import PAGES
+from tests.helpers.shown import errors
 
 PAGE = PAGES / "score.py"
 
@@ -87,7 +88,7 @@ def test_perturbed_queries_of_ones_own_go_into_the_job(store, run_dir, data, tmp
     app.run()
     [text] = [box for box in app.text_area if box.label == "A text around the question"]
     text.input("Please: solve it").run()
-    assert "has no {question} in it" in app.error[0].value
+    assert "has no {question} in it" in errors(app)
     [start] = [button for button in app.button if button.label == "Start scoring"]
     assert start.disabled
     text.input("Please: {question}").run()
@@ -112,7 +113,7 @@ def test_a_mistake_in_the_form_is_said_at_once_and_nothing_can_be_started(store,
     assert any("**3 checkpoints** (steps 120 to 360)" in text.value for text in app.markdown)
     [prompt] = [box for box in app.text_area if box.label == "Prompt"]
     prompt.input("no place for it").run()
-    assert "must contain {question}" in app.error[0].value
+    assert "must contain {question}" in errors(app)
     [start] = [button for button in app.button if button.label == "Start scoring"]
     assert start.disabled
     assert not [button for button in app.button if button.label == "Estimate time and disk"]

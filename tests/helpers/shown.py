@@ -27,7 +27,12 @@ def text(app: AppTest) -> str:
 
 def seen(app: AppTest) -> str:
     """The text as a reader sees it: what is escaped for Markdown stands for itself."""
-    return re.sub(r"\\([^\w\s])", r"\1", text(app))
+    return _unescaped(text(app))
+
+
+def errors(app: AppTest) -> str:
+    """The errors as a reader sees them."""
+    return _unescaped(" ".join(error.value for error in app.error))
 
 
 def verbatim(app: AppTest) -> list[str]:
@@ -56,6 +61,10 @@ def tables(app: AppTest) -> list[list[list[str]]]:
         ]
         for table in found
     ]
+
+
+def _unescaped(markdown: str) -> str:
+    return re.sub(r"\\([^\w\s]|_)", r"\1", markdown)
 
 
 def _html(app: AppTest) -> list[str]:

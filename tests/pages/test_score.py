@@ -12,7 +12,7 @@ from premem_core.problems.prompts import ChatTemplate
 from premem_core.problems.rows import ENDINGS
 from premem_core.scoring.prepare import PreparedJob
 from premem_core.store.database import Store
-from tests.helpers import tiny
+from tests.helpers import shown, tiny
 from tests.helpers.chat_runs import messages
 from tests.helpers.chat_templates import chat_tokenizer
 from tests.helpers.shown import seen, show
@@ -57,8 +57,8 @@ def page(tmp_path, monkeypatch):
 def job(monkeypatch):
     """The job that the page shows, as it was prepared last."""
     jobs: list[PreparedJob] = []
-    shown = score_form.show_job
-    monkeypatch.setattr(score_form, "show_job", lambda job: (jobs.append(job), shown(job)))
+    show_job = score_form.show_job
+    monkeypatch.setattr(score_form, "show_job", lambda job: (jobs.append(job), show_job(job)))
     return lambda: jobs[-1]
 
 
@@ -75,7 +75,7 @@ def type_grader(page: AppTest, text: str) -> None:
 
 def errors(page: AppTest) -> str:
     assert not page.exception
-    return " ".join(error.value for error in page.error)
+    return shown.errors(page)
 
 
 def can_start(page: AppTest) -> bool:
@@ -97,7 +97,7 @@ def test_fields_that_cannot_be_found_are_offered_and_choosing_them_makes_a_job(p
     assert not can_start(app)
     control(app, "text_input", "Final answer").input("solution").run()
     assert errors(app) == ""
-    assert "**1 training**" in seen(app)
+    assert "**1 checkpoint** (step 10), **1 training**" in seen(app)
     assert can_start(app)
 
 
@@ -160,13 +160,30 @@ def test_the_grader_is_the_one_that_reads_the_solutions_and_may_have_settings(pa
     assert control(app, "selectbox", "Grader").value == "choice"
     assert "It reads 2 of 2 training solutions." in seen(app)
 
+    app = page(folder, "train.jsonl", BAD_ROW.splitlines()[0])
     type_grader(app, "number?tolerance=0.01")
     assert errors(app) == ""
-    assert "It reads 0 of 2 training solutions." in seen(app)
+    assert "It reads 1 of 1 training solutions." in seen(app)
     assert job().spec.grader == "number?tolerance=0.01"
     type_grader(app, "number?tolerance=much")
     assert "a tolerance must be a number from 0, not 'much'" in errors(app)
     assert not can_start(app)
+
+
+def test_a_grader_that_cannot_read_the_solutions_is_refused_before_the_start(page, folder):
+    rows = [{"question": x, "solution": f"The answer is {x}.", "answer": x} for x in "AB"]
+    app = page(folder, "train.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    assert can_start(app)
+    type_grader(app, "number")
+    assert "It reads 0 of 2 training solutions." in app.warning[0].value
+    assert "calls only 0 of 2 training solutions correct" in errors(app)
+    assert not can_start(app)
+
+    row = {"question": "q", "solution": "[T]no\n#### 2[/T]#### 1", "answer": "1"}
+    app = page(folder, "train.jsonl", json.dumps(row))
+    control(app, "text_input", "Marks of thinking").input("[T]…[/T]").run()
+    assert "It reads 1 of 1 training solutions." in seen(app)
+    assert can_start(app)
 
 
 def test_a_page_never_runs_a_function_of_a_file(page, folder, tmp_path):
@@ -185,3 +202,53 @@ def test_a_template_that_cannot_be_read_is_one_sentence(page, chat_folder):
     control(app, "text_input", "Another chat template").input("nowhere.jinja").run()
     assert "cannot read nowhere.jinja" in errors(app)
     assert not can_start(app)
+
+
+PICTURE = "![i](http:/127.0.0.1:9/x.png)"  # a path has one slash; a browser reads it as two
+
+
+def test_an_error_repeats_texts_of_files_and_addresses_as_they_are(
+    page, folder, tmp_path, monkeypatch
+):
+    app = page(folder, "train.jsonl", BAD_ROW.replace("foo", PICTURE))
+    assert PICTURE in errors(app)
+    assert PICTURE not in "".join(error.value for error in app.error)
+
+    app = show("score.py", tmp_path / "store", monkeypatch, folder=str(folder), train=PICTURE)
+    assert PICTURE in errors(app)
+    assert PICTURE not in "".join(error.value for error in app.error)
+
+    app = page(folder, "train.jsonl", BAD_ROW.splitlines()[0])
+    type_grader(app, PICTURE)
+    assert PICTURE in errors(app)
+    assert PICTURE not in "".join(error.value for error in app.error)
+
+
+def test_what_was_typed_stays_while_an_error_hides_the_controls(page, folder, tmp_path, job):
+    app = page(folder, "train.jsonl", BAD_ROW.splitlines()[0])
+    file = app.text_input(key="train").value
+    control(app, "text_input", "Name of the run").input("mine").run()
+    control(app, "number_input", "Samples").set_value(9).run()
+    control(app, "button_group", "Samples are drawn").set_value("final").run()
+    control(app, "checkbox", "Leave bad rows out").check().run()
+    app.text_input(key="train").input(str(tmp_path / "nowhere.jsonl")).run()
+    assert "nowhere.jsonl" in errors(app)
+    assert control(app, "checkbox", "Leave bad rows out").value
+    app.run()
+    app.text_input(key="train").input(file).run()
+    assert errors(app) == ""
+    assert control(app, "checkbox", "Leave bad rows out").value
+    spec = job().spec
+    assert (spec.run, spec.sampling.samples, spec.plan) == ("mine", 9, "final")
+
+
+def test_both_forms_of_prompts_keep_what_was_typed(page, chat_folder):
+    app = page(chat_folder, "train.jsonl", BAD_ROW.splitlines()[0])
+    control(app, "button_group", "Prompts").set_value("chat").run()
+    control(app, "text_input", "System prompt").input("Be brief.").run()
+    control(app, "button_group", "Prompts").set_value("plain").run()
+    control(app, "text_area", "Prompt").input("Q: {question} A:").run()
+    control(app, "button_group", "Prompts").set_value("chat").run()
+    assert control(app, "text_input", "System prompt").value == "Be brief."
+    control(app, "button_group", "Prompts").set_value("plain").run()
+    assert control(app, "text_area", "Prompt").value == "Q: {question} A:"

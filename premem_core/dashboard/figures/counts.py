@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from premem_core.analysis import checkpoint_comparison
 from premem_core.dashboard.figures.palette import Palette
-from premem_core.dashboard.figures.style import Attributes, Chart, across, figure, upright
+from premem_core.dashboard.figures.style import Attributes, Chart, across, as_is, figure, upright
 from premem_core.metrics.pre_memorization import Floats
 
 BARE = {"showgrid": False, "showline": False, "ticks": ""}
@@ -21,6 +21,7 @@ def grades_figure(cross: pd.DataFrame, grader_a: str, grader_b: str, palette: Pa
         grader_b: the name of grader B.
         palette: the current colours.
     """
+    grader_a, grader_b = as_is(grader_a), as_is(grader_b)
     counts = cross.to_numpy(dtype=np.float64)
     disagree = (counts > 0) & ~np.eye(len(cross), dtype=bool)
     names = [str(name).lower() for name in cross.index]
@@ -60,6 +61,7 @@ def flips_figure(counts: NDArray[np.int64], a: str, b: str, palette: Palette) ->
         b: the text for B.
         palette: the current colours.
     """
+    a, b = as_is(a), as_is(b)
     levels = np.linspace(0, 1, len(counts))
     quarter = checkpoint_comparison.outcomes(*np.meshgrid(levels, levels))
     up = counts.T.astype(np.float64)  # the rows of a heat map go up

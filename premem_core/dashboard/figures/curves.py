@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from premem_core.analysis.curves import Curve
 from premem_core.dashboard.figures.palette import Palette
-from premem_core.dashboard.figures.style import Attributes, Chart, band, figure
+from premem_core.dashboard.figures.style import Attributes, Chart, as_is, band, figure
 from premem_core.metrics.pre_memorization import Floats
 
 COLUMNS = 3
@@ -73,7 +73,9 @@ def curves_figure(
                 "type": "scatter",
                 "x": [0] * len(stacked),
                 "y": [_zero(row) + HIGHEST for row in range(len(stacked))],
-                "text": [title.replace(" · ", "<br>", 1) for title in titles[column::columns]],
+                "text": [
+                    as_is(title).replace(" · ", "<br>", 1) for title in titles[column::columns]
+                ],
                 "mode": "text",
                 "textposition": "top right",
                 "textfont": {"size": 12, "color": palette.text},
@@ -106,7 +108,7 @@ def _traces(
     """The lines and bands of the panels of one column."""
     x = _end_to_end([_x(curve, by_epoch) for curve in curves])
     zero = _end_to_end([np.full(len(c.premem), _zero(row)) for row, c in enumerate(curves)])
-    run = np.concatenate([[curve.scores.run] * len(curve.premem) + [""] for curve in curves])
+    run = np.concatenate([[as_is(curve.scores.run)] * len(curve.premem) + [""] for curve in curves])
     where = "epoch" if by_epoch else "step"
 
     def joined(values: Callable[[Curve], Floats]) -> Floats:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from plotly.colors import sample_colorscale
 
 from premem_core.dashboard.figures.palette import Palette
-from premem_core.dashboard.figures.style import SYMBOLS, Attributes, Chart, figure
+from premem_core.dashboard.figures.style import SYMBOLS, Attributes, Chart, as_is, figure
 
 
 def run_symbols(groups: dict[str, tuple[float, int]]) -> dict[str, str]:
@@ -44,7 +44,7 @@ def fit_figure(
     columns, memorized = ["run", "step"], ""
     if predictor == "premem":  # the other charts do not change with the threshold
         columns, memorized = [*columns, "memorized_share"], "<br>memorized %{customdata[2]:.0%}"
-    hover = points[columns].to_numpy()
+    hover = points[columns].assign(run=points["run"].map(as_is)).to_numpy()
     values = np.concatenate([x, test])
     values = values[~np.isnan(values)]
     low, high = max(0.0, values.min() - 0.05), min(1.02, values.max() + 0.05)
@@ -82,7 +82,7 @@ def fit_figure(
         }
 
     if legend:
-        data = [checkpoints(run_of == run, labels[run], colors[run]) for run in labels]
+        data = [checkpoints(run_of == run, as_is(labels[run]), colors[run]) for run in labels]
     else:  # one trace for all runs takes half the time to draw
         data = [checkpoints(np.ones(len(points), dtype=bool), None, palette.train)]
     ticks = {"range": [low, high], "tickformat": ".0%", "dtick": 0.2 if high - low > 0.7 else 0.1}

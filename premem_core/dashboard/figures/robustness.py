@@ -6,7 +6,7 @@ import pandas as pd
 
 from premem_core.analysis.robustness import SIGNALS, Robustness
 from premem_core.dashboard.figures.palette import Palette
-from premem_core.dashboard.figures.style import SYMBOLS, Chart, figure, upright
+from premem_core.dashboard.figures.style import SYMBOLS, Chart, as_is, figure, upright
 from premem_core.problems.perturbations import perturbation_label
 
 
@@ -21,7 +21,7 @@ def robustness_figure(results: Sequence[Robustness], palette: Palette) -> Chart:
     lines = [("original", most_examples.by_premem, "original", palette.train)]
     lines += [
         (
-            perturbation_label(result.perturbation),
+            as_is(perturbation_label(result.perturbation)),
             result.by_premem,
             "perturbed",
             palette.kinds[n % len(palette.kinds)],

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from premem_core.dashboard.figures.palette import Palette
-from premem_core.dashboard.figures.style import Chart, figure
+from premem_core.dashboard.figures.style import Chart, as_is, figure
 
 
 def selection_figure(table: pd.DataFrame, title: str, palette: Palette) -> Chart:
@@ -41,7 +41,7 @@ def selection_figure(table: pd.DataFrame, title: str, palette: Palette) -> Chart
         bottom=44,
         barmode="overlay",
         xaxis={
-            "title": {"text": title, "standoff": 6},
+            "title": {"text": as_is(title), "standoff": 6},
             "range": [float(table["low"].iloc[0]), float(table["high"].iloc[-1])],
             "showgrid": False,
         },

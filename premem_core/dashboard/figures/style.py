@@ -6,6 +6,7 @@ A chart has no template, and each of its axes a range, for streamlit_workarounds
 """
 
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,11 @@ def figure(
             **_lists(layout),
         },
     )
+
+
+def as_is(name: object) -> str:
+    """A name from the store as plotly shows it: without its tags and placeholders in effect."""
+    return escape(str(name), quote=False).replace("%{", "&#37;{")
 
 
 def around(values: Floats) -> list[float]:

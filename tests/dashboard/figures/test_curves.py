@@ -1,5 +1,7 @@
 """Memorization curves and fits of runs that a plan left incomplete."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,14 @@ def test_panels_of_a_column_stand_on_one_axis_one_above_the_other(studies):
     assert np.isnan(first[3])
     shown = np.array([row[2] for row in columns[0]["customdata"]], dtype=float)
     np.testing.assert_allclose(shown[4:7], lines[3].test)  # what the pointer reads is not shifted
+
+
+def test_a_name_with_tags_is_shown_as_it_is(studies):
+    curve = curves.curve(studies["full"][0], planned.T)
+    curve = replace(curve, scores=replace(curve.scores, run="<b>x</b>"))
+    chart = figures.curves_figure([curve], ["<b>x</b> · a"], figures.LIGHT, by_epoch=False)
+    assert "<b>" not in str(chart.to_dict())
+    assert "&lt;b&gt;x&lt;/b&gt;<br>a" in str(chart.to_dict())
 
 
 def test_the_x_axis_is_the_step_or_the_epoch(studies):

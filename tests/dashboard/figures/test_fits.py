@@ -35,6 +35,15 @@ def test_every_checkpoint_is_a_point_and_the_identity_line_goes_through_both_axe
     assert layout["xaxis"]["range"] == layout["yaxis"]["range"] == identity["x"]
 
 
+def test_a_run_with_tags_in_its_name_is_shown_as_it_is(points):
+    chart = figures.fit_figure(
+        points.replace({"run": dict.fromkeys(LABELS, "<b>x</b>")}), {"<b>x</b>": "<b>x</b>"},
+        {"<b>x</b>": "circle"}, "premem", "a name", figures.LIGHT, True,
+    )  # fmt: skip
+    assert "<b>" not in str(chart.to_dict())
+    assert "&lt;b&gt;x&lt;/b&gt;" in str(chart.to_dict())
+
+
 def test_with_a_legend_each_run_is_a_trace_with_the_colour_that_it_has_without(points):
     _, together = drawn(points)["data"]
     _, *separate = drawn(points, legend=True)["data"]

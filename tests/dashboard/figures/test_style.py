@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from premem_core.dashboard.figures.palette import LIGHT
-from premem_core.dashboard.figures.style import across, around, band, figure, upright
+from premem_core.dashboard.figures.style import across, around, as_is, band, figure, upright
 
 AXES: dict[str, Any] = {"xaxis": {"range": [0, 1]}, "yaxis": {"range": [0, 1]}}
 
@@ -44,6 +44,11 @@ def test_a_range_has_room_around_its_values_also_around_a_single_one():
     low, high = around(np.array([10.0, 20.0]))
     assert low < 10 < 20 < high
     assert around(np.array([5.0])) == [4.0, 6.0]
+
+
+def test_a_name_has_neither_tags_nor_placeholders():
+    assert as_is("<b>a</b> & %{x}") == "&lt;b&gt;a&lt;/b&gt; &amp; &#37;{x}"
+    assert as_is("lr 1e-05 · 'q'") == "lr 1e-05 · 'q'"
 
 
 def test_lines_cross_the_whole_chart():
