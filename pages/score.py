@@ -12,7 +12,7 @@ from premem_core.dashboard import (
     score_form,
 )
 from premem_core.dashboard.jobs_panel import jobs_panel
-from premem_core.dashboard.wording import error_in_words, plain
+from premem_core.dashboard.wording import SCORE_CONTROLS, error_in_words, plain
 from premem_core.errors import PrememError
 from premem_core.scoring import jobs
 from premem_core.scoring.job_files import Execution
@@ -26,7 +26,7 @@ st.markdown(
 try:
     installation.require_extra("score")
 except PrememError as error:
-    st.warning(error_in_words(error))
+    st.warning(error_in_words(error, SCORE_CONTROLS))
     jobs_panel()
     st.stop()
 
@@ -54,7 +54,7 @@ if folder and train_file:
         )
         data = read_requested_data(request)
     except PrememError as error:
-        st.error(error_in_words(error))
+        st.error(error_in_words(error, SCORE_CONTROLS))
 else:
     st.info("Choose a run's folder and its training problems to see what would be measured.")
 
@@ -69,7 +69,7 @@ if data:
             job = prepare(request, data)
             score_form.show_job(job)
     except PrememError as error:
-        st.error(error_in_words(error))
+        st.error(error_in_words(error, SCORE_CONTROLS))
     with elements.controls():
         start = st.button("Start scoring", type="primary", disabled=job is None)
         look = st.button("Show what the model sees", disabled=job is None)
@@ -84,6 +84,6 @@ if data:
                 jobs.start_job(cached_reads.store(), job.spec.run)
                 st.toast(f"Scoring {plain(job.spec.run)}; it goes on when you close this page.")
         except PrememError as error:
-            st.error(error_in_words(error))
+            st.error(error_in_words(error, SCORE_CONTROLS))
 
 jobs_panel()

@@ -7,7 +7,7 @@ import streamlit as st
 
 from premem_core.dashboard import elements
 from premem_core.dashboard.data_file_picker import expanded
-from premem_core.dashboard.wording import error_in_words, plain
+from premem_core.dashboard.wording import SCORE_CONTROLS, error_in_words, plain
 from premem_core.errors import PrememError
 from premem_core.models.encoding import template_choice
 from premem_core.models.encoding.chat_template_files import read_chat_template
@@ -100,7 +100,7 @@ def compare_templates(request: ScoreRequest, data: RequestedData) -> None:
         with st.spinner("Measuring a few targets under each template…"):
             compared = compare_apart(prepare(replace(request, form="plain"), data))
     except PrememError as error:
-        st.error(error_in_words(error))
+        st.error(error_in_words(error, SCORE_CONTROLS))
         return
     elements.small_table(
         pd.DataFrame([asdict(one) for one in compared]),
@@ -142,7 +142,7 @@ def _key(job: PreparedJob) -> int:
 def show_inspection(found: Inspection) -> None:
     """The first problems token by token, what ends a completion, and what may be wrong."""
     for sentence in found.warnings:
-        st.warning(error_in_words(sentence))
+        st.warning(error_in_words(sentence, SCORE_CONTROLS))
     if found.left_out:
         first = found.left_out[0]
         st.warning(

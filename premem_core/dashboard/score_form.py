@@ -20,7 +20,7 @@ from premem_core.dashboard.pickers import pick_segment
 from premem_core.dashboard.prompt_form import pick_template
 from premem_core.dashboard.upload.tickets import Ticket, finish
 from premem_core.dashboard.upload.widget import folder_upload, forget_ticket, session_ticket
-from premem_core.dashboard.wording import count, error_in_words, perplexity, plain
+from premem_core.dashboard.wording import SCORE_CONTROLS, count, error_in_words, perplexity, plain
 from premem_core.errors import PrememError, StoreError, UsageError
 from premem_core.grading.grader_texts import parse_grader
 from premem_core.grading.graders import GRADERS
@@ -62,7 +62,7 @@ def pick_run_folder() -> Path | None:
             uploaded = store().relative(_finish_upload(ticket, upload.folder))
             st.session_state["folder"] = str(store().path / uploaded)
         except StoreError as error:
-            st.error(error_in_words(error))
+            st.error(error_in_words(error, SCORE_CONTROLS))
         else:
             forget_ticket()
             st.rerun()
@@ -331,6 +331,6 @@ def show_estimate(job: PreparedJob) -> None:
         with st.spinner("Scoring a few problems at the last checkpoint…"):
             found = estimate.estimate_apart(store().path, job)
     except PrememError as error:
-        st.error(error_in_words(error))
+        st.error(error_in_words(error, SCORE_CONTROLS))
         return
     (st.info if found.fits else st.warning)(plain(found.in_words()))

@@ -1,6 +1,7 @@
 """Wording: how pages write numbers and texts."""
 
 import re
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -13,19 +14,47 @@ WHAT_IT_IS = (
     "test set."
 )
 
+SCORE_CONTROLS = {
+    "--answer": "Final answer",
+    "--base": "Folder of the base model",
+    "--chat": "Chat template",
+    "--chat-template": "Another chat template",
+    "--grader": "Grader",
+    "--log-log-threshold": "Memorized below t = log log PPL",
+    "--max-length": "Cut texts after tokens",
+    "--plain": "Plain text",
+    "--question": "Question",
+    "--run": "Name of the run",
+    "--skip-bad": "Leave bad rows out",
+    "--solution": "Solution",
+    "--system": "System prompt",
+    "--template-argument": "Arguments of the chat template",
+    "--thinking": "Marks of thinking traces",
+}
+"""Option of `premem score` → the (beginning of the) label of its control on the Score page."""
+
 
 def plain(text: object) -> str:
     """The text with its Markdown characters escaped, so that it is shown as it is."""
     return re.sub(r"([\\`*_{}\[\]()#+\-.!|~$<>:&])", r"\\\1", str(text).replace("\n", " "))
 
 
-def error_in_words(error: object) -> str:
+def error_in_words(error: object, controls: Mapping[str, str] | None = None) -> str:
     """What an error says, as it is: it may repeat a text of a file, of an address or of a person.
 
     Shown as Markdown, such a text would format the message, or fetch a picture from a host that it
     names.
+
+    Args:
+        controls: option of the command line → the label of the page's control that stands for it.
+            An option that is given a value is a part of a command, and stays.
     """
-    return plain(error)
+
+    def label(option: re.Match[str]) -> str:
+        name = (controls or {}).get(option[0])
+        return option[0] if name is None else f"“{name}”"
+
+    return plain(re.sub(r"--[a-z-]+(?=[),;:.]|$| or )", label, str(error)))
 
 
 def count(n: int, noun: str) -> str:

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from premem_core.analysis import curves
 from premem_core.dashboard import wording
+from premem_core.installation import PACKAGE
 from premem_core.metrics.r2 import identity_r2
 from tests.helpers import simulated
+from tests.helpers.paths import PAGES
 
 
 @given(st.text())
@@ -19,6 +21,24 @@ def test_escaped_text_shows_each_character_as_it_is(text):
     assert escaped.replace("\\", "") == shown.replace("\\", "")
     for character in "*_`[]#$<|~":
         assert escaped.count(f"\\{character}") >= shown.count(character)
+
+
+def test_an_error_names_the_controls_of_the_page_but_leaves_commands_as_they_are():
+    def said(text: str) -> str:
+        return wording.error_in_words(text, wording.SCORE_CONTROLS).replace("\\", "")
+
+    assert said("choose --chat or --plain") == "choose “Chat template” or “Plain text”"
+    assert said("name them (--question, --solution)") == "name them (“Question”, “Solution”)"
+    for command in ("`premem grade --grader 'x'`", "run regrade with --grader math", "(--resume)"):
+        assert said(command) == command
+    assert wording.error_in_words("(--run)") == wording.plain("(--run)")
+
+
+def test_the_controls_that_errors_name_are_on_the_score_page():
+    files = [*(PACKAGE / "dashboard").glob("*_form.py"), PAGES / "score.py"]
+    source = "".join(file.read_text() for file in files)
+    for label in wording.SCORE_CONTROLS.values():
+        assert f'"{label}' in source, label
 
 
 @pytest.mark.parametrize(

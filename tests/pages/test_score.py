@@ -104,6 +104,7 @@ def test_fields_that_cannot_be_found_are_offered_and_choosing_them_makes_a_job(p
 def test_a_bad_row_is_refused_with_its_line_and_may_be_left_out(page, folder):
     app = page(folder, "badrow.jsonl", BAD_ROW)
     assert "badrow.jsonl, line 2: there is no field 'question'" in errors(app)
+    assert "leave bad rows out (“Leave bad rows out”)" in errors(app)
     assert not can_start(app)
     control(app, "checkbox", "Leave bad rows out").check().run()
     assert errors(app) == ""
@@ -177,6 +178,7 @@ def test_a_grader_that_cannot_read_the_solutions_is_refused_before_the_start(pag
     type_grader(app, "number")
     assert "It reads 0 of 2 training solutions." in app.warning[0].value
     assert "calls only 0 of 2 training solutions correct" in errors(app)
+    assert "give another “Grader”, or say where the answer is with “Final answer”" in errors(app)
     assert not can_start(app)
 
     row = {"question": "q", "solution": "[T]no\n#### 2[/T]#### 1", "answer": "1"}
