@@ -7,10 +7,10 @@ A turn has a role and a content (OpenAI, TRL), or `from` and `value` (ShareGPT):
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from premem_core.problems.rows import BadRowError
+from premem_core.problems.rows import BadRowError, check_characters
 from premem_core.records import Conversation, Example
 
 Turns = Literal["last", "all"]
@@ -26,6 +26,7 @@ _ROLES = {
 REASONING = ("reasoning_content", "reasoning", "thinking")
 # What a chat template knows of a turn besides its role and content.
 _KEPT = ("name", "tool_calls", "tool_call_id", *REASONING)
+_DEEPEST = 100  # levels of a turn or a tool, so that every library can write and read it
 _LEFT_OUT = {"weight": 0, "train": False, "loss": False}  # how tools mark a turn not trained on
 
 
@@ -78,9 +79,12 @@ def conversations(
     Turns that the data marks as not trained on are context only.
 
     Raises:
-        BadRowError: a turn has no text, no turn is the assistant's, or the user says nothing
-            before it.
+        BadRowError: a turn has no text or cannot be stored, no turn is the assistant's, or the
+            user says nothing before it.
     """
+    for kept in (*turns, *tools):
+        _check_depth(kept, _DEEPEST)
+        check_characters(json.dumps(kept, ensure_ascii=False, default=str))
     for turn in turns:
         if not isinstance(turn["content"], str):
             raise BadRowError(f"the content of a turn is {str(turn['content'])[:40]}, not text")
@@ -99,6 +103,16 @@ def conversations(
             raise BadRowError("there is no turn of the user before the assistant's")
         plain = [{k: v for k, v in turn.items() if k != "trained"} for turn in turns[: place + 1]]
         yield Conversation(tuple(plain[:-1]), plain[-1], tuple(tools))
+
+
+def _check_depth(value: object, left: int) -> None:
+    inner = value.values() if isinstance(value, Mapping) else value
+    if isinstance(inner, str) or not isinstance(inner, Iterable):
+        return
+    if left == 0:
+        raise BadRowError(f"a turn or a tool is nested more than {_DEEPEST} levels deep")
+    for one in inner:
+        _check_depth(one, left - 1)
 
 
 def question_of(conversation: Conversation) -> str:

@@ -22,6 +22,8 @@ from premem_core.problems.rows import BadRowError, as_name, check_characters, va
 from premem_core.records import Conversation, Example
 
 _LARGEST_INTEGER = 2**63  # of a table's column
+# What a value of an unforeseen form raises.
+_ODD_FORM = (TypeError, ValueError, AttributeError, LookupError, RecursionError, ArithmeticError)
 
 
 def examples_of_row(
@@ -37,6 +39,15 @@ def examples_of_row(
     Raises:
         BadRowError: the row cannot be used.
     """
+    try:
+        return _examples(values, fields, earlier)
+    except _ODD_FORM as error:
+        raise BadRowError(f"a value has another form than its column should ({error})") from error
+
+
+def _examples(
+    values: Mapping[str, Any], fields: Fields, earlier: Mapping[str, Example]
+) -> list[Example]:
     for path in (fields.question, fields.solution):
         if path and value_at(values, path) is None and path not in values:
             raise BadRowError(f"there is no field {path!r} (there are: {', '.join(values)})")
@@ -48,7 +59,7 @@ def examples_of_row(
             if fields.turns == "all" and conversation is not None:
                 continue  # a turn without a final answer cannot be graded
             raise BadRowError(f"the rule '{fields.answer}' finds no final answer")
-        for text in (question, solution, answer, *map(str, metadata.values())):
+        for text in (question, solution, answer, *metadata, *map(str, metadata.values())):
             check_characters(text)
         id_ = _content_id(question, solution, conversation)
         if fields.id is not None:
@@ -140,6 +151,8 @@ def _answer(values: Mapping[str, Any], fields: Fields, solution: str) -> str | N
     options = _options(values, fields)
     given = value_at(values, fields.answer.argument) if fields.answer.kind == "field" else None
     if options and isinstance(given, int) and 0 <= given < len(options):
+        if given >= len(string.ascii_uppercase):
+            raise BadRowError(f"the answer is option {given} of {len(options)}; expected A to Z")
         return string.ascii_uppercase[given]
     return fields.answer.find(values, solution)
 
@@ -150,7 +163,8 @@ def _turns_before(values: Mapping[str, Any], fields: Fields) -> list[Mapping[str
     system = value_at(values, fields.system) if fields.system else None
     if isinstance(system, str) and system.strip():
         turns.append({"role": "system", "content": system})
-    for pair in (value_at(values, fields.history) if fields.history else None) or []:
+    history = (value_at(values, fields.history) if fields.history else None) or []
+    for pair in history if isinstance(history, list) else [history]:
         if not isinstance(pair, list) or len(pair) != 2:
             raise BadRowError(f"{fields.history!r} is not a list of pairs of texts")
         roles = zip(("user", "assistant"), pair, strict=True)
@@ -165,6 +179,8 @@ def _tools(values: Mapping[str, Any], fields: Fields) -> list[Mapping[str, Any]]
             value = json.loads(value)
         except ValueError:
             raise BadRowError(f"{fields.tools!r} is not valid JSON") from None
+        except RecursionError:
+            raise BadRowError(f"{fields.tools!r} is JSON that is nested too deeply") from None
     return value if isinstance(value, list) else []
 
 

@@ -95,6 +95,52 @@ def test_a_bad_line_is_named_by_file_line_and_reason(
     assert [row.line for row in dataset.skipped] == [3]
 
 
+QUESTION = {"question": "q", "answer": "#### 4"}
+ASKED = {"role": "user", "content": "q"}
+ANSWERED = {"role": "assistant", "content": "#### 4"}
+NESTED: list[Any] = []
+for _ in range(900):
+    NESTED = [NESTED]
+ODD_ROWS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"question": "q", "solution": "s", "options": [f"o{n}" for n in range(30)], "answer": 28},
+        "the answer is option 28 of 30; expected A to Z",
+    ),
+    (
+        {
+            "question": "q",
+            "solution": "s",
+            "options": {"text": "abc", "label": None},
+            "answer": "A",
+        },
+        "a value has another form than its column should",
+    ),
+    ({"instruction": "q", "output": "#### 4", "history": 5}, "'history' is not a list of pairs"),
+    ({"instruction": "q", "output": "#### 4", "history": {"a": 1}}, "'history' is not a list of"),
+    ({"messages": [ASKED, ANSWERED], "tools": "[" * 100_000}, "'tools' is JSON that is nested too"),
+    ({**QUESTION, "\ud800k": 1}, "a text is not valid UTF-8"),
+    ({"messages": [{**ASKED, "name": "\ud800"}, ANSWERED]}, "a text is not valid UTF-8"),
+    (
+        {"messages": [ASKED, {**ANSWERED, "reasoning_content": {"a": "\ud800"}}]},
+        "a text is not valid UTF-8",
+    ),
+    (
+        {"messages": [ASKED, {**ANSWERED, "tool_calls": NESTED}]},
+        "a turn or a tool is nested more than 100 levels deep",
+    ),
+    ({"messages": [ASKED, ANSWERED], "tools": NESTED}, "nested more than 100 levels deep"),
+]
+
+
+@pytest.mark.parametrize(("row", "reason"), ODD_ROWS, ids=lambda x: str(x)[:30])
+def test_a_row_of_an_odd_form_is_a_bad_row(
+    tmp_path: Path, row: dict[str, Any], reason: str
+) -> None:
+    path = write(tmp_path / "d.jsonl", row)
+    with pytest.raises(DataError, match=f"line 1: .*{reason}"):
+        read_examples(path)
+
+
 def test_the_message_counts_the_bad_rows_that_follow(tmp_path: Path) -> None:
     path = write(tmp_path / "d.jsonl", ROW, b"{", b"[]", b"7")
     with pytest.raises(DataError, match=r"line 2: .*\(2 more bad rows follow\)"):
