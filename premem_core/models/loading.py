@@ -214,11 +214,16 @@ def as_checkpoint_error(path: Path) -> Iterator[None]:
     except Exception as error:
         if is_out_of_memory(error):
             raise MemoryError(f"there is no memory for the model at {path}") from error
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
-            f"{path} cannot be loaded ({reason}); expected a causal language model with its "
-            "tokenizer, saved as safetensors"
+            f"{path} cannot be loaded ({_reason(error)}); expected a causal language model "
+            "with its tokenizer, saved as safetensors"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error's message, and the next one where the first ends in a colon."""
+    lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -24,6 +24,7 @@ ENDS = frozenset(
         "<｜end▁of▁sentence｜>",
     }
 )
+_IDS = 2**31  # ids are smaller
 ANSWER = "premem"  # an assistant's turn, in whose place in a rendered template we look
 
 
@@ -41,7 +42,8 @@ def end_ids(tokenizer: Any, configured: int | Sequence[int] | None = None) -> fr
     template ends an answer, and those whose names are known for it (`ENDS`).
 
     Args:
-        configured: the generation config's `eos_token_id`.
+        configured: the generation config's `eos_token_id`. What can be no token's id (-1, a text,
+            10**30) is passed over, because no model ever gives it.
     """
     ids = {*configured} if isinstance(configured, Sequence) else {configured}
     added = {token.content: i for i, token in tokenizer.added_tokens_decoder.items()}
@@ -49,7 +51,7 @@ def end_ids(tokenizer: Any, configured: int | Sequence[int] | None = None) -> fr
     return frozenset(
         i
         for i in {*ids, tokenizer.eos_token_id, *known, _template_end(tokenizer, added)}
-        if i is not None
+        if isinstance(i, int) and 0 <= i < _IDS
     )
 
 

@@ -95,6 +95,14 @@ def test_an_error_without_words_is_named_by_its_type(tmp_path):
         raise KeyError
 
 
+def test_a_reason_that_stands_on_the_second_line_is_kept(tmp_path):
+    with (
+        pytest.raises(CheckpointError, match=r"loaded \(Class error for x: ValueError: 3"),
+        loading.as_checkpoint_error(tmp_path),
+    ):
+        raise ValueError("Class error for x:\n    ValueError: 3 is odd.\nmore")
+
+
 def test_only_adapters_over_one_base_take_each_others_place(tmp_path):
     one, two, other = (
         Checkpoint(tmp_path / name, 0, adapter_base=base)

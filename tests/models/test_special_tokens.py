@@ -35,6 +35,11 @@ def test_a_text_ends_at_the_configured_tokens_at_eos_and_at_known_ends_of_turns(
     assert end_ids(tokenizer, [7, 8]) == {1, 7, 8, 259}
 
 
+@pytest.mark.parametrize("configured", [-7, 10**30, "x", [-1, None, 2.5]])
+def test_what_can_be_no_tokens_id_ends_nothing(tokenizer, configured):
+    assert end_ids(tokenizer, configured) == {1, 259}
+
+
 @pytest.mark.parametrize(
     ("template", "end"),
     [

@@ -33,8 +33,9 @@ def _in_folder(folder: Path) -> str | None:
     for name in ("chat_template.json", "tokenizer_config.json"):
         template = _read(folder / name).get("chat_template")
         if isinstance(template, list):
-            named = {item.get("name"): item.get("template") for item in template}
-            template = named.get("default")
+            named = [item for item in template if isinstance(item, dict)]
+            defaults = (item.get("template") for item in named if item.get("name") == "default")
+            template = next(defaults, None)
         if isinstance(template, str):
             return template
     return None

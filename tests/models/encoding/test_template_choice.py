@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from premem_core.errors import UsageError
+from premem_core.models.encoding.chat_template_files import read_chat_template
 from premem_core.models.encoding.template_choice import (
     Compared,
     choose_marks,
@@ -154,3 +155,16 @@ def test_the_comparison_in_words_ends_with_the_option_to_choose():
     ]
     assert likely_template(compared[1:]) is None
     assert compared_in_words(compared[1:])[-1].startswith("none of them can be used")
+
+
+@pytest.mark.parametrize(
+    ("templates", "found"),
+    [
+        ([5, None, {"name": "default"}], None),
+        ([None, {"name": "default", "template": "T"}], "T"),
+        ([{"name": ["default"], "template": "T"}], None),
+    ],
+)
+def test_named_templates_are_read_beside_what_is_none(tmp_path, templates, found):
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": templates}))
+    assert read_chat_template(Checkpoint(tmp_path, 0)) == found
