@@ -170,14 +170,29 @@ def test_without_protection_no_program_is_run(monkeypatch):
         CodeGrader()
 
 
+def test_a_sandbox_that_lacks_python_says_so(monkeypatch):
+    monkeypatch.setattr(sandbox, "_places", lambda: ["/usr", "/bin", "/lib", "/lib64"])
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert "(prlimit: failed to execute /nowhere/python: No such" in protection.__wrapped__()
+
+
+def test_a_python_that_a_linked_folder_leads_to_runs_in_the_sandbox(monkeypatch, tmp_path):
+    (tmp_path / "link").symlink_to(sys.prefix)
+    (tmp_path / "venv").symlink_to(tmp_path / "link")
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "venv"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "venv" / "bin" / "python"))
+    monkeypatch.setattr(sandbox, "_places", sandbox._places.__wrapped__)
+    assert run_python("import numpy", "", QUICK) == "passed"
+
+
 def test_protection_names_what_is_missing(monkeypatch):
     undecorated = protection.__wrapped__
     monkeypatch.setattr(shutil, "which", lambda tool: None if tool == "setpriv" else tool)
     assert undecorated() == "a sandbox needs setpriv of util-linux and coreutils"
     monkeypatch.undo()
-    monkeypatch.setattr(sandbox, "run_python", lambda code, *_: "passed" if not code else "failed")
-    assert "does not hold here: a program can reach the network" in undecorated()
     monkeypatch.setattr(sandbox, "run_python", lambda *_: "failed")
-    assert "does not allow namespaces and mounts" in undecorated()
+    assert "does not hold here: a program can reach the network" in undecorated()
+    monkeypatch.setattr(sandbox, "_run", lambda *_: ("failed", "unshare: no"))
+    assert undecorated().startswith("the sandbox cannot be set up (unshare: no); the kernel and")
     monkeypatch.setattr(sys, "platform", "darwin")
     assert undecorated() == "a sandbox needs Linux"

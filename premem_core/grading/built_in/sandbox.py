@@ -54,7 +54,6 @@ root=$1; places=$2; shift 2
 mount -t tmpfs -o mode=0755,size=1m premem "$root"
 while IFS= read -r place; do
   mkdir -p "$root${place%/*}"
-  if [ -L "$place" ]; then cp -P "$place" "$root$place"; continue; fi
   if [ -d "$place" ]; then mkdir -p "$root$place"; else : > "$root$place"; fi
   mount --rbind "$place" "$root$place"
 done < "$places"
@@ -130,10 +129,7 @@ def run_python(
         "passed" if it ran to its end, "failed" if it raised an error or ended early, "syntax" if
         it is no Python, "limit" if it ran out of time or memory.
     """
-    token = secrets.token_hex(16)
-    job = {"code": code, "tests": tests, "prefixes": list(prefixes), "token": token}
-    with tempfile.TemporaryDirectory(prefix="premem-sandbox-") as folder:
-        return _run(Path(folder), json.dumps(job).encode(), token, limits)
+    return _run(code, tests, limits, prefixes)[0]
 
 
 @cache
@@ -145,10 +141,12 @@ def protection() -> str:
     if missing:
         return f"a sandbox needs {', '.join(missing)} of util-linux and coreutils"
     limits = Limits(_SLOWEST_START, 256 * 2**20)
-    if run_python("", "", limits) != "passed":
+    outcome, printed = _run("", "", limits)
+    if outcome != "passed":
         return (
-            "the kernel or the container does not allow namespaces and mounts (`unshare --user "
-            "--net --mount true` must work, or this must be root with CAP_SYS_ADMIN)"
+            f"the sandbox cannot be set up ({printed}); the kernel and the container must allow "
+            "namespaces and mounts (`unshare --user --net --mount true` must work, or this must be "
+            "root with CAP_SYS_ADMIN), and Python must start in it"
         )
     broken = [
         what for what, attempt in _ATTEMPTS.items() if run_python(attempt, "", limits) != "passed"
@@ -204,16 +202,30 @@ assert ctypes.CDLL(None).unshare(0x10000000) == -1
 }
 
 
-def _run(folder: Path, job: bytes, token: str, limits: Limits) -> Outcome:
-    (folder / "root").mkdir()
-    (folder / "places").write_text("\n".join(_places()) + "\n")
-    (folder / "job").write_bytes(job)
-    with (folder / "job").open("rb") as stdin:
+def _run(
+    code: str, tests: str, limits: Limits, prefixes: Sequence[str] = ()
+) -> tuple[Outcome, str]:
+    """How a program ended, and the last line that the sandbox printed before it began."""
+    token = secrets.token_hex(16)
+    job = {"code": code, "tests": tests, "prefixes": list(prefixes), "token": token}
+    with tempfile.TemporaryDirectory(prefix="premem-sandbox-") as name:
+        folder = Path(name)
+        (folder / "root").mkdir()
+        (folder / "places").write_text("\n".join(_places()) + "\n")
+        (folder / "job").write_text(json.dumps(job))
+        outcome = _run_job(folder, token, limits)
+        printed = (folder / "printed").read_text(errors="replace").split("\n")
+    lines = [line.strip() for line in printed if line.strip()]
+    return outcome, lines[-1] if lines else "it printed nothing"
+
+
+def _run_job(folder: Path, token: str, limits: Limits) -> Outcome:
+    with (folder / "job").open("rb") as stdin, (folder / "printed").open("wb") as printed:
         process = subprocess.Popen(
             _command(folder, limits),
             stdin=stdin,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=printed,  # the driver closes it before the program begins
             env={"PATH": os.environ.get("PATH", os.defpath), "SCRATCH": str(_SCRATCH)},
             start_new_session=True,
         )
@@ -273,6 +285,7 @@ def _places() -> list[str]:
     system += ["/dev/null", "/dev/zero", "/dev/urandom"]
     python = [sys.prefix, sys.base_prefix, *sysconfig.get_paths().values()]
     python += [str(Path(sys.executable).resolve().parents[1]), str(Path(sys.executable).parent)]
+    python += [os.path.realpath(place) for place in python]  # a link may lead to it
     places: list[str] = []
     for place in [*system, *sorted(python, key=len)]:
         inside = any(place == there or place.startswith(f"{there}/") for there in places)
