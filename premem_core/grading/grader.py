@@ -3,11 +3,17 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Annotated, Self
+
+from pydantic import Field
 
 from premem_core.problems.fields import AnswerRule
 from premem_core.problems.thinking import Thinking, ThinkingMarks, split_thinking
 from premem_core.records import Example, Grade, Graded
+
+# The settings of graders, with what they can be.
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+AtOnce = Annotated[int, Field(ge=1, le=1024)]
 
 
 class Grader(ABC):

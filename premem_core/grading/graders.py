@@ -162,7 +162,7 @@ def _arguments(
 
 
 def _parameters(maker: Callable[..., Grader]) -> dict[str, inspect.Parameter]:
-    hints = get_type_hints(maker.__init__ if inspect.isclass(maker) else maker)
+    hints = get_type_hints(maker.__init__ if inspect.isclass(maker) else maker, include_extras=True)
     parameters = inspect.signature(maker).parameters.values()
     return {p.name: p.replace(annotation=hints.get(p.name, str)) for p in parameters}
 

@@ -1,5 +1,6 @@
 """The grader `code`: programs with their tests, in a sandbox."""
 
+import math
 import time
 
 import pytest
@@ -52,7 +53,9 @@ def test_the_reference_holds_the_tests_and_what_running_them_needs():
     assert graded.grade is Grade.CORRECT
 
 
-@pytest.mark.parametrize("settings", [{"timeout": 0}, {"memory": 8}])
+@pytest.mark.parametrize(
+    "settings", [{"timeout": 0}, {"timeout": math.nan}, {"memory": 8}, {"memory": 10**30}]
+)
 def test_settings_that_no_program_can_run_with_are_refused(settings):
-    with pytest.raises(UsageError, match="at least 64 megabytes"):
+    with pytest.raises(UsageError, match="more than 0 seconds and 64 to 1048576 megabytes"):
         CodeGrader(**settings)

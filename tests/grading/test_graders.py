@@ -16,7 +16,7 @@ from premem_core.grading.built_in.math_grader import MathGrader
 from premem_core.grading.built_in.numbers import number
 from premem_core.grading.built_in.paper_grader import is_equiv
 from premem_core.grading.grader import Grader
-from premem_core.grading.graders import GRADERS, make_grader
+from premem_core.grading.graders import GRADERS, check_grader, make_grader
 from premem_core.records import Example, Grade
 from tests.grading.cases import (
     choice_cases,
@@ -255,3 +255,18 @@ def test_a_number_is_exact() -> None:
 def test_paper_equivalence_treats_two_missing_answers_as_equal_as_published() -> None:
     assert is_equiv(None, None)
     assert not is_equiv(None, "5")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("code?workers=-1", "code?workers=0", "code?timeout=nan", "code?timeout=inf"),
+        *("math?workers=-1", "math?timeout=0", "math?timeout=nan", "math?timeout=1e300"),
+        "judge?endpoint=http://localhost/v1&model=m&at_once=0",
+        "judge?endpoint=http://localhost/v1&model=m&max_tokens=-1",
+    ],
+)
+def test_a_number_that_a_setting_cannot_have_is_refused(text: str) -> None:
+    setting = text.replace("&", "?").split("?")[-1].partition("=")[0]
+    with pytest.raises(UsageError, match=f"the setting '{setting}' of .* cannot be .*; correct it"):
+        check_grader(text)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from premem_core.errors import UsageError
 from premem_core.grading.built_in import sandbox
-from premem_core.grading.grader import UNPARSED, Grader
+from premem_core.grading.grader import UNPARSED, AtOnce, Grader, Seconds
 from premem_core.records import Example, Grade, Graded
 
 _FENCE = re.compile(
@@ -23,6 +23,7 @@ _PYTHON = ("", "python", "py", "python3")
 _CHECK = re.compile(r"^def check\((\w+)\)", re.MULTILINE)
 _CALL = re.compile(r"^check\(", re.MULTILINE)
 _LONGEST = 200_000  # characters of a program and of its tests
+_MOST_MEMORY = 2**20  # megabytes
 _CACHE_LIMIT = 100_000
 
 
@@ -56,10 +57,13 @@ class CodeGrader(Grader):
     checked = 20
 
     def __init__(
-        self, *, timeout: float = 10.0, memory: int = 1024, workers: int | None = None
+        self, *, timeout: Seconds = 10.0, memory: int = 1024, workers: AtOnce | None = None
     ) -> None:
-        if timeout <= 0 or memory < 64:
-            raise UsageError("a program needs more than 0 seconds and at least 64 megabytes")
+        if not (timeout > 0 and 64 <= memory <= _MOST_MEMORY):
+            raise UsageError(
+                f"a program needs more than 0 seconds and 64 to {_MOST_MEMORY} megabytes, not "
+                f"timeout={timeout:g} and memory={memory}; correct the grader's settings"
+            )
         if missing := sandbox.protection():
             raise UsageError(f"the grader 'code' cannot run programs safely here: {missing}")
         self._limits = sandbox.Limits(timeout, memory * 2**20)

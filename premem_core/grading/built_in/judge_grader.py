@@ -10,8 +10,11 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from premem_core.grading.grader import UNPARSED, Grader
+from pydantic import Field
+
+from premem_core.grading.grader import UNPARSED, AtOnce, Grader
 from premem_core.model_endpoint import Endpoint, Reply, Request
 from premem_core.problems.final_answers import after_answer_is, after_hashes, boxed_lists
 from premem_core.records import Example, Grade, Graded
@@ -74,8 +77,8 @@ class JudgeGrader(Grader):
         endpoint: str,
         model: str,
         key_env: str = "OPENAI_API_KEY",
-        max_tokens: int | None = None,
-        at_once: int = 8,
+        max_tokens: Annotated[int, Field(ge=1)] | None = None,
+        at_once: AtOnce = 8,
     ) -> None:
         self._endpoint = Endpoint(
             endpoint,

@@ -17,7 +17,7 @@ from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
-from premem_core.grading.grader import UNPARSED, Grader
+from premem_core.grading.grader import UNPARSED, AtOnce, Grader, Seconds
 from premem_core.problems.final_answers import (
     after_answer_is,
     after_hashes,
@@ -48,7 +48,7 @@ class MathGrader(Grader):
 
     name = "math"
 
-    def __init__(self, *, timeout: float = 5.0, workers: int | None = None) -> None:
+    def __init__(self, *, timeout: Seconds = 5.0, workers: AtOnce | None = None) -> None:
         self._timeout = timeout
         self._workers = workers or min(8, os.cpu_count() or 1)
         self._pool: ProcessPool | None = None
