@@ -1,6 +1,7 @@
 """Reading a run's folder: its checkpoints in training order, without loading weights."""
 
 import importlib.util
+import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def check_checkpoint(checkpoint: Checkpoint) -> None:
         _check_quantized(path)
         return
     base_models.check_base(base, config)
-    if not Path(base).is_dir():
+    if not os.path.isdir(base):
         return  # the name of a model on a hub, which comes with its tokenizer
     if not (Path(base) / "config.json").exists():
         raise CheckpointError(
@@ -105,9 +106,11 @@ def check_checkpoint(checkpoint: Checkpoint) -> None:
 
 
 def _check_folder(path: Path, base: Path | None) -> None:
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise CheckpointError(f"{path} is not a folder; give a run's folder with checkpoint-<step>")
-    if base is not None and not Path(base).is_dir():
+    if not run_folders.is_readable(path):
+        raise CheckpointError(f"{path} cannot be read (permission denied); ask for the right to")
+    if base is not None and not os.path.isdir(base):
         raise CheckpointError(f"the base model {base} is not a folder; give its folder")
 
 

@@ -5,6 +5,7 @@ A folder is one that the package `datasets` wrote with `save_to_disk`, or one la
 """
 
 import json
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
@@ -60,9 +61,9 @@ def source_name(source: Source) -> str:
 def _files(source: Path, split: Split) -> list[Path]:
     if hub := _HUB.fullmatch(source.as_posix()):
         return _hub_files(source, hub["name"], hub["revision"], hub["path"], split)
-    if source.is_dir() and file_kind(source) not in FORMATS:
+    if os.path.isdir(source) and file_kind(source) not in FORMATS:
         return _folder_files(source, split)
-    if re.search(r"[*?\[]", str(source)) and not source.exists():
+    if re.search(r"[*?\[]", str(source)) and not os.path.exists(source):
         root = Path(source.anchor or ".")
         found = sorted(root.glob(str(source.relative_to(source.anchor))))
         if not found:

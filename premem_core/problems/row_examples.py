@@ -21,6 +21,8 @@ from premem_core.problems.rows import BadRowError, as_name, check_characters, va
 from premem_core.records import Conversation, Example
 
 _LARGEST_INTEGER = 2**63  # of a table's column
+# What a value of an unforeseen form raises.
+_ODD_FORM = (TypeError, ValueError, AttributeError, LookupError, RecursionError, ArithmeticError)
 
 
 def examples_of_row(
@@ -38,7 +40,7 @@ def examples_of_row(
     """
     try:
         return _examples(values, fields, earlier)
-    except (TypeError, ValueError, AttributeError, LookupError, RecursionError) as error:
+    except _ODD_FORM as error:
         raise BadRowError(f"a value has another form than its column should ({error})") from error
 
 

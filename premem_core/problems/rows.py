@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import math
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,6 +108,8 @@ def read_rows(files: Iterable[Path]) -> Iterator[Row | BadRow]:
     """
     for file in files:
         try:
+            if not (file.is_dir() or stat.S_ISREG(file.stat().st_mode)):
+                raise DataError(f"{file} is a pipe or a device; give a file that lies on a disk.")
             yield from _reader(file)(file)
         except FileNotFoundError:
             raise DataError(f"{file} does not exist; check the path.") from None

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -379,3 +380,39 @@ def test_weights_that_the_index_names_and_no_file_holds_are_refused(add, run):
     (path / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(CheckpointError, match=r"lacks 1 weights .*layers\.9\.up_proj"):
         check_checkpoint(Checkpoint(path, 5))
+
+
+def test_what_cannot_be_read_is_no_run_and_a_checkpoint_left_out(add, tmp_path, monkeypatch):
+    add("checkpoint-5")
+    (tmp_path / "run" / "checkpoint-9").mkdir()
+    add("../locked/checkpoint-5")
+    locked = {tmp_path / "locked", tmp_path / "run" / "checkpoint-9"}
+    iterdir = Path.iterdir
+
+    def refused(path):
+        if path in locked:
+            raise PermissionError
+        return iterdir(path)
+
+    monkeypatch.setattr(os, "access", lambda path, _: path not in locked)
+    monkeypatch.setattr(Path, "iterdir", refused)
+    assert find_runs(tmp_path) == [tmp_path / "run"]
+    run = read_run(tmp_path / "run", check=False)
+    assert [c.step for c in run.checkpoints] == [5]
+    assert [s.reason for s in run.skipped] == [
+        f"{tmp_path / 'run' / 'checkpoint-9'}: it cannot be read (permission denied); ask for the "
+        "right to"
+    ]
+    assert find_runs(tmp_path / "locked") == []
+    with pytest.raises(CheckpointError, match=r"locked cannot be read \(permission denied\); ask"):
+        read_run(tmp_path / "locked")
+
+
+def test_a_path_that_is_too_long_is_not_a_folder(add, tmp_path):
+    add("checkpoint-5")
+    long = tmp_path / ("a" * 300)
+    assert find_runs(long) == []
+    with pytest.raises(CheckpointError, match="is not a folder; give a run's folder"):
+        read_run(long)
+    with pytest.raises(CheckpointError, match=r"the base model .* is not a folder"):
+        read_run(tmp_path / "run", base=long)

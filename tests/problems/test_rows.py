@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -153,3 +154,11 @@ def test_a_text_that_cannot_be_stored_is_refused(text: str, reason: str) -> None
     check_characters("é 😀 \n\t")
     with pytest.raises(BadRowError, match=reason):
         check_characters(text)
+
+
+def test_a_path_that_no_data_file_can_have_is_one_sentence(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    with pytest.raises(DataError, match=r"pipe\.jsonl is a pipe or a device; give a file"):
+        read_examples(tmp_path / "pipe.jsonl")
+    with pytest.raises(DataError, match=r"cannot be read \(.*File name too long"):
+        read_examples(tmp_path / f"{'a' * 300}.jsonl")

@@ -1,5 +1,6 @@
 """The base model of an adapter: where it is, here or in the cache of the Hugging Face Hub."""
 
+import os
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
@@ -22,7 +23,7 @@ def find_base(name: str, near: Sequence[Path], given: Path | None = None) -> str
     if given is not None:
         return str(given)
     for folder in near:
-        if (folder / name).is_dir():
+        if os.path.isdir(folder / name):
             return str(folder / name)
     if Path(name).is_absolute() or not _could_be_on_hub(name):
         return name
@@ -35,7 +36,7 @@ def check_base(base: str, named_in: Path) -> None:
     Raises:
         CheckpointError: it is neither.
     """
-    if Path(base).is_dir():
+    if os.path.isdir(base):
         return
     if Path(base).is_absolute():
         raise CheckpointError(

@@ -6,6 +6,7 @@ transformers' Trainer, and with it TRL, Axolotl, LLaMA-Factory and Unsloth, writ
 write `step_500`, `epoch-3` or `final`.
 """
 
+import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -89,7 +90,12 @@ def _digest(text: str) -> str:
 
 def is_run(path: Path) -> bool:
     """True if a folder holds checkpoints or is one."""
-    return path.is_dir() and (bool(_named_folders(path)) or _looks_like_checkpoint(path))
+    return is_readable(path) and (bool(_named_folders(path)) or _looks_like_checkpoint(path))
+
+
+def is_readable(path: Path) -> bool:
+    """True if it is a folder whose files this user may list and read."""
+    return os.path.isdir(path) and os.access(path, os.R_OK | os.X_OK)
 
 
 def find_checkpoints(path: Path, steps: Mapping[str, int]) -> tuple[list[Found], list[str]]:
@@ -166,7 +172,7 @@ def without_repeats(
 
 
 def _runs_below(path: Path, depth: int) -> Iterator[Path]:
-    if depth == 0 or not path.is_dir():
+    if depth == 0 or not is_readable(path):
         return
     for folder in sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")):
         if is_run(folder):
@@ -181,10 +187,14 @@ def _named_folders(path: Path) -> dict[str, Path]:
     for folder in sorted(p for p in path.iterdir() if p.is_dir()):
         other = FINAL.fullmatch(folder.name) or BEST.fullmatch(folder.name)
         # A numbered folder counts even if it is empty, so that it is named as left out.
-        if _numbers(folder.name) or (other and _looks_like_checkpoint(_inside(folder))):
+        if _numbers(folder.name) or (other and _is_checkpoint(folder)):
             found[folder.name] = _inside(folder)
     if _configured(path):  # then DeepSpeed's shards are a part of the checkpoint in this folder
-        found = {name: folder for name, folder in found.items() if not is_deepspeed(folder)}
+        found = {
+            name: folder
+            for name, folder in found.items()
+            if not (is_readable(folder) and is_deepspeed(folder))
+        }
     return found
 
 
@@ -206,6 +216,10 @@ def _not_understood(path: Path, folders: Mapping[str, Path]) -> Iterator[Found]:
             yield Found(folder.name, place, reason=reason)
 
 
+def _is_checkpoint(folder: Path) -> bool:
+    return is_readable(folder) and _looks_like_checkpoint(_inside(folder))
+
+
 def _numbers(name: str) -> dict[str, str]:
     """The step and the epoch in the name of a folder, as far as they are there."""
     match = NUMBERED.fullmatch(name)
@@ -214,7 +228,7 @@ def _numbers(name: str) -> dict[str, str]:
 
 def _inside(folder: Path) -> Path:
     """Where in a checkpoint's folder the model is."""
-    places = [folder / place for place in INSIDE if (folder / place).is_dir()]
+    places = [folder / place for place in INSIDE if is_readable(folder / place)]
     for test in (_holds_weights, _looks_like_checkpoint):
         for place in places:
             if test(place):
@@ -252,6 +266,8 @@ def _read(name: str, folder: Path) -> Found:
     state = TrainerState()
     reason: str | None = None
     try:
+        if not is_readable(folder):
+            raise CheckpointError("it cannot be read (permission denied); ask for the right to")
         state = read_trainer_state(folder)
     except CheckpointError as error:
         reason = str(error)
