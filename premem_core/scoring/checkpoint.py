@@ -113,16 +113,22 @@ def _samples(
             missing.append(chunk)
         else:
             yield chunk, table, 0.0
-    drawn = backend.sample(
-        (_requests(spec, chunk, encoder) for chunk in missing), spec.sampling, encoder.ending
-    )
+    opened: dict[str, list[bool]] = {}  # of each chunk, by its shard
+
+    def requests() -> Iterator[list[Request]]:
+        for chunk in missing:
+            asked = _requests(spec, chunk, encoder)
+            opened[chunk.shard] = [request.opened for request in asked for _ in request.numbers]
+            yield asked
+
+    drawn = backend.sample(requests(), spec.sampling, encoder.ending)
     for chunk in missing:
         started = time.perf_counter()
         completions = next(drawn)
         seconds = time.perf_counter() - started
-        opened = _opened(chunk, encoder)
-        lengths = _trace_lengths(spec, backend, completions, opened)
-        table = _graded(chunk, completions, grader, lengths, opened)
+        begun = opened.pop(chunk.shard)
+        lengths = _trace_lengths(spec, backend, completions, begun)
+        table = _graded(chunk, completions, grader, lengths, begun)
         writer.write(chunk.shard, table)
         yield chunk, table, seconds
 
@@ -139,16 +145,6 @@ def _requests(spec: ScoringSpec, chunk: Chunk, encoder: Encoder) -> list[Request
             encoder.leaves_open(query.example, beginning),
         )
         for query, numbers in zip(chunk.queries, chunk.numbers, strict=True)
-    ]
-
-
-def _opened(chunk: Chunk, encoder: Encoder) -> list[bool]:
-    """Whether the prompt of each completion of a chunk ends inside a thinking trace."""
-    beginning = PREFIXES.get(chunk.perturbation, "")
-    return [
-        opened
-        for query, numbers in zip(chunk.queries, chunk.numbers, strict=True)
-        for opened in [encoder.leaves_open(query.example, beginning)] * len(numbers)
     ]
 
 
