@@ -75,8 +75,7 @@ class Grader(ABC):
         if not text.finished:
             return UNPARSED
         try:
-            if self.rule:
-                self.rule.find({}, text.answer)
+            self.ruled_answer(text.answer)
         except SlowPatternError:
             return Graded(Grade.TIMEOUT, None)
         return None
@@ -89,9 +88,17 @@ class Grader(ABC):
     def grade_answers(self, completions: Sequence[str], references: Sequence[str]) -> list[Graded]:
         """The grade of each pair of texts without thinking traces; both have the same length."""
 
+    def ruled_answer(self, text: str) -> str | None:
+        """The answer that the user's rule finds in a text; None if it finds none, or without one.
+
+        Raises:
+            SlowPatternError: the rule is a pattern that takes too long.
+        """
+        return self.rule.find({}, text) if self.rule else None
+
     def answers(self, text: str) -> list[str]:
         """The answers that a text states, the one that counts first: the rule's, then its own."""
-        found = self.rule.find({}, text) if self.rule else None
+        found = self.ruled_answer(text)
         return [*([] if found is None else [found]), *self.extract(text)]
 
     def extract(self, text: str) -> Sequence[str]:
