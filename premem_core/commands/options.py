@@ -20,7 +20,12 @@ from premem_core.files import write_whole
 from premem_core.metrics.estimators import Estimator
 from premem_core.problems.conversations import Turns
 from premem_core.problems.fields import FieldNames
-from premem_core.problems.prompts import PromptTemplate, Template, make_chat_template
+from premem_core.problems.prompts import (
+    PromptTemplate,
+    Template,
+    make_chat_template,
+    unescaped,
+)
 from premem_core.records import Segment
 from premem_core.store.database import Store
 from premem_core.store.runs import read_runs
@@ -286,8 +291,3 @@ def _nan_as_null(content: Any) -> Any:
     if isinstance(content, list | tuple):
         return [_nan_as_null(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
-
-
-def unescaped(text: str) -> str:
-    r"""The text with line breaks for \n, because line breaks are hard to type in a shell."""
-    return text.replace("\\n", "\n")

@@ -13,10 +13,10 @@ from premem_core.commands.options import (
     StoreOption,
     TextOptions,
     TrainOption,
-    unescaped,
 )
 from premem_core.errors import UsageError
 from premem_core.metrics.sampling_plan import Plan
+from premem_core.problems.prompts import unescaped
 from premem_core.records import Sampling
 from premem_core.scoring.job_files import Execution, ExecutorName
 

@@ -18,6 +18,7 @@ from premem_core.problems.prompts import (
     ChatTemplate,
     PromptTemplate,
     make_chat_template,
+    unescaped,
 )
 from premem_core.scoring.prepare import PreparedJob, RequestedData, ScoreRequest, prepare
 from premem_core.scoring.scratch_job import compare_apart
@@ -84,7 +85,7 @@ def _pick_plain(request: ScoreRequest, data: RequestedData) -> ScoreRequest:
     stop = third.text_input(
         "Ends a completion", default_stop, **elements.kept(f"stop-{default_stop}")
     )
-    ends = tuple(filter(None, [stop.replace("\\n", "\n")]))
+    ends = tuple(filter(None, [unescaped(stop)]))
     return replace(request, template=PromptTemplate(prompt, target, ends))
 
 

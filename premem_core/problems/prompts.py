@@ -110,6 +110,11 @@ def read_template(content: Mapping[str, Any]) -> Template:
     return kind(**{**content, "stop": tuple(content["stop"])})
 
 
+def unescaped(text: str) -> str:
+    r"""The text with line breaks for \n, which is how a person types one into a line."""
+    return text.replace("\\n", "\n")
+
+
 def template_in_words(template: Template) -> str:
     """A template as a phrase: the texts of a plain one, where a chat template is from."""
     if isinstance(template, PromptTemplate):
