@@ -1,7 +1,8 @@
 """Cached reads: what pages read from the store, kept until the store changes."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -22,7 +23,7 @@ from premem_core.analysis.study import (
     read_baseline_predictors,
 )
 from premem_core.dashboard.wording import error_in_words
-from premem_core.errors import DataError, StoreError
+from premem_core.errors import DataError, PrememError, StoreError
 from premem_core.grading import graded_completions
 from premem_core.metrics.estimators import Estimator
 from premem_core.metrics.thresholds import Objective, ThresholdFit
@@ -178,13 +179,20 @@ def task_runs(task: str, segment: Segment = "target") -> list[RunScores]:
     return _runs(*cache_key(), task, segment)
 
 
-def run_curves(runs: Sequence[RunScores], threshold: float, estimator: Estimator) -> list[Curve]:
-    """The runs' curves; if the estimator is undefined for a run, show why and stop the page."""
+@contextmanager
+def _page_stops_at(kind: type[PrememError]) -> Iterator[None]:
+    """Show an error of this kind and stop the page."""
     try:
-        return [curves.curve(run, threshold, estimator) for run in runs]
-    except DataError as error:
+        yield
+    except kind as error:
         st.error(error_in_words(error))
         st.stop()
+
+
+def run_curves(runs: Sequence[RunScores], threshold: float, estimator: Estimator) -> list[Curve]:
+    """The runs' curves; if the estimator is undefined for a run, show why and stop the page."""
+    with _page_stops_at(DataError):
+        return [curves.curve(run, threshold, estimator) for run in runs]
 
 
 def is_best(threshold: float, fit: ThresholdFit | None) -> bool:
@@ -210,11 +218,8 @@ def analysis(
     threshold: float,
 ) -> Analysis:
     """The analysis of these runs; if the estimator is undefined for a run, show why and stop."""
-    try:
+    with _page_stops_at(DataError):
         return _analysis(FitRequest(runs_key(task, runs), estimator, objective), threshold)
-    except DataError as error:
-        st.error(error_in_words(error))
-        st.stop()
 
 
 def calibration(task: str, runs: Sequence[RunScores], estimator: Estimator) -> Calibration:
@@ -238,20 +243,14 @@ def example_table(
     task: str, run: RunScores, threshold: float, estimator: Estimator
 ) -> pd.DataFrame:
     """`example_table.make_example_table`; if the estimator is undefined, show why and stop."""
-    try:
+    with _page_stops_at(DataError):
         return _example_table(runs_key(task, [run]), threshold, estimator)
-    except DataError as error:
-        st.error(error_in_words(error))
-        st.stop()
 
 
 def completions(run: str, split: str, example: int, perturbation: str, step: int) -> pd.DataFrame:
     """`read_graded_completions` of one example at one checkpoint; if grades are cut, stop."""
-    try:
+    with _page_stops_at(StoreError):
         grades = read(graded_completions.regraded_shards, run)
-    except StoreError as error:
-        st.error(error_in_words(error))
-        st.stop()
     return _completions(*cache_key(), run, split, example, perturbation, step, grades)
 
 
