@@ -235,12 +235,13 @@ def measure(name: str, base: Path, work: Path, layers: int | None) -> tuple[Meas
     setting, run, data = SETTINGS[name], work / name, work / f"{name}.jsonl"
     rows = [setting.row(*pair) for pair in problems()]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    told = work / f"{name}.json"
-    if not told.is_file():
+    loss_file = work / f"{name}.json"
+    if not loss_file.is_file():
         trained = train(make_trainer(base, run, setting, rows, layers))
-        told.write_text(json.dumps([trained.nll, trained.tokens]))
+        loss_file.write_text(json.dumps([trained.nll, trained.tokens]))
+    trained = Measured(*json.loads(loss_file.read_text()))
     with tempfile.TemporaryDirectory(dir=work) as store:
-        return Measured(*json.loads(told.read_text())), score(run, data, Path(store))
+        return trained, score(run, data, Path(store))
 
 
 def main() -> None:
