@@ -386,7 +386,8 @@ def test_what_cannot_be_read_is_no_run_and_a_checkpoint_left_out(add, tmp_path, 
     add("checkpoint-5")
     (tmp_path / "run" / "checkpoint-9").mkdir()
     add("../locked/checkpoint-5")
-    locked = {tmp_path / "locked", tmp_path / "run" / "checkpoint-9"}
+    add("secret")  # a name that is not a checkpoint's
+    locked = {tmp_path / "locked", tmp_path / "run" / "checkpoint-9", tmp_path / "run" / "secret"}
     iterdir = Path.iterdir
 
     def refused(path):

@@ -205,7 +205,9 @@ def _not_understood(path: Path, folders: Mapping[str, Path]) -> Iterator[Found]:
         folders: those that are understood, each with where its model is.
     """
     known = {folder.resolve() for folder in folders.values()}
-    for folder in sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")):
+    for folder in sorted(p for p in path.iterdir() if not p.name.startswith(".")):
+        if not is_readable(folder):
+            continue
         place = _inside(folder)
         if _holds_weights(place) and place.resolve() not in known:
             number = STEP.search(folder.name)
