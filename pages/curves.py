@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from premem_core.analysis import curves, prediction, run_scores
+from premem_core.analysis import curves, run_scores
 from premem_core.analysis.run_scores import RunScores
+from premem_core.analysis.studies import prediction
 from premem_core.dashboard import cached_reads, elements, figures, pickers
 from premem_core.dashboard.jobs_panel import offer_missing
 from premem_core.dashboard.view import View, has_traces, pick_view

@@ -2,11 +2,12 @@
 
 import streamlit as st
 
-from premem_core.analysis import baselines, leave_one_out, prediction
-from premem_core.analysis.calibrating_runs import calibrating_runs, what_counts_less
-from premem_core.analysis.calibration import Calibration
+from premem_core.analysis import baselines
 from premem_core.analysis.run_scores import order_in_words
-from premem_core.analysis.study import Analysis
+from premem_core.analysis.studies import leave_one_out, prediction
+from premem_core.analysis.studies.calibrating_runs import calibrating_runs, what_counts_less
+from premem_core.analysis.studies.calibration import Calibration
+from premem_core.analysis.studies.study import Analysis
 from premem_core.dashboard import cached_reads, elements, figures, pickers
 from premem_core.dashboard.figures import html_report
 from premem_core.dashboard.view import pick_view

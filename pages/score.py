@@ -16,7 +16,8 @@ from premem_core.dashboard.wording import SCORE_CONTROLS, error_in_words, plain
 from premem_core.errors import PrememError
 from premem_core.scoring import jobs
 from premem_core.scoring.job_files import Execution
-from premem_core.scoring.prepare import ScoreRequest, prepare, read_requested_data
+from premem_core.scoring.preparation.prepare import prepare
+from premem_core.scoring.preparation.request import ScoreRequest, read_requested_data
 
 st.header("Score a run")
 st.markdown(

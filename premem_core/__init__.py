@@ -20,7 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from premem_core.analysis.study import Analysis, Study, analyse
+    from premem_core.analysis.studies.study import Analysis, Study, analyse
     from premem_core.api import StoreReader, best_threshold, open_store
     from premem_core.dashboard import figures
     from premem_core.errors import PrememError
@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "premem_core.analysis.study": ("Analysis", "Study", "analyse"),
+    "premem_core.analysis.studies.study": ("Analysis", "Study", "analyse"),
     "premem_core.api": ("StoreReader", "best_threshold", "open_store"),
     "premem_core.errors": ("PrememError",),
     "premem_core.metrics.pre_memorization": ("masked_accuracy", "memorized", "premem_accuracy"),

@@ -9,20 +9,9 @@ import warnings
 import typer
 
 from premem_core import installation
-from premem_core.commands import (
-    baselines,
-    collect,
-    curate,
-    dashboard,
-    fit,
-    grade,
-    jobs,
-    labels,
-    make,
-    predict,
-    robustness,
-    score,
-)
+from premem_core.commands import dashboard, grade, jobs, make, score
+from premem_core.commands.analysis import baselines, fit, predict, robustness
+from premem_core.commands.curation import collect, curate, labels
 from premem_core.commands.options import say
 from premem_core.errors import PrememError, PrememWarning, UsageError
 from premem_core.scoring.job_process import Cancelled

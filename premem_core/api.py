@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from premem_core.analysis import curves, run_scores
 from premem_core.analysis.curves import Curve
 from premem_core.analysis.run_scores import RunScores
-from premem_core.analysis.study import Study, make_study, read_baseline_predictors
+from premem_core.analysis.studies.study import Study, make_study, read_baseline_predictors
 from premem_core.errors import DataError, UsageError
 from premem_core.grading.graded_completions import read_checkpoint_completions
 from premem_core.metrics import thresholds

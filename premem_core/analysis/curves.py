@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from premem_core.analysis.calibrating_runs import calibrating_runs, run_weights, takes_part
 from premem_core.analysis.run_scores import RunScores
+from premem_core.analysis.studies.calibrating_runs import calibrating_runs, run_weights, takes_part
 from premem_core.errors import DataError, UsageError
 from premem_core.metrics import estimators, intervals, pre_memorization, r2, thresholds
 from premem_core.metrics.estimators import Estimator

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from premem_core.analysis.calibrating_runs import calibrating_runs, run_weights
 from premem_core.analysis.run_scores import RunScores
+from premem_core.analysis.studies.calibrating_runs import calibrating_runs, run_weights
 from premem_core.errors import DataError, UsageError
 from premem_core.metrics import estimators, intervals, r2
 from premem_core.metrics.estimators import Estimator, SampleCounts

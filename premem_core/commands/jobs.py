@@ -51,8 +51,8 @@ def jobs_estimate(
     from dataclasses import asdict
 
     from premem_core.scoring import job_files
-    from premem_core.scoring.estimate import estimate_job
     from premem_core.scoring.executors import local
+    from premem_core.scoring.preparation.estimate import estimate_job
 
     home = existing_store(store)
     spec, checkpoints_of_run, queries = job_files.read_job(home, run)
@@ -75,7 +75,7 @@ def jobs_inspect(run: str, store: StoreOption = Path("store"), as_json: JsonOpti
     """Show the first problems of a job as the model sees them, token by token."""
     from premem_core.commands.score import inspected
     from premem_core.scoring import job_files
-    from premem_core.scoring.prepare import inspect_job
+    from premem_core.scoring.preparation.prepare import inspect_job
 
     spec, checkpoints_of_run, queries = job_files.read_job(existing_store(store), run)
     test = [query.example for query in queries if query.split == "test"]

@@ -9,8 +9,8 @@ import typer
 
 from premem_core import installation
 from premem_core.analysis import run_scores
-from premem_core.analysis.study import analyse, make_study, read_baseline_predictors
-from premem_core.commands.fit import print_fit
+from premem_core.analysis.studies.study import analyse, make_study, read_baseline_predictors
+from premem_core.commands.analysis.fit import print_fit
 from premem_core.commands.options import (
     StoreOption,
     TextOptions,

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import typer
 
 from premem_core.analysis import curves, run_scores
-from premem_core.analysis.calibrating_runs import what_counts_less
 from premem_core.analysis.run_scores import RunScores
+from premem_core.analysis.studies.calibrating_runs import what_counts_less
 from premem_core.curation.recipe import Recipe
 from premem_core.errors import PrememError, UsageError
 from premem_core.files import write_whole

@@ -17,7 +17,8 @@ from premem_core.store.database import Store
 
 if TYPE_CHECKING:
     from premem_core.models.encoding.inspection import Inspection, SeenExample
-    from premem_core.scoring.prepare import PreparedJob, RequestedData, ScoreRequest
+    from premem_core.scoring.preparation.prepare import PreparedJob
+    from premem_core.scoring.preparation.request import RequestedData, ScoreRequest
 
 NAMED = 5  # problems that are left out, by name
 
@@ -29,7 +30,7 @@ def score(options: ScoreOptions) -> None:
     Example: python -m premem_core score runs/lr2e-5 --train train.jsonl --test test.jsonl
     """
     from premem_core.models.checkpoints import find_runs, run_names
-    from premem_core.scoring.prepare import read_requested_data
+    from premem_core.scoring.preparation.request import read_requested_data
 
     request = options.request()
     if request.grader:  # the person who gives the command allows the code of a grader
@@ -55,7 +56,7 @@ def _score_all(options: ScoreOptions, request: "ScoreRequest", runs: dict[str, P
             f"--run {request.run!r} is one name, and {options.run_dir} holds {len(runs)} runs: "
             f"{', '.join(runs)}; leave --run out, or give the folder of one run"
         )
-    from premem_core.scoring.prepare import read_requested_data
+    from premem_core.scoring.preparation.request import read_requested_data
 
     failed, data, shown = [], None, dict[str, Any]()
     for number, (name, folder) in enumerate(runs.items(), start=1):
@@ -122,8 +123,8 @@ def _score_run(
 
 
 def _estimate(options: ScoreOptions, job: "PreparedJob") -> None:
-    from premem_core.scoring.estimate import estimate_job
     from premem_core.scoring.executors import local
+    from premem_core.scoring.preparation.estimate import estimate_job
 
     devices = local.devices(options.workers, options.tensor_parallel)
     say("scoring a few problems to see how long it takes ...")
@@ -139,7 +140,7 @@ def _prepared(
     Raises:
         UsageError: a plain and a chat prompt are both possible, and neither was chosen.
     """
-    from premem_core.scoring.prepare import prepare
+    from premem_core.scoring.preparation.prepare import prepare
 
     _choose_form(request, data)
     return prepare(request, data, partial(plan_threshold, options.store))

@@ -21,7 +21,7 @@ from premem_core.records import Sampling
 from premem_core.scoring.job_files import Execution, ExecutorName
 
 if TYPE_CHECKING:
-    from premem_core.scoring.prepare import ScoreRequest
+    from premem_core.scoring.preparation.request import ScoreRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +199,7 @@ class ScoreOptions(TextOptions):
         Raises:
             UsageError: a perturbation of the user's own has no name, or the name of another one.
         """
-        from premem_core.scoring.prepare import ScoreRequest
+        from premem_core.scoring.preparation.request import ScoreRequest
 
         texts = _named_values("template", self.perturb_template or ())
         files = _named_values("file", self.perturb_file or (), taken=texts)

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from premem_core.analysis import curves, prediction, run_scores
+from premem_core.analysis import curves, run_scores
 from premem_core.analysis import example_table as et
-from premem_core.analysis.calibration import Calibration, calibrate
 from premem_core.analysis.curves import Curve
 from premem_core.analysis.run_scores import RunScores
-from premem_core.analysis.study import (
+from premem_core.analysis.studies import prediction
+from premem_core.analysis.studies.calibration import Calibration, calibrate
+from premem_core.analysis.studies.study import (
     Analysis,
     Study,
     analyse,

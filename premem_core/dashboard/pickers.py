@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from premem_core.analysis.study import THRESHOLDS
+from premem_core.analysis.studies.study import THRESHOLDS
 from premem_core.dashboard.cached_reads import SLIDER_STEP
 from premem_core.dashboard.streamlit_workarounds import follow_address, keep_in_address
 from premem_core.dashboard.wording import perplexity, plain

@@ -20,8 +20,9 @@ from premem_core.problems.prompts import (
     make_chat_template,
     unescaped,
 )
-from premem_core.scoring.prepare import PreparedJob, RequestedData, ScoreRequest, prepare
-from premem_core.scoring.scratch_job import compare_apart
+from premem_core.scoring.preparation.prepare import PreparedJob, prepare
+from premem_core.scoring.preparation.request import RequestedData, ScoreRequest
+from premem_core.scoring.preparation.scratch_job import compare_apart
 
 FORM_NAMES = {"chat": "Chat template", "plain": "Plain text"}
 

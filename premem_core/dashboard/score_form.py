@@ -40,15 +40,14 @@ from premem_core.problems.examples import Dataset
 from premem_core.problems.perturbations import KINDS
 from premem_core.problems.thinking import find_marks
 from premem_core.records import Example, Sampling, Segment
-from premem_core.scoring import estimate
-from premem_core.scoring.prepare import (
+from premem_core.scoring.preparation import estimate
+from premem_core.scoring.preparation.prepare import (
     PreparedJob,
-    RequestedData,
-    ScoreRequest,
     choose_grader,
     default_task,
     grading_rule,
 )
+from premem_core.scoring.preparation.request import RequestedData, ScoreRequest
 
 PLAN_NAMES = {"full": "All", "lazy": "As far as needed", "final": "Last checkpoint only"}
 

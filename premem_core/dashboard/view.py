@@ -17,8 +17,8 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from premem_core.analysis import run_scores
-from premem_core.analysis.calibrating_runs import calibrating_runs, what_counts_less
 from premem_core.analysis.run_scores import RunScores
+from premem_core.analysis.studies.calibrating_runs import calibrating_runs, what_counts_less
 from premem_core.dashboard import cached_reads, elements, pickers
 from premem_core.dashboard.cached_reads import PAPER_GSM8K
 from premem_core.dashboard.wording import count, perplexity, plain, signed

@@ -2,7 +2,7 @@
 
 import pytest
 
-from premem_core.analysis.calibration import calibrate
+from premem_core.analysis.studies.calibration import calibrate
 from tests.helpers import simulated
 
 

@@ -1,5 +1,5 @@
 from premem_core.analysis import run_scores
-from premem_core.analysis.study import analyse, make_study, read_baseline_predictors
+from premem_core.analysis.studies.study import analyse, make_study, read_baseline_predictors
 from premem_core.dashboard.figures import html_report
 from tests.helpers import planned
 

@@ -15,7 +15,7 @@ from premem_core.problems.prompts import PromptTemplate
 from premem_core.records import Sampling
 from premem_core.scoring import job_files, jobs
 from premem_core.scoring.job_files import Execution
-from premem_core.scoring.prepare import ScoreRequest
+from premem_core.scoring.preparation.request import ScoreRequest
 from premem_core.scoring.spec import ScoringSpec
 from premem_core.store.database import Store
 from premem_core.store.runs import read_runs

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from premem_core.analysis import curves, run_scores, study
+from premem_core.analysis import curves, run_scores
+from premem_core.analysis.studies import study
 from premem_core.demo import demo_study, pretraining
 from premem_core.errors import StoreError
 from premem_core.grading.graders import make_grader

@@ -15,9 +15,10 @@ import pytest
 from typer.testing import CliRunner
 
 from premem_core.__main__ import app
-from premem_core.analysis import curves, prediction, robustness, run_scores
-from premem_core.analysis.leave_one_out import predict_left_out, prediction_errors
-from premem_core.analysis.study import analyse, make_study
+from premem_core.analysis import curves, robustness, run_scores
+from premem_core.analysis.studies import prediction
+from premem_core.analysis.studies.leave_one_out import predict_left_out, prediction_errors
+from premem_core.analysis.studies.study import analyse, make_study
 from premem_core.errors import DataError
 from premem_core.importers import published_arrays
 from premem_core.importers.published_arrays import Imported

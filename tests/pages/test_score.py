@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from premem_core.dashboard import score_form
 from premem_core.problems.prompts import ChatTemplate
 from premem_core.problems.rows import ENDINGS
-from premem_core.scoring.prepare import PreparedJob
+from premem_core.scoring.preparation.prepare import PreparedJob
 from premem_core.store.database import Store
 from tests.helpers import shown, tiny
 from tests.helpers.chat_runs import messages

@@ -17,8 +17,9 @@ from premem_core.models import checkpoints, gradient_variance
 from premem_core.problems.examples import read_examples
 from premem_core.problems.prompts import PromptTemplate
 from premem_core.records import Checkpoint, Sampling
-from premem_core.scoring import estimate, extra_passes, job_files, job_process, jobs
+from premem_core.scoring import extra_passes, job_files, job_process, jobs
 from premem_core.scoring.job_files import Execution
+from premem_core.scoring.preparation import estimate
 from premem_core.scoring.spec import ScoringSpec
 from premem_core.store.checkpoint_measures import read_baselines, read_unconditional_nll
 from premem_core.store.database import Store

@@ -28,9 +28,11 @@ from premem_core.models import checkpoints
 from premem_core.problems import examples
 from premem_core.problems.prompts import PromptTemplate
 from premem_core.records import Sampling
-from premem_core.scoring import dispatcher, estimate, job_files, job_process, jobs
+from premem_core.scoring import dispatcher, job_files, job_process, jobs
 from premem_core.scoring.job_files import Execution
-from premem_core.scoring.prepare import ScoreRequest, prepare
+from premem_core.scoring.preparation import estimate
+from premem_core.scoring.preparation.prepare import prepare
+from premem_core.scoring.preparation.request import ScoreRequest
 from premem_core.scoring.progress import write_progress
 from premem_core.scoring.spec import ScoringSpec
 from premem_core.store.checkpoint_measures import read_baselines

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.io
 
 from premem_core.analysis import baselines
-from premem_core.analysis.study import Analysis
+from premem_core.analysis.studies.study import Analysis
 from premem_core.dashboard import figures
 
 STYLE = """

@@ -1,7 +1,8 @@
 import pytest
 
-from premem_core.analysis import leave_one_out, run_scores
-from premem_core.analysis.study import analyse, make_study, read_baseline_predictors
+from premem_core.analysis import run_scores
+from premem_core.analysis.studies import leave_one_out
+from premem_core.analysis.studies.study import analyse, make_study, read_baseline_predictors
 from premem_core.dashboard.figures import html_report
 from premem_core.store.database import Store
 from tests.helpers import planned, simulated

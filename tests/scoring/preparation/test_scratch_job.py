@@ -11,9 +11,10 @@ import pytest
 
 from premem_core.errors import JobError
 from premem_core.models.encoding.template_choice import compare_templates
-from premem_core.scoring import scratch_job
-from premem_core.scoring.prepare import PreparedJob, ScoreRequest, prepare
-from premem_core.scoring.scratch_job import ask_about, compare_apart
+from premem_core.scoring.preparation import scratch_job
+from premem_core.scoring.preparation.prepare import PreparedJob, prepare
+from premem_core.scoring.preparation.request import ScoreRequest
+from premem_core.scoring.preparation.scratch_job import ask_about, compare_apart
 from tests.helpers.commands import premem
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from premem_core.analysis import curves, run_scores
-from premem_core.analysis.study import analyse, make_study, read_baseline_predictors
+from premem_core.analysis.studies.study import analyse, make_study, read_baseline_predictors
 from premem_core.errors import DataError
 from premem_core.metrics.r2 import linear_r2
 from premem_core.store.database import Store

@@ -12,7 +12,8 @@ from premem_core.problems.prompts import PromptTemplate
 from premem_core.records import Sampling
 from premem_core.scoring import job_files
 from premem_core.scoring.job_files import Execution
-from premem_core.scoring.prepare import ScoreRequest, prepare, read_requested_data
+from premem_core.scoring.preparation.prepare import prepare
+from premem_core.scoring.preparation.request import ScoreRequest, read_requested_data
 from premem_core.store.database import Store
 from premem_core.store.examples import read_perturbed_examples
 from premem_core.store.runs import read_runs

@@ -18,7 +18,7 @@ from premem_core.models.encoding.template_choice import Compared
 from premem_core.store.database import Store
 
 if TYPE_CHECKING:
-    from premem_core.scoring.prepare import PreparedJob
+    from premem_core.scoring.preparation.prepare import PreparedJob
 
 SECONDS = 600  # after which the process is stopped
 

@@ -7,9 +7,10 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from premem_core.analysis import prediction, run_scores
-from premem_core.analysis.calibration import Calibration
+from premem_core.analysis import run_scores
 from premem_core.analysis.run_scores import RunScores
+from premem_core.analysis.studies import prediction
+from premem_core.analysis.studies.calibration import Calibration
 from premem_core.commands.options import (
     JsonOption,
     StoreOption,

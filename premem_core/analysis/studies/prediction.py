@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from premem_core.analysis import curves
-from premem_core.analysis.calibration import Calibration, calibrate, standard_error
 from premem_core.analysis.run_scores import RunScores
+from premem_core.analysis.studies.calibration import Calibration, calibrate, standard_error
 from premem_core.metrics import intervals
 from premem_core.metrics.estimators import Estimator
 

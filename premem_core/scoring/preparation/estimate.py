@@ -14,8 +14,8 @@ from premem_core.records import Checkpoint, Example, Run
 from premem_core.scoring import work_left
 from premem_core.scoring.executors.local import LocalExecutor
 from premem_core.scoring.executors.worker import Assignment, Event
-from premem_core.scoring.prepare import PreparedJob
-from premem_core.scoring.scratch_job import ask_about
+from premem_core.scoring.preparation.prepare import PreparedJob
+from premem_core.scoring.preparation.scratch_job import ask_about
 from premem_core.scoring.spec import ScoringSpec
 from premem_core.store.shards import ShardWriter, find_shards
 

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from premem_core.analysis import curves
-from premem_core.analysis.calibrating_runs import calibrating_runs, what_counts_less
 from premem_core.analysis.caveats import caveats
-from premem_core.analysis.leave_one_out import predict_left_out
 from premem_core.analysis.run_scores import RunScores
+from premem_core.analysis.studies.calibrating_runs import calibrating_runs, what_counts_less
+from premem_core.analysis.studies.leave_one_out import predict_left_out
 from premem_core.errors import DataError, UsageError
 from premem_core.metrics import intervals, pre_memorization
 from premem_core.metrics.estimators import ESTIMATORS, Estimator

@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import pandas as pd
 import typer
 
-from premem_core.analysis import curves, leave_one_out, run_scores
-from premem_core.analysis.calibration import calibrate
-from premem_core.analysis.study import Analysis, analyse, make_study, read_baseline_predictors
+from premem_core.analysis import curves, run_scores
+from premem_core.analysis.studies import leave_one_out
+from premem_core.analysis.studies.calibration import calibrate
+from premem_core.analysis.studies.study import (
+    Analysis,
+    analyse,
+    make_study,
+    read_baseline_predictors,
+)
 from premem_core.commands.options import (
     EstimatorOption,
     JsonOption,

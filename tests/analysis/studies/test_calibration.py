@@ -6,9 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from premem_core.analysis import curves, prediction
-from premem_core.analysis.calibration import Calibration, calibrate
-from premem_core.analysis.leave_one_out import predict_left_out
+from premem_core.analysis import curves
+from premem_core.analysis.studies import prediction
+from premem_core.analysis.studies.calibration import Calibration, calibrate
+from premem_core.analysis.studies.leave_one_out import predict_left_out
 from premem_core.errors import DataError, UsageError
 from premem_core.metrics.estimators import Estimator, SampleCounts
 from tests.helpers import simulated

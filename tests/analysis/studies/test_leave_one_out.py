@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from premem_core.analysis import curves, leave_one_out
+from premem_core.analysis import curves
+from premem_core.analysis.studies import leave_one_out
 from tests.helpers import simulated
 
 

@@ -5,13 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from premem_core.analysis import curves, prediction, run_scores, study
-from premem_core.analysis.calibrating_runs import (
+from premem_core.analysis import curves, run_scores
+from premem_core.analysis.studies import prediction, study
+from premem_core.analysis.studies.calibrating_runs import (
     calibrating_runs,
     run_weights,
     what_counts_less,
 )
-from premem_core.analysis.calibration import calibrate
+from premem_core.analysis.studies.calibration import calibrate
 from premem_core.errors import DataError
 from premem_core.importers.published_arrays import import_published
 from premem_core.metrics import r2

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from premem_core.analysis import curves
-from premem_core.analysis.calibrating_runs import run_weights
 from premem_core.analysis.run_scores import RunScores
+from premem_core.analysis.studies.calibrating_runs import run_weights
 from premem_core.errors import DataError
 from premem_core.metrics import intervals
 from premem_core.metrics.estimators import Estimator

@@ -1,13 +1,12 @@
 """Preparation of a scoring job: a person's request becomes a job that can be created.
 
-The command `score` and the Score page both make a `ScoreRequest`, prepare it, show what would be
-done, and create the job.
+The command `score` and the Score page both prepare a `ScoreRequest`, show what would be done, and
+create the job.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 from premem_core.grading.grader_texts import grader_label, with_settings
 from premem_core.grading.graders import canonical_grader
@@ -16,8 +15,7 @@ from premem_core.grading.reference_check import (
     guess_grader,
     require_readable,
 )
-from premem_core.metrics.sampling_plan import Plan
-from premem_core.models import checkpoints, load_backend
+from premem_core.models import load_backend
 from premem_core.models.encoding.inspection import (
     Inspection,
     LeftOut,
@@ -25,7 +23,6 @@ from premem_core.models.encoding.inspection import (
     read_inspection,
 )
 from premem_core.models.encoding.template_choice import (
-    Form,
     as_trained,
     choose_marks,
     choose_template,
@@ -33,82 +30,20 @@ from premem_core.models.encoding.template_choice import (
 from premem_core.problems import user_perturbations
 from premem_core.problems.answer_rule import AnswerRule
 from premem_core.problems.data_files import Source, find_data_files
-from premem_core.problems.examples import Dataset, draw, read_examples
-from premem_core.problems.fields import FieldNames, Fields, detect_fields
-from premem_core.problems.prompts import Template, template_in_words
-from premem_core.records import Example, Run, Sampling, Segment
+from premem_core.problems.examples import Dataset, draw
+from premem_core.problems.prompts import template_in_words
+from premem_core.records import Example, Run, Segment
 from premem_core.scoring import jobs, work_left
 from premem_core.scoring.job_files import Execution
-from premem_core.scoring.scratch_job import ask_about
+from premem_core.scoring.preparation.request import (
+    RequestedData,
+    ScoreRequest,
+    read_requested_data,
+)
+from premem_core.scoring.preparation.scratch_job import ask_about
 from premem_core.scoring.spec import ScoringSpec, check_spec
 from premem_core.store.database import Store
 from premem_core.store.job_folder import JobFolder
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreRequest:
-    """A person's request to score a run. Where a value is None, `prepare` chooses it.
-
-    Args:
-        run_folder: the folder that holds the checkpoint-<step> folders.
-        train_file, test_file: as `data_files.find_data_files`.
-        fields: the fields of the training file, or the names of some of them. The test file's
-            fields have the same names where it has them.
-        skip_bad: leave out the files' invalid rows.
-        train_sample: the number of training problems to score, drawn at random; None for all.
-        run: the run's name; None for the name of its folder.
-        task: the task's name; None for the name of the training file's folder.
-        grader: None for the one that fits the answers.
-        backend: None for vllm if it is installed, else hf.
-        log_log_threshold: t = log log PPL of the plan; None for the best one of the task's runs.
-        perturbations: the names of perturbations of the training queries.
-        perturb_all: sample these at every checkpoint, not only at the last one.
-        perturbation_texts: the user's own perturbations, by name: a text that contains {question}.
-        perturbation_files: the user's own perturbations that are files, by name.
-        template: how an example becomes text; None for `choose_template`, with `form`.
-        form: whether the template is a chat template or plain, where `template` is None.
-        stop: the texts that end a completion; None for those of the template.
-        thinking: the marks of thinking traces, as `choose_marks` reads them; None to find them.
-        longest: texts are cut after this many tokens, as trainers cut them; None to cut none.
-        only: the names or steps of the checkpoints to score; all of them if it is empty.
-        execution: where the job runs.
-    """
-
-    run_folder: Path
-    train_file: Source
-    test_file: Source | None = None
-    fields: Fields | FieldNames = field(default_factory=FieldNames)
-    skip_bad: bool = False
-    train_sample: int | None = None
-    run: str | None = None
-    task: str | None = None
-    grader: str | None = None
-    backend: str | None = None
-    template: Template | None = None
-    form: Form | None = None
-    stop: tuple[str, ...] | None = None
-    thinking: str | None = None
-    longest: int | None = None
-    sampling: Sampling = field(default_factory=Sampling)
-    chunk_examples: int = 128
-    plan: Plan = "full"
-    log_log_threshold: float | None = None
-    segment: Segment = "target"
-    perturbations: tuple[str, ...] = ()
-    perturb_all: bool = False
-    perturbation_texts: Mapping[str, str] = field(default_factory=dict)
-    perturbation_files: Mapping[str, Path] = field(default_factory=dict)
-    only: tuple[str | int, ...] = ()
-    execution: Execution = field(default_factory=Execution)
-
-
-@dataclass(frozen=True, slots=True)
-class RequestedData:
-    """The run and the problems that a request names, as they were read."""
-
-    run: Run
-    train: Dataset
-    test: Dataset | None
 
 
 @dataclass(frozen=True)
@@ -227,43 +162,6 @@ class PreparedJob:
             execution=self.execution,
             user_perturbations=self.user_perturbations,
         )
-
-
-def read_requested_data(
-    request: ScoreRequest, same_problems: RequestedData | None = None
-) -> RequestedData:
-    """Read the run's checkpoints, without their weights, and the problems.
-
-    Args:
-        same_problems: what was read for another run with the same data files, which are then not
-            read again.
-
-    Raises:
-        CheckpointError: there is no checkpoint, or one of them cannot be scored.
-        DataError: a file cannot be read, or has a bad row and `skip_bad` is not set.
-        UsageError: the rule for the answer is invalid.
-    """
-    run = checkpoints.read_run(
-        request.run_folder,
-        only=request.only or None,
-        steps=request.execution.steps,
-        base=Path(request.execution.base) if request.execution.base else None,
-    )
-    if same_problems is not None:
-        return replace(same_problems, run=run)
-    fields = request.fields
-    if isinstance(fields, FieldNames):
-        fields = detect_fields(request.train_file, fields)
-    train = read_examples(request.train_file, fields, skip_bad=request.skip_bad)
-    return RequestedData(run, train, _read_test(request, fields))
-
-
-def _read_test(request: ScoreRequest, train: Fields) -> Dataset | None:
-    if not request.test_file:
-        return None
-    names = FieldNames(train.question, train.solution, str(train.answer), train.turns)
-    fields = detect_fields(request.test_file, names, "test")
-    return read_examples(request.test_file, fields, skip_bad=request.skip_bad, split="test")
 
 
 def default_task(source: Source) -> str:

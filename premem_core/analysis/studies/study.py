@@ -8,11 +8,12 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from premem_core.analysis import baselines, curves, leave_one_out
-from premem_core.analysis.calibrating_runs import calibrating_runs, what_counts_less
+from premem_core.analysis import baselines, curves
 from premem_core.analysis.caveats import caveats
 from premem_core.analysis.curves import R2, Curve
 from premem_core.analysis.run_scores import RunScores, segment_note
+from premem_core.analysis.studies import leave_one_out
+from premem_core.analysis.studies.calibrating_runs import calibrating_runs, what_counts_less
 from premem_core.errors import DataError
 from premem_core.metrics import thresholds
 from premem_core.metrics.estimators import Estimator

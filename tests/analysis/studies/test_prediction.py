@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from premem_core.analysis import prediction
-from premem_core.analysis.calibration import calibrate
+from premem_core.analysis.studies import prediction
+from premem_core.analysis.studies.calibration import calibrate
 from premem_core.errors import DataError
 from tests.helpers import simulated
 

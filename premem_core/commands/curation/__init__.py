@@ -1,0 +1,1 @@
+"""Commands that say which data to collect or to check, and that write data sets."""
