@@ -14,8 +14,9 @@ from premem_core.analysis.studies.study import Study, make_study, read_baseline_
 from premem_core.errors import DataError, UsageError
 from premem_core.grading.graded_completions import read_checkpoint_completions
 from premem_core.metrics import thresholds
-from premem_core.metrics.estimators import ESTIMATORS, Estimator, SampleCounts
+from premem_core.metrics.estimators import ESTIMATORS, Estimator
 from premem_core.metrics.pre_memorization import Floats
+from premem_core.metrics.sample_counts import SampleCounts
 from premem_core.metrics.thresholds import OBJECTIVES, Objective, ThresholdFit
 from premem_core.records import SEGMENTS, Segment
 from premem_core.store.database import Store

@@ -16,6 +16,7 @@ from premem_core.analysis.studies.calibrating_runs import calibrating_runs, run_
 from premem_core.errors import DataError, UsageError
 from premem_core.metrics import estimators, intervals, pre_memorization, r2, thresholds
 from premem_core.metrics.estimators import Estimator
+from premem_core.metrics.last_unmasked import Means
 from premem_core.metrics.pre_memorization import Floats
 from premem_core.metrics.sampling_plan import Remaining, remaining
 from premem_core.metrics.thresholds import Objective, Steps, ThresholdFit
@@ -30,7 +31,9 @@ class Curve:
     plan completed are not a random part of all.
 
     Attributes:
-        unknown: (C,), how many examples have no PM.
+        sampling_error: (C,), the standard error of mean PM that comes from the samples alone; known
+            for the estimator `lu` only.
+        unknown: (C,), how many examples lack a PM that the mean needs.
         missing: how many samples must still be drawn, at least and at most, to know every PM.
     """
 
@@ -42,6 +45,7 @@ class Curve:
     masked: Floats
     premem: Floats
     premem_half: Floats
+    sampling_error: Floats
     test: Floats
     test_half: Floats
     memorized: Floats
@@ -76,7 +80,8 @@ def curve(scores: RunScores, log_log_threshold: float, estimator: Estimator = "p
     premem_of_examples = premem(scores, log_log_threshold, estimator)
     masked = pre_memorization.masked_accuracy(scores.accuracy, scores.nll, log_log_threshold)
     train_mean, train_half = scores.train_interval
-    premem_mean, premem_half = intervals.whole_mean_interval(premem_of_examples)
+    means = _premem_means(scores, log_log_threshold, estimator)
+    unknown = np.isnan(premem_of_examples) & (scores.counts.drawn if estimator == "lu" else True)
     test, test_half = scores.test_interval
     return Curve(
         scores=scores,
@@ -85,23 +90,34 @@ def curve(scores: RunScores, log_log_threshold: float, estimator: Estimator = "p
         train=train_mean,
         train_half=train_half,
         masked=masked.mean(axis=1),
-        premem=premem_mean,
-        premem_half=premem_half,
+        premem=means.mean,
+        premem_half=means.half,
+        sampling_error=means.sampling_error,
         test=test,
         test_half=test_half,
         memorized=pre_memorization.memorized(scores.nll, log_log_threshold).mean(axis=1),
-        unknown=np.isnan(premem_of_examples).sum(axis=1),
-        missing=_missing(scores, log_log_threshold),
+        unknown=unknown.sum(axis=1),
+        missing=_missing(scores, log_log_threshold, estimator),
     )
 
 
-def _missing(scores: RunScores, log_log_threshold: float) -> Remaining:
-    """How many samples the lazy plan would still draw at this threshold."""
+def _premem_means(scores: RunScores, log_log_threshold: float, estimator: Estimator) -> Means:
+    return estimators.premem_means(estimator, scores.counts, scores.nll, log_log_threshold)
+
+
+def _missing(scores: RunScores, log_log_threshold: float, estimator: Estimator) -> Remaining:
+    """How many samples a plan would still draw, so that every PM is known at this threshold."""
     counts = scores.counts
     if not counts.partial.any():
         return Remaining(0, 0)
+    drawn = counts.drawn if estimator == "lu" else np.ones(len(scores.examples), dtype=bool)
     return remaining(
-        "lazy", scores.samples, log_log_threshold, scores.nll, counts.samples, counts.correct
+        "last" if estimator == "lu" else "lazy",
+        scores.samples,
+        log_log_threshold,
+        scores.nll[:, drawn],
+        counts.samples[:, drawn],
+        counts.correct[:, drawn],
     )
 
 
@@ -244,6 +260,7 @@ def table(curves: Sequence[Curve]) -> pd.DataFrame:
             "masked_accuracy": per_checkpoint(lambda c: c.masked),
             "premem": per_checkpoint(lambda c: c.premem),
             "premem_half": per_checkpoint(lambda c: c.premem_half),
+            "sampling_error": per_checkpoint(lambda c: c.sampling_error),
             "test_accuracy": per_checkpoint(lambda c: c.test),
             "test_half": per_checkpoint(lambda c: c.test_half),
             "memorized_share": per_checkpoint(lambda c: c.memorized),

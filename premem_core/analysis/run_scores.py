@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from premem_core.errors import UsageError
 from premem_core.metrics import intervals, pre_memorization
-from premem_core.metrics.estimators import SampleCounts
 from premem_core.metrics.pre_memorization import Floats
+from premem_core.metrics.sample_counts import SampleCounts
 from premem_core.records import SEGMENT_NAMES, Segment
 from premem_core.store.database import Store
 from premem_core.store.runs import read_runs, read_task_checkpoints, read_tasks

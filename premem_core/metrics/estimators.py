@@ -1,4 +1,5 @@
-"""Pre-memorization accuracy from counts of correct samples: two estimators (docs/method.md, 4).
+"""Pre-memorization accuracy from counts of correct samples: three estimators (docs/method.md,
+sections 4 and 10).
 
 Axes: C checkpoints of one run in training order, N training examples. A *pair* is one example at
 one checkpoint. A pair has K samples, of which T are correct; it is *masked* where the example is
@@ -34,61 +35,18 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from premem_core.metrics import intervals
+from premem_core.metrics.last_unmasked import (
+    Means,
+    last_unmasked_accuracy,
+    last_unmasked_means,
+    last_unmasked_steps,
+)
 from premem_core.metrics.pre_memorization import Floats, memorized, premem_accuracy
-from premem_core.metrics.sampling_plan import Ints
+from premem_core.metrics.sample_counts import Ints, SampleCounts
 
-Estimator = Literal["plain", "jackknife"]
+Estimator = Literal["plain", "jackknife", "lu"]
 ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
-
-
-@dataclass(frozen=True, slots=True)
-class SampleCounts:
-    """How many samples of one run's training examples were drawn, and how many are correct.
-
-    Attributes:
-        samples: (C, N) samples drawn.
-        correct: (C, N) correct samples.
-        wanted: (C, N) K, the samples of a pair that is sampled in full. A pair with fewer is
-            *partial*.
-
-    Raises:
-        ValueError: the shapes differ.
-    """
-
-    samples: Ints
-    correct: Ints
-    wanted: Ints
-
-    def __post_init__(self) -> None:
-        if not self.samples.shape == self.correct.shape == self.wanted.shape:
-            raise ValueError("samples, correct and wanted must have one shape")
-
-    @classmethod
-    def of(cls, samples: Ints, correct: Ints, wanted: int) -> "SampleCounts":
-        """Counts with the same K, `wanted`, for every pair."""
-        return cls(np.asarray(samples), np.asarray(correct), np.full(np.shape(samples), wanted))
-
-    @property
-    def partial(self) -> NDArray[np.bool_]:
-        """(C, N): True where the plan left samples of the pair out, or it was never sampled."""
-        return (self.samples < self.wanted) | (self.wanted == 0)
-
-    @property
-    def bounds(self) -> tuple[Floats, Floats]:
-        """Two (C, N): the accuracy if all missing samples were wrong, and if all were right."""
-        k = np.maximum(self.wanted, 1)
-        missing = np.where(self.wanted == 0, 1, self.wanted - self.samples)
-        return self.correct / k, (self.correct + missing) / k
-
-    @property
-    def ends(self) -> tuple[Floats, ...]:
-        """`bounds`, or only `accuracy` where no sample is missing."""
-        return self.bounds if self.partial.any() else (self.accuracy,)
-
-    @property
-    def accuracy(self) -> Floats:
-        """(C, N): A_c(i), NaN where the pair is partial."""
-        return np.where(self.partial, np.nan, self.correct / np.maximum(self.wanted, 1))
 
 
 def check_counts(estimator: Estimator, counts: SampleCounts) -> None:
@@ -133,6 +91,8 @@ def premem(
            [nan]])
     """
     check_counts(estimator, counts)
+    if estimator == "lu":
+        return last_unmasked_accuracy(counts, nll, log_log_threshold)
     if estimator == "jackknife":
         masked = memorized(nll, log_log_threshold)
         best = _Best.before_any_pair(counts.wanted.shape[1])
@@ -146,6 +106,25 @@ def premem(
         return result
     ends = [premem_accuracy(end, nll, log_log_threshold) for end in counts.ends]
     return _where_equal(ends[0], ends[-1])
+
+
+def premem_means(
+    estimator: Estimator, counts: SampleCounts, nll: Floats, log_log_threshold: float
+) -> Means:
+    """The mean of PM over the examples of each checkpoint; arguments as in `premem`.
+
+    A mean by `plain` or `jackknife` is NaN where the PM of any example is unknown, because the
+    examples that the plans `lazy` and `final` complete are not a random part of all. Its
+    `sampling_error` is always NaN: it is known for `lu` only.
+
+    Raises:
+        ValueError: as `check_counts`.
+    """
+    if estimator == "lu":
+        return last_unmasked_means(counts, nll, log_log_threshold)
+    values = premem(estimator, counts, nll, log_log_threshold)
+    mean, half = intervals.whole_mean_interval(values)
+    return Means(mean, half, np.full(len(mean), np.nan))
 
 
 def premem_steps(
@@ -173,6 +152,8 @@ def premem_steps(
     """
     check_counts(estimator, counts)
     last = len(order) - 1
+    if estimator == "lu":
+        return last_unmasked_steps(counts, order)
     if estimator == "jackknife":
         return _jackknife_steps(counts, _reached_with_last_sample(counts, nll)[last], order)
     ends = []

@@ -15,6 +15,12 @@ sampled in full, is one number per run. A pair that a plan does not sample is un
            pair is masked and T of its samples are correct, with T > 0, the earlier unmasked pairs
            follow, latest first. Each is sampled until it has T correct samples or can no longer
            exceed the best pair so far. Once a pair has T correct samples, no other is sampled.
+    last   exactly the samples that last-unmasked accuracy of every checkpoint needs
+           (docs/method.md, section 10): an unmasked pair is sampled in full, a masked pair never.
+           With a share of the examples, only pairs of these examples are sampled. They are chosen
+           once all perplexities are known: of all examples, sorted by the checkpoints at which they
+           are masked and then by NLL at the first checkpoint, every k-th. Examples that have
+           samples already take the place of others.
 """
 
 from dataclasses import dataclass
@@ -24,10 +30,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from premem_core.metrics.pre_memorization import Floats, memorized
+from premem_core.metrics.sample_counts import Ints
 
-Ints = NDArray[np.int64]
-Plan = Literal["full", "lazy", "final"]
+Plan = Literal["full", "lazy", "final", "last"]
 PLANS: tuple[Plan, ...] = get_args(Plan)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A part of the examples, for the plan `last`.
+
+    Attributes:
+        fraction: of the examples, above 0 and at most 1.
+        start: where the systematic sample begins, from 0 up to 1 of the distance between two of its
+            examples.
+    """
+
+    fraction: float = 1.0
+    start: float = 0.5
+
+    def size(self, examples: int) -> int:
+        """The number of examples in the share, which is at least 1."""
+        return max(1, round(self.fraction * examples))
+
+
+WHOLE = Share()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +72,7 @@ def to_draw(
     nll: Floats,
     samples: Ints,
     correct: Ints,
+    share: Share = WHOLE,
 ) -> Ints:
     """How many further samples of each pair to draw now; all 0 when the plan is complete.
 
@@ -58,6 +86,7 @@ def to_draw(
         log_log_threshold: t; a pair is masked where NLL < e^t. None is allowed only for `full`.
         nll: (C, N) nats. NaN is not measured yet; no sample is drawn whose need depends on it.
         samples, correct: (C, N) counts so far.
+        share: the examples that the plan `last` samples; the other plans take all.
 
     Returns:
         (C, N). In the example below, the second checkpoint has memorized the only training
@@ -80,6 +109,8 @@ def to_draw(
         target = _best_earlier(np.where(unmasked, correct, 0))
         deficit = np.clip(target - correct, 0, left)
         return np.where(unmasked, left, np.where(masked, deficit, 0))
+    if plan == "last":
+        return np.where(unmasked & share_of_examples(share, nll, masked, samples), left, 0)
     return _final(left, correct, unmasked, masked)
 
 
@@ -90,6 +121,7 @@ def remaining(
     nll: Floats,
     samples: Ints,
     correct: Ints,
+    share: Share = WHOLE,
 ) -> Remaining:
     """Bounds of the number of samples that the plan still draws; arguments as in `to_draw`.
 
@@ -101,7 +133,7 @@ def remaining(
     >>> remaining("lazy", 5, -2.3, unknown, none, none)
     Remaining(at_least=0, at_most=30)
     """
-    arguments = (plan, wanted, log_log_threshold, nll, samples, correct)
+    arguments = (plan, wanted, log_log_threshold, nll, samples, correct, share)
     return Remaining(int(to_draw(*arguments).sum()), int(at_most(*arguments).sum()))
 
 
@@ -112,10 +144,12 @@ def at_most(
     nll: Floats,
     samples: Ints,
     correct: Ints,
+    share: Share = WHOLE,
 ) -> Ints:
     """(C, N): the most samples of each pair that the plan can still draw.
 
-    The arguments and the error are those of `to_draw`.
+    The arguments and the error are those of `to_draw`. While it is unknown which examples a share
+    takes, the sum over all pairs is a bound, the single values are not.
     """
     left = np.maximum(wanted - np.asarray(samples), 0)
     if plan == "full" or not len(left):
@@ -124,6 +158,8 @@ def at_most(
     reachable = np.where(masked, 0, correct + left)
     if plan == "lazy":
         may_draw = ~masked | (_best_earlier(reachable) > correct)
+    elif plan == "last":
+        return _at_most_last(left, nll, masked, samples, share)
     else:
         may_draw = np.zeros(left.shape, dtype=bool)
         may_draw[-1] = ~masked[-1] | (~masked[:-1]).any(axis=0)
@@ -139,9 +175,47 @@ def _statuses(
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Two (C, N): the pairs known to be unmasked, and those known to be masked."""
     if log_log_threshold is None:
-        raise ValueError("the plans lazy and final need a threshold")
+        raise ValueError("every plan except full needs a threshold")
     masked = memorized(nll, log_log_threshold)
     return ~masked & ~np.isnan(nll), masked
+
+
+def share_of_examples(
+    share: Share, nll: Floats, masked: NDArray[np.bool_], samples: Ints
+) -> NDArray[np.bool_]:
+    """The examples that the plan `last` samples, (N,); none while a perplexity is unknown.
+
+    Args:
+        nll, masked, samples: (C, N).
+
+    >>> nll = np.array([[0.9, 0.5, 0.7, 0.01]])
+    >>> share_of_examples(Share(0.5), nll, nll < 0.1, np.zeros((1, 4), dtype=np.int64))
+    array([False, False,  True,  True])
+    """
+    n = nll.shape[1]
+    if share.fraction >= 1 or not n:
+        return np.ones(n, dtype=bool)
+    if np.isnan(nll).any():
+        return np.zeros(n, dtype=bool)
+    size = share.size(n)
+    order = np.lexsort((nll[0], *masked[::-1]))
+    every_kth = order[((np.arange(size) + share.start) * n / size).astype(np.intp)]
+    chosen: NDArray[np.bool_] = np.asarray(samples.any(axis=0))
+    new = every_kth[~chosen[every_kth]]
+    chosen[new[: max(0, size - chosen.sum())]] = True
+    return chosen
+
+
+def _at_most_last(
+    left: Ints, nll: Floats, masked: NDArray[np.bool_], samples: Ints, share: Share
+) -> Ints:
+    if share.fraction < 1 and np.isnan(nll).any():
+        bound, chosen = np.where(masked, 0, left), np.asarray(samples.any(axis=0))
+        # Whichever examples the share takes, they have no more pairs left than these.
+        most = np.argsort(np.where(chosen, -1, bound.sum(axis=0)))[::-1]
+        chosen[most[: max(0, share.size(len(chosen)) - chosen.sum())]] = True
+        return bound * chosen
+    return np.where(masked | ~share_of_examples(share, nll, masked, samples), 0, left)
 
 
 def _best_earlier(counts: Ints) -> Ints:

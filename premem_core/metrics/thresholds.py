@@ -7,15 +7,16 @@ the plateau around it, and both again when runs are weighted, left out or resamp
 Axes: R runs, K breakpoints in τ = e^t, C checkpoints and N training examples of one run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from premem_core.metrics.estimators import Estimator, SampleCounts, premem_steps
+from premem_core.metrics.estimators import Estimator, premem_steps
 from premem_core.metrics.pre_memorization import Floats
+from premem_core.metrics.sample_counts import SampleCounts
 
 Objective = Literal["identity", "linear"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
@@ -172,13 +173,14 @@ def steps(
     for run, (of_run, nll, tests) in enumerate(zip(counts, nlls, test_accuracies, strict=True)):
         tau, rank = breakpoints(nll)
         order = np.argsort(rank.T, axis=1)
+        drawn = of_run.drawn if estimator == "lu" else None
         tested = np.flatnonzero(~np.isnan(tests))
         x, y = np.zeros((len(tested), len(tau) + 1)), tests[tested]
         for row, c in enumerate(tested.tolist()):
             up_to = _up_to(order, c)
             pieces = premem_steps(estimator, of_run, nll, up_to)
             ranks = np.take_along_axis(rank, up_to, axis=0)
-            x[row] = mean_premem_steps(pieces, ranks, len(tau))
+            x[row] = mean_premem_steps(pieces, ranks, len(tau), drawn)
         unknown = np.isnan(x)
         x[unknown] = 0.0
         sums = np.stack([x.sum(axis=0), np.einsum("ck,ck->k", x, x), y @ x, unknown.sum(axis=0)])
@@ -221,7 +223,9 @@ def _up_to(order: NDArray[np.intp], last: int) -> NDArray[np.intp]:
     return np.ascontiguousarray(order[order <= last].reshape(-1, last + 1).T)
 
 
-def mean_premem_steps(pieces: Floats, ranks: NDArray[np.intp], k: int) -> Floats:
+def mean_premem_steps(
+    pieces: Floats, ranks: NDArray[np.intp], k: int, drawn: NDArray[np.bool_] | None = None
+) -> Floats:
     """Mean PM of one checkpoint of a run as a step function of the threshold τ = e^t.
 
     Args:
@@ -229,6 +233,7 @@ def mean_premem_steps(pieces: Floats, ranks: NDArray[np.intp], k: int) -> Floats
         ranks: (L, N) the ranks of each example's first L checkpoints, ascending: they are masked
             in this order as τ rises. From `breakpoints` of the whole run.
         k: the number of breakpoints of the run.
+        drawn: (N,) the examples that stand for all (`last_unmasked`); None for all of them.
 
     Returns:
         (k + 1,): entry i holds for τ in (breakpoints[i − 1], breakpoints[i]]; NaN where the PM of
@@ -239,8 +244,9 @@ def mean_premem_steps(pieces: Floats, ranks: NDArray[np.intp], k: int) -> Floats
     >>> mean_premem_steps(pieces, np.sort(rank, axis=0), 2)
     array([1. , 0.6, 0. ])
     """
-    n = ranks.shape[1]
-    measured = ranks < k
+    measured, n = ranks < k, ranks.shape[1]
+    every = drawn is None or bool(drawn.all())
+    members = np.ones(n, dtype=bool) if drawn is None else drawn
 
     def sum_of_steps(values: Floats) -> Floats:
         change = np.zeros(k + 1)
@@ -248,11 +254,26 @@ def mean_premem_steps(pieces: Floats, ranks: NDArray[np.intp], k: int) -> Floats
         change[1 + ranks[measured]] = np.diff(values, axis=0)[measured]
         return np.cumsum(change)
 
-    unknown = np.isnan(pieces)
+    unknown = np.isnan(pieces) & members
+    total = sum_of_steps(np.where(np.isnan(pieces), 0.0, pieces))
+    means = total / n if every else _stand_for_all(total, sum_of_steps, pieces.shape, members)
     if not unknown.any():
-        return sum_of_steps(pieces) / n
-    means = sum_of_steps(np.where(unknown, 0.0, pieces)) / n
+        return means
     return np.where(sum_of_steps(unknown.astype(np.float64)) < 0.5, means, np.nan)
+
+
+def _stand_for_all(
+    total: Floats,
+    sum_of_steps: Callable[[Floats], Floats],
+    shape: tuple[int, ...],
+    members: NDArray[np.bool_],
+) -> Floats:
+    """U/N · total/D: the mean over the D members of the U examples that are not all masked."""
+    unmasked = np.ones(shape)
+    unmasked[-1] = 0.0
+    of, drawn = sum_of_steps(unmasked).round(), sum_of_steps(unmasked * members).round()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(of > 0, of / shape[1] * total / drawn, 0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ def test_the_jackknife_of_a_lazy_run_is_known_wherever_plain_pm_is(studies):
 def test_the_jackknife_of_single_samples_is_refused_in_a_sentence(studies):
     from dataclasses import replace
 
-    from premem_core.metrics.estimators import SampleCounts
+    from premem_core.metrics.sample_counts import SampleCounts
 
     run = studies["full"][0]
     one = np.ones(run.nll.shape, dtype=int)

@@ -9,7 +9,7 @@ from premem_core.analysis import example_table, run_scores
 from premem_core.analysis.example_table import cells, sort_examples
 from premem_core.analysis.run_scores import RunScores
 from premem_core.metrics import pre_memorization
-from premem_core.metrics.estimators import SampleCounts
+from premem_core.metrics.sample_counts import SampleCounts
 from tests.helpers import planned
 
 T = -2.3

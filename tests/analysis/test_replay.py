@@ -12,7 +12,7 @@ from premem_core.analysis import curves, run_scores
 from premem_core.analysis.replay import draw_order, replay
 from premem_core.errors import DataError, UsageError
 from premem_core.importers.published_arrays import import_published
-from premem_core.metrics.estimators import SampleCounts
+from premem_core.metrics.sample_counts import SampleCounts
 from premem_core.store.database import Store
 from tests.helpers import planned, simulated
 from tests.helpers.paths import GSM8K_RUNS
@@ -175,7 +175,7 @@ def test_a_replay_refuses_what_it_cannot_do(toy, tmp_path):
         replay(runs, 6, "full", "plain", T)
     with pytest.raises(UsageError, match="needs at least 2"):
         replay(runs, 1, "full", "jackknife", T)
-    with pytest.raises(UsageError, match="use --plan lazy"):
+    with pytest.raises(UsageError, match="give --estimator plain"):
         replay(runs, 5, "final", "jackknife", T)
     lazy = run_scores.read_task(planned.store(tmp_path / "lazy", "lazy"), "toy")
     with pytest.raises(DataError, match="lacks samples that its sampling plan left out"):

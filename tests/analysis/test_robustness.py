@@ -11,7 +11,7 @@ from premem_core.analysis import curves, robustness, run_scores
 from premem_core.analysis.robustness import Robustness
 from premem_core.errors import JobError, UsageError
 from premem_core.grading import grader_comparison, regrade
-from premem_core.metrics.estimators import SampleCounts
+from premem_core.metrics.sample_counts import SampleCounts
 from premem_core.models import checkpoints
 from premem_core.problems import perturbations, user_perturbations
 from premem_core.problems.examples import read_examples

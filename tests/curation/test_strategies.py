@@ -14,7 +14,7 @@ from premem_core.curation import collection_plan, selection, strategies
 from premem_core.curation.recipe import Criterion, Recipe
 from premem_core.curation.strategies import ExampleFacts
 from premem_core.errors import UsageError
-from premem_core.metrics.estimators import SampleCounts
+from premem_core.metrics.sample_counts import SampleCounts
 from premem_core.records import Example
 from premem_core.store.database import Store
 from premem_core.store.examples import read_example_sizes

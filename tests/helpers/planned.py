@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from premem_core.analysis.replay import draw_order, follow_plan
-from premem_core.metrics.estimators import SampleCounts
+from premem_core.metrics.sample_counts import SampleCounts
 from premem_core.metrics.sampling_plan import Plan
 from premem_core.records import Checkpoint, Example, RunRecord
 from premem_core.store.database import Store

@@ -3,7 +3,7 @@
 import numpy as np
 
 from premem_core.analysis.run_scores import RunScores
-from premem_core.metrics.estimators import SampleCounts
+from premem_core.metrics.sample_counts import SampleCounts
 
 T = -2.3  # examples are copied from a perplexity of e^(e^T) down
 OFF = 0.02  # standard deviation of a run's test accuracy around its pre-memorization accuracy

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from premem_core.metrics import estimators, pre_memorization
-from premem_core.metrics.estimators import SampleCounts
+from premem_core.metrics.sample_counts import SampleCounts
 
 T = float(np.log(0.1))
 

@@ -5,7 +5,13 @@ from hypothesis import strategies as st
 
 from premem_core.analysis.replay import follow_plan
 from premem_core.metrics import estimators, pre_memorization
-from premem_core.metrics.sampling_plan import PLANS, remaining, to_draw
+from premem_core.metrics.sampling_plan import (
+    PLANS,
+    Share,
+    remaining,
+    share_of_examples,
+    to_draw,
+)
 
 T = float(np.log(0.1))
 
@@ -22,7 +28,7 @@ def scored_runs(draw):
 
 
 def one_at_a_time(plan, nll, outcomes):
-    """How many samples docs/method.md, section 4, draws of each pair, in plain Python."""
+    """How many samples docs/method.md, sections 4 and 10, draws of each pair, in plain Python."""
     k, (checkpoints, examples) = len(outcomes) - 1, nll.shape
     masked = nll < np.exp(T)
     drawn = np.zeros(nll.shape, dtype=int)
@@ -46,6 +52,8 @@ def one_at_a_time(plan, nll, outcomes):
                 else:
                     drawn[c, i] = k
                     best = max(best, count(c, i))
+        elif plan == "last":
+            drawn[unmasked, i] = k
         elif unmasked:
             last, best = checkpoints - 1, 0
             drawn[last, i] = k
@@ -101,7 +109,7 @@ def test_workers_in_any_order_with_an_old_view_of_the_others_draw_the_same(run, 
         view = [array.copy() for array in old]
         for mine, ours in zip(view, (known, samples, correct), strict=True):
             mine[c] = ours[c]
-        more = to_draw(plan, k, T, *view)[c]
+        more = to_draw(plan, k, T, view[0], view[1], view[2])[c]
         samples[c] += more
         correct[c] = np.take_along_axis(outcomes[:, c], samples[None, c], axis=0)[0]
         idle = 0 if more.any() else idle + 1
@@ -154,5 +162,50 @@ def test_a_lower_threshold_says_which_samples_are_missing_and_a_higher_one_misse
 
 def test_only_the_full_plan_does_without_a_threshold():
     none = np.zeros((1, 1), dtype=int)
-    with pytest.raises(ValueError, match="need a threshold"):
+    with pytest.raises(ValueError, match="needs a threshold"):
         to_draw("lazy", 5, None, np.ones((1, 1)), none, none)
+
+
+def many(checkpoints=3, examples=400, seed=0):
+    """NLL of a run that memorizes more and more, and that no example was sampled yet."""
+    rng = np.random.default_rng(seed)
+    speed = rng.uniform(0.5, 2, examples)
+    nll = 0.4 * np.exp(-np.arange(checkpoints)[:, None] * speed) + rng.uniform(0, 0.01, examples)
+    return nll, np.zeros((checkpoints, examples), dtype=np.int64)
+
+
+def test_a_share_takes_its_part_of_every_group_of_examples_that_are_masked_alike():
+    nll, none = many()
+    masked = nll < np.exp(T)
+    chosen = share_of_examples(Share(0.25), nll, masked, none)
+    assert chosen.sum() == 100
+    patterns, group = np.unique(masked, axis=1, return_inverse=True)
+    for g in range(patterns.shape[1]):
+        members = group == g
+        assert abs(chosen[members].sum() - members.sum() / 4) <= 1
+
+
+def test_a_share_waits_until_every_perplexity_is_known_and_never_draws_more_than_was_said():
+    nll, none = many()
+    share, known = Share(0.25), nll.copy()
+    known[-1] = np.nan
+    assert not to_draw("last", 2, T, known, none, none, share).any()
+    said = remaining("last", 2, T, known, none, none, share).at_most
+    drawn = to_draw("last", 2, T, nll, none, none, share)
+    assert 0 < drawn.sum() <= said < 2 * nll.size / 2
+    assert remaining("last", 2, T, nll, none, none, share).at_most == drawn.sum()
+
+
+def test_a_share_keeps_its_examples_when_a_checkpoint_is_added_or_the_job_was_interrupted():
+    nll, none = many()
+    share = Share(0.25)
+    first = to_draw("last", 1, T, nll[:2], none[:2], none[:2], share)
+    samples = np.vstack([first, none[2]])
+    more = to_draw("last", 1, T, nll, samples, none, share)
+    assert not more[:2].any()  # nothing is drawn twice
+    assert more[2].any()
+    assert set(np.flatnonzero(more[2])) <= set(np.flatnonzero(first.any(axis=0)))
+    half = first.copy()
+    half[:, np.flatnonzero(first.any(axis=0))[::2]] = 0
+    rest = to_draw("last", 1, T, nll[:2], half, none[:2], share)
+    np.testing.assert_array_equal(half + rest, first)

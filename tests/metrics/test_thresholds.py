@@ -4,8 +4,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from premem_core.metrics import pre_memorization, thresholds
-from premem_core.metrics.estimators import SampleCounts, premem_steps
+from premem_core.metrics.estimators import premem_steps
 from premem_core.metrics.r2 import identity_r2, linear_r2
+from premem_core.metrics.sample_counts import SampleCounts
 from tests.helpers.drawn import runs
 
 

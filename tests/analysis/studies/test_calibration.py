@@ -11,7 +11,8 @@ from premem_core.analysis.studies import prediction
 from premem_core.analysis.studies.calibration import Calibration, calibrate
 from premem_core.analysis.studies.leave_one_out import predict_left_out
 from premem_core.errors import DataError, UsageError
-from premem_core.metrics.estimators import Estimator, SampleCounts
+from premem_core.metrics.estimators import Estimator
+from premem_core.metrics.sample_counts import SampleCounts
 from tests.helpers import simulated
 
 
