@@ -125,7 +125,7 @@ def parameter(given: inspect.Parameter) -> str:
 def annotation(given: Any) -> str:
     """A type as a person would write it."""
     text = given if isinstance(given, str) else inspect.formatannotation(given)
-    text = text.replace("Literal['plain', 'jackknife']", "Estimator")
+    text = text.replace("Literal['plain', 'jackknife', 'lu']", "Estimator")
     text = text.replace("Literal['identity', 'linear']", "Objective")
     text = re.sub(r"numpy\.ndarray\[tuple\[.*?\], numpy\.dtype\[([\w.]+)\]\]", r"NDArray[\1]", text)
     return re.sub(r"\b[a-z_.]+\.(?=[A-Za-z])", "", text)

@@ -195,7 +195,7 @@ class StoreReader:
         task: str,
         *,
         log_log_threshold: float | None = None,
-        estimator: Estimator = "plain",
+        estimator: Estimator | None = None,
         segment: Segment = "target",
     ) -> pd.DataFrame:
         """Pre-memorization accuracy (PM): one row per run and scored checkpoint of a task.
@@ -206,7 +206,9 @@ class StoreReader:
         Args:
             log_log_threshold: t = log log PPL, below which a solution counts as memorized; by
                 default the threshold that pages and commands use: the best over the task's runs.
-            estimator: "plain", the paper's formula; or "jackknife", less biased with few samples.
+            estimator: "plain", the paper's formula; "jackknife", less biased with few samples; or
+                "lu", last-unmasked accuracy, which one sample per example is enough for. Default:
+                plain, or lu where a run was scored with the plan last.
             segment: the part of a solution whose perplexity the threshold is for: "target", all of
                 it; "trace", its thinking trace; "answer", what follows the trace.
 
@@ -216,6 +218,7 @@ class StoreReader:
             train_accuracy: accuracy on the training questions.
             masked_accuracy: the same, with 0 for every example that is memorized.
             premem, premem_half: PM, which predicts test accuracy.
+            sampling_error: the standard error of PM that comes from the samples alone; only for lu.
             test_accuracy, test_half: accuracy on the test questions; missing where there are none.
             memorized_share: the share of training examples that are memorized.
             premem_unknown_examples: how many examples have a PM that is not known.
@@ -238,7 +241,7 @@ class StoreReader:
         task: str,
         *,
         log_log_threshold: float | None = None,
-        estimator: Estimator = "plain",
+        estimator: Estimator | None = None,
         segment: Segment = "target",
     ) -> list[Curve]:
         """What `premem` tabulates, as arrays per run: what `premem.figures` draws.
@@ -250,6 +253,7 @@ class StoreReader:
             chart.write_html("curves.html")
         """
         runs = self._scored(task, estimator, segment)
+        estimator = estimator or run_scores.default_estimator(runs)
         if log_log_threshold is None:
             log_log_threshold = curves.best_threshold(runs, estimator).log_log_threshold
         curves.check_threshold(log_log_threshold)
@@ -259,7 +263,7 @@ class StoreReader:
         self,
         task: str,
         *,
-        estimator: Estimator = "plain",
+        estimator: Estimator | None = None,
         objective: Objective = "identity",
         segment: Segment = "target",
     ) -> Study:
@@ -281,6 +285,7 @@ class StoreReader:
             premem.analyse(study).identity_ci90
         """
         runs = self._scored(task, estimator, segment)
+        estimator = estimator or run_scores.default_estimator(runs)
         self._check("objective", objective, OBJECTIVES)
         others = read_baseline_predictors(self._store, runs)
         return make_study(runs, others, estimator, objective)
@@ -307,8 +312,8 @@ class StoreReader:
         """
         return read_sql(self._store, query, parameters)
 
-    def _scored(self, task: str, estimator: str, segment: Segment) -> list[RunScores]:
-        self._check("estimator", estimator, ESTIMATORS)
+    def _scored(self, task: str, estimator: str | None, segment: Segment) -> list[RunScores]:
+        self._check("estimator", estimator or ESTIMATORS[0], ESTIMATORS)
         self._check("segment", segment, SEGMENTS)
         return run_scores.read_task(self._store, task, segment)
 
@@ -338,7 +343,7 @@ def best_threshold(
         samples: how many samples each example has.
         nll: (C, N): mean negative log-likelihood per token of the solution, nats.
         test_accuracy: (C,), from 0 to 1; NaN leaves a checkpoint out.
-        estimator: of PM: "plain" or "jackknife".
+        estimator: of PM: "plain", "jackknife" or "lu".
         objective: the R² that is highest there: "identity" or "linear".
 
     Raises:

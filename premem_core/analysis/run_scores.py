@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from premem_core.errors import UsageError
 from premem_core.metrics import intervals, pre_memorization
+from premem_core.metrics.estimators import Estimator
 from premem_core.metrics.pre_memorization import Floats
 from premem_core.metrics.sample_counts import SampleCounts
 from premem_core.records import SEGMENT_NAMES, Segment
@@ -129,6 +130,11 @@ def samples_in_words(runs: Sequence[RunScores]) -> str:
     if fewest < most:
         return f"{fewest} to {most} samples per training question, depending on the run"
     return f"{most} sample{'' if most == 1 else 's'} per training question"
+
+
+def default_estimator(runs: Sequence[RunScores]) -> Estimator:
+    """The estimator that nobody chose: plain, or lu where a run has only its samples."""
+    return "lu" if any(run.counts.only_unmasked for run in runs) else "plain"
 
 
 def segment_note(segment: Segment) -> str:

@@ -1,10 +1,11 @@
 """The commands under `jobs`: list, run, estimate, extend and cancel scoring jobs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from premem_core.analysis import curves, run_scores
 from premem_core.commands.options import (
     JsonOption,
     StoreOption,
@@ -17,6 +18,9 @@ from premem_core.commands.options import (
 from premem_core.metrics.sampling_plan import Plan
 from premem_core.scoring.progress import Progress
 from premem_core.store.database import Store
+
+if TYPE_CHECKING:
+    from premem_core.scoring.spec import ScoringSpec
 
 jobs_app = typer.Typer(no_args_is_help=True, help="List, run, extend and cancel scoring jobs.")
 
@@ -115,7 +119,11 @@ def jobs_extend(
     samples: Annotated[
         int | None, typer.Option(min=1, help="Samples per problem in total.")
     ] = None,
-    plan: Annotated[Plan | None, typer.Option(help="The plan: full, lazy or final.")] = None,
+    plan: Annotated[Plan | None, typer.Option(help="The plan: full, lazy, final or last.")] = None,
+    share: Annotated[
+        float | None,
+        typer.Option(min=0.001, max=1, help="The part of the problems that the plan last samples."),
+    ] = None,
     log_log_threshold: Annotated[
         float | None, typer.Option(help="t = log log PPL, the threshold of the plan.")
     ] = None,
@@ -132,8 +140,15 @@ def jobs_extend(
     home = existing_store(store)
     spec = job_files.read_job_spec(home, run)
     if log_log_threshold is None and spec.log_log_threshold is None and plan not in (None, "full"):
-        log_log_threshold = plan_threshold(store, task_of(home, run), spec.segment)
-    changes = {"samples": samples, "plan": plan, "log_log_threshold": log_log_threshold}
+        log_log_threshold = plan_threshold(
+            store, task_of(home, run), spec.segment, plan or spec.plan
+        )
+    changes = {
+        "samples": samples,
+        "plan": plan,
+        "share": share,
+        "log_log_threshold": log_log_threshold,
+    }
     jobs.extend_job(
         home,
         run,
@@ -168,7 +183,22 @@ def finish_job(store: Store, run: str) -> str:
             f"{end.completions_done:,} completions drawn; {end.completions_saved:,} were not "
             f"needed (plan {spec.plan}, t = {spec.log_log_threshold:.3f})"
         )
+        if spec.plan == "last" and end.state == "done":
+            say(_precision_in_words(store, spec))
     return end.state
+
+
+def _precision_in_words(store: Store, spec: "ScoringSpec") -> str:
+    """How precise the accuracies of the run's checkpoints became, as a sentence."""
+    runs = run_scores.read_task(store, task_of(store, spec.run), spec.segment)
+    [scores] = [scores for scores in runs if scores.run == spec.run]
+    assert spec.log_log_threshold is not None
+    line = curves.curve(scores, spec.log_log_threshold, "lu")
+    largest = 100 * float(line.sampling_error.max())
+    return (
+        f"last-unmasked accuracy at checkpoint {line.scores.steps[-1]}: {line.premem[-1]:.1%}; "
+        f"the standard error of a checkpoint from its samples is at most {largest:.2f} points"
+    )
 
 
 def _print_progress(progress: Progress) -> None:

@@ -18,6 +18,7 @@ from premem_core.curation.recipe import Recipe
 from premem_core.errors import PrememError, UsageError
 from premem_core.files import write_whole
 from premem_core.metrics.estimators import Estimator
+from premem_core.metrics.sampling_plan import Plan
 from premem_core.problems.conversations import Turns
 from premem_core.problems.fields import FieldNames
 from premem_core.problems.prompts import (
@@ -40,8 +41,12 @@ TrainOption = Annotated[
     ),
 ]
 EstimatorOption = Annotated[
-    Estimator,
-    typer.Option(help="plain: the paper's formula; jackknife: less biased by few samples."),
+    Estimator | None,
+    typer.Option(
+        help="plain: the paper's formula; jackknife: less biased by few samples; lu: last-unmasked "
+        "accuracy, for one sample or more. Default: plain, or lu where a run was scored with the "
+        "plan last."
+    ),
 ]
 
 SegmentOption = Annotated[
@@ -201,7 +206,7 @@ def task_of(store: Store, run: str) -> str:
 
 
 def threshold_of(
-    runs: Sequence[RunScores], given: float | None, estimator: Estimator = "plain"
+    runs: Sequence[RunScores], given: float | None, estimator: Estimator | None = None
 ) -> float:
     """The given threshold t = log log PPL; by default the optimum over the task's runs.
 
@@ -209,6 +214,7 @@ def threshold_of(
 
     Args:
         runs: all scored runs of the task.
+        estimator: None for the default one.
 
     Raises:
         UsageError: the given threshold is not a finite number.
@@ -218,16 +224,21 @@ def threshold_of(
         return given
     for sentence in what_counts_less(runs):
         say(f"note: {sentence}")
+    estimator = estimator or run_scores.default_estimator(runs)
     return curves.best_threshold(runs, estimator).log_log_threshold
 
 
-def plan_threshold(store: Path, task: str, segment: Segment = "target") -> float | None:
+def plan_threshold(
+    store: Path, task: str, segment: Segment = "target", plan: Plan = "lazy"
+) -> float | None:
     """The default threshold of a sampling plan: the optimum over the task's scored runs.
 
     It is printed. None if the store does not exist or no threshold can be fitted.
     """
+    estimator: Estimator | None = "lu" if plan == "last" else None
     try:
-        t = threshold_of(run_scores.read_task(existing_store(store), task, segment), None)
+        runs = run_scores.read_task(existing_store(store), task, segment)
+        t = threshold_of(runs, None, estimator)
     except PrememError:
         return None
     say(f"threshold of the plan: t = {t:.3f}, the optimum over task '{task}'")

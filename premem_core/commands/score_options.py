@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -22,6 +22,9 @@ from premem_core.scoring.job_files import Execution, ExecutorName
 
 if TYPE_CHECKING:
     from premem_core.scoring.preparation.request import ScoreRequest
+
+Purpose = Literal["accuracy", "examples", "curation"]
+PLAN_FOR: dict[Purpose, Plan] = {"accuracy": "last", "examples": "lazy", "curation": "final"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +73,42 @@ class ScoreOptions(TextOptions):
 
     # Which samples are drawn
 
+    purpose: Annotated[
+        Purpose | None,
+        typer.Option(
+            help="accuracy: how each checkpoint does (plan last); examples: what was learned of "
+            "each example (plan lazy); curation: which data to collect or keep (plan final)."
+        ),
+    ] = None
+    precision: Annotated[
+        float | None,
+        typer.Option(
+            min=0.05,
+            max=50,
+            help="For the purpose accuracy: the largest standard error of a checkpoint's accuracy, "
+            "in points; chooses how many problems are sampled, and how often.",
+        ),
+    ] = None
+    generations: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Instead of --precision: the largest number of completions in all."
+        ),
+    ] = None
     plan: Annotated[
-        Plan,
+        Plan | None,
         typer.Option(
             help="full: all samples; lazy: only those that PM needs at one threshold; final: only "
-            "those that PM of the last checkpoint needs."
+            "those that PM of the last checkpoint needs; last: only those that last-unmasked "
+            "accuracy needs. Default: that of the purpose; last with a precision; else full."
         ),
-    ] = "full"
+    ] = None
+    share: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001, max=1, help="The part of the training problems that the plan last samples."
+        ),
+    ] = None
     log_log_threshold: Annotated[
         float | None,
         typer.Option(
@@ -109,7 +141,10 @@ class ScoreOptions(TextOptions):
         bool,
         typer.Option(help="Sample perturbed queries at every checkpoint; default: at the last."),
     ] = False
-    samples: Annotated[int, typer.Option(min=1, help="Completions per problem.")] = 5
+    samples: Annotated[
+        int | None,
+        typer.Option(min=1, help="Completions per problem; default: 5, or 1 with the plan last."),
+    ] = None
     temperature: Annotated[float, typer.Option(min=0)] = 0.8
     top_p: Annotated[float, typer.Option(min=0.01, max=1)] = 0.95
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 512
@@ -197,10 +232,12 @@ class ScoreOptions(TextOptions):
         """The request to score that these options describe.
 
         Raises:
-            UsageError: a perturbation of the user's own has no name, or the name of another one.
+            UsageError: a perturbation of the user's own has no name, or the name of another one; or
+                plan, purpose and budget contradict one another.
         """
         from premem_core.scoring.preparation.request import ScoreRequest
 
+        plan = self._plan()
         texts = _named_values("template", self.perturb_template or ())
         files = _named_values("file", self.perturb_file or (), taken=texts)
         return ScoreRequest(
@@ -220,7 +257,7 @@ class ScoreOptions(TextOptions):
             thinking=self.thinking,
             longest=self.max_length,
             sampling=Sampling(
-                self.samples,
+                self.samples or (1 if plan == "last" else 5),
                 self.temperature,
                 self.top_p,
                 self.max_new_tokens,
@@ -228,7 +265,10 @@ class ScoreOptions(TextOptions):
                 self.max_thinking_tokens,
             ),
             chunk_examples=self.chunk_examples,
-            plan=self.plan,
+            plan=plan,
+            share=1.0 if self.share is None else self.share,
+            precision=self.precision,
+            generations=self.generations,
             log_log_threshold=self.log_log_threshold,
             segment=self.segment,
             perturbations=tuple(self.perturb or ()),
@@ -238,6 +278,24 @@ class ScoreOptions(TextOptions):
             only=tuple(filter(None, (self.checkpoints or "").split(","))),
             execution=self._execution(),
         )
+
+    def _plan(self) -> Plan:
+        """The plan that was named, or that fits the purpose or the budget."""
+        of_budget = {"--precision": self.precision, "--generations": self.generations}
+        budget = [name for name, value in of_budget.items() if value is not None]
+        if self.plan and self.purpose:
+            raise UsageError(
+                f"--purpose {self.purpose} chooses the plan {PLAN_FOR[self.purpose]}, and --plan "
+                "names one; give only one of them"
+            )
+        if budget and (self.samples is not None or self.share is not None):
+            raise UsageError(
+                f"{budget[0]} chooses how many problems are sampled and how often; leave --samples "
+                "and --share out"
+            )
+        if self.purpose:
+            return PLAN_FOR[self.purpose]
+        return self.plan or ("last" if budget or self.share is not None else "full")
 
     def _execution(self) -> Execution:
         return Execution(

@@ -27,6 +27,7 @@ from premem_core.dashboard.wording import error_in_words
 from premem_core.errors import DataError, PrememError, StoreError
 from premem_core.grading import graded_completions
 from premem_core.metrics.estimators import Estimator
+from premem_core.metrics.sampling_plan import Plan
 from premem_core.metrics.thresholds import Objective, ThresholdFit
 from premem_core.records import Segment
 from premem_core.store.database import Store
@@ -264,11 +265,14 @@ def similar_questions(task: str, example: int, n: int = 5) -> pd.Series:
     return pd.Series(cosines, numbers).drop(example).nlargest(n)
 
 
-def plan_threshold(task: str, segment: Segment = "target") -> tuple[float, str]:
+def plan_threshold(
+    task: str, segment: Segment = "target", plan: Plan = "lazy"
+) -> tuple[float, str]:
     """The default threshold of a sampling plan for a task, and its source as a sentence."""
     runs = read(read_runs)
     is_scored = (runs[runs["task"] == task]["scored"] > 0).any()
-    best = best_threshold(task, task_runs(task, segment), "plain") if is_scored else None
+    estimator: Estimator = "lu" if plan == "last" else "plain"
+    best = best_threshold(task, task_runs(task, segment), estimator) if is_scored else None
     if best is None:
         source = "The paper's threshold for GSM8K, because none can be fitted to this task's runs."
         return PAPER_GSM8K, source

@@ -13,7 +13,6 @@ from premem_core.dashboard.cached_reads import plan_threshold, read, store
 from premem_core.dashboard.score_form import PLAN_NAMES
 from premem_core.dashboard.wording import count, error_in_words, plain
 from premem_core.errors import InstallationError, JobError, PrememError
-from premem_core.metrics.sampling_plan import PLANS
 from premem_core.problems.perturbations import KINDS, perturbation_label
 from premem_core.scoring import job_files, jobs
 from premem_core.scoring.progress import Progress
@@ -48,7 +47,10 @@ def _draw_missing(curves: Sequence[Curve]) -> None:
     for c in curves:
         try:
             jobs.extend_job(
-                store(), c.scores.run, plan="lazy", log_log_threshold=c.log_log_threshold
+                store(),
+                c.scores.run,
+                plan="last" if c.estimator == "lu" else "lazy",
+                log_log_threshold=c.log_log_threshold,
             )
             jobs.start_job(store(), c.scores.run)
         except PrememError as error:
@@ -133,19 +135,19 @@ def _more(run: str) -> None:
     value, source = spec.log_log_threshold, "The threshold of this job's plan."
     if value is None:
         runs = read(read_runs).set_index("run")
-        value, source = plan_threshold(str(runs["task"][run]), spec.segment)
+        value, source = plan_threshold(str(runs["task"][run]), spec.segment, spec.plan)
     with st.form(f"form-{run}", border=False):
         samples = st.number_input(
             "Samples per problem", spec.sampling.samples, 1000, spec.sampling.samples
         )
         plan = st.selectbox(
-            "Samples are drawn",
-            PLANS,
-            index=PLANS.index(spec.plan),
+            "Purpose",
+            PLAN_NAMES,
+            index=list(PLAN_NAMES).index(spec.plan),
             format_func=PLAN_NAMES.__getitem__,
         )
         threshold = st.number_input(
-            "Memorized below t = log log PPL (when not all are drawn)",
+            "Memorized below t = log log PPL (when not everything is sampled)",
             value=value,
             step=0.05,
             format="%.3f",

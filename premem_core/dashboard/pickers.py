@@ -109,18 +109,19 @@ def _set_names(names: Sequence[str], key: str) -> list[str] | None:
     return requested
 
 
-def pick_estimator() -> Estimator:
-    """The chosen estimator; by default plain, the paper's."""
+def pick_estimator(default: Estimator) -> Estimator:
+    """The chosen estimator; by default the one that the runs' samples are for."""
     estimator: Estimator = st.segmented_control(
         "Estimator",
         ESTIMATORS,
-        default="plain",
+        default=default,
         required=True,
         key="estimator",
         bind="query-params",
         help="plain: the paper's formula. jackknife: removes most of the upward bias that a "
         "maximum over few samples has. It makes means more accurate and the PM of a single "
-        "example less accurate.",
+        "example less accurate. lu: last-unmasked accuracy, the accuracy at the last checkpoint at "
+        "which an example was not memorized; one sample per example is enough for a checkpoint.",
     )
     return estimator
 

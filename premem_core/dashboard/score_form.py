@@ -31,7 +31,8 @@ from premem_core.grading.reference_check import (
     guess_grader,
     require_readable,
 )
-from premem_core.metrics.sampling_plan import PLANS, Plan
+from premem_core.metrics import budget
+from premem_core.metrics.sampling_plan import Plan
 from premem_core.models import load_backend
 from premem_core.models.encoding.chat_template_files import read_chat_template
 from premem_core.problems.answer_rule import AnswerRule
@@ -49,7 +50,13 @@ from premem_core.scoring.preparation.prepare import (
 )
 from premem_core.scoring.preparation.request import RequestedData, ScoreRequest
 
-PLAN_NAMES = {"full": "All", "lazy": "As far as needed", "final": "Last checkpoint only"}
+# What each sampling plan is for.
+PLAN_NAMES: dict[Plan, str] = {
+    "full": "Everything",
+    "last": "Accuracy of each checkpoint",
+    "lazy": "Every example",
+    "final": "Curation",
+}
 
 
 def pick_run_folder() -> Path | None:
@@ -112,21 +119,22 @@ def pick_plan(
             part of them.
     """
     plan: Plan = left.segmented_control(
-        "Samples are drawn",
-        PLANS,
+        "Purpose",
+        list(PLAN_NAMES),
         default="full",
         required=True,
         format_func=PLAN_NAMES.__getitem__,
-        help="As far as needed: what pre-memorization accuracy needs at one threshold, exactly; "
-        "the rest is not known afterwards (it can be drawn later). Last checkpoint only: enough "
-        "for curating data.",
+        help="Everything: all samples, for any threshold. The others draw what their purpose needs "
+        "at one threshold; the rest can be drawn later. Accuracy of each checkpoint: one sample of "
+        "questions that are not memorized yet. Every example: pre-memorization accuracy, exactly. "
+        "Curation: the same, at the last checkpoint only.",
         **kept("plan"),
     )
     if plan == "full":
         return plan, None, "target"
     with right:
         segment = pick_segment(draw=has_traces)
-    value, source = plan_threshold(task, segment)
+    value, source = plan_threshold(task, segment, plan)
     threshold = right.number_input(
         "Memorized below t = log log PPL", value=value, step=0.05, format="%.3f", help=source,
         **kept(f"threshold-{value}"),
@@ -147,11 +155,11 @@ def pick_request(request: ScoreRequest, data: RequestedData) -> ScoreRequest:
     task = second.text_input(
         "Task", likely, help="Runs of one task are fitted together.", **kept(f"task-{likely}")
     )
-    grader, by_grader = _pick_grader(data.train, third), third
-    samples = fourth.number_input("Samples per problem", 1, 100, 5, **kept("samples"))
+    grader, by_grader, amount = _pick_grader(data.train, third), third, fourth
     has_traces = find_marks(example.solution for example in data.train.examples) is not None
     first, second, third = st.columns([1.4, 1, 1.6])
     plan, threshold, segment = pick_plan(task, has_traces, first, second)
+    samples, precision = _pick_amount(plan, len(data.train.examples), amount)
     perturbations = third.multiselect(
         "Perturbed training queries, at the last checkpoint",
         list(KINDS),
@@ -173,6 +181,7 @@ def pick_request(request: ScoreRequest, data: RequestedData) -> ScoreRequest:
         task=task,
         grader=grader,
         plan=plan,
+        precision=precision,
         log_log_threshold=threshold,
         segment=segment,
         perturbations=tuple(perturbations),
@@ -183,6 +192,20 @@ def pick_request(request: ScoreRequest, data: RequestedData) -> ScoreRequest:
         request = pick_template(request, data)
     _check_grader(request, data.train, by_grader)
     return request
+
+
+def _pick_amount(plan: Plan, problems: int, place: DeltaGenerator) -> tuple[int, float | None]:
+    """How many samples are drawn per problem; or how precise a checkpoint's accuracy shall be."""
+    if plan != "last":
+        return place.number_input("Samples per problem", 1, 100, 5, **kept("samples")), None
+    points = place.number_input(
+        "Standard error, points", 0.1, 20.0, 1.0, 0.1, format="%.1f",
+        help="Of a checkpoint's accuracy, from its samples. It chooses how many problems are "
+        "sampled, and how often.",
+        **kept("precision"),
+    )  # fmt: skip
+    place.caption(budget.for_precision(points / 100, problems).in_words().capitalize())
+    return 1, points
 
 
 def _pick_grader(train: Dataset, place: DeltaGenerator) -> str:

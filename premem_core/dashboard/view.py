@@ -1,7 +1,8 @@
 """View: what a page shows (task, runs, estimator, threshold), and the controls that choose it.
 
 The address holds these choices, and runs by their names in the store; a choice that it does not
-hold is the default: all runs, the plain estimator, identity R². It always holds the task and the
+hold is the default: all runs, the plain estimator (or lu where a run has only the samples for that
+one), identity R². It always holds the task and the
 threshold. The default threshold is the best one over all calibrating runs of the task
 (`analysis.calibrating_runs`), whichever runs a page shows. So one address shows the same numbers on
 every page.
@@ -138,7 +139,7 @@ def pick_view(
                     "Run", names, "run", default=longest.run, display=labels, width=330
                 )
             ]
-        estimator = pickers.pick_estimator()
+        estimator = pickers.pick_estimator(run_scores.default_estimator(all_runs))
         objective = pickers.pick_objective(draw=choose_objective)
         best = cached_reads.best_threshold(task, all_runs, estimator, objective)
         threshold = pickers.pick_threshold(

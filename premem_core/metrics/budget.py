@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 
 from premem_core.errors import UsageError
+from premem_core.metrics.intervals import Z90
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,21 @@ class Design:
         0.01
         """
         return 0.5 / math.sqrt(self.rows * self.samples)
+
+    def in_words(self) -> str:
+        """What is sampled of a checkpoint, and how precise its accuracy becomes, as a sentence.
+
+        >>> print(Design(examples=7473, rows=2500, samples=1).in_words())
+        2,500 of 7,473 problems, 1 sample each: a checkpoint's accuracy has a standard error of at \
+        most 1.0 points (± 1.6 at 90 %)
+        """
+        some = "" if self.rows == self.examples else f"{self.rows:,} of "
+        each = f"{self.samples:,} sample{'' if self.samples == 1 else 's'} each"
+        points = 100 * self.standard_error
+        return (
+            f"{some}{self.examples:,} problems, {each}: a checkpoint's accuracy has a standard "
+            f"error of at most {points:.1f} points (± {Z90 * points:.1f} at 90 %)"
+        )
 
 
 def for_precision(standard_error: float, examples: int) -> Design:

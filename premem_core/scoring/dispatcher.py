@@ -208,8 +208,8 @@ class Dispatcher:
         under_way = self._phases()
         unfinished = [step for step in alive.steps if step in under_way or step in with_work]
         whole = [step for step in alive.steps if step not in unfinished]
-        if unfinished and self.spec.plan == "final":  # it does the first checkpoints last
-            whole = []
+        if unfinished and (self.spec.plan == "final" or alive.waits_for_perplexities):
+            whole = []  # samples of the checkpoints that are finished so far come last
         elif unfinished and self.spec.plan == "lazy":  # a masked pair needs earlier checkpoints
             whole = [step for step in whole if step < unfinished[0]]
         for step in whole:

@@ -12,7 +12,7 @@ from premem_core.scoring.spec import Query, ScoringSpec
 
 # What an extension may change: it adds to a job, or changes how the rest is done.
 _MAY_CHANGE = {
-    *("plan", "log_log_threshold", "perturb_all", "perturbations", "checkpoints"),
+    *("plan", "log_log_threshold", "share", "perturb_all", "perturbations", "checkpoints"),
     *("train_data", "test_data", "chunk_examples"),
 }
 

@@ -136,7 +136,8 @@ def extend_job(store: Store, run: str, **changes: Any) -> None:
     """Extend a job without reading its data files. The next start does only the missing work.
 
     Args:
-        changes: the new `samples`, `plan`, `log_log_threshold`, `perturbations` or `perturb_all`.
+        changes: the new `samples`, `plan`, `log_log_threshold`, `share`, `perturbations` or
+            `perturb_all`. Another plan than `last` samples all problems.
 
     Raises:
         JobError: there is no such job, it is running, or something of it would be missing.
@@ -149,6 +150,8 @@ def extend_job(store: Store, run: str, **changes: Any) -> None:
     if "samples" in changes:
         changes["sampling"] = replace(spec.sampling, samples=changes.pop("samples"))
     spec = replace(spec, **changes)
+    if spec.plan != "last":
+        spec = replace(spec, share=1.0)
     check_spec(spec, user_perturbation_names(folder))
     description = {**registered, **job_files.as_json(asdict(spec))}
     check_extension(run, registered, description)

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import quote
 
+import numpy as np
+
 from premem_core.errors import JobError, UsageError
 from premem_core.grading.graders import make_grader
-from premem_core.metrics.sampling_plan import PLANS, Plan
+from premem_core.metrics.sampling_plan import PLANS, WHOLE, Plan, Share
 from premem_core.models.load_backend import BACKENDS
 from premem_core.problems import perturbations
 from premem_core.problems.prompts import (
@@ -40,6 +42,7 @@ class ScoringSpec:
         chunk_examples: problems per unit of work.
         plan: which samples are drawn (`sampling_plan`).
         log_log_threshold: t = log log PPL, which every plan except "full" needs.
+        share: the part of the training problems that the plan "last" samples; over 0, at most 1.
         segment: the part of a target whose NLL is compared with that threshold.
         perturbations: of the training queries. These are sampled at the last checkpoint.
         perturb_all: sample the perturbed queries at every checkpoint.
@@ -57,6 +60,7 @@ class ScoringSpec:
     chunk_examples: int = 128
     plan: Plan = "full"
     log_log_threshold: float | None = None
+    share: float = 1.0
     segment: Segment = "target"
     perturbations: tuple[str, ...] = ()
     perturb_all: bool = False
@@ -68,6 +72,12 @@ class ScoringSpec:
         """The marks of thinking traces."""
         return ThinkingMarks.parse(self.thinking) if self.thinking else None
 
+    @property
+    def share_of_examples(self) -> Share:
+        """The training problems that the plan "last" samples, by the seed of the sampling."""
+        start = np.random.default_rng(self.sampling.seed).random()
+        return Share(self.share, start) if self.share < 1 else WHOLE
+
 
 def check_spec(spec: ScoringSpec, user_perturbations: Collection[str] = ()) -> None:
     """Check that a specification can be used, before anything is created.
@@ -77,7 +87,7 @@ def check_spec(spec: ScoringSpec, user_perturbations: Collection[str] = ()) -> N
 
     Raises:
         UsageError: the grader, the backend, a perturbation or a place of the template is unknown,
-            a place is missing, or the plan needs a threshold.
+            a place is missing, the plan needs a threshold, or it takes no share.
         JobError: the run's name is empty or too long, or a text that ends a completion is empty.
     """
     if spec.backend not in BACKENDS:
@@ -100,6 +110,13 @@ def check_spec(spec: ScoringSpec, user_perturbations: Collection[str] = ()) -> N
             f"the {spec.plan} plan needs the threshold below which a solution counts as "
             "memorized; give --log-log-threshold (the paper's for GSM8K is -2.3), or first score a "
             "run of this task that has test problems with the full plan"
+        )
+    if not 0 < spec.share <= 1:
+        raise UsageError(f"a share of the problems is over 0 and at most 1, not {spec.share}")
+    if spec.share < 1 and spec.plan != "last":
+        raise UsageError(
+            f"the {spec.plan} plan samples all problems; a share is for the plan last only (--plan "
+            "last)"
         )
     if not spec.run.strip(" .") or len(quote(spec.run, safe="")) > 150:
         raise JobError(f"the run's name {spec.run!r} must have 1 to 150 plain characters")

@@ -16,6 +16,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from premem_core.metrics import sampling_plan
+from premem_core.metrics.pre_memorization import Floats
+from premem_core.metrics.sampling_plan import Plan, Share
 from premem_core.metrics.segments import segment_nll
 from premem_core.problems.perturbations import PREFIXES
 from premem_core.records import Example, Grade, Segment
@@ -117,9 +119,7 @@ class WorkLeft:
         """The number of further samples that are known to be needed now: (C, N)."""
         spec, wanted = self.spec, self.spec.sampling.samples
         if grid.split == "train" and not grid.perturbation:
-            return sampling_plan.to_draw(
-                spec.plan, wanted, spec.log_log_threshold, grid.nll, grid.samples, grid.correct
-            )
+            return sampling_plan.to_draw(*self._plan_of(grid))
         left = np.maximum(wanted - grid.samples, 0)
         last_only = spec.plan == "final" or (grid.perturbation and not spec.perturb_all)
         if last_only:
@@ -133,27 +133,39 @@ class WorkLeft:
         has_work = np.logical_or.reduce([any_target, *any_sample])
         return {step for step, has in zip(self.steps, has_work, strict=True) if has}
 
+    @property
+    def waits_for_perplexities(self) -> bool:
+        """Whether no training problem can be sampled yet: a share is chosen by all perplexities."""
+        return self.spec.share < 1 and bool(np.isnan(self.grids[0].nll).any())
+
     def drawn(self) -> dict[int, int]:
         """Completions drawn so far, by step."""
         return _by_step(self.steps, [grid.samples for grid in self.grids])
 
     def at_most(self) -> dict[int, int]:
         """Completions that may still have to be drawn, by step."""
-        spec, train = self.spec, self.grids[0]
-        of_train = sampling_plan.at_most(
-            spec.plan,
-            spec.sampling.samples,
-            spec.log_log_threshold,
-            train.nll,
-            train.samples,
-            train.correct,
-        )
+        of_train = sampling_plan.at_most(*self._plan_of(self.grids[0]))
         of_others = [self.to_draw(grid) for grid in self.grids[1:]]
         return _by_step(self.steps, [of_train, *of_others])
 
+    def _plan_of(
+        self, grid: QueryGrid
+    ) -> tuple[Plan, int, float | None, Floats, Counts, Counts, Share]:
+        """The arguments of the functions of `sampling_plan`."""
+        spec = self.spec
+        return (
+            spec.plan,
+            spec.sampling.samples,
+            spec.log_log_threshold,
+            grid.nll,
+            grid.samples,
+            grid.correct,
+            spec.share_of_examples,
+        )
+
     def completions_of_full_plan(self) -> int:
         """Completions that the full plan would draw in all."""
-        full = WorkLeft(replace(self.spec, plan="full"), self.steps, self.grids)
+        full = WorkLeft(replace(self.spec, plan="full", share=1.0), self.steps, self.grids)
         return sum(int((grid.samples + full.to_draw(grid)).sum()) for grid in self.grids)
 
     def without(self, steps: set[int]) -> "WorkLeft":

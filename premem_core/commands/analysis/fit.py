@@ -44,7 +44,7 @@ def fit(
         float | None,
         typer.Option(help="t = log log PPL; default: the threshold with the best R²."),
     ] = None,
-    estimator: EstimatorOption = "plain",
+    estimator: EstimatorOption = None,
     segment: SegmentOption = "target",
     objective: Annotated[
         Objective, typer.Option(help="The kind of R² by which the threshold is chosen.")
@@ -70,6 +70,7 @@ def fit(
     if log_log_threshold is not None:
         curves.check_threshold(log_log_threshold)
     runs = run_scores.read_task(home, task, segment)
+    estimator = estimator or run_scores.default_estimator(runs)
     study = make_study(runs, read_baseline_predictors(home, runs), estimator, objective)
     analysis = analyse(study, log_log_threshold)
     if save_calibration:
@@ -140,10 +141,22 @@ def replay(
         Plan,
         typer.Option(
             help="lazy: only the samples that PM needs; final: only those that PM of the last "
-            "checkpoint needs; full: all."
+            "checkpoint needs; last: only those that last-unmasked accuracy needs; full: all."
         ),
     ] = "full",
-    estimator: EstimatorOption = "plain",
+    share: Annotated[
+        float,
+        typer.Option(min=0.001, max=1, help="The part of the examples that the plan last samples."),
+    ] = 1.0,
+    precision: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            help="Instead of --samples and --share: the largest standard error of a checkpoint's "
+            "accuracy, in points; for the plan last.",
+        ),
+    ] = None,
+    estimator: EstimatorOption = None,
     segment: SegmentOption = "target",
     log_log_threshold: Annotated[
         float | None,
@@ -160,8 +173,10 @@ def replay(
     from premem_core.analysis.replay import replay
 
     runs = run_scores.read_task(existing_store(store), task, segment)
+    estimator = estimator or ("lu" if plan == "last" else "plain")
     t = threshold_of(runs, log_log_threshold, estimator)
-    result = replay(runs, samples, plan, estimator, t, repeats, seed)
+    error = None if precision is None else precision / 100
+    result = replay(runs, samples, plan, estimator, t, repeats, seed, share, error)
     if as_json:
         print_json(
             {
@@ -173,8 +188,10 @@ def replay(
             }
         )
         return
+    drawn = f"{samples} samples" if precision is None else f"precision {precision:g} points"
+    of_share = f" of {share:.0%} of the examples" if share < 1 else ""
     typer.echo(
-        f"{plan} plan, {samples} samples, {estimator} estimator, t = {t:.3f}"
+        f"{plan} plan, {drawn}{of_share}, {estimator} estimator, t = {t:.3f}"
         f"{run_scores.segment_note(segment)}, {repeats} repeats"
     )
     _print_replay(result, samples)

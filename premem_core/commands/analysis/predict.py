@@ -35,7 +35,9 @@ def predict(
     ] = None,
     estimator: Annotated[
         Estimator | None,
-        typer.Option(help="Default: plain, or the estimator of --calibration."),
+        typer.Option(
+            help="plain, jackknife or lu. Default: that of --calibration, or that of fit."
+        ),
     ] = None,
     segment: Annotated[
         Segment | None,
@@ -61,7 +63,8 @@ def predict(
     if learned:
         rows = prediction.predict(scores, learned)
     else:
-        rows, learned = prediction.predict_from_others(task, scores, runs, estimator or "plain")
+        estimator = estimator or run_scores.default_estimator(runs)
+        rows, learned = prediction.predict_from_others(task, scores, runs, estimator)
     notes = prediction.notes(task, rows, learned)
     if as_json:
         print_json(_as_json(scores, rows, learned, notes))

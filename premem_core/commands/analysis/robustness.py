@@ -25,7 +25,7 @@ def robustness(
     run: Annotated[str, typer.Option(help="The run's name in the store.")],
     store: StoreOption = Path("store"),
     log_log_threshold: ThresholdOption = None,
-    estimator: EstimatorOption = "plain",
+    estimator: EstimatorOption = None,
     segment: SegmentOption = "target",
     as_json: JsonOption = False,
 ) -> None:
@@ -44,6 +44,7 @@ def robustness(
             f"the run '{run}' has no perturbed samples; score it with --perturb, or add them to "
             "its job with 'jobs extend --perturb'"
         )
+    estimator = estimator or run_scores.default_estimator(runs)
     t = threshold_of(runs, log_log_threshold, estimator)
     measured = [
         rb.measure_robustness(scores, rb.read_answers(home, run, step, perturbation), t, estimator)

@@ -120,7 +120,7 @@ class CurateOptions:
         typer.Option(help="Whether an example must be within all bounds, or within any."),
     ] = "all"
     log_log_threshold: ThresholdOption = None
-    estimator: EstimatorOption = "plain"
+    estimator: EstimatorOption = None
     segment: SegmentOption = "target"
     seed: Annotated[
         int,
@@ -163,12 +163,13 @@ class CurateOptions:
         if not runs:
             runs = [scores.run for scores in scored]
             say(f"judged by all {len(runs)} scored runs of the task '{task}': {', '.join(runs)}")
+        estimator = self.estimator or run_scores.default_estimator(scored)
         return Recipe(
             task=task,
             runs=tuple(runs),
-            log_log_threshold=threshold_of(scored, self.log_log_threshold, self.estimator),
+            log_log_threshold=threshold_of(scored, self.log_log_threshold, estimator),
             criteria=self._criteria(),
-            estimator=self.estimator,
+            estimator=estimator,
             segment=self.segment,
             combine=self.combine,
             budget=self.budget,

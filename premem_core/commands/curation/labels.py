@@ -34,7 +34,7 @@ def labels(
         ),
     ] = None,
     log_log_threshold: ThresholdOption = None,
-    estimator: EstimatorOption = "plain",
+    estimator: EstimatorOption = None,
     segment: SegmentOption = "target",
     limit: Annotated[int, typer.Option(min=1, help="The largest number of examples to show.")] = 50,
     as_json: JsonOption = False,

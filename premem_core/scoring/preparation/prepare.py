@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from premem_core.errors import UsageError
 from premem_core.grading.grader_texts import grader_label, with_settings
 from premem_core.grading.graders import canonical_grader
 from premem_core.grading.reference_check import (
@@ -15,6 +16,9 @@ from premem_core.grading.reference_check import (
     guess_grader,
     require_readable,
 )
+from premem_core.metrics import budget
+from premem_core.metrics.budget import Design
+from premem_core.metrics.sampling_plan import Plan
 from premem_core.models import load_backend
 from premem_core.models.encoding.inspection import (
     Inspection,
@@ -80,9 +84,20 @@ class PreparedJob:
         return len(self.steps) * len(self.train)
 
     @property
+    def design(self) -> Design | None:
+        """What the plan "last" samples of a checkpoint; None for the other plans."""
+        spec, n = self.spec, len(self.train)
+        if spec.plan != "last" or not n:
+            return None
+        return Design(n, spec.share_of_examples.size(n), spec.sampling.samples)
+
+    @property
     def avoidable(self) -> int:
         """The number of completions that may not be needed once perplexities are measured."""
-        return 0 if self.spec.plan == "full" else self.perplexities * self.spec.sampling.samples
+        if self.spec.plan == "full":
+            return 0
+        rows = self.design.rows if self.design else len(self.train)
+        return len(self.steps) * rows * self.spec.sampling.samples
 
     def inspect(self) -> Inspection:
         """What the model would see at the last checkpoint; its tokenizer is loaded.
@@ -134,6 +149,8 @@ class PreparedJob:
             lines.append(
                 f"plan {spec.plan}, t = {spec.log_log_threshold:.3f}: {self.avoidable_in_words()}"
             )
+        if self.design:
+            lines.append(f"precision: {self.design.in_words()}")
         return lines
 
     def avoidable_in_words(self) -> str:
@@ -172,7 +189,7 @@ def default_task(source: Source) -> str:
 def prepare(
     request: ScoreRequest,
     data: RequestedData | None = None,
-    find_threshold: Callable[[str, Segment], float | None] = lambda task, segment: None,
+    find_threshold: Callable[[str, Segment, Plan], float | None] = lambda task, segment, plan: None,
 ) -> PreparedJob:
     """Read the data of a request, choose its missing values, and check all of them.
 
@@ -180,8 +197,9 @@ def prepare(
 
     Args:
         data: the result of `read_requested_data`; None to read the data here.
-        find_threshold: function that returns a task's best threshold for a segment, or None if
-            there is none. It is called if the plan needs a threshold and the request has none.
+        find_threshold: function that returns a task's best threshold for a segment and a plan;
+            None if there is none. It is called if the plan needs a threshold and the request has
+            none.
 
     Raises:
         CheckpointError, DataError, UsageError: as `read_requested_data` does.
@@ -194,13 +212,15 @@ def prepare(
     task = default_task(request.train_file) if request.task is None else request.task
     threshold = request.log_log_threshold
     if request.plan != "full" and threshold is None:
-        threshold = find_threshold(task, request.segment)
+        threshold = find_threshold(task, request.segment, request.plan)
     last = data.run.checkpoints[-1]
     template = request.template or choose_template(data.train, last, request.form)
     template = as_trained(template, data.train, last)
     if request.stop is not None:
         template = replace(template, stop=request.stop)
     marks = choose_marks(data.train, last, template, request.thinking)
+    test = data.test.examples if data.test else ()
+    request = within_budget(request, len(train), len(data.run.checkpoints), len(test))
     spec = ScoringSpec(
         run=request.run_folder.resolve().name if request.run is None else request.run,
         grader=choose_grader(request, data.train),
@@ -212,13 +232,40 @@ def prepare(
         chunk_examples=request.chunk_examples,
         plan=request.plan,
         log_log_threshold=threshold,
+        share=request.share,
         segment=request.segment,
         perturbations=tuple(dict.fromkeys((*request.perturbations, *perturbed))),
         perturb_all=request.perturb_all,
     )
     check_spec(spec, perturbed)
-    test = data.test.examples if data.test else ()
     return PreparedJob(data, spec, task, train, test, perturbed, request.execution)
+
+
+def within_budget(request: ScoreRequest, train: int, checkpoints: int, test: int) -> ScoreRequest:
+    """The request with the share and the number of samples that its budget allows.
+
+    Args:
+        train, checkpoints, test: how many training problems, checkpoints and test problems there
+            are.
+
+    Raises:
+        UsageError: the plan takes no budget, both kinds of budget are given, or it is too small.
+    """
+    if request.precision is None and request.generations is None:
+        return request
+    if request.plan != "last":
+        raise UsageError(
+            f"a precision or a number of generations is for the plan last, not for {request.plan}; "
+            "give --plan last, or the number of samples instead"
+        )
+    if request.precision is not None and request.generations is not None:
+        raise UsageError("precision and generations are two budgets; give only one of them")
+    if request.precision is not None:
+        design = budget.for_precision(request.precision / 100, train)
+    else:
+        design = budget.for_generations(request.generations or 0, train, checkpoints, test)
+    sampling = replace(request.sampling, samples=design.samples)
+    return replace(request, share=design.fraction, sampling=sampling)
 
 
 def choose_grader(request: ScoreRequest, train: Dataset) -> str:

@@ -33,6 +33,10 @@ class ScoreRequest:
         task: the task's name; None for the name of the training file's folder.
         grader: None for the one that fits the answers.
         backend: None for vllm if it is installed, else hf.
+        share: the part of the training problems that the plan "last" samples.
+        precision, generations: a budget instead of the share and the number of samples, for the
+            plan "last": the largest standard error of a checkpoint's accuracy, in points; or the
+            largest number of completions in all.
         log_log_threshold: t = log log PPL of the plan; None for the best one of the task's runs.
         perturbations: the names of perturbations of the training queries.
         perturb_all: sample these at every checkpoint, not only at the last one.
@@ -65,6 +69,9 @@ class ScoreRequest:
     sampling: Sampling = field(default_factory=Sampling)
     chunk_examples: int = 128
     plan: Plan = "full"
+    share: float = 1.0
+    precision: float | None = None
+    generations: int | None = None
     log_log_threshold: float | None = None
     segment: Segment = "target"
     perturbations: tuple[str, ...] = ()

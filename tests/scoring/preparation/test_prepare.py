@@ -25,7 +25,7 @@ def request_(run_dir, data) -> ScoreRequest:
     return ScoreRequest(run_dir, train, test, backend="hf", sampling=Sampling(samples=3))
 
 
-def no_threshold(task, segment):
+def no_threshold(task, segment, plan):
     raise AssertionError("no threshold is needed")
 
 
@@ -66,7 +66,7 @@ def test_a_plans_threshold_is_the_one_given_also_when_it_is_zero(request_, thres
 def test_a_plan_without_a_threshold_gets_its_tasks_or_is_refused(request_):
     final = replace(request_, plan="final", task="sums")
     asked = []
-    job = prepare(final, find_threshold=lambda task, segment: asked.append(task) or -2.1)
+    job = prepare(final, find_threshold=lambda task, segment, plan: asked.append(task) or -2.1)
     assert (asked, job.spec.log_log_threshold) == (["sums"], -2.1)
     with pytest.raises(UsageError, match="the final plan needs the threshold below which"):
         prepare(final)
