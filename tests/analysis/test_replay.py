@@ -9,10 +9,12 @@ from typer.testing import CliRunner
 
 from premem_core.__main__ import app
 from premem_core.analysis import curves, run_scores
-from premem_core.analysis.replay import draw_order, replay
+from premem_core.analysis.replay import draw_order, follow_plan, replay
 from premem_core.errors import DataError, UsageError
 from premem_core.importers.published_arrays import import_published
+from premem_core.metrics import estimators
 from premem_core.metrics.sample_counts import SampleCounts
+from premem_core.metrics.sampling_plan import WHOLE, Share
 from premem_core.store.database import Store
 from tests.helpers import planned, simulated
 from tests.helpers.paths import GSM8K_RUNS
@@ -112,6 +114,39 @@ def test_three_lazy_samples_with_the_jackknife_fit_like_the_full_protocol_at_hal
     assert cheap.max_mean_difference_to_full < 0.005
 
 
+def test_one_sample_of_unmasked_pairs_predicts_as_well_as_the_papers_protocol(runs):
+    every = replay(runs, 1, "last", "lu", -2.4)
+    assert every.generations_fraction <= 0.115
+    assert every.identity_r2 == pytest.approx(0.942, abs=0.004)
+    assert (every.max_abs_difference_to_full, every.checkpoints) == (0, 51)
+    half = replay(runs, 1, "last", "lu", -2.4, share=0.5)
+    assert half.generations_fraction <= 0.062
+    assert half.identity_r2 == pytest.approx(0.940, abs=0.006)
+    as_precise = replay(runs, 1, "last", "lu", -2.4, standard_error=0.0082)
+    assert 0.056 < as_precise.generations_fraction < 0.066  # more of the quarter runs' examples
+    assert as_precise.identity_r2 == pytest.approx(0.940, abs=0.006)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_the_mean_over_repeats_is_lu_of_all_samples(sliced, share):
+    rng, repeats, off = np.random.default_rng(0), 100, []
+    for run in sliced:
+        means = []
+        for _ in range(repeats):
+            part = Share(share, rng.random()) if share < 1 else WHOLE
+            counts = follow_plan("last", -2.4, run.nll, draw_order(run.counts, 1, rng), part)
+            means.append(estimators.premem_means("lu", counts, run.nll, -2.4).mean)
+        expected = estimators.premem_means("lu", run.counts, run.nll, -2.4).mean
+        error = np.std(means, axis=0, ddof=1) / np.sqrt(repeats)
+        off.append((np.mean(means, axis=0) - expected) / error)
+    in_errors = np.abs(np.concatenate(off))
+    within = (in_errors <= 2).sum()
+    print(f"share {share}: {within} of {len(in_errors)} checkpoints within 2 standard errors")
+    # The checkpoints of a run share samples, so these are not 51 independent numbers.
+    assert in_errors.max() < 4
+    assert np.sqrt((in_errors**2).mean()) < 1.7
+
+
 @pytest.mark.parametrize("which", ["sliced", "runs"])
 def test_the_jackknife_takes_most_of_the_bias_of_five_samples_away(request, which):
     fifty = [run for run in request.getfixturevalue(which) if run.samples == 50]
@@ -177,6 +212,10 @@ def test_a_replay_refuses_what_it_cannot_do(toy, tmp_path):
         replay(runs, 1, "full", "jackknife", T)
     with pytest.raises(UsageError, match="give --estimator plain"):
         replay(runs, 5, "final", "jackknife", T)
+    with pytest.raises(UsageError, match="give --estimator lu"):
+        replay(runs, 1, "last", "plain", T)
+    with pytest.raises(UsageError, match="only the plan last takes a share"):
+        replay(runs, 1, "lazy", "plain", T, share=0.5)
     lazy = run_scores.read_task(planned.store(tmp_path / "lazy", "lazy"), "toy")
     with pytest.raises(DataError, match="lacks samples that its sampling plan left out"):
         replay(lazy, 5, "full", "plain", T)

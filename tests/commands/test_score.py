@@ -47,6 +47,37 @@ def test_every_option_reaches_the_request():
 
 
 @pytest.mark.parametrize(
+    ("given", "plan", "samples"),
+    [
+        ({}, "full", 5),
+        ({"purpose": "accuracy"}, "last", 1),
+        ({"purpose": "examples"}, "lazy", 5),
+        ({"purpose": "curation", "samples": 3}, "final", 3),
+        ({"plan": "last", "samples": 2}, "last", 2),
+        ({"share": 0.5}, "last", 1),
+        ({"precision": 1.0}, "last", 1),
+        ({"purpose": "accuracy", "generations": 100}, "last", 1),
+    ],
+)
+def test_a_purpose_or_a_budget_chooses_the_plan(given, plan, samples):
+    request = ScoreOptions(run_dir=RUN, train=[TRAIN], **given).request()
+    assert (request.plan, request.sampling.samples) == (plan, samples)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"purpose": "accuracy", "plan": "full"}, "chooses the plan last, and --plan names one"),
+        ({"precision": 1.0, "samples": 2}, "--precision chooses how many .* leave --samples"),
+        ({"generations": 9, "share": 0.5}, "--generations chooses"),
+    ],
+)
+def test_a_plan_is_not_chosen_twice(given, message):
+    with pytest.raises(UsageError, match=message):
+        ScoreOptions(run_dir=RUN, train=[TRAIN], **given).request()
+
+
+@pytest.mark.parametrize(
     "given",
     [
         {"perturb_template": ["nameless"]},

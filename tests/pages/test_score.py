@@ -132,7 +132,7 @@ def test_messages_that_think_are_a_chat_whose_thinking_may_be_limited(page, chat
     assert not control(app, "number_input", "Longest thinking").disabled
     assert [each for each in app.get("button_group") if each.label == "Threshold is for"] == []
 
-    control(app, "button_group", "Samples are drawn").set_value("lazy").run()
+    control(app, "button_group", "Purpose").set_value("lazy").run()
     control(app, "button_group", "Threshold is for").set_value("trace").run()
     control(app, "number_input", "Longest thinking").set_value(20).run()
     assert errors(app) == ""
@@ -143,9 +143,22 @@ def test_messages_that_think_are_a_chat_whose_thinking_may_be_limited(page, chat
     assert spec.sampling.max_thinking_tokens == 20
 
 
+def test_for_the_accuracy_of_checkpoints_one_control_says_what_its_precision_takes(
+    page, folder, job
+):
+    app = page(folder, "train.jsonl", BAD_ROW.splitlines()[0])
+    control(app, "button_group", "Purpose").set_value("last").run()
+    control(app, "number_input", "Standard error").set_value(20.0).run()
+    assert errors(app) == ""
+    assert "samples each: a checkpoint's accuracy has a standard error of at most" in seen(app)
+    assert [each for each in app.get("number_input") if each.label == "Samples per problem"] == []
+    spec = job().spec
+    assert (spec.plan, spec.share, spec.sampling.samples) == ("last", 1.0, 7)
+
+
 def test_without_traces_nothing_is_asked_about_them(page, folder):
     app = page(folder, "train.jsonl", BAD_ROW.splitlines()[0])
-    control(app, "button_group", "Samples are drawn").set_value("lazy").run()
+    control(app, "button_group", "Purpose").set_value("lazy").run()
     assert control(app, "number_input", "Longest thinking").disabled
     assert [each for each in app.get("button_group") if each.label == "Threshold is for"] == []
     control(app, "text_input", "Marks of thinking").input("[T]…[/T]").run()
@@ -230,8 +243,8 @@ def test_what_was_typed_stays_while_an_error_hides_the_controls(page, folder, tm
     app = page(folder, "train.jsonl", BAD_ROW.splitlines()[0])
     file = app.text_input(key="train").value
     control(app, "text_input", "Name of the run").input("mine").run()
-    control(app, "number_input", "Samples").set_value(9).run()
-    control(app, "button_group", "Samples are drawn").set_value("final").run()
+    control(app, "number_input", "Samples per problem").set_value(9).run()
+    control(app, "button_group", "Purpose").set_value("final").run()
     control(app, "checkbox", "Leave bad rows out").check().run()
     app.text_input(key="train").input(str(tmp_path / "nowhere.jsonl")).run()
     assert "nowhere.jsonl" in errors(app)

@@ -72,6 +72,26 @@ def test_a_plan_without_a_threshold_gets_its_tasks_or_is_refused(request_):
         prepare(final)
 
 
+def test_a_budget_is_for_the_plan_last_and_there_is_only_one(request_):
+    last = replace(request_, plan="last", log_log_threshold=-2.3)
+    job = prepare(replace(last, precision=4.0))  # 48 training problems
+    assert (job.spec.share, job.spec.sampling.samples) == (1.0, 4)
+    assert (job.completions, job.avoidable) == (3 * (48 + 40) * 4, 3 * 48 * 4)
+    assert job.summary()[-1].startswith("precision: 48 problems, 4 samples each")
+    job = prepare(replace(last, generations=3 * (20 + 40)))
+    assert (job.spec.share, job.spec.sampling.samples) == (20 / 48, 1)
+    assert (job.completions, job.avoidable) == (3 * (20 + 40), 3 * 20)
+    for wrong, message in (
+        (replace(last, precision=1.0, generations=9), "give only one of them"),
+        (replace(last, generations=9), "too few: 3 checkpoints with 40 test problems"),
+        (replace(request_, precision=1.0), "is for the plan last, not for full"),
+        (replace(request_, share=0.5), "a share is for the plan last only"),
+        (replace(last, share=0.0), "over 0 and at most 1, not 0.0"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            prepare(wrong)
+
+
 def test_data_that_was_read_already_is_not_read_again(request_, monkeypatch):
     data = read_requested_data(request_)
     monkeypatch.setattr(examples, "read_rows", no_threshold)
