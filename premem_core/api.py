@@ -148,7 +148,7 @@ class StoreReader:
             correct, unparsed, timeout: how many of them are correct, state no final answer, or
                 could not be compared in time; the others are incorrect.
             nll: mean negative log-likelihood per token of the solution, nats; its exponential is
-                the perplexity. Missing for test examples.
+                the perplexity. Missing for test examples without a solution.
             tokens: how many tokens the solution has.
 
         Raises:

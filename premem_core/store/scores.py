@@ -34,7 +34,7 @@ LENGTH_COLUMNS = (
     *("run", "step", "split", "samples", "finished", "completion_tokens"),
     *("completion_trace_tokens", "traces", "target_tokens", "trace_tokens"),
 )
-COUNT_COLUMNS = ("step", "split", "perturbation", "example", "samples", "correct", "nll")
+COUNT_COLUMNS = ("step", "split", "perturbation", "example", "samples", "correct", "nll", "tokens")
 
 _GRADE_COUNTS = {
     "samples": "count(*)",
@@ -47,7 +47,7 @@ COUNTS_OF_GRADES = ", ".join(f"{count} AS {name}" for name, count in _GRADE_COUN
 # The columns of `scores` that a shard adds to, and what they are in a shard of each kind.
 _MEASURES = (
     *("samples", "correct", "unparsed", "timeout", "nll", "tokens", "trace_nll", "trace_tokens"),
-    *("finished", "completion_tokens", "completion_trace_tokens"),
+    *("finished", "completion_tokens", "completion_trace_tokens", "top_tokens"),
 )
 _MEASURES_OF_SAMPLES = {
     **_GRADE_COUNTS,
@@ -57,7 +57,7 @@ _MEASURES_OF_SAMPLES = {
 }
 _MEASURES_OF_TARGETS = {
     **dict.fromkeys(_GRADE_COUNTS, "0"),
-    **{name: name for name in ("nll", "tokens", "trace_nll", "trace_tokens")},
+    **{name: name for name in ("nll", "tokens", "trace_nll", "trace_tokens", "top_tokens")},
 }
 
 
@@ -248,6 +248,8 @@ def add_counts(connection: Connection, file: Path) -> None:
     measures = {name: measured.get(name, "NULL") for name in _MEASURES}
     if "trace_tokens" not in there:  # a shard of an earlier version
         measures |= {name: "NULL" for name in _MEASURES if "trace" in name}
+    if "top_tokens" not in there:  # likewise, or one of samples
+        measures["top_tokens"] = "NULL"
     selected = ", ".join(f"{measure} AS {name}" for name, measure in measures.items())
     grouped = "" if "nll" in there else "GROUP BY ALL"
     connection.execute(
@@ -263,6 +265,7 @@ def add_counts(connection: Connection, file: Path) -> None:
             tokens = coalesce(incoming.tokens, scores.tokens),
             trace_nll = coalesce(incoming.trace_nll, scores.trace_nll),
             trace_tokens = coalesce(incoming.trace_tokens, scores.trace_tokens),
+            top_tokens = coalesce(incoming.top_tokens, scores.top_tokens),
             finished = coalesce(scores.finished + incoming.finished, scores.finished,
                 incoming.finished),
             completion_tokens = coalesce(scores.completion_tokens + incoming.completion_tokens,
