@@ -34,6 +34,7 @@ LENGTH_COLUMNS = (
     *("run", "step", "split", "samples", "finished", "completion_tokens"),
     *("completion_trace_tokens", "traces", "target_tokens", "trace_tokens"),
 )
+TARGET_COLUMNS = ("step", "split", "solutions", "nll", "spread", "token_accuracy")
 COUNT_COLUMNS = ("step", "split", "perturbation", "example", "samples", "correct", "nll", "tokens")
 
 _GRADE_COUNTS = {
@@ -154,6 +155,25 @@ def read_lengths(store: Store, task: str) -> pd.DataFrame:
         GROUP BY run, step, split ORDER BY run, step, split""",
         LENGTH_COLUMNS,
         [task],
+    )
+
+
+def read_target_means(store: Store, run: str) -> pd.DataFrame:
+    """TARGET_COLUMNS, a row per scored checkpoint and split of a run with known NLLs.
+
+    `nll` is the mean of the solutions' NLLs, and `spread` their standard deviation.
+    `token_accuracy` is the share of all their tokens that are of rank 0; NaN where not counted.
+    """
+    return read_frame(
+        store,
+        """SELECT step, split, count(nll) AS solutions, avg(nll) AS nll, stddev_samp(nll) AS spread,
+            sum(top_tokens) / nullif(sum(tokens) FILTER (top_tokens IS NOT NULL), 0)
+                AS token_accuracy
+        FROM scores JOIN checkpoints USING (run, step)
+        WHERE run = ? AND perturbation = '' AND state = 'scored'
+        GROUP BY step, split HAVING count(nll) > 0 ORDER BY step, split DESC""",
+        TARGET_COLUMNS,
+        [run],
     )
 
 

@@ -86,6 +86,26 @@ def write_samples(
     return folder / str(name)
 
 
+def write_targets(
+    store: Store,
+    run: str,
+    step: int,
+    rows: Sequence[dict[str, object]],
+    split: str = "train",
+    schema: pa.Schema = TARGETS,
+) -> Path:
+    """Put a shard of targets into the inbox; the shard.
+
+    Args:
+        rows: the columns that differ from an NLL of 0.5 and two tokens, with the example.
+    """
+    target = {"run": run, "step": step, "split": split, "perturbation": "", "nll": 0.5, "tokens": 2}
+    table = pa.Table.from_pylist([target | row for row in rows], schema=schema)
+    name = ShardName(step, split, "", "targets", int(str(rows[0]["example"])), "", run)
+    write_shard(store.path / "inbox", str(name), run, table)
+    return store.path / "inbox" / str(name)
+
+
 def scored(folder: Path, *data: Sequence[Example]) -> Store:
     """A store with tasks t0, t1 …, each with a scored run of these training examples."""
     home, runs, examples = Store(folder), [], []

@@ -1,14 +1,13 @@
 import numpy as np
-import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from premem_core.store.database import Store
 from premem_core.store.scores import commit_inbox
-from premem_core.store.shards import TARGETS, ShardName, column_bytes, write_shard
+from premem_core.store.shards import column_bytes
 from premem_core.store.token_scores import read_token_scores, read_token_texts, rounded
-from tests.helpers.stores import EARLIER_TARGETS, register
+from tests.helpers.stores import EARLIER_TARGETS, register, write_targets
 
 logs = st.floats(-2000, 0, width=32).map(lambda x: -abs(x))
 
@@ -22,24 +21,16 @@ def test_a_rounded_value_keeps_1e_4_and_its_order_of_magnitude(values):
     assert abs(kept.mean() - values.mean()) < 1e-4
 
 
-def write_targets(store, step, rows, split="train", schema=TARGETS):
-    keys = {"run": "r", "step": step, "split": split, "perturbation": "", "nll": 0.5, "tokens": 2}
-    table = pa.Table.from_pylist([keys | row for row in rows], schema=schema)
-    name = ShardName(step, split, "", "targets", rows[0]["example"], "", "r")
-    write_shard(store.path / "inbox", str(name), "r", table)
-    return store.path / "inbox" / str(name)
-
-
 def test_token_scores_of_several_shards_are_read_by_example_beside_those_without(tmp_path):
     store = Store(tmp_path)
     register(store)
     scored = {"trace_tokens": 0, "log_probabilities": [-0.5, -0.25], "ranks": [3, 0]}
     longer = {"trace_tokens": 1, "log_probabilities": [-1.0, 0.0, -2.0], "ranks": [0, 0, 70_000]}
-    write_targets(store, 10, [{"example": 4, **longer, "texts": ["a", " b", "\ufffd"]}])
-    write_targets(store, 10, [{"example": 2, **scored}, {"example": 3, "trace_tokens": 0}])
-    write_targets(store, 10, [{"example": 1}], schema=EARLIER_TARGETS)
-    write_targets(store, 20, [{"example": 1, **scored}])
-    write_targets(store, 10, [{"example": 7, **scored}], split="test")
+    write_targets(store, "r", 10, [{"example": 4, **longer, "texts": ["a", " b", "\ufffd"]}])
+    write_targets(store, "r", 10, [{"example": 2, **scored}, {"example": 3, "trace_tokens": 0}])
+    write_targets(store, "r", 10, [{"example": 1}], schema=EARLIER_TARGETS)
+    write_targets(store, "r", 20, [{"example": 1, **scored}])
+    write_targets(store, "r", 10, [{"example": 7, **scored}], split="test")
     commit_inbox(store)
     found = read_token_scores(store, "r", 10)
     assert found.examples.tolist() == [2, 4]
@@ -54,7 +45,7 @@ def test_token_scores_of_several_shards_are_read_by_example_beside_those_without
 def test_a_run_without_token_scores_has_none(tmp_path):
     store = Store(tmp_path)
     register(store)
-    write_targets(store, 10, [{"example": 1}], schema=EARLIER_TARGETS)
+    write_targets(store, "r", 10, [{"example": 1}], schema=EARLIER_TARGETS)
     commit_inbox(store)
     found = read_token_scores(store, "r", 10)
     assert [len(found.examples), found.offsets.tolist(), len(found.ranks)] == [0, [0], 0]
@@ -66,6 +57,6 @@ def test_rounded_numbers_take_at_most_two_thirds_of_the_space_of_unrounded_ones(
     sizes = []
     for step, values in enumerate((drawn.astype(np.float32), rounded(drawn))):
         rows = [{"example": n, "log_probabilities": row} for n, row in enumerate(values)]
-        file = write_targets(Store(tmp_path), step, rows)
+        file = write_targets(Store(tmp_path), "r", step, rows)
         sizes.append(column_bytes(file, ["log_probabilities"]) / drawn.size)
     assert sizes[1] < 2 / 3 * sizes[0]
