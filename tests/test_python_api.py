@@ -98,6 +98,7 @@ def test_every_table_has_the_columns_that_its_docstring_says(store):
         "scores": store.scores(TASK),
         "completions": store.completions(RUN, STEP),
         "premem": store.premem(TASK),
+        "solutions": store.solutions(RUN),
     }
     for name, table in tables.items():
         assert list(table.columns) == documented_columns(getattr(premem.StoreReader, name)), name

@@ -81,7 +81,7 @@ class PreparedJob:
     @property
     def perplexities(self) -> int:
         """The number of perplexities to measure."""
-        return len(self.steps) * len(self.train)
+        return len(self.steps) * work_left.targets(self.spec, self.train, self.test)
 
     @property
     def design(self) -> Design | None:
@@ -228,6 +228,8 @@ def prepare(
         template=template,
         thinking=str(marks) if marks else None,
         longest=request.longest,
+        tokens=request.tokens,
+        held_out=_can_hold_out(train, test),
         sampling=request.sampling,
         chunk_examples=request.chunk_examples,
         plan=request.plan,
@@ -330,6 +332,15 @@ def _user_perturbations(
     for name, file in request.perturbation_files.items():
         found[name] = user_perturbations.read_perturbed(file, train)
     return found
+
+
+def _can_hold_out(train: Sequence[Example], test: Sequence[Example]) -> bool:
+    """Whether the test problems have solutions like the training ones, not only final answers."""
+    return bool(test) and (_has_solutions(test) or not _has_solutions(train))
+
+
+def _has_solutions(examples: Sequence[Example]) -> bool:
+    return any(e.solution.strip() != e.answer.strip() for e in examples)
 
 
 def _problems(split: str, data: Dataset) -> str:
