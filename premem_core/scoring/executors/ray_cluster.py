@@ -16,8 +16,7 @@ from typing import Any
 
 import premem_core
 from premem_core.errors import JobError
-from premem_core.scoring.executors import worker
-from premem_core.scoring.executors.worker import Assignment, Event
+from premem_core.scoring.executors.worker import Assignment, Event, Worker
 
 RETRIES = 3
 SECONDS_TO_CONNECT = 10
@@ -134,5 +133,5 @@ def _work(assignment: Assignment) -> list[Event]:
     events: list[Event] = []
     # Objects from Ray's object store are read-only; the worker fills in its own copy.
     assignment = replace(assignment, work=assignment.work.copy())
-    worker.work(assignment, events.append)
+    Worker().work(assignment, events.append)
     return events
