@@ -94,9 +94,9 @@ class TransformersBackend:
     def switch(self, checkpoint: Checkpoint) -> None:
         """Replace the loaded checkpoint: a whole model by any other, an adapter over its base.
 
-        A whole model is loaded as into a new backend, after the former one is freed. Copying
-        weights into the former one would save almost nothing: of the time for a checkpoint, the
-        larger part is spent on starting a process and its libraries, and on reading files.
+        A whole model is loaded as into a new backend, after the former one is freed. To copy
+        weights into the former one would save nothing: what takes long, beside reading files, is
+        to start a process, its libraries and its GPU.
 
         Raises:
             CheckpointError: the checkpoint cannot be loaded. A former adapter stays loaded; after
