@@ -4,6 +4,7 @@
     ├── DataError          a data file, or a row of it, cannot be used
     ├── CheckpointError    a run's folder or one of its checkpoints cannot be used
     ├── StoreError         the store cannot be opened, read or changed as requested
+    ├── EngineError        a loaded engine cannot take another checkpoint, which a new one can
     ├── JobError           a scoring job cannot start, or cannot resume with this specification
     ├── EndpointError      a model's endpoint does not answer, or refuses the request
     ├── InstallationError  a package that is needed is not installed
@@ -27,6 +28,13 @@ class CheckpointError(PrememError):
 
 class StoreError(PrememError):
     """The store cannot do what the call requested; nothing in it was changed."""
+
+
+class EngineError(PrememError):
+    """A loaded engine cannot take the weights of another checkpoint, or broke while it did.
+
+    It must not be used any more. A new engine can load the checkpoint.
+    """
 
 
 class JobError(PrememError):

@@ -103,10 +103,15 @@ class Backend(Protocol):
         """The log-probability of each scored token of each target, in nats."""
 
     def switch(self, checkpoint: Checkpoint) -> None:
-        """Replace the loaded adapter with another one over the same base model.
+        """Replace the loaded checkpoint with another one, as if it were loaded into a new backend.
+
+        Whole models replace each other; an adapter is replaced by one over the same base model.
 
         Raises:
-            CheckpointError: the adapter cannot be loaded; the former one stays loaded.
+            CheckpointError: the checkpoint cannot be loaded. A former adapter stays loaded; after
+                a whole model the backend must not be used any more.
+            EngineError: only a new backend can load it, and this one must not be used any more.
+            MemoryError: the weights do not fit into memory.
         """
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """The transformers backend: any causal language model in safetensors, on CPU, CUDA or MPS."""
 
 import bisect
+import gc
 import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -55,18 +56,23 @@ class TransformersBackend:
     ) -> None:
         import torch
 
-        self.checkpoint, self.batch_divisor = checkpoint, batch_divisor
+        self.batch_divisor = batch_divisor
         self.device: str = device or _best_device()
         self.dtype = getattr(torch, dtype or ("float32" if self.device == "cpu" else "bfloat16"))
+        self._load(checkpoint)
+
+    def _load(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
         self.tokenizer, loaded = loading.load_model(
             checkpoint.path, self.dtype, adapter_base=checkpoint.adapter_base
         )
         with loading.as_checkpoint_error(checkpoint.path):
             self.model: Any = loaded.to(self.device).eval()
         # Both are halved whenever memory runs out.
-        self.rows = max(1, (MOST_ROWS_CPU if self.device == "cpu" else MOST_ROWS) // batch_divisor)
+        most = MOST_ROWS_CPU if self.device == "cpu" else MOST_ROWS
+        self.rows = max(1, most // self.batch_divisor)
         logits = LOGIT_BYTES // (self.model.config.get_text_config().vocab_size * 4)
-        self.tokens = max(1, min(TOKENS, logits) // batch_divisor)
+        self.tokens = max(1, min(TOKENS, logits) // self.batch_divisor)
         # PEFT's forward has only **kwargs, so the arguments are those of the model inside.
         inner = self.model.get_base_model() if checkpoint.adapter_base else self.model
         self.takes = set(inspect.signature(inner.forward).parameters)
@@ -80,16 +86,27 @@ class TransformersBackend:
         """Free the weights and the accelerator's cache."""
         import torch
 
-        del self.model
+        self.model = self._last_stopper = None
+        gc.collect()  # a model may refer to itself
         if self.device == "cuda":
             torch.cuda.empty_cache()
 
     def switch(self, checkpoint: Checkpoint) -> None:
-        """Replace the loaded adapter with another one over the same base model.
+        """Replace the loaded checkpoint: a whole model by any other, an adapter over its base.
+
+        A whole model is loaded as into a new backend, after the former one is freed. To copy
+        weights into the former one would save nothing: what takes long, beside reading files, is
+        to start a process, its libraries and its GPU.
 
         Raises:
-            CheckpointError: the adapter cannot be loaded; the former one stays loaded.
+            CheckpointError: the checkpoint cannot be loaded. A former adapter stays loaded; after
+                a whole model nothing is loaded.
+            MemoryError: the weights do not fit into memory.
         """
+        if checkpoint.adapter_base is None and self.checkpoint.adapter_base is None:
+            self.close()
+            self._load(checkpoint)
+            return
         loading.check_same_base(self.checkpoint, checkpoint)
         tokenizer = loading.load_tokenizer(checkpoint.path, adapter_base=checkpoint.adapter_base)
         loading.switch_adapter(self.model, checkpoint.path)

@@ -1,7 +1,6 @@
 """The vLLM backend: one engine in this process, for completions and for perplexities.
 
-vLLM does not free the memory of an engine. So each checkpoint needs a new process, or, if it is an
-adapter, `switch`.
+vLLM does not free the memory of an engine. So each checkpoint needs `switch`, or a new process.
 """
 
 import itertools
@@ -26,6 +25,7 @@ from premem_core.models.vllm_options import (
     lora_options,
     starting_engine,
 )
+from premem_core.models.vllm_weights import check_reloadable, reload_weights
 from premem_core.records import Checkpoint, Completion, Sampling
 
 
@@ -55,6 +55,7 @@ class VLLMBackend:
         with loading.as_checkpoint_error(checkpoint.path), starting_engine():
             self.engine: Any = LLM(**options).llm_engine
         self._lora_request = LoRARequest
+        self._config = model.config
         self._options = options  # every later adapter must fit the first one's rank and layers
         self.max_num_seqs = options["max_num_seqs"]
         self.positions: int | None = self.engine.model_config.max_model_len
@@ -71,12 +72,16 @@ class VLLMBackend:
         self.engine = None
 
     def switch(self, checkpoint: Checkpoint) -> None:
-        """Replace the loaded adapter with another one over the same base model.
+        """Replace the weights of a whole model, or an adapter with another one over the same base.
 
         Raises:
-            CheckpointError: the adapter cannot be loaded, or its training diverged; the former
-                one stays loaded.
+            CheckpointError: the checkpoint cannot be loaded, or its training diverged. A former
+                adapter stays loaded; after a whole model the backend must not be used any more.
+            EngineError: only a new engine can load it, and this one must not be used any more.
         """
+        if checkpoint.adapter_base is None and self.checkpoint.adapter_base is None:
+            self._replace_weights(checkpoint)
+            return
         loading.check_same_base(self.checkpoint, checkpoint)
         tokenizer, model = inspect_checkpoint(checkpoint)
         needed = lora_options(checkpoint, model)
@@ -96,6 +101,14 @@ class VLLMBackend:
         self.engine.remove_lora(former.lora_int_id)
         self.checkpoint, self.tokenizer = checkpoint, tokenizer
         self._last_stopper = None
+
+    def _replace_weights(self, checkpoint: Checkpoint) -> None:
+        check_reloadable(self.checkpoint.path, self._config, checkpoint.path)
+        tokenizer = loading.load_tokenizer(checkpoint.path)
+        reload_weights(self.engine, checkpoint.path)
+        self.checkpoint, self.tokenizer = checkpoint, tokenizer
+        self._last_stopper = None
+        self._check_finite()
 
     def target_log_probabilities(self, targets: Sequence[Target]) -> list[NDArray[np.float64]]:
         """The log-probability of each scored token of each target, in nats.

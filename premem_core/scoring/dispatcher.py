@@ -91,8 +91,11 @@ class Dispatcher:
             with_work = alive.with_work()
             self._mark_scored(alive, with_work)
             ready = self._ready(alive, with_work)
-            for checkpoints in self._shares(ready):
-                self._begin(checkpoints, alive)
+            shares = list(self._shares(ready))
+            assigned = {checkpoint for share in shares for checkpoint in share}
+            waiting = iter(c for c in ready if c not in assigned)
+            for share in shares:
+                self._begin(share, alive, next(waiting, None))
             tracker.count(work, self._phases(), self.failed)
             if not ready and not self._under_way:
                 return
@@ -137,8 +140,10 @@ class Dispatcher:
             yield tuple(ready[:share])
             ready, free = ready[share:], free - 1
 
-    def _begin(self, checkpoints: tuple[Checkpoint, ...], alive: WorkLeft) -> None:
-        self.executor.submit(Assignment(checkpoints, alive, self.writer, self.resources))
+    def _begin(
+        self, checkpoints: tuple[Checkpoint, ...], alive: WorkLeft, following: Checkpoint | None
+    ) -> None:
+        self.executor.submit(Assignment(checkpoints, alive, self.writer, self.resources, following))
         phases = {checkpoint.step: "waiting" for checkpoint in checkpoints}
         self._under_way.append(_UnderWay(phases, self.resources.batch_divisor))
         self._visited.update(checkpoint.step for checkpoint in checkpoints)

@@ -60,26 +60,26 @@ def memory_for_a_smaller_engine() -> None:
 
 def killed_while_loading() -> None:
     """The worker of one checkpoint gets SIGKILL, each time."""
-    from premem_core.models import load_backend
+    from premem_core.scoring.executors import worker
 
-    load = load_backend.load_backend
+    load = worker.Worker._load
 
-    def deadly_load(name, checkpoint, resources):
+    def deadly_load(self, checkpoint, assignment):
         if checkpoint.step == DIES_AT:
             struck(checkpoint.step)
             os.kill(os.getpid(), signal.SIGKILL)
-        return load(name, checkpoint, resources)
+        return load(self, checkpoint, assignment)
 
-    load_backend.load_backend = deadly_load  # type: ignore[assignment]
+    worker.Worker._load = deadly_load  # type: ignore[method-assign]
 
 
 def killed_between_adapters() -> None:
     """A worker that has two adapters gets SIGKILL once, done with the first."""
     from premem_core.scoring.executors import worker
 
-    work = worker.work
+    work = worker.Worker.work
 
-    def deadly_work(assignment, report):
+    def deadly_work(self, assignment, report):
         def deadly_report(event):
             log = Path(os.environ["FAULT_LOG"])
             if event.kind == "loading" and event.step == DIES_AT and not log.exists():
@@ -87,9 +87,9 @@ def killed_between_adapters() -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             report(event)
 
-        work(assignment, deadly_report)
+        return work(self, assignment, deadly_report)
 
-    worker.work = deadly_work
+    worker.Worker.work = deadly_work  # type: ignore[method-assign]
 
 
 if __name__ == "faults" and "FAULT" in os.environ:

@@ -29,6 +29,7 @@ from premem_core.problems import examples
 from premem_core.problems.prompts import PromptTemplate
 from premem_core.records import Sampling
 from premem_core.scoring import dispatcher, job_files, job_process, jobs
+from premem_core.scoring.executors.local import LocalExecutor
 from premem_core.scoring.job_files import Execution
 from premem_core.scoring.preparation import estimate
 from premem_core.scoring.preparation.prepare import prepare
@@ -107,11 +108,43 @@ def test_the_last_checkpoint_knows_its_training_problems_better_than_new_ones(fi
     assert curve.memorized[-1] > 0.3 > curve.memorized[0]
 
 
-def test_the_same_job_gives_the_same_completions_again(finished, run_dir, data, tmp_path):
+@pytest.fixture
+def started(monkeypatch) -> list[str | None]:
+    """The device of each worker process that is started."""
+    devices: list[str | None] = []
+    start = LocalExecutor._start
+
+    def watched(self, resources):
+        child = start(self, resources)
+        devices.append(child.device)
+        return child
+
+    monkeypatch.setattr(LocalExecutor, "_start", watched)
+    return devices
+
+
+def test_the_same_job_gives_the_same_completions_again_with_one_engine_for_all_checkpoints(
+    finished, run_dir, data, tmp_path, started
+):
     again = Store(tmp_path)
     create(again, run_dir, data)
     job_process.run_job(again, "sums")
     assert_same(finished, again)
+    assert len(started) == 1
+
+
+def test_a_checkpoint_is_scored_by_a_kept_engine_as_by_a_new_one(finished, run_dir, data, tmp_path):
+    alone, run = Store(tmp_path), checkpoints.read_run(run_dir)
+    train, test = (examples.read_examples(file).examples for file in data)
+    last = replace(run, checkpoints=run.checkpoints[2:])
+    jobs.create_job(alone, SPEC, last, "sums", train, test)
+    job_process.run_job(alone, "sums")
+    assert drawn(finished).xs(360, level="step").equals(drawn(alone).xs(360, level="step"))
+    kept, new = (
+        read_scores(store, "sums").query("step == 360").reset_index(drop=True)
+        for store in (finished, alone)
+    )
+    assert kept.equals(new)
 
 
 def test_a_name_that_is_taken_is_refused_and_a_finished_job_resumes_to_nothing(
@@ -156,7 +189,9 @@ def test_a_specification_that_cannot_work_leaves_no_job(tmp_path, run_dir, data,
     assert not list((tmp_path / "jobs").iterdir())
 
 
-def test_a_checkpoint_that_breaks_costs_itself_and_the_rest_goes_on(run_dir, data, tmp_path):
+def test_a_checkpoint_that_breaks_costs_itself_and_the_rest_goes_on(
+    run_dir, data, tmp_path, started
+):
     run = shutil.copytree(run_dir, tmp_path / "run")
     store = Store(tmp_path / "store")
     create(store, run, data)
@@ -167,6 +202,7 @@ def test_a_checkpoint_that_breaks_costs_itself_and_the_rest_goes_on(run_dir, dat
     states = read_checkpoints(store, "sums")
     assert states["state"].tolist() == ["scored", "failed", "scored"]
     assert "not a whole safetensors file" in states["reason"][1]
+    assert len(started) == 2  # the engine with which something failed is not used again
     shutil.copytree(run_dir, run, dirs_exist_ok=True)
     assert job_process.run_job(store, "sums").state == "done"
 

@@ -1,19 +1,24 @@
-"""The executor of this machine: each worker a process of its own, one per GPU (or set of GPUs)."""
+"""The executor of this machine: each worker a process of its own, one per GPU (or set of GPUs).
 
+A process does one assignment after another, so that its engine is started only once.
+"""
+
+import contextlib
 import multiprocessing
 import os
+import queue
 import signal
 import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 
 from premem_core.errors import JobError
-from premem_core.scoring.executors import worker
-from premem_core.scoring.executors.worker import Assignment, Event
+from premem_core.models.backend import Resources
+from premem_core.scoring.executors.worker import Assignment, Event, Worker
 
 # Loaded once, in the process from which workers are forked, because importing these takes seconds.
 # None of them uses a GPU.
@@ -27,14 +32,20 @@ PRELOADED = [
 ]
 
 
+SECONDS_TO_END = 30  # for an engine with further processes
+
+
 @dataclass(slots=True)
 class _Child:
     process: ForkServerProcess
     device: str | None
-    reports: Connection
+    resources: Resources
+    connection: Connection
     starting: float  # seconds; those of the first worker include PRELOADED
-    steps_left: list[int]  # steps of which neither "done" nor "failed" is reported
-    finished: bool = False
+    # Steps of its assignment of which neither "done" nor "failed" is reported.
+    steps_left: list[int] = field(default_factory=list)
+    idle: bool = False
+    ending: bool = False
 
 
 class LocalExecutor:
@@ -57,49 +68,72 @@ class LocalExecutor:
 
     @property
     def free(self) -> int:
-        """The number of workers that can start now."""
-        return len(self._free)
+        """The number of assignments that can begin now."""
+        return len(self._free) + sum(child.idle for child in self._children)
 
     def submit(self, assignment: Assignment) -> None:
-        """Begin an assignment on the next free device."""
+        """Begin an assignment in an idle process, or on the next free device."""
+        child = self._worker_with(assignment.resources)
+        child.idle = False
+        child.steps_left = [checkpoint.step for checkpoint in assignment.checkpoints]
+        with contextlib.suppress(OSError):  # it died, which `wait` will report
+            child.connection.send(assignment)
+
+    def _worker_with(self, resources: Resources) -> _Child:
+        """An idle worker with these resources, or a new one, if need be in the place of another."""
+        idle = [child for child in self._children if child.idle]
+        fitting = next((child for child in idle if child.resources == resources), None)
+        if fitting is None and not self._free:
+            self._end(idle[0])
+        return fitting or self._start(resources)
+
+    def _start(self, resources: Resources) -> _Child:
         device = self._free.pop(0)
         ours, theirs = self._context.Pipe()
-        arguments = (assignment, device, self._threads, theirs)
-        process = self._context.Process(target=_main, args=arguments)
+        process = self._context.Process(target=_main, args=(device, self._threads, theirs))
         started = time.perf_counter()
         process.start()
         starting = time.perf_counter() - started
         theirs.close()  # so that its end of the pipe closes when it dies
-        left = [checkpoint.step for checkpoint in assignment.checkpoints]
-        self._children.append(_Child(process, device, ours, starting, left))
+        child = _Child(process, device, resources, ours, starting)
+        self._children.append(child)
+        return child
 
     def wait(self, seconds: float) -> list[Event]:
         """The workers' reports; a worker whose process died without a report is lost."""
-        ready = wait([child.reports for child in self._children], seconds)
-        reporting = [child for child in self._children if child.reports in ready]
+        ready = wait([child.connection for child in self._children], seconds)
+        reporting = [child for child in self._children if child.connection in ready]
         return [event for child in reporting for event in self._reports_of(child)]
 
     def _reports_of(self, child: _Child) -> list[Event]:
         events = []
         try:
-            while child.reports.poll():
-                event: Event | None = child.reports.recv()
-                if event is None:
-                    child.finished = True
+            while child.connection.poll():
+                report: Event | bool = child.connection.recv()
+                if isinstance(report, bool):  # the assignment is over, and it can do another one
+                    child.idle, child.ending = report, not report
                     continue
-                if event.kind == "loading":
-                    event = replace(event, seconds=child.starting)
+                if report.kind == "loading":
+                    report = replace(report, seconds=child.starting)
                     child.starting = 0.0
-                events.append(event)
-                if event.kind in ("done", "failed"):
-                    child.steps_left.remove(event.step)
+                events.append(report)
+                if report.kind in ("done", "failed"):
+                    child.steps_left.remove(report.step)
         except (EOFError, OSError):
             self._remove(child)
-            if child.steps_left and not child.finished:
+            if child.steps_left and not child.ending:
                 code = child.process.exitcode
                 cause = f"signal {-code}" if code is not None and code < 0 else f"exit {code}"
                 events.append(Event("lost", child.steps_left[0], cause))
         return events
+
+    def _end(self, child: _Child) -> None:
+        """End an idle worker."""
+        with contextlib.suppress(OSError):
+            child.connection.send(None)
+        child.process.join(SECONDS_TO_END)
+        child.process.kill()
+        self._remove(child)
 
     def _remove(self, child: _Child) -> None:
         child.process.join()
@@ -107,11 +141,12 @@ class LocalExecutor:
         self._free.append(child.device)
 
     def close(self) -> None:
-        """Kill the workers that are still running; their finished shards are kept."""
+        """End all workers; those that are still busy are killed, their finished shards are kept."""
         for child in self._children:
-            child.process.kill()
-        for child in self._children:
-            child.process.join()
+            if child.steps_left:
+                child.process.kill()
+        for child in list(self._children):
+            self._end(child)
 
 
 def devices(workers: int | None, tensor_parallel: int = 1) -> list[str | None]:
@@ -142,7 +177,7 @@ def devices(workers: int | None, tensor_parallel: int = 1) -> list[str | None]:
     return list(groups[:workers])
 
 
-def _main(assignment: Assignment, device: str | None, threads: int, reports: Connection) -> None:
+def _main(device: str | None, threads: int, connection: Connection) -> None:
     """Run a worker's process. It ends when its parent ends, whose end of the pipe then closes."""
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
@@ -150,19 +185,26 @@ def _main(assignment: Assignment, device: str | None, threads: int, reports: Con
         import torch
 
         torch.set_num_threads(min(threads, torch.get_num_threads()))
+    assignments: queue.SimpleQueue[Assignment | None] = queue.SimpleQueue()
 
-    def end_with_parent() -> None:
+    def receive() -> None:
         try:
-            reports.recv()
+            while True:
+                assignments.put(connection.recv())
         except (EOFError, OSError):
             os._exit(1)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    engine = worker.work(assignment, reports.send)
-    if engine is not None and assignment.resources.tensor_parallel > 1:
-        engine.close()  # it has further processes
-    reports.send(None)
+    threading.Thread(target=receive, daemon=True).start()
+    worker, further_processes = Worker(), False
+    while (assignment := assignments.get()) is not None:
+        further_processes = assignment.resources.tensor_parallel > 1
+        can_go_on = worker.work(assignment, connection.send)
+        connection.send(can_go_on)
+        if not can_go_on:
+            break
+    if worker.backend is not None and further_processes:
+        worker.backend.close()
     sys.stdout.flush()
     sys.stderr.flush()
     # Exit without waiting for threads and processes that engines leave behind.

@@ -1,7 +1,8 @@
-"""The executor of a Ray cluster: each worker a Ray task.
+"""The executor of a Ray cluster: each worker a Ray actor.
 
-Ray places the tasks, gives them their GPUs and retries those whose node or process died; a retried
-task reads the shards that its predecessor left instead of computing them again.
+Ray places the actors, gives them their GPUs, and restarts those whose node or process died, with
+their assignment; a restarted one reads the shards that its predecessor left instead of computing
+them again. An actor does one assignment after another, so that its engine is started only once.
 """
 
 import contextlib
@@ -10,17 +11,23 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import premem_core
 from premem_core.errors import JobError
-from premem_core.scoring.executors import worker
-from premem_core.scoring.executors.worker import Assignment, Event
+from premem_core.models.backend import Resources
+from premem_core.scoring.executors.worker import Assignment, Event, Worker
 
 RETRIES = 3
 SECONDS_TO_CONNECT = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    actor: Any
+    assignment: Assignment
 
 
 class RayExecutor:
@@ -70,45 +77,62 @@ class RayExecutor:
                 "smaller --tensor-parallel"
             )
         self._workers = workers
-        self._running: dict[Any, Assignment] = {}
-        self._task: Callable[..., Any] = ray.remote(
+        self._running: dict[Any, _Running] = {}
+        self._idle: list[tuple[Any, Resources]] = []
+        self._actor: Callable[[], Any] = ray.remote(
             num_cpus=1,
             num_gpus=self._gpus,
-            max_retries=RETRIES,
-            max_calls=1,  # end its process, too: a closed engine often keeps GPU memory
-        )(_work).remote
+            max_restarts=RETRIES,
+            max_task_retries=RETRIES,
+        )(_Actor).remote
 
     @property
     def free(self) -> int:
-        """The number of further tasks that the cluster can run now."""
+        """The number of further assignments that the cluster can run now."""
         resources = self._ray.cluster_resources()
         room = resources.get("GPU", 0) // self._gpus if self._gpus else resources.get("CPU", 1)
         most = max(1, int(room)) if self._workers is None else self._workers
         return max(0, most - len(self._running))
 
     def submit(self, assignment: Assignment) -> None:
-        """Hand an assignment to Ray."""
-        self._running[self._task(assignment)] = assignment
+        """Hand an assignment to an idle actor with these resources, or to a new one."""
+        resources = assignment.resources
+        fitting = [actor for actor, its_resources in self._idle if its_resources == resources]
+        actor = fitting[0] if fitting else self._actor()
+        self._idle = [each for each in self._idle if each[0] is not actor]
+        self._running[actor.work.remote(assignment)] = _Running(actor, assignment)
 
     def wait(self, seconds: float) -> list[Event]:
-        """The reports of the tasks that ended; a task that Ray gave up is lost."""
+        """The reports of the assignments that ended; one that Ray gave up is lost."""
+        # An idle actor keeps its CPU or GPU from one that is restarted on another node.
+        for actor, _ in self._idle:
+            self._ray.kill(actor)
+        self._idle = []
         if not self._running:
             return []
         ended, _ = self._ray.wait(list(self._running), timeout=seconds)
-        events = []
-        for task in ended:
-            assignment = self._running.pop(task)
-            try:
-                events += self._ray.get(task)
-            except self._ray.exceptions.RayError as error:
-                reason = f"Ray: {(str(error).splitlines() or [type(error).__name__])[0]}"
-                events += [Event("lost", c.step, reason) for c in assignment.checkpoints[:1]]
-        return events
+        return [event for task in ended for event in self._reports_of(task)]
+
+    def _reports_of(self, task: Any) -> list[Event]:
+        running = self._running.pop(task)
+        try:
+            events, can_go_on = self._ray.get(task)
+        except self._ray.exceptions.RayError as error:
+            reason = f"Ray: {(str(error).splitlines() or [type(error).__name__])[0]}"
+            lost = Event("lost", running.assignment.checkpoints[0].step, reason)
+            events, can_go_on = [lost], False
+        if can_go_on:
+            self._idle.append((running.actor, running.assignment.resources))
+        else:
+            self._ray.kill(running.actor)
+        return list(events)
 
     def close(self) -> None:
-        """Cancel the running tasks, and disconnect from the cluster."""
-        for task in self._running:
-            self._ray.cancel(task, force=True)
+        """Kill the actors, and disconnect from the cluster."""
+        for running in self._running.values():
+            self._ray.kill(running.actor)
+        for actor, _ in self._idle:
+            self._ray.kill(actor)
         self._ray.shutdown()
 
 
@@ -130,9 +154,14 @@ def _signals_kept() -> Iterator[None]:
             signal.signal(signal.SIGTERM, ours)
 
 
-def _work(assignment: Assignment) -> list[Event]:
-    events: list[Event] = []
-    # Objects from Ray's object store are read-only; the worker fills in its own copy.
-    assignment = replace(assignment, work=assignment.work.copy())
-    worker.work(assignment, events.append)
-    return events
+class _Actor:
+    def __init__(self) -> None:
+        self._worker = Worker()
+
+    def work(self, assignment: Assignment) -> tuple[list[Event], bool]:
+        """Do an assignment; its events, and whether this actor can do another one."""
+        events: list[Event] = []
+        # Objects from Ray's object store are read-only; the worker fills in its own copy.
+        assignment = replace(assignment, work=assignment.work.copy())
+        can_go_on = self._worker.work(assignment, events.append)
+        return events, can_go_on

@@ -1,7 +1,7 @@
-"""A worker's assignment: load a checkpoint once, and do all its work that can be done now.
+"""A worker and its assignments: load a checkpoint, and do all its work that can be done now.
 
-Several checkpoints go to one worker only when they are adapters over one base model: the engine is
-loaded once and the adapters are swapped.
+The engine is kept for the next assignment, and its weights are replaced. Only adapters over one
+base model are assigned several at a time.
 """
 
 import time
@@ -10,12 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from premem_core.errors import PrememError
+from premem_core.errors import EngineError, PrememError
 from premem_core.files import NO_SPACE
+from premem_core.grading.grader import Grader
 from premem_core.grading.graders import make_grader
 from premem_core.models import load_backend
 from premem_core.models.backend import Backend, Resources
 from premem_core.models.checkpoints import check_checkpoint
+from premem_core.models.read_ahead import read_ahead
 from premem_core.records import Checkpoint
 from premem_core.scoring.checkpoint import score_checkpoint
 from premem_core.scoring.work_left import Chunk, WorkLeft
@@ -24,12 +26,18 @@ from premem_core.store.shards import ShardWriter
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """The work for one worker. `work` is its copy of the work left when it was assigned."""
+    """The work for one worker.
+
+    Attributes:
+        work: its copy of the work left when it was assigned.
+        following: a checkpoint that will probably be assigned next, whose files are read ahead.
+    """
 
     checkpoints: tuple[Checkpoint, ...]
     work: WorkLeft
     writer: ShardWriter
     resources: Resources
+    following: Checkpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +46,8 @@ class Event:
 
     Attributes:
         kind: "memory": memory ran out. "disk": a shard could not be written, and the whole job
-            should stop. "lost": the worker's process died, which its executor reports.
+            should stop. "lost": the worker's process died, which its executor reports, or its
+            engine cannot load the checkpoint, which another one can.
         text: for "chunk", the phase of the work; for a failure, the reason.
         seconds: the time for loading libraries or weights, or for a chunk.
     """
@@ -49,46 +58,72 @@ class Event:
     seconds: float = 0.0
 
 
-def work(assignment: Assignment, report: Callable[[Event], None]) -> Backend | None:
-    """Do an assignment in this process. Errors are reported, not raised.
+class Worker:
+    """Does assignments in this process, one after the other, with one engine.
 
-    Returns:
-        The engine, still loaded: closing vLLM takes a second, which a process that ends can save.
+    Attributes:
+        backend: the engine; None before the first checkpoint is loaded.
     """
-    backend: Backend | None = None
-    with make_grader(assignment.work.spec.grader) as grader:
-        for checkpoint in assignment.checkpoints:
-            step = checkpoint.step
 
-            def on_chunk(chunk: Chunk, seconds: float, step: int = step) -> None:
-                report(Event("chunk", step, _phase(chunk), seconds))
+    def __init__(self) -> None:
+        self.backend: Backend | None = None
 
-            report(Event("loading", step))
-            try:
-                started = time.perf_counter()
-                check_checkpoint(checkpoint)
-                if backend is None:
-                    spec = assignment.work.spec
-                    backend = load_backend.load_backend(
-                        spec.backend, checkpoint, assignment.resources
-                    )
-                else:
-                    backend.switch(checkpoint)
-                report(Event("loaded", step, seconds=time.perf_counter() - started))
-                score_checkpoint(
-                    assignment.work, step, backend, grader, assignment.writer, on_chunk
-                )
-            except MemoryError as error:
-                report(Event("memory", step, str(error)))
-                break
-            except Exception as error:
-                if isinstance(error, OSError) and error.errno in NO_SPACE:
-                    report(Event("disk", step, error.strerror or str(error)))
+    def work(self, assignment: Assignment, report: Callable[[Event], None]) -> bool:
+        """Do an assignment. Errors are reported, not raised.
+
+        Returns:
+            Whether this worker can do another one. It cannot after an error, which may have
+            damaged the engine.
+        """
+        done = True
+        with make_grader(assignment.work.spec.grader) as grader:
+            for checkpoint in assignment.checkpoints:
+                end = self._end_of(checkpoint, assignment, grader, report)
+                report(end)
+                done = done and end.kind == "done"
+                if end.kind in ("memory", "disk", "lost"):
                     break
-                report(Event("failed", step, _reason(error)))
-            else:
-                report(Event("done", step))
-    return backend
+        return done
+
+    def _end_of(
+        self,
+        checkpoint: Checkpoint,
+        assignment: Assignment,
+        grader: Grader,
+        report: Callable[[Event], None],
+    ) -> Event:
+        """Score a checkpoint, and return the last event about it."""
+        step = checkpoint.step
+
+        def on_chunk(chunk: Chunk, seconds: float) -> None:
+            report(Event("chunk", step, _phase(chunk), seconds))
+
+        report(Event("loading", step))
+        try:
+            started = time.perf_counter()
+            backend = self._load(checkpoint, assignment)
+            report(Event("loaded", step, seconds=time.perf_counter() - started))
+            if assignment.following:
+                read_ahead(assignment.following)
+            score_checkpoint(assignment.work, step, backend, grader, assignment.writer, on_chunk)
+        except MemoryError as error:
+            return Event("memory", step, str(error))
+        except EngineError as error:
+            return Event("lost", step, str(error))
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in NO_SPACE:
+                return Event("disk", step, error.strerror or str(error))
+            return Event("failed", step, _reason(error))
+        return Event("done", step)
+
+    def _load(self, checkpoint: Checkpoint, assignment: Assignment) -> Backend:
+        check_checkpoint(checkpoint)
+        if self.backend is None:
+            name = assignment.work.spec.backend
+            self.backend = load_backend.load_backend(name, checkpoint, assignment.resources)
+        else:
+            self.backend.switch(checkpoint)
+        return self.backend
 
 
 def _phase(chunk: Chunk) -> str:

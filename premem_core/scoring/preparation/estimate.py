@@ -133,9 +133,12 @@ def estimate_apart(store: Path, job: PreparedJob) -> Estimate:
 
 def _run(assignment: Assignment, executor: LocalExecutor) -> list[Event]:
     events: list[Event] = []
-    executor.submit(assignment)
-    while not executor.free:
-        events += executor.wait(1.0)
+    try:
+        executor.submit(assignment)
+        while not executor.free:
+            events += executor.wait(1.0)
+    finally:
+        executor.close()
     if wrong := [e for e in events if e.kind in ("failed", "memory", "disk", "lost")]:
         raise JobError(f"checkpoint {wrong[0].step} cannot be scored: {wrong[0].text}")
     return events

@@ -90,14 +90,21 @@ def assert_same(one: Store, other: Store) -> None:
         assert {file.name for file in files} == read_committed_shards(store, "sums")
 
 
-def test_a_job_on_a_cluster_ends_like_one_on_this_machine(
-    cluster, second, local, run_dir, tmp_path
+def test_a_job_on_a_cluster_ends_like_one_on_this_machine_with_an_engine_for_each_worker(
+    cluster, second, local, run_dir, tmp_path, monkeypatch
 ):
-    store = Store(tmp_path)
+    store, submit, actors = Store(tmp_path), RayExecutor.submit, []
+
+    def watched(executor, assignment):
+        submit(executor, assignment)
+        actors.append(list(executor._running.values())[-1].actor)
+
+    monkeypatch.setattr(RayExecutor, "submit", watched)
     create(store, run_dir, job_files.Execution("ray", address=cluster.address))
     end = job_process.run_job(store, "sums")
     assert end.state == "done", end.message
     assert_same(store, local)
+    assert len(set(actors)) < len(actors)
 
 
 def test_a_node_that_is_killed_in_the_middle_of_a_checkpoint_costs_nothing(
@@ -130,7 +137,7 @@ def test_a_node_that_is_killed_in_the_middle_of_a_checkpoint_costs_nothing(
 
 
 def working(process: psutil.Process) -> bool:
-    return "ray::_work" in " ".join(process.cmdline())
+    return "ray::_Actor.work" in " ".join(process.cmdline())
 
 
 def test_shards_come_from_a_prefix_where_nodes_do_not_see_the_store(
