@@ -50,6 +50,7 @@ class ScoringSpec:
             are none.
         longest: texts of prompt and target are cut after this many tokens, as trainers cut them;
             None to cut none.
+        score_base: also score the run's base model, and find the questions that it knows.
     """
 
     run: str
@@ -66,6 +67,7 @@ class ScoringSpec:
     perturb_all: bool = False
     thinking: str | None = None
     longest: int | None = None
+    score_base: bool = False
 
     @property
     def marks(self) -> ThinkingMarks | None:

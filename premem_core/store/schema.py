@@ -101,6 +101,17 @@ def _add_traces_and_lengths(connection: Connection) -> None:
         connection.execute(f"ALTER TABLE scores ADD COLUMN {column}")
 
 
+def _create_bases(connection: Connection) -> None:
+    # A run's base model, whose scores have step 0. It has no row in `checkpoints`, so that nothing
+    # takes it for one. `known`: whether it wrote a question's rest; NULL if that is too short.
+    connection.execute("""
+        CREATE TABLE bases (
+            run TEXT PRIMARY KEY, path TEXT NOT NULL, scored BOOLEAN NOT NULL DEFAULT false);
+        CREATE TABLE continuations (
+            run TEXT NOT NULL, step BIGINT NOT NULL, split TEXT NOT NULL, example BIGINT NOT NULL,
+            known BOOLEAN, PRIMARY KEY (run, step, example))""")
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _create_tables,
     _add_samples_and_grader,
@@ -112,6 +123,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _create_alone,
     _add_conversations,
     _add_traces_and_lengths,
+    _create_bases,
 )
 
 

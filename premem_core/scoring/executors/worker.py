@@ -131,9 +131,9 @@ class Worker:
 
 
 def _phase(chunk: Chunk) -> str:
-    if not chunk.numbers:
-        return "perplexities"
-    return f"{chunk.perturbation or chunk.split} samples"
+    if chunk.kind == "samples":
+        return f"{chunk.perturbation or chunk.split} samples"
+    return "perplexities" if chunk.kind == "targets" else "continuations of questions"
 
 
 def _reason(error: Exception) -> str:
