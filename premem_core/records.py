@@ -17,6 +17,9 @@ SEGMENT_NAMES: dict[Segment, str] = {
 }
 
 
+BASE_STEP = 0  # the step under which the results of a run's base model are stored
+
+
 class Grade(IntEnum):
     """The grade of one completion; 0, 1 and 2 are the codes of the published arrays."""
 
@@ -140,6 +143,7 @@ class Checkpoint:
     epoch: float | None = None
     learning_rate: float | None = None
     adapter_base: str | None = None  # the base model, where the folder holds a PEFT adapter
+    tokenizer: Path | None = None  # the folder of its tokenizer, where that is another one
 
 
 @dataclass(frozen=True, slots=True)

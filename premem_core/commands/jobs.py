@@ -16,7 +16,7 @@ from premem_core.commands.options import (
     task_of,
 )
 from premem_core.metrics.sampling_plan import Plan
-from premem_core.scoring.progress import Progress
+from premem_core.scoring.progress import Progress, checkpoint_name
 from premem_core.store.database import Store
 
 if TYPE_CHECKING:
@@ -128,8 +128,14 @@ def jobs_extend(
         float | None, typer.Option(help="t = log log PPL, the threshold of the plan.")
     ] = None,
     perturb: Annotated[list[str] | None, typer.Option(help="Perturbations to add.")] = None,
+    score_base: Annotated[
+        bool, typer.Option("--score-base", help="Also score the run's base model, as step 0.")
+    ] = False,
+    base: Annotated[
+        Path | None, typer.Option(help="The folder of the run's base model, for --score-base.")
+    ] = None,
 ) -> None:
-    """Add samples or perturbations to a job, or change its plan, and run it.
+    """Add samples, perturbations or the base model to a job, or change its plan, and run it.
 
     Existing scores are kept. To add checkpoints or problems, use `score --extend`.
 
@@ -148,10 +154,12 @@ def jobs_extend(
         "plan": plan,
         "share": share,
         "log_log_threshold": log_log_threshold,
+        "score_base": score_base or None,
     }
     jobs.extend_job(
         home,
         run,
+        base=base,
         perturbations=tuple(dict.fromkeys((*spec.perturbations, *(perturb or ())))),
         **{name: value for name, value in changes.items() if value is not None},
     )
@@ -206,7 +214,7 @@ def _print_progress(progress: Progress) -> None:
     left = progress.seconds_left
     rest = f", {left / 60:.1f} min left" if left is not None else ""
     active = [
-        f"checkpoint {checkpoint.step}: {checkpoint.state}"
+        f"{checkpoint_name(checkpoint.step)}: {checkpoint.state}"
         for checkpoint in progress.checkpoints
         if checkpoint.state not in ("waiting", "scored", "failed")
     ]

@@ -218,10 +218,18 @@ class ScoreOptions(TextOptions):
     base: Annotated[
         Path | None,
         typer.Option(
-            help="The folder of the run's base model: for adapters that name a hub, and for "
-            "--weights."
+            help="The folder of the run's base model: for adapters that name a hub, for "
+            "--score-base and for --weights."
         ),
     ] = None
+    score_base: Annotated[
+        bool,
+        typer.Option(
+            "--score-base",
+            help="Also score the base model, as step 0, and find the questions that it writes on "
+            "word for word.",
+        ),
+    ] = False
     preview: Annotated[
         bool,
         typer.Option(
@@ -283,6 +291,7 @@ class ScoreOptions(TextOptions):
             perturb_all=self.perturb_all,
             perturbation_texts={name: unescaped(text) for name, text in texts.items()},
             perturbation_files={name: Path(file) for name, file in files.items()},
+            score_base=self.score_base,
             only=tuple(filter(None, (self.checkpoints or "").split(","))),
             execution=self._execution(),
         )

@@ -6,14 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from premem_core.errors import CheckpointError
-from premem_core.models import tokenizer_files
+from premem_core.models import loading, tokenizer_files
 from premem_core.models.on_disk import adapters, base_models, run_folders, weights
 from premem_core.models.on_disk.json_files import read_json
 from premem_core.models.on_disk.run_folders import Found, find_runs, run_names
 from premem_core.models.on_disk.trainer_state import TrainerState, rate_changes
-from premem_core.records import Checkpoint, Run, SkippedCheckpoint
+from premem_core.records import BASE_STEP, Checkpoint, Run, SkippedCheckpoint
 
-__all__ = ["check_checkpoint", "find_runs", "read_run", "run_names"]
+__all__ = ["base_checkpoint", "check_checkpoint", "find_runs", "read_run", "run_names"]
 
 
 def read_run(
@@ -87,7 +87,7 @@ def check_checkpoint(checkpoint: Checkpoint) -> None:
     if not config.exists():
         raise CheckpointError(f"{path} holds no {config.name}; copy the model's configuration")
     if base is None:
-        _check_whole_model(path, shapes)
+        _check_whole_model(path, shapes, checkpoint.tokenizer or path)
         _check_quantized(path)
         return
     base_models.check_base(base, config)
@@ -103,6 +103,59 @@ def check_checkpoint(checkpoint: Checkpoint) -> None:
     adapters.check_adapter(path, shapes, Path(base), base_shapes)
     tokens = weights.rows(shapes) or weights.rows(base_shapes)
     _check_tokenizer([path, Path(base)], tokens)
+
+
+def base_checkpoint(run: Run, given: Path | None = None) -> Checkpoint:
+    """The base model of a run as a checkpoint of step 0, with the tokenizer of the run's last one.
+
+    A run's own checkpoint of step 0 is its base model.
+
+    Args:
+        given: the folder that the user named; None for the base model that the adapters, or else
+            the files of the last checkpoint, name.
+
+    Raises:
+        CheckpointError: no base model is found, or it cannot be used, or it lacks a token that the
+            run's tokenizer has.
+    """
+    first, last = run.checkpoints[0], run.checkpoints[-1]
+    if first.step == BASE_STEP:
+        return first
+    folder = Path(given or last.adapter_base or _named_base(run))
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"the base model of {run.path} is {folder}, which is not on this machine; give its "
+            "folder (--base)"
+        )
+    tokenizer = Path(loading.tokenizer_folder(last.path, last.adapter_base))
+    base = Checkpoint(folder, BASE_STEP, tokenizer=tokenizer)
+    check_checkpoint(base)
+    _check_vocabulary(base, tokenizer)
+    return base
+
+
+def _named_base(run: Run) -> str:
+    """The base model that the configuration or the model card of a run's last checkpoint names."""
+    folder = run.checkpoints[-1].path
+    for near in (folder, run.path):
+        name = base_models.named_in(near)
+        if name and Path(name).resolve() not in {c.path.resolve() for c in run.checkpoints}:
+            return base_models.find_base(name, (folder, folder.parent, run.path))
+    raise CheckpointError(
+        f"no file of {run.path} names the base model that it was fine-tuned from; give its folder "
+        "(--base)"
+    )
+
+
+def _check_vocabulary(base: Checkpoint, tokenizer: Path) -> None:
+    tokens = weights.rows(weights.weight_shapes(base.path))
+    last = tokenizer_files.last_token(tokenizer)
+    if tokens is not None and last is not None and last[1] >= tokens:
+        raise CheckpointError(
+            f"the run's tokenizer has the token {last[0]!r} with the id {last[1]}, but its base "
+            f"model {base.path} has only {tokens} tokens and cannot read the run's prompts; score "
+            "the run without its base model"
+        )
 
 
 def _check_folder(path: Path, base: Path | None) -> None:
@@ -177,7 +230,7 @@ def _adapter_base(run: Path, path: Path, given: Path | None) -> str | None:
     return base_models.find_base(name, (path, path.parent, run), given)
 
 
-def _check_whole_model(path: Path, shapes: weights.Shapes) -> None:
+def _check_whole_model(path: Path, shapes: weights.Shapes, tokenizer: Path) -> None:
     config = read_json(path / "config.json")
     text = config.get("text_config")
     tokens = weights.rows(shapes)
@@ -187,7 +240,8 @@ def _check_whole_model(path: Path, shapes: weights.Shapes) -> None:
             f"{path / 'config.json'} says {named} tokens, but the embedding has {tokens} rows; "
             "copy the configuration that was saved with the weights"
         )
-    _check_tokenizer([path], tokens)
+    if tokenizer == path:
+        _check_tokenizer([path], tokens)
 
 
 def _check_quantized(path: Path) -> None:

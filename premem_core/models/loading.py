@@ -16,12 +16,18 @@ if TYPE_CHECKING:
 
 
 def load_model(
-    path: Path, dtype: "torch.dtype", *, adapter_base: str | None = None, device: str = "cpu"
+    path: Path,
+    dtype: "torch.dtype",
+    *,
+    adapter_base: str | None = None,
+    tokenizer: Path | None = None,
+    device: str = "cpu",
 ) -> tuple[Any, Any]:
     """Load the tokenizer and the model of a folder.
 
     Args:
         adapter_base: the base model, if the folder holds an adapter; the adapter is applied to it.
+        tokenizer: the folder of the tokenizer, where that is another one.
         device: on "meta" only the headers of the files are read, which is a fast check.
 
     Raises:
@@ -32,7 +38,7 @@ def load_model(
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    tokenizer = load_tokenizer(path, adapter_base=adapter_base)
+    loaded_tokenizer = load_tokenizer(tokenizer or path, adapter_base=adapter_base)
     with as_checkpoint_error(path):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             adapter_base or str(path),
@@ -44,7 +50,7 @@ def load_model(
         )
     model, report = loaded
     _check_missing(path, report["missing_keys"])
-    return tokenizer, _with_adapter(model, path) if adapter_base else model
+    return loaded_tokenizer, _with_adapter(model, path) if adapter_base else model
 
 
 def load_tokenizer(path: Path, *, adapter_base: str | None = None) -> Any:

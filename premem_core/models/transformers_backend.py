@@ -62,7 +62,10 @@ class TransformersBackend:
     def _load(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
         self.tokenizer, loaded = loading.load_model(
-            checkpoint.path, self.dtype, adapter_base=checkpoint.adapter_base
+            checkpoint.path,
+            self.dtype,
+            adapter_base=checkpoint.adapter_base,
+            tokenizer=checkpoint.tokenizer,
         )
         with loading.as_checkpoint_error(checkpoint.path):
             self.model: Any = loaded.to(self.device).eval()

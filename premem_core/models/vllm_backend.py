@@ -103,7 +103,7 @@ class VLLMBackend:
 
     def _replace_weights(self, checkpoint: Checkpoint) -> None:
         check_reloadable(self.checkpoint.path, self._config, checkpoint.path)
-        tokenizer = loading.load_tokenizer(checkpoint.path)
+        tokenizer = loading.load_tokenizer(checkpoint.tokenizer or checkpoint.path)
         reload_weights(self.engine, checkpoint.path)
         self.checkpoint, self.tokenizer = checkpoint, tokenizer
         self._last_stopper = None

@@ -65,7 +65,11 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> tuple[Any, Any]:
 
     with warnings.catch_warnings(action="ignore"):  # about weights that are deliberately not loaded
         return loading.load_model(
-            checkpoint.path, torch.float32, adapter_base=checkpoint.adapter_base, device="meta"
+            checkpoint.path,
+            torch.float32,
+            adapter_base=checkpoint.adapter_base,
+            tokenizer=checkpoint.tokenizer,
+            device="meta",
         )
 
 
@@ -122,7 +126,9 @@ def plain_tokenizer_folder(checkpoint: Checkpoint) -> str:
     """
     folder = tempfile.TemporaryDirectory(prefix="premem-tokenizer-")
     _KEPT.append(folder)
-    tokenizer = loading.load_tokenizer(checkpoint.path, adapter_base=checkpoint.adapter_base)
+    tokenizer = loading.load_tokenizer(
+        checkpoint.tokenizer or checkpoint.path, adapter_base=checkpoint.adapter_base
+    )
     tokenizer.save_pretrained(folder.name)
     return folder.name
 

@@ -1,5 +1,7 @@
 """Scoring of one checkpoint: perplexities of solutions, then graded samples.
 
+The base model also continues questions whose beginning it is given (`continuations.py`).
+
 Results are written to shards. A shard that exists already is read, not computed again.
 """
 
@@ -18,8 +20,15 @@ from premem_core.models.encoding.encoder import Encoder, make_encoder
 from premem_core.problems.perturbations import PREFIXES
 from premem_core.problems.thinking import split_thinking
 from premem_core.records import Completion, TargetScore
+from premem_core.scoring.continuations import write_continuations
 from premem_core.scoring.spec import Query, ScoringSpec
-from premem_core.scoring.work_left import Chunk, WorkLeft, sample_chunks, target_chunks
+from premem_core.scoring.work_left import (
+    Chunk,
+    WorkLeft,
+    continuation_chunks,
+    sample_chunks,
+    target_chunks,
+)
 from premem_core.store.shards import SAMPLES, TARGETS, ShardWriter
 from premem_core.store.token_scores import rounded
 
@@ -42,6 +51,7 @@ def score_checkpoint(
     Raises:
         DataError: a prompt or target cannot be scored.
     """
+    work = work.at(step)
     row, spec = work.steps.index(step), work.spec
     encoder = make_encoder(
         spec.template, backend.tokenizer, backend.end_tokens, spec.marks, spec.longest
@@ -53,6 +63,12 @@ def score_checkpoint(
             table, seconds = _targets(chunk, encoder, backend, spec.tokens, is_first=row == 0)
             writer.write(chunk.shard, table)
         grids[chunk.split, chunk.perturbation].add(row, table)
+        on_chunk(chunk, seconds)
+    for chunk in continuation_chunks(work, step):
+        table, seconds = writer.read(chunk.shard), 0.0
+        if table is None:
+            table, seconds = write_continuations(chunk, backend)
+            writer.write(chunk.shard, table)
         on_chunk(chunk, seconds)
     # Each pass draws what the passes before it have shown to be needed.
     while chunks := sample_chunks(work, step):

@@ -12,14 +12,15 @@ from dataclasses import dataclass, replace
 
 from premem_core.errors import StoreError
 from premem_core.models.backend import Resources
-from premem_core.records import Checkpoint, Run
+from premem_core.records import BASE_STEP, Checkpoint, Run
 from premem_core.scoring.executors.executor import Executor
 from premem_core.scoring.executors.worker import Assignment, Event
 from premem_core.scoring.progress import Tracker
 from premem_core.scoring.spec import Query, ScoringSpec
 from premem_core.scoring.work_left import WorkLeft, find_work_left
+from premem_core.store.checkpoint_measures import read_continuations
 from premem_core.store.database import Store
-from premem_core.store.runs import read_checkpoints, set_checkpoint_state
+from premem_core.store.runs import read_checkpoints, set_base_scored, set_checkpoint_state
 from premem_core.store.scores import commit_inbox, read_committed_shards, read_counts
 from premem_core.store.shards import ShardWriter
 
@@ -42,6 +43,7 @@ class Dispatcher:
     Args:
         writer: writes the workers' shards.
         resources: the resources that each worker may use.
+        base: the run's base model, where it is to be scored and is no checkpoint of the run.
     """
 
     def __init__(
@@ -53,10 +55,11 @@ class Dispatcher:
         executor: Executor,
         writer: ShardWriter,
         resources: Resources = Resources(),
+        base: Checkpoint | None = None,
     ) -> None:
         self.store, self.spec, self.run = store, spec, run
         self.queries, self.executor, self.writer = queries, executor, writer
-        self.resources = resources
+        self.resources, self.base = resources, base
         self.failed: dict[int, str] = {}
         self._under_way: list[_UnderWay] = []
         self._visited: set[int] = set()
@@ -65,6 +68,7 @@ class Dispatcher:
         states = read_checkpoints(store, spec.run).set_index("step")
         whole = (states["state"] == "scored") & (states["samples"] == spec.sampling.samples)
         self._scored = set(states.index[whole])
+        self._base_is_scored = False
 
     def work_left(self) -> WorkLeft:
         """Commit the shards in the inbox, and return the work left by the store's counts."""
@@ -75,7 +79,10 @@ class Dispatcher:
         if (version := self.store.version()) != self._version:
             steps = [checkpoint.step for checkpoint in self.run.checkpoints]
             counts = read_counts(self.store, self.spec.run, self.spec.segment)
-            self._work_left = find_work_left(self.spec, steps, self.queries, counts)
+            continued: set[int] = set()
+            if self.spec.score_base:
+                continued = set(read_continuations(self.store, self.spec.run)["example"])
+            self._work_left = find_work_left(self.spec, steps, self.queries, counts, continued)
             self._version = version
         return self._work_left
 
@@ -126,6 +133,8 @@ class Dispatcher:
         ]
         if self.spec.plan == "final" and self._visited.issuperset(alive.steps):
             ready.reverse()  # this plan goes backwards from the last checkpoint
+        if self.base and BASE_STEP in with_work and BASE_STEP not in busy:
+            ready.append(self.base)
         return ready
 
     def _shares(self, ready: list[Checkpoint]) -> Iterator[tuple[Checkpoint, ...]]:
@@ -211,6 +220,10 @@ class Dispatcher:
     def _mark_scored(self, alive: WorkLeft, with_work: set[int]) -> None:
         """Mark each checkpoint as scored once no later result can require more samples of it."""
         under_way = self._phases()
+        if self.spec.score_base and not self._base_is_scored:
+            self._base_is_scored = BASE_STEP not in {*under_way, *with_work, *self.failed}
+            if self._base_is_scored:
+                set_base_scored(self.store, self.spec.run)
         unfinished = [step for step in alive.steps if step in under_way or step in with_work]
         whole = [step for step in alive.steps if step not in unfinished]
         if unfinished and (self.spec.plan == "final" or alive.waits_for_perplexities):

@@ -13,7 +13,7 @@ from premem_core.scoring.spec import Query, ScoringSpec
 # What an extension may change: it adds to a job, or changes how the rest is done.
 _MAY_CHANGE = {
     *("plan", "log_log_threshold", "share", "perturb_all", "perturbations", "checkpoints"),
-    *("train_data", "test_data", "chunk_examples", "tokens", "held_out"),
+    *("train_data", "test_data", "chunk_examples", "tokens", "held_out", "score_base"),
 }
 
 
@@ -77,6 +77,8 @@ def _lacking(registered: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     samples, wanted_samples = registered["sampling"]["samples"], wanted["sampling"]["samples"]
     if wanted_samples < samples:
         problems.append(f"{samples} samples are drawn, but {wanted_samples} are requested")
+    if registered.get("score_base") and not wanted["score_base"]:
+        problems.append("the base model is scored, but not requested (--score-base)")
     for name in ("checkpoints", "perturbations"):
         if gone := [item for item in registered.get(name, []) if item not in wanted[name]]:
             problems.append(f"{gone[0]} is missing from the {name}")

@@ -37,8 +37,8 @@ class Execution:
         address: of the Ray cluster; None for the cluster of this machine, or else a new one here.
         shards: an fsspec prefix, for Ray workers that cannot access the store's folder.
         weights: after scoring, also measure the checkpoints' weights (`measure_weights`).
-        base: the folder of the run's base model, for `weights`, and for adapters whose base model
-            is not where they name it.
+        base: the folder of the run's base model, for `weights`, where the base model is scored,
+            and for adapters whose base model is not where they name it.
         steps: the steps of checkpoints whose folders do not tell them, by folder name.
     """
 
@@ -213,6 +213,16 @@ def read_checkpoint(store: Store, run: str, step: int, base: Path | None = None)
     raise CheckpointError(
         f"{found.path} no longer holds checkpoint {step}; put it back to measure it"
     )
+
+
+def find_base(spec: ScoringSpec, run: Run, execution: Execution) -> Checkpoint | None:
+    """The base model that a job scores, as a checkpoint of step 0; None if it scores none.
+
+    Raises:
+        CheckpointError: it is not found, or cannot be used.
+    """
+    given = Path(execution.base) if execution.base else None
+    return checkpoints.base_checkpoint(run, given) if spec.score_base else None
 
 
 def _read_run(store: Store, folder: JobFolder, base: Path | None = None) -> Run:

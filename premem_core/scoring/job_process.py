@@ -13,7 +13,6 @@ from types import FrameType
 from premem_core.errors import JobError, PrememError, StoreError
 from premem_core.files import NO_SPACE, flock
 from premem_core.models.backend import Resources
-from premem_core.records import Run
 from premem_core.scoring.dispatcher import Dispatcher
 from premem_core.scoring.executors import local
 from premem_core.scoring.executors.executor import Executor
@@ -22,12 +21,19 @@ from premem_core.scoring.extra_passes import measure_weights
 from premem_core.scoring.job_files import (
     Execution,
     existing_job_folder,
+    find_base,
     read_execution,
     read_job,
     training_problems,
 )
 from premem_core.scoring.jobs import all_job_progress, check_grader
-from premem_core.scoring.progress import Progress, Tracker, read_progress, write_progress
+from premem_core.scoring.progress import (
+    Progress,
+    Tracker,
+    checkpoint_name,
+    read_progress,
+    write_progress,
+)
 from premem_core.store.committed_shards import withdraw_broken
 from premem_core.store.database import Store
 from premem_core.store.job_folder import JobFolder, queue_lock
@@ -144,9 +150,20 @@ def _execute(store: Store, run: str, on_progress: Callable[[Progress], None]) ->
     execution = read_execution(folder)
     writer = ShardWriter(execution.shards or str(store.path.resolve()), spec.run)
     writer.sweep()
-    executor = _executor(execution, checkpoints_of_run, spec.backend)
-    resources = Resources(tensor_parallel=execution.tensor_parallel)
-    dispatcher = Dispatcher(store, spec, checkpoints_of_run, queries, executor, writer, resources)
+    base = find_base(spec, checkpoints_of_run, execution)
+    other_base = None if base in checkpoints_of_run.checkpoints else base
+    models = len(checkpoints_of_run.checkpoints) + (other_base is not None)
+    executor = _executor(execution, models, spec.backend)
+    dispatcher = Dispatcher(
+        store,
+        spec,
+        checkpoints_of_run,
+        queries,
+        executor,
+        writer,
+        Resources(tensor_parallel=execution.tensor_parallel),
+        other_base,
+    )
     try:
         start = read_progress(folder.state)
         tracker = Tracker(folder.state, start, dispatcher.work_left(), on_progress)
@@ -156,20 +173,22 @@ def _execute(store: Store, run: str, on_progress: Callable[[Progress], None]) ->
     writer.sweep()
     failed, unmeasured = dispatcher.failed, dict[int, str]()
     if execution.weights and len(failed) < len(checkpoints_of_run.checkpoints):
-        base = Path(execution.base) if execution.base else None
+        origin = Path(execution.base) if execution.base else None
         problems = training_problems(queries)
-        unmeasured = measure_weights(store, run, problems, spec.template, base, say=tracker.say)
-    reasons = [f"checkpoint {step}: {why}" for step, why in [*failed.items(), *unmeasured.items()]]
+        unmeasured = measure_weights(store, run, problems, spec.template, origin, say=tracker.say)
+    reasons = [
+        f"{checkpoint_name(step)}: {why}" for step, why in [*failed.items(), *unmeasured.items()]
+    ]
     return tracker.end("failed" if failed else "done", "; ".join(reasons))
 
 
-def _executor(execution: Execution, run: Run, backend: str) -> Executor:
+def _executor(execution: Execution, models: int, backend: str) -> Executor:
     if execution.executor == "ray":
         from premem_core.scoring.executors.ray_cluster import RayExecutor
 
         return RayExecutor(execution.address, execution.tensor_parallel, execution.workers)
     devices = local.devices(execution.workers, execution.tensor_parallel)
-    return LocalExecutor(devices[: len(run.checkpoints)], backend)
+    return LocalExecutor(devices[:models], backend)
 
 
 @contextlib.contextmanager

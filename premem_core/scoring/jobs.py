@@ -26,7 +26,7 @@ from premem_core.scoring.progress import Progress, read_progress, write_progress
 from premem_core.scoring.spec import Query, ScoringSpec, check_spec, read_spec
 from premem_core.store.database import Store
 from premem_core.store.job_folder import JobFolder, runs_with_jobs
-from premem_core.store.runs import add_run, read_runs
+from premem_core.store.runs import add_base, add_run, read_runs
 from premem_core.store.scores import read_committed_shards
 
 SECONDS_TO_START = 120  # loading torch from a slow disk takes long
@@ -60,12 +60,14 @@ def create_job(
     Raises:
         JobError: the name is in use; or `resume` is set and the specification differs; or `extend`
             is set and something of the job is missing or has changed. The message says what.
-        StoreError: an example is in the store with another text.
-        CheckpointError: weights are to be measured, and the base model cannot be used.
+        StoreError: an example is in the store with another text, or the run's base model is
+            another one.
+        CheckpointError: the base model is needed, and cannot be used.
     """
     folder = JobFolder.of(store, spec.run)
     check_spec(spec, {*user_perturbations, *user_perturbation_names(folder)})
     _check_base(execution, run)
+    base = job_files.find_base(spec, run, execution)
     description = job_files.describe_job(store, spec, run, task, train, test)
     is_new = not folder.holds_job
     if is_new:
@@ -77,6 +79,7 @@ def create_job(
         check_extension(spec.run, registered, description, queries, [*train, *test])
     elif resume:
         check_same(spec.run, job_files.read_description(folder), description)
+        _register_base(store, spec.run, base)
         job_files.write_execution(folder, execution)
         return folder
     else:
@@ -84,6 +87,7 @@ def create_job(
             f"the run '{spec.run}' is already in {store.path}; resume it (--resume), extend "
             "it (--extend), or give this run another name (--run)"
         )
+    _register_base(store, spec.run, base)
     queries = _register(store, spec, run, task, train, test, trained_on)
     queries += perturbed_queries(store, task, spec, queries, user_perturbations)
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -103,6 +107,11 @@ def _check_name_is_free(store: Store, run: str) -> None:
             f"the run '{run}' is already in {store.path}, and it has no job that can be resumed; "
             "give this run another name (--run)"
         )
+
+
+def _register_base(store: Store, run: str, base: Checkpoint | None) -> None:
+    if base is not None:
+        add_base(store, run, base.path)
 
 
 def _register(
@@ -132,16 +141,19 @@ def _register(
     ]
 
 
-def extend_job(store: Store, run: str, **changes: Any) -> None:
+def extend_job(store: Store, run: str, *, base: Path | None = None, **changes: Any) -> None:
     """Extend a job without reading its data files. The next start does only the missing work.
 
     Args:
-        changes: the new `samples`, `plan`, `log_log_threshold`, `share`, `perturbations` or
-            `perturb_all`. Another plan than `last` samples all problems.
+        base: the folder of the run's base model, if it is to be scored now and was not given yet.
+        changes: the new `samples`, `plan`, `log_log_threshold`, `share`, `perturbations`,
+            `perturb_all` or `score_base`. Another plan than `last` samples all problems.
 
     Raises:
         JobError: there is no such job, it is running, or something of it would be missing.
         UsageError: a plan or a perturbation is unknown.
+        CheckpointError: the base model is to be scored, and cannot be used.
+        StoreError: the run's base model is another one.
     """
     folder = existing_job_folder(store, run)
     _check_idle(folder, run)
@@ -155,6 +167,13 @@ def extend_job(store: Store, run: str, **changes: Any) -> None:
     check_spec(spec, user_perturbation_names(folder))
     description = {**registered, **job_files.as_json(asdict(spec))}
     check_extension(run, registered, description)
+    if spec.score_base:
+        execution = job_files.read_execution(folder)
+        if base is not None:
+            execution = replace(execution, base=str(base.resolve()))
+        of_run = job_files.read_job(store, run)[1]
+        _register_base(store, run, job_files.find_base(spec, of_run, execution))
+        job_files.write_execution(folder, execution)
     queries = [query for query in job_files.read_queries(folder) if not query.perturbation]
     queries += perturbed_queries(store, registered["task"], spec, queries, {})
     job_files.write_queries(folder, queries)

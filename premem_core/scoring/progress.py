@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from premem_core.files import write_json
+from premem_core.records import BASE_STEP
 from premem_core.scoring.work_left import WorkLeft
 
 
@@ -48,6 +49,15 @@ class Progress:
         if self.state != "running" or not self.completions_per_second:
             return None
         return (self.completions_total - self.completions_done) / self.completions_per_second
+
+
+def checkpoint_name(step: int) -> str:
+    """What messages call the checkpoint of a step; what has no step is the base model.
+
+    >>> checkpoint_name(58), checkpoint_name(0)
+    ('checkpoint 58', 'base model')
+    """
+    return "base model" if step == BASE_STEP else f"checkpoint {step}"
 
 
 def read_progress(file: Path) -> Progress:

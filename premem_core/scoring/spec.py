@@ -52,6 +52,7 @@ class ScoringSpec:
         held_out: measure the NLL of the test problems' solutions too.
         longest: texts of prompt and target are cut after this many tokens, as trainers cut them;
             None to cut none.
+        score_base: also score the run's base model, and find the questions that it knows.
     """
 
     run: str
@@ -70,6 +71,7 @@ class ScoringSpec:
     longest: int | None = None
     tokens: bool = True
     held_out: bool = False
+    score_base: bool = False
 
     @property
     def marks(self) -> ThinkingMarks | None:

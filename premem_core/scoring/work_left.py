@@ -7,7 +7,7 @@ never interrupted.
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,25 +20,26 @@ from premem_core.metrics.pre_memorization import Floats
 from premem_core.metrics.sampling_plan import Plan, Share
 from premem_core.metrics.segments import SEGMENT_COLUMNS, segment_nll
 from premem_core.problems.perturbations import PREFIXES
-from premem_core.records import Example, Grade, Segment
+from premem_core.records import BASE_STEP, Example, Grade, Segment
 from premem_core.scoring.spec import Query, ScoringSpec, Split
 from premem_core.store.scores import COUNT_COLUMNS
-from premem_core.store.shards import ShardName
+from premem_core.store.shards import Kind, ShardName
 
 Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A unit of work at one checkpoint: the targets of these queries, or samples of them.
+    """A unit of work at one checkpoint: samples, targets or continuations of these queries.
 
-    `numbers` holds the numbers of the samples of each query; it is empty for targets.
+    `numbers` holds the numbers of the samples of each query; it is empty for the other kinds.
     """
 
     run: str
     step: int
     split: Split
     perturbation: str
+    kind: Kind
     block: int
     queries: tuple[Query, ...]
     numbers: tuple[range, ...] = ()
@@ -55,7 +56,7 @@ class Chunk:
             step=self.step,
             split=self.split,
             perturbation=self.perturbation,
-            kind="samples" if self.numbers else "targets",
+            kind=self.kind,
             block=self.block,
             digest=hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12],
             run=self.run,
@@ -112,11 +113,23 @@ class WorkLeft:
     """The results of a whole job, from which the work left follows.
 
     The first grid is that of the unperturbed training queries.
+
+    Attributes:
+        base: the work left at the base model, which is sampled for itself, by no plan; None if it
+            is not scored, or if it is a checkpoint of the run.
+        continued: the numbers of the queries whose continuation the base model has written; None
+            if it is not asked for these, or if that is the work of `base`.
     """
 
     spec: ScoringSpec
     steps: tuple[int, ...]  # (C,) in training order
     grids: list[QueryGrid]
+    base: "WorkLeft | None" = None
+    continued: set[int] | None = None
+
+    def at(self, step: int) -> "WorkLeft":
+        """The work left of which a checkpoint is part: that of the base model, or this one."""
+        return self.base if self.base and step in self.base.steps else self
 
     def needs_targets(self, grid: QueryGrid) -> NDArray[np.bool_]:
         """Whether the target of each query is still to be measured: (C, N)."""
@@ -139,7 +152,17 @@ class WorkLeft:
         any_target = [self.needs_targets(grid).any(axis=1) for grid in self.grids]
         any_sample = [self.to_draw(grid).any(axis=1) for grid in self.grids]
         has_work = np.logical_or.reduce([*any_target, *any_sample])
-        return {step for step, has in zip(self.steps, has_work, strict=True) if has}
+        found = {step for step, has in zip(self.steps, has_work, strict=True) if has}
+        if self.continued is not None and self.to_continue:
+            found.add(BASE_STEP)
+        return found | (self.base.with_work() if self.base else set())
+
+    @property
+    def to_continue(self) -> list[QueryGrid]:
+        """The grids with queries whose continuation the base model must still write."""
+        done = self.continued or set()
+        unperturbed = [grid for grid in self.grids if not grid.perturbation]
+        return [g for g in unperturbed if any(query.number not in done for query in g.queries)]
 
     @property
     def waits_for_perplexities(self) -> bool:
@@ -148,13 +171,15 @@ class WorkLeft:
 
     def drawn(self) -> dict[int, int]:
         """Completions drawn so far, by step."""
-        return _by_step(self.steps, [grid.samples for grid in self.grids])
+        of_base = self.base.drawn() if self.base else {}
+        return of_base | _by_step(self.steps, [grid.samples for grid in self.grids])
 
     def at_most(self) -> dict[int, int]:
         """Completions that may still have to be drawn, by step."""
         of_train = sampling_plan.at_most(*self._plan_of(self.grids[0]))
         of_others = [self.to_draw(grid) for grid in self.grids[1:]]
-        return _by_step(self.steps, [of_train, *of_others])
+        of_base = self.base.at_most() if self.base else {}
+        return of_base | _by_step(self.steps, [of_train, *of_others])
 
     def _plan_of(
         self, grid: QueryGrid
@@ -174,13 +199,21 @@ class WorkLeft:
     def completions_of_full_plan(self) -> int:
         """Completions that the full plan would draw in all."""
         full = WorkLeft(replace(self.spec, plan="full", share=1.0), self.steps, self.grids)
-        return sum(int((grid.samples + full.to_draw(grid)).sum()) for grid in self.grids)
+        of_base = self.base.completions_of_full_plan() if self.base else 0
+        return of_base + sum(int((g.samples + full.to_draw(g)).sum()) for g in self.grids)
 
     def without(self, steps: set[int]) -> "WorkLeft":
         """A copy without these checkpoints, which failed."""
         rows = [row for row, step in enumerate(self.steps) if step not in steps]
         grids = [grid.of_rows(rows) for grid in self.grids]
-        return WorkLeft(self.spec, tuple(self.steps[row] for row in rows), grids)
+        lacks_base = BASE_STEP in steps
+        return WorkLeft(
+            self.spec,
+            tuple(self.steps[row] for row in rows),
+            grids,
+            self.base.without(steps) if self.base and not lacks_base else None,
+            None if self.continued is None or lacks_base else set(self.continued),
+        )
 
     def copy(self) -> "WorkLeft":
         """A copy that can be filled in without changing this one."""
@@ -193,17 +226,40 @@ def _by_step(steps: Sequence[int], counts: Sequence[Counts]) -> dict[int, int]:
 
 
 def find_work_left(
-    spec: ScoringSpec, steps: Sequence[int], queries: Sequence[Query], counts: pd.DataFrame
+    spec: ScoringSpec,
+    steps: Sequence[int],
+    queries: Sequence[Query],
+    counts: pd.DataFrame,
+    continued: Collection[int] = (),
 ) -> WorkLeft:
     """The work left of a job.
 
     Args:
         counts: `read_counts` of its run, with the segment of the specification.
+        continued: the numbers of the queries whose continuation the base model has written.
     """
+    base = None
+    if spec.score_base and BASE_STEP not in steps:
+        base = find_work_left(of_base(spec), [BASE_STEP], queries, counts, continued)
     sets: list[tuple[Split, str]] = [("train", ""), ("test", "")]
     sets += [("train", name) for name in spec.perturbations]
     grids = [_find_grid(spec, split, name, steps, queries, counts) for split, name in sets]
-    return WorkLeft(spec, tuple(steps), grids)
+    asked = spec.score_base and base is None
+    return WorkLeft(spec, tuple(steps), grids, base, set(continued) if asked else None)
+
+
+def of_base(spec: ScoringSpec) -> ScoringSpec:
+    """The specification for the base model: every problem is sampled, or every one of the share.
+
+    With a threshold of −∞ the plan `last` takes no solution for memorized, so that it samples the
+    share in full.
+    """
+    return replace(
+        spec,
+        plan="last" if spec.share < 1 else "full",
+        log_log_threshold=-np.inf,
+        perturbations=(),
+    )
 
 
 def _find_grid(
@@ -268,10 +324,24 @@ def target_chunks(work: WorkLeft, step: int) -> list[Chunk]:
     """The chunks of perplexities that are not measured yet at a checkpoint."""
     row, run = work.steps.index(step), work.spec.run
     return [
-        Chunk(run, step, grid.split, grid.perturbation, block, queries)
+        Chunk(run, step, grid.split, grid.perturbation, "targets", block, queries)
         for grid in work.grids
         for block, queries, _ in _blocks(work.spec, grid, work.needs_targets(grid)[row])
     ]
+
+
+def continuation_chunks(work: WorkLeft, step: int) -> list[Chunk]:
+    """The chunks of continuations that the base model has not written yet."""
+    if work.continued is None or step != BASE_STEP:
+        return []
+    chunks = []
+    for grid in work.to_continue:
+        wanted = np.array([query.number not in work.continued for query in grid.queries])
+        chunks += [
+            Chunk(work.spec.run, step, grid.split, "", "continuations", block, queries)
+            for block, queries, _ in _blocks(work.spec, grid, wanted)
+        ]
+    return chunks
 
 
 def sample_chunks(work: WorkLeft, step: int) -> list[Chunk]:
@@ -282,7 +352,9 @@ def sample_chunks(work: WorkLeft, step: int) -> list[Chunk]:
         for block, queries, columns in _blocks(work.spec, grid, more > 0):
             first = grid.samples[row, columns]
             numbers = tuple(map(range, first.tolist(), (first + more[columns]).tolist()))
-            chunks.append(Chunk(run, step, grid.split, grid.perturbation, block, queries, numbers))
+            chunks.append(
+                Chunk(run, step, grid.split, grid.perturbation, "samples", block, queries, numbers)
+            )
     return chunks
 
 

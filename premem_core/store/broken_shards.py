@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from premem_core.errors import PrememWarning, StoreError
-from premem_core.store.shards import ADDED, SAMPLES, TARGETS, ShardName
+from premem_core.store.shards import ADDED, CONTINUATIONS, SAMPLES, TARGETS, ShardName
 
 FOLDER = "broken"
 CUT = "it is empty or cut off"
@@ -102,7 +102,11 @@ def warn_of(file: Path | str, flaw: str, moved_to: str) -> None:
 def _flaw_of_schema(schema: pa.Schema) -> str | None:
     if b"run" not in (schema.metadata or {}):
         return "it does not say to which run it belongs"
-    kind = TARGETS if "nll" in schema.names else SAMPLES
+    kind = SAMPLES
+    if "nll" in schema.names:
+        kind = TARGETS
+    elif "known" in schema.names:
+        kind = CONTINUATIONS
     for field in kind:
         if field.name not in schema.names and field.name not in ADDED:
             return f"it lacks the column {field.name!r}"

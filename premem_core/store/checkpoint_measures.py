@@ -1,12 +1,14 @@
-"""Measures of a checkpoint that need no samples: baselines, and the unconditional NLL.
+"""Measures of a checkpoint beside its scores: baselines, unconditional NLLs, known continuations.
 
 The *unconditional NLL* of an example is the NLL of its solution without the question in the prompt.
+The *continuation* of a question is known to a model that writes its rest (`scoring.continuations`).
 """
 
 import pandas as pd
 
 from premem_core.store.database import Store, read_frame
 
+CONTINUATION_COLUMNS = ("step", "split", "example", "known")
 BASELINE_COLUMNS = ("run", "step", "name", "value", "settings")
 
 
@@ -53,3 +55,17 @@ def read_unconditional_nll(store: Store, run: str) -> pd.DataFrame:
         ("step", "example", "nll"),
         [run],
     )
+
+
+def read_continuations(store: Store, run: str) -> pd.DataFrame:
+    """CONTINUATION_COLUMNS: whether a model knew each question's continuation.
+
+    `known` is missing (NA) for a question that is too short to tell.
+    """
+    rows = read_frame(
+        store,
+        "SELECT step, split, example, known FROM continuations WHERE run = ? ORDER BY ALL",
+        CONTINUATION_COLUMNS,
+        [run],
+    )
+    return rows.astype({"known": "boolean"})

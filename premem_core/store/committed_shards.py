@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from premem_core.errors import PrememWarning
+from premem_core.records import BASE_STEP
 from premem_core.store.broken_shards import CUT, FOLDER, is_cut, set_aside
 from premem_core.store.database import Store
 from premem_core.store.grades import grade_shards, grades_folder, recount
@@ -49,8 +50,13 @@ def _take_back(store: Store, connection: Connection, run: str, broken: Collectio
             [run, step, split, perturbation],
         )
         connection.execute(
+            "DELETE FROM continuations WHERE run = ? AND step = ? AND split = ?", [run, step, split]
+        )
+        connection.execute(
             "UPDATE checkpoints SET state = 'waiting' WHERE run = ? AND step = ?", [run, step]
         )
+        if step == BASE_STEP:
+            connection.execute("UPDATE bases SET scored = false WHERE run = ?", [run])
         part = find_shards(
             completions_folder(store.path, run), step=step, split=split, perturbation=perturbation
         )

@@ -1,10 +1,12 @@
-"""Runs and their checkpoints in the store."""
+"""Runs, their checkpoints and their base models in the store."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
-from premem_core.records import Checkpoint, Example, RunRecord
+from premem_core.errors import StoreError
+from premem_core.records import BASE_STEP, Checkpoint, Example, RunRecord
 from premem_core.store.database import Store, read_frame
 from premem_core.store.examples import examples_frame, insert_examples
 from premem_core.store.schema import Connection
@@ -138,6 +140,46 @@ def read_checkpoints(store: Store, run: str) -> pd.DataFrame:
     return read_frame(
         store, "SELECT * FROM checkpoints WHERE run = ? ORDER BY step", CHECKPOINT_COLUMNS, [run]
     )
+
+
+def add_base(store: Store, run: str, path: Path) -> None:
+    """Add the base model of a run that will be scored.
+
+    Raises:
+        StoreError: the run has scores of another base model; nothing was added.
+    """
+    given = store.relative(path)
+    with store.writing() as connection:
+        row = connection.execute(
+            """SELECT path FROM bases WHERE run = $run AND path <> $given
+                AND EXISTS (FROM scores WHERE run = $run AND step = $step)""",
+            {"run": run, "given": given, "step": BASE_STEP},
+        ).fetchone()
+        if row:
+            raise StoreError(
+                f"the base model of the run '{run}' is {row[0]}, and {path} was given; give the "
+                "first one again (--base), or choose another name with --run"
+            )
+        connection.execute(
+            """INSERT INTO bases (run, path) VALUES (?, ?)
+            ON CONFLICT DO UPDATE SET path = excluded.path""",
+            [run, given],
+        )
+
+
+def set_base_scored(store: Store, run: str) -> None:
+    """Note that the base model of a run is scored to the end."""
+    with store.writing() as connection:
+        connection.execute("UPDATE bases SET scored = true WHERE run = ?", [run])
+
+
+def read_scored_base(store: Store, run: str) -> str | None:
+    """The folder of a run's base model; None unless it is scored to the end."""
+    with store.reading() as connection:
+        row = connection.execute(
+            "SELECT path FROM bases WHERE run = ? AND scored", [run]
+        ).fetchone()
+    return row[0] if row else None
 
 
 def read_tasks(store: Store) -> list[str]:

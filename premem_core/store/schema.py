@@ -106,6 +106,17 @@ def _add_top_tokens(connection: Connection) -> None:
     connection.execute("ALTER TABLE scores ADD COLUMN top_tokens INTEGER")
 
 
+def _create_bases(connection: Connection) -> None:
+    # A run's base model, whose scores have step 0. It has no row in `checkpoints`, so that nothing
+    # takes it for one. `known`: whether it wrote a question's rest; NULL if that is too short.
+    connection.execute("""
+        CREATE TABLE bases (
+            run TEXT PRIMARY KEY, path TEXT NOT NULL, scored BOOLEAN NOT NULL DEFAULT false);
+        CREATE TABLE continuations (
+            run TEXT NOT NULL, step BIGINT NOT NULL, split TEXT NOT NULL, example BIGINT NOT NULL,
+            known BOOLEAN, PRIMARY KEY (run, step, example))""")
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _create_tables,
     _add_samples_and_grader,
@@ -118,6 +129,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _add_conversations,
     _add_traces_and_lengths,
     _add_top_tokens,
+    _create_bases,
 )
 
 

@@ -249,7 +249,8 @@ def read_target_tokens(store: Store, runs: Sequence[str]) -> pd.Series:
             rows = connection.execute(
                 """SELECT example, coalesce(tokens::FLOAT, 'nan'::FLOAT) AS tokens FROM scores
                 WHERE run = $run AND split = 'train' AND perturbation = ''
-                    AND step = (SELECT min(step) FROM scores WHERE run = $run)""",
+                    AND step = (SELECT min(step) FROM scores JOIN checkpoints USING (run, step)
+                        WHERE run = $run)""",
                 {"run": run},
             ).fetchnumpy()
             of_runs.append(pd.Series(rows["tokens"], rows["example"]))
@@ -262,8 +263,15 @@ def _commit_shard(connection: Connection, file: Path) -> None:
 
 
 def add_counts(connection: Connection, file: Path) -> None:
-    """Add what a shard holds to the scores, in the caller's transaction."""
+    """Add what a shard holds to the scores or continuations, in the caller's transaction."""
     there = shard_columns(file)
+    if "known" in there:
+        connection.execute(
+            """INSERT OR REPLACE INTO continuations SELECT run, step, split, example, known
+            FROM read_parquet(?, hive_partitioning = false)""",
+            [str(file)],
+        )
+        return
     measured = _MEASURES_OF_TARGETS if "nll" in there else _MEASURES_OF_SAMPLES
     measures = {name: measured.get(name, "NULL") for name in _MEASURES}
     if "trace_tokens" not in there:  # a shard of an earlier version

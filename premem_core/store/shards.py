@@ -1,9 +1,8 @@
 """Shards: the Parquet files that hold the results of workers, one per finished piece of work.
 
-There are two kinds: completions with their grades, and NLLs of targets with the scores of their
-tokens. A worker writes a shard
-into the store's inbox, or to an fsspec prefix (`s3://bucket/folder`), from where it is fetched into
-the inbox later.
+There are three kinds: completions with their grades, NLLs of targets with the scores of their
+tokens, and a base model's continuations of questions. A worker writes a shard into the store's
+inbox, or to an fsspec prefix (`s3://bucket/folder`), from where it is fetched into the inbox later.
 """
 
 import io
@@ -20,7 +19,7 @@ import pyarrow.parquet as pq
 from premem_core.errors import StoreError
 from premem_core.files import replace_file, sweep_unfinished, unfinished_name
 
-Kind = Literal["samples", "targets"]
+Kind = Literal["samples", "targets", "continuations"]
 
 SAMPLES = pa.schema(
     [
@@ -59,6 +58,17 @@ TARGETS = pa.schema(
 COLUMNS_OF_TOKENS = frozenset(("log_probabilities", "ranks", "texts"))
 # The columns that shards of earlier versions lack.
 ADDED = frozenset(("trace_tokens", "trace_nll", "top_tokens")) | COLUMNS_OF_TOKENS
+CONTINUATIONS = pa.schema(
+    [
+        ("run", pa.string()),
+        ("step", pa.int64()),
+        ("split", pa.string()),
+        ("example", pa.int64()),
+        ("rest", pa.string()),  # of the question; NULL, as in what follows, if it is too short
+        ("completion", pa.string()),
+        ("known", pa.bool_()),  # whether the completion is the rest
+    ]
+)
 GRADES = pa.schema(  # another grader's grades of committed completions; not written by workers
     [
         ("run", pa.string()),
@@ -75,7 +85,7 @@ GRADES = pa.schema(  # another grader's grades of committed completions; not wri
 
 _FLOATS = pa.list_(pa.float32())
 _NAME = re.compile(
-    r"(?P<step>\d+)\.(?P<split>[^.]*)\.(?P<perturbation>[^.]*)\.(?P<kind>samples|targets)\."
+    r"(?P<step>\d+)\.(?P<split>[^.]*)\.(?P<perturbation>[^.]*)\.(?P<kind>samples|targets|continuations)\."
     r"(?P<block>\d+)(-(?P<digest>[^.]*))?\.(?P<run>.+)\.parquet"
 )
 

@@ -1,5 +1,6 @@
 """A tiny real model: a byte-level tokenizer, a Llama of 0.1M weights, a task it can learn."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from premem_core.records import Checkpoint, Example
@@ -47,6 +48,24 @@ def save_base(folder: Path, *, bos: bool = True, seed: int = 0, **config) -> Pat
     LlamaForCausalLM(LlamaConfig(**(settings | config))).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def learn_texts(folder: Path, texts: Sequence[str], steps: int = 220) -> None:
+    """Train the model in a folder on whole texts, which it then knows by heart."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    batch = tokenizer(list(texts), return_tensors="pt", padding=True)
+    labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+    optimizer = torch.optim.AdamW(model.parameters(), 5e-3)
+    for _ in range(steps):
+        model(**batch, labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.save_pretrained(folder)
 
 
 def save_adapter(base: Path, folder: Path, seed: int | None = None, **config) -> Checkpoint:

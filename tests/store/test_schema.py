@@ -12,8 +12,10 @@ from tests.helpers.stores import register
 
 SCHEMA = {
     "alone": "run step example nll",
+    "bases": "run path scored",
     "baselines": "run step name value settings",
     "checkpoints": "run step epoch learning_rate path state reason samples",
+    "continuations": "run step split example known",
     "examples": "example task split id question solution answer metadata conversation",
     "meta": "key value",
     "overrides": "override run step split perturbation example sample grade replaced grader reason "
@@ -35,7 +37,7 @@ def test_a_new_store_has_the_pinned_schema(tmp_path):
             FROM information_schema.columns WHERE table_schema = 'main' GROUP BY 1"""
         ).fetchall()
     assert dict(rows) == SCHEMA
-    assert len(MIGRATIONS) == 11
+    assert len(MIGRATIONS) == 12
 
 
 def old_database(folder: Path, schema: int) -> duckdb.DuckDBPyConnection:

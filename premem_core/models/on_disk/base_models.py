@@ -1,4 +1,4 @@
-"""The base model of an adapter: where it is, here or in the cache of the Hugging Face Hub."""
+"""The base model of a run: what names it, and where it is, here or in the Hugging Face cache."""
 
 import os
 import threading
@@ -7,15 +7,34 @@ from functools import lru_cache
 from pathlib import Path
 
 from premem_core.errors import CheckpointError
+from premem_core.models.on_disk.json_files import read_json
 
 HUB_SECONDS = 4.0  # for an answer of the hub; without a network, a look-up alone can take a minute
 
 
+def named_in(folder: Path) -> str | None:
+    """The base model that a folder's configuration or its model card names; None if they name none.
+
+    Trainers write a model card (README.md); transformers before version 5 kept the name in
+    `config.json`.
+    """
+    from huggingface_hub import metadata_load
+
+    config, card = folder / "config.json", folder / "README.md"
+    named = read_json(config).get("_name_or_path") if config.exists() else None
+    if not named and card.exists():
+        try:
+            named = (metadata_load(card) or {}).get("base_model")
+        except ValueError:  # its header is no YAML
+            named = None
+    return named if isinstance(named, str) and named else None
+
+
 def find_base(name: str, near: Sequence[Path], given: Path | None = None) -> str:
-    """The folder of an adapter's base model; its name where it must still come from a hub.
+    """The folder of a base model; its name where it must still come from a hub.
 
     Args:
-        name: from `adapter_config.json`: a path, or the model's name on a hub.
+        name: a path, or the model's name on a hub, as a file of the run gives it.
         near: folders at which a relative path may begin. The working directory is none of them,
             because it says nothing about the run.
         given: the folder that the user named.

@@ -67,6 +67,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.backend: Backend | None = None
+        self._adapter_base: str | None = None  # of the checkpoint that is loaded
 
     def work(self, assignment: Assignment, report: Callable[[Event], None]) -> bool:
         """Do an assignment. Errors are reported, not raised.
@@ -121,15 +122,18 @@ class Worker:
         if self.backend is None:
             name = assignment.work.spec.backend
             self.backend = load_backend.load_backend(name, checkpoint, assignment.resources)
+        elif self._adapter_base != checkpoint.adapter_base:
+            raise EngineError(f"{checkpoint.path} needs another engine than the loaded adapter")
         else:
             self.backend.switch(checkpoint)
+        self._adapter_base = checkpoint.adapter_base
         return self.backend
 
 
 def _phase(chunk: Chunk) -> str:
-    if not chunk.numbers:
-        return "perplexities"
-    return f"{chunk.perturbation or chunk.split} samples"
+    if chunk.kind == "samples":
+        return f"{chunk.perturbation or chunk.split} samples"
+    return "perplexities" if chunk.kind == "targets" else "continuations of questions"
 
 
 def _reason(error: Exception) -> str:

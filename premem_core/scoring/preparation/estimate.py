@@ -10,7 +10,7 @@ from pathlib import Path
 from premem_core.errors import JobError
 from premem_core.models.backend import Resources
 from premem_core.problems import examples
-from premem_core.records import Checkpoint, Example, Run
+from premem_core.records import BASE_STEP, Checkpoint, Example, Run
 from premem_core.scoring import work_left
 from premem_core.scoring.executors.local import LocalExecutor
 from premem_core.scoring.executors.worker import Assignment, Event
@@ -78,18 +78,20 @@ def estimate_job(
     """
     checkpoint = run.checkpoints[-1]
     few = examples.draw(train, min(PROBLEMS, len(train)), spec.sampling.seed)
-    small = replace(spec, plan="full", perturbations=(), chunk_examples=len(few))
+    small = replace(spec, plan="full", perturbations=(), chunk_examples=len(few), score_base=False)
     measured = _measure(small, checkpoint, few, LocalExecutor(devices[:1], spec.backend))
     drawn = len(few) * spec.sampling.samples
     completions = work_left.most_completions(spec, [c.step for c in run.checkpoints], train, test)
     targets = work_left.targets(spec, train, test)
-    perplexities = len(run.checkpoints) * targets
+    has_other_base = spec.score_base and run.checkpoints[0].step != BASE_STEP
+    models = len(run.checkpoints) + has_other_base
+    perplexities = models * targets
     # The tokens' texts are kept at one checkpoint only.
     texts = targets * measured.text_bytes / len(few)
     of_tokens = perplexities * measured.token_bytes / len(few) + texts
-    workers = min(len(devices), len(run.checkpoints))
+    workers = min(len(devices), models)
     seconds = (
-        len(run.checkpoints) * measured.load_seconds
+        models * measured.load_seconds
         + perplexities * measured.target_seconds / len(few)
         + completions * measured.sample_seconds / drawn
     ) / workers

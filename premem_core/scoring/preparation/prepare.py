@@ -7,6 +7,7 @@ create the job.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 from premem_core.errors import UsageError
 from premem_core.grading.grader_texts import grader_label, with_settings
@@ -20,6 +21,7 @@ from premem_core.metrics import budget
 from premem_core.metrics.budget import Design
 from premem_core.metrics.sampling_plan import Plan
 from premem_core.models import load_backend
+from premem_core.models.checkpoints import base_checkpoint
 from premem_core.models.encoding.inspection import (
     Inspection,
     LeftOut,
@@ -36,7 +38,7 @@ from premem_core.problems.answer_rule import AnswerRule
 from premem_core.problems.data_files import Source, find_data_files
 from premem_core.problems.examples import Dataset, draw
 from premem_core.problems.prompts import template_in_words
-from premem_core.records import Example, Run, Segment
+from premem_core.records import Checkpoint, Example, Run, Segment
 from premem_core.scoring import jobs, work_left
 from premem_core.scoring.job_files import Execution
 from premem_core.scoring.preparation.request import (
@@ -58,6 +60,7 @@ class PreparedJob:
         train, test: the problems to score.
         user_perturbations: the training problems under each of the user's own perturbations, by
             its name.
+        base: the base model, as a checkpoint of step 0, if it is to be scored.
     """
 
     data: RequestedData
@@ -67,6 +70,7 @@ class PreparedJob:
     test: tuple[Example, ...]
     user_perturbations: Mapping[str, Sequence[Example]]
     execution: Execution
+    base: Checkpoint | None = None
 
     @property
     def steps(self) -> list[int]:
@@ -81,7 +85,8 @@ class PreparedJob:
     @property
     def perplexities(self) -> int:
         """The number of perplexities to measure."""
-        return len(self.steps) * work_left.targets(self.spec, self.train, self.test)
+        models = len({*self.steps, *([self.base.step] if self.base else [])})
+        return models * work_left.targets(self.spec, self.train, self.test)
 
     @property
     def design(self) -> Design | None:
@@ -134,6 +139,7 @@ class PreparedJob:
         lines = [f"run {spec.run}: {len(run.checkpoints)} checkpoints in {run.path}"]
         lines += [f"left out: {skipped.path.name}, {skipped.reason}" for skipped in run.skipped]
         lines += [f"note: {note}" for note in run.notes]
+        lines += [f"base model, scored as step 0: {self.base.path}"] if self.base else []
         lines += [_problems("train", self.data.train)]
         lines += [_problems("test", self.data.test)] if self.data.test else []
         lines.append(self.data.train.fields_in_words())
@@ -203,6 +209,7 @@ def prepare(
 
     Raises:
         CheckpointError, DataError, UsageError: as `read_requested_data` does.
+        CheckpointError: the base model is to be scored, and cannot be used.
         UsageError: the text or the file of a perturbation cannot be used; or as `check_spec` does.
         JobError: as `check_spec` does.
     """
@@ -220,7 +227,10 @@ def prepare(
         template = replace(template, stop=request.stop)
     marks = choose_marks(data.train, last, template, request.thinking)
     test = data.test.examples if data.test else ()
-    request = within_budget(request, len(train), len(data.run.checkpoints), len(test))
+    given = Path(request.execution.base) if request.execution.base else None
+    base = base_checkpoint(data.run, given) if request.score_base else None
+    models = {*data.run.checkpoints, *([base] if base else [])}
+    request = within_budget(request, len(train), len(models), len(test))
     spec = ScoringSpec(
         run=request.run_folder.resolve().name if request.run is None else request.run,
         grader=choose_grader(request, data.train),
@@ -238,9 +248,10 @@ def prepare(
         segment=request.segment,
         perturbations=tuple(dict.fromkeys((*request.perturbations, *perturbed))),
         perturb_all=request.perturb_all,
+        score_base=request.score_base,
     )
     check_spec(spec, perturbed)
-    return PreparedJob(data, spec, task, train, test, perturbed, request.execution)
+    return PreparedJob(data, spec, task, train, test, perturbed, request.execution, base)
 
 
 def within_budget(request: ScoreRequest, train: int, checkpoints: int, test: int) -> ScoreRequest:
@@ -248,7 +259,7 @@ def within_budget(request: ScoreRequest, train: int, checkpoints: int, test: int
 
     Args:
         train, checkpoints, test: how many training problems, checkpoints and test problems there
-            are.
+            are; the base model counts as a checkpoint if it is scored.
 
     Raises:
         UsageError: the plan takes no budget, both kinds of budget are given, or it is too small.

@@ -48,6 +48,7 @@ class ScoreRequest:
         thinking: the marks of thinking traces, as `choose_marks` reads them; None to find them.
         tokens: keep the log-probability and the rank of each token of the targets.
         longest: texts are cut after this many tokens, as trainers cut them; None to cut none.
+        score_base: also score the run's base model.
         only: the names or steps of the checkpoints to score; all of them if it is empty.
         execution: where the job runs.
     """
@@ -80,6 +81,7 @@ class ScoreRequest:
     perturb_all: bool = False
     perturbation_texts: Mapping[str, str] = field(default_factory=dict)
     perturbation_files: Mapping[str, Path] = field(default_factory=dict)
+    score_base: bool = False
     only: tuple[str | int, ...] = ()
     execution: Execution = field(default_factory=Execution)
 
