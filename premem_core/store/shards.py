@@ -1,9 +1,8 @@
 """Shards: the Parquet files that hold the results of workers, one per finished piece of work.
 
 There are two kinds: completions with their grades, and NLLs of targets with the scores of their
-tokens. A worker writes a shard
-into the store's inbox, or to an fsspec prefix (`s3://bucket/folder`), from where it is fetched into
-the inbox later.
+tokens. A worker writes a shard into the store's inbox, or to an fsspec prefix
+(`s3://bucket/folder`), from where it is fetched into the inbox later.
 """
 
 import io
@@ -287,7 +286,7 @@ def write_shard(inbox: Path, shard: str, run: str, table: pa.Table) -> None:
 
 def _parquet(table: pa.Table, run: str) -> bytes:
     content = io.BytesIO()
-    # Split by bytes, rounded numbers take two thirds of the space (docs/measurements.md).
+    # Rounded numbers take the least space when they are split by bytes (docs/measurements.md).
     split = {_leaf(f): "BYTE_STREAM_SPLIT" for f in table.schema if f.type == _FLOATS}
     others = [_leaf(field) for field in table.schema if field.type != _FLOATS]
     pq.write_table(
