@@ -194,18 +194,17 @@ class StoreReader:
     def solutions(
         self, run: str, *, segment: Segment = "target", first: int | None = None
     ) -> pd.DataFrame:
-        """How well a run's checkpoints know the solutions; of test problems the held-out NLL.
+        """NLL and token accuracy of a run's solutions; of test problems, the held-out NLL.
 
-        Args:
-            segment, first: only this part, as in `premem`, and only so many of its tokens.
+        `segment`, as in `premem`, and `first` choose a part of each, and its first tokens.
 
         Columns:
             step, split, solutions: the checkpoint, "train" or "test", and how many were measured.
             nll, nll_half: mean NLL per token, nats, over solutions, and its 90 % half-width.
             token_accuracy: the share of their tokens that the model finds most likely.
 
-        Example:
-            store.solutions(run, first=100)
+        Raises:
+            UsageError: the store has no such run, or there is no such part.
         """
         self.checkpoints(run)
         return solution_measures(self._store, run, segment, first)
@@ -217,9 +216,6 @@ class StoreReader:
             example, token, text: the example's number in the store; the token's place, from 0.
             log_probability, rank: nats; how many other tokens are at least as likely.
             in_trace: whether it is a part of a thinking trace.
-
-        Example:
-            store.tokens(run, step).sort_values("log_probability").head()
         """
         self._check("split", split, SPLITS)
         self._check("step", step, self.checkpoints(run)["step"].tolist())

@@ -6,9 +6,10 @@ The NLL of the test problems' solutions is the held-out NLL.
 import numpy as np
 import pandas as pd
 
+from premem_core.errors import UsageError
 from premem_core.metrics import intervals
 from premem_core.metrics.segments import segment_spans, span_sums
-from premem_core.records import Segment
+from premem_core.records import SEGMENTS, Segment
 from premem_core.store.database import Store
 from premem_core.store.runs import read_checkpoints
 from premem_core.store.scores import read_target_means
@@ -28,7 +29,15 @@ def solution_measures(
     Args:
         segment, first: only this part of each solution, and only so many tokens of it. A part is
             known where token scores were kept.
+
+    Raises:
+        UsageError: there is no such segment, or `first` is below 1.
     """
+    if segment not in SEGMENTS or (first is not None and first < 1):
+        raise UsageError(
+            f"segment {segment!r} and first {first!r} were given; give one of the segments "
+            f"{', '.join(SEGMENTS)}, and a number of tokens from 1"
+        )
     if segment == "target" and first is None:
         means = read_target_means(store, run)
         half = intervals.Z90 * means["spread"] / np.sqrt(means["solutions"])

@@ -217,7 +217,8 @@ def read_checkpoint_scores(
     Yields:
         Run, step, and arrays with one entry per example, without perturbed queries: example,
         samples, correct, nll (NaN where unknown) and test (True for test examples, which come
-        last). Within each split they are in the order of the examples' numbers.
+        last, and only where they have samples). Within each split they are in the order of the
+        examples' numbers.
     """
     columns = SEGMENT_COLUMNS if segment != "target" else SEGMENT_COLUMNS[:1]
     measured = ", ".join(f"coalesce({name}::DOUBLE, 'nan') AS {name}" for name in columns)
@@ -231,6 +232,7 @@ def read_checkpoint_scores(
             rows = connection.execute(
                 f"""SELECT example, samples, correct, split = 'test' AS test, {measured}
                 FROM scores WHERE run = ? AND step = ? AND perturbation = ''
+                    AND (split = 'train' OR samples > 0)
                 ORDER BY test, example""",
                 [run, step],
             ).fetchnumpy()

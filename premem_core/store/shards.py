@@ -297,7 +297,7 @@ def write_shard(inbox: Path, shard: str, run: str, table: pa.Table) -> None:
 
 def _parquet(table: pa.Table, run: str) -> bytes:
     content = io.BytesIO()
-    # Split by bytes, rounded numbers take two thirds of the space (docs/measurements.md).
+    # Rounded numbers take the least space when they are split by bytes (docs/measurements.md).
     split = {_leaf(f): "BYTE_STREAM_SPLIT" for f in table.schema if f.type == _FLOATS}
     others = [_leaf(field) for field in table.schema if field.type != _FLOATS]
     pq.write_table(

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from premem_core.analysis import curves, run_scores
+from premem_core.analysis.solutions import token_table
 from premem_core.errors import (
     CheckpointError,
     JobError,
@@ -77,7 +78,10 @@ def content(store: Store):
     """Everything that a job leaves, in an order of its own."""
     steps = read_checkpoints(store, "sums")["step"]
     completions = [
-        read_completions(store, "sums", step, s) for step in steps for s in ("train", "test")
+        read(store, "sums", step, split)
+        for step in steps
+        for split in ("train", "test")
+        for read in (read_completions, token_table)
     ]
     return read_scores(store, "sums"), completions, read_committed_shards(store, "sums")
 
