@@ -47,6 +47,20 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenScores:
+    """What a model gives the T scored tokens of a target, in their order.
+
+    Attributes:
+        log_probabilities: (T,) float64, in nats.
+        ranks: (T,) int64: how many other tokens the model finds at least as likely. 0 is the
+            token that greedy decoding chooses; a tie counts as a higher place, as in vLLM.
+    """
+
+    log_probabilities: NDArray[np.float64]
+    ranks: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """What ends a completion.
 
@@ -99,8 +113,8 @@ class Backend(Protocol):
         `sampling.samples` is not used, because the requests name their samples.
         """
 
-    def target_log_probabilities(self, targets: Sequence[Target]) -> list[NDArray[np.float64]]:
-        """The log-probability of each scored token of each target, in nats."""
+    def target_scores(self, targets: Sequence[Target]) -> list[TokenScores]:
+        """The log-probability and the rank of each scored token of each target."""
 
     def switch(self, checkpoint: Checkpoint) -> None:
         """Replace the loaded adapter with another one over the same base model.

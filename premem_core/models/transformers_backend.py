@@ -7,11 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from premem_core.models import loading
-from premem_core.models.backend import Ending, Request, Target
+from premem_core.models.backend import Ending, Request, Target, TokenScores
 from premem_core.models.decoding import Stopper, check_finite, generate
 from premem_core.models.encoding.stops import check_length
 from premem_core.models.special_tokens import end_ids
@@ -95,8 +92,8 @@ class TransformersBackend:
         loading.switch_adapter(self.model, checkpoint.path)
         self.checkpoint, self.tokenizer, self._last_stopper = checkpoint, tokenizer, None
 
-    def target_log_probabilities(self, targets: Sequence[Target]) -> list[NDArray[np.float64]]:
-        """The log-probability of each scored token of each target, in nats.
+    def target_scores(self, targets: Sequence[Target]) -> list[TokenScores]:
+        """The log-probability and the rank of each scored token of each target.
 
         Raises:
             DataError: a text has more tokens than the model has positions.
@@ -105,12 +102,12 @@ class TransformersBackend:
         for i in order[:1]:
             ids = targets[i].ids
             check_length(len(ids), self.positions, ids, self.tokenizer)
-        found: dict[int, NDArray[np.float64]] = {}
+        found: dict[int, TokenScores] = {}
         while len(found) < len(order):
             rest = order[len(found) :]
             longest = len(targets[rest[0]].ids)
             batch = rest[: max(1, self.tokens // longest)]
-            results = _within_memory(self._batch_log_probabilities, [targets[i] for i in batch])
+            results = _within_memory(self._batch_scores, [targets[i] for i in batch])
             if results is None:
                 self.tokens = _halved(longest * len(batch), longest)
                 continue
@@ -188,7 +185,7 @@ class TransformersBackend:
         free = 0.5 * torch.cuda.mem_get_info()[0] if self.device == "cuda" else CACHE_BYTES
         return max(1, int(free // row) // self.batch_divisor)
 
-    def _batch_log_probabilities(self, targets: Sequence[Target]) -> list[NDArray[np.float64]]:
+    def _batch_scores(self, targets: Sequence[Target]) -> list[TokenScores]:
         import torch
 
         with torch.inference_mode():
@@ -204,10 +201,10 @@ class TransformersBackend:
             found = []
             for row, target in enumerate(targets):  # float32 logits of all rows need much memory
                 positions = torch.tensor(target.scored, device=self.device)
-                losses = torch.nn.functional.cross_entropy(
-                    logits[row, positions - 1].float(), input_ids[row, positions], reduction="none"
-                )
-                found.append(-losses.cpu().double().numpy())
+                of_row, ids = logits[row, positions - 1].float(), input_ids[row, positions]
+                losses = torch.nn.functional.cross_entropy(of_row, ids, reduction="none")
+                ranks = (of_row >= of_row.gather(1, ids[:, None])).sum(1) - 1
+                found.append(TokenScores(-losses.cpu().double().numpy(), ranks.cpu().numpy()))
             return found
 
 

@@ -7,12 +7,10 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from premem_core.grading.grader import Grader
-from premem_core.models.backend import Backend, Request, Target
+from premem_core.models.backend import Backend, Request, Target, TokenScores
 from premem_core.models.encoding.encoder import Encoder, make_encoder
 from premem_core.problems.perturbations import PREFIXES
 from premem_core.problems.thinking import split_thinking
@@ -65,12 +63,9 @@ def sample_seed(seed: int, step: int, split: str, example_id: str, perturbation:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
-def target_score(target: Target, log_probabilities: NDArray[np.float64]) -> TargetScore:
-    """The NLL of a target, and of its thinking trace apart.
-
-    Args:
-        log_probabilities: of the target's scored tokens.
-    """
+def target_score(target: Target, scores: TokenScores) -> TargetScore:
+    """The NLL of a target, and of its thinking trace apart, from the scores of its tokens."""
+    log_probabilities = scores.log_probabilities
     trace = log_probabilities[: target.trace]
     return TargetScore(
         -float(log_probabilities.mean()),
@@ -83,7 +78,7 @@ def target_score(target: Target, log_probabilities: NDArray[np.float64]) -> Targ
 def _targets(chunk: Chunk, encoder: Encoder, backend: Backend) -> tuple[pa.Table, float]:
     targets = [encoder.target(query.example) for query in chunk.queries]
     started = time.perf_counter()
-    found = backend.target_log_probabilities(targets)
+    found = backend.target_scores(targets)
     seconds = time.perf_counter() - started
     scores = list(map(target_score, targets, found))
     columns = {

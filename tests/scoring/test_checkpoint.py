@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from premem_core.grading.graders import make_grader
+from premem_core.models.backend import TokenScores
 from premem_core.problems.prompts import ChatTemplate
 from premem_core.records import Completion, Example, Grade, Sampling
 from premem_core.scoring.checkpoint import score_checkpoint
@@ -40,8 +41,9 @@ class Scripted:
         self.tokenizer = chat_tokenizer(template)
         self.opened: dict[str, bool] = {}
 
-    def target_log_probabilities(self, targets):
-        return [np.zeros(len(target.scored)) for target in targets]
+    def target_scores(self, targets):
+        lengths = [len(target.scored) for target in targets]
+        return [TokenScores(np.zeros(n), np.zeros(n, np.int64)) for n in lengths]
 
     def sample(self, batches, sampling, ending):
         for batch in batches:

@@ -196,7 +196,8 @@ def _mean_nll(model: Backend, targets: Sequence[Target]) -> float:
     """The mean NLL per token; NaN without targets."""
     if not targets:
         return float("nan")
-    return -float(np.concatenate(model.target_log_probabilities(targets)).mean())
+    scores = model.target_scores(targets)
+    return -float(np.concatenate([each.log_probabilities for each in scores]).mean())
 
 
 def compared_in_words(compared: Sequence[Compared]) -> list[str]:
