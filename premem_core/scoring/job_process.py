@@ -28,6 +28,7 @@ from premem_core.scoring.job_files import (
 )
 from premem_core.scoring.jobs import all_job_progress, check_grader
 from premem_core.scoring.progress import Progress, Tracker, read_progress, write_progress
+from premem_core.scoring.served_run import server_of
 from premem_core.store.committed_shards import withdraw_broken
 from premem_core.store.database import Store
 from premem_core.store.job_folder import JobFolder, queue_lock
@@ -142,10 +143,13 @@ def _execute(store: Store, run: str, on_progress: Callable[[Progress], None]) ->
     check_grader(store, spec)
     withdraw_broken(store, run)
     execution = read_execution(folder)
+    resources = Resources(
+        tensor_parallel=execution.tensor_parallel,
+        server=server_of(execution, checkpoints_of_run) if spec.backend == "server" else None,
+    )
     writer = ShardWriter(execution.shards or str(store.path.resolve()), spec.run)
     writer.sweep()
     executor = _executor(execution, checkpoints_of_run, spec.backend)
-    resources = Resources(tensor_parallel=execution.tensor_parallel)
     dispatcher = Dispatcher(store, spec, checkpoints_of_run, queries, executor, writer, resources)
     try:
         start = read_progress(folder.state)
@@ -168,7 +172,7 @@ def _executor(execution: Execution, run: Run, backend: str) -> Executor:
         from premem_core.scoring.executors.ray_cluster import RayExecutor
 
         return RayExecutor(execution.address, execution.tensor_parallel, execution.workers)
-    devices = local.devices(execution.workers, execution.tensor_parallel)
+    devices = local.devices(execution.workers, execution.tensor_parallel, backend)
     return LocalExecutor(devices[: len(run.checkpoints)], backend)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from premem_core.errors import PrememError
+from premem_core.errors import EndpointError, PrememError
 from premem_core.files import NO_SPACE
 from premem_core.grading.graders import make_grader
 from premem_core.models import load_backend
@@ -38,12 +38,15 @@ class Event:
 
     Attributes:
         kind: "memory": memory ran out. "disk": a shard could not be written, and the whole job
-            should stop. "lost": the worker's process died, which its executor reports.
+            should stop. "endpoint": an endpoint does not answer, and the whole job should stop.
+            "lost": the worker's process died, which its executor reports.
         text: for "chunk", the phase of the work; for a failure, the reason.
         seconds: the time for loading libraries or weights, or for a chunk.
     """
 
-    kind: Literal["loading", "loaded", "chunk", "done", "failed", "memory", "disk", "lost"]
+    kind: Literal[
+        "loading", "loaded", "chunk", "done", "failed", "memory", "disk", "endpoint", "lost"
+    ]
     step: int
     text: str = ""
     seconds: float = 0.0
@@ -80,6 +83,9 @@ def work(assignment: Assignment, report: Callable[[Event], None]) -> Backend | N
                 )
             except MemoryError as error:
                 report(Event("memory", step, str(error)))
+                break
+            except EndpointError as error:
+                report(Event("endpoint", step, str(error)))
                 break
             except Exception as error:
                 if isinstance(error, OSError) and error.errno in NO_SPACE:
