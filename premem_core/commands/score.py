@@ -108,7 +108,7 @@ def _score_run(
     from premem_core.scoring.preparation.request import with_server
 
     if request.backend == "server":
-        data = with_server(request, data, Store(options.store))
+        data = with_server(request, data, options.store)
     job = _prepared(options, request, data)
     inspection = job.inspect()
     if options.preview and options.json:

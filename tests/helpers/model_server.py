@@ -14,7 +14,8 @@ from premem_core.models.transformers_backend import TransformersBackend
 from premem_core.records import Checkpoint, Sampling
 from tests.helpers.endpoints import Served, listening
 
-Fault = Callable[[dict], tuple[int, dict] | None]  # what is answered instead, if anything
+Fault = Callable[[dict], tuple[int, dict] | None]  # a status and a body instead of an answer
+Change = Callable[[dict], None]
 
 
 class _Ids(Stopper):
@@ -29,16 +30,21 @@ class _Ids(Stopper):
 
 @contextmanager
 def model_server(
-    models: Mapping[str, Checkpoint], fault: Fault = lambda body: None, *, port: int = 0
+    models: Mapping[str, Checkpoint],
+    fault: Fault = lambda body: None,
+    change: Change = lambda choice: None,
+    *,
+    port: int = 0,
+    positions: int = 256,
 ) -> Iterator[Served]:
-    """Serves checkpoints by these names."""
+    """Serves checkpoints by these names; `change` may alter what it answers."""
     loaded: dict[str, TransformersBackend] = {}
     lock = threading.Lock()
 
     def answer(path: str, body: dict) -> tuple[int, bytes]:
         status, said = 200, dict[str, object]()
         if path == "/v1/models":
-            said = {"data": [_card(name, models[name]) for name in models]}
+            said = {"data": [_card(name, models[name], positions) for name in models]}
         elif body["model"] not in models:
             status, said = 404, {"error": {"message": f"no model {body['model']}"}}
         elif found := fault(body):
@@ -48,18 +54,20 @@ def model_server(
                 name = body["model"]
                 if name not in loaded:
                     loaded[name] = TransformersBackend(models[name], device="cpu")
-                said = {"choices": [_choice(loaded[name], body)]}
+                choice = _choice(loaded[name], body)
+                change(choice)
+                said = {"choices": [choice]}
         return status, json.dumps(said).encode()
 
     with listening(answer, port=port) as there:
         yield there
 
 
-def _card(name: str, checkpoint: Checkpoint) -> dict:
+def _card(name: str, checkpoint: Checkpoint, positions: int) -> dict:
     parent = checkpoint.adapter_base
     return {
         "id": name, "object": "model", "root": str(checkpoint.path), "parent": parent,
-        "max_model_len": None if parent else 256,
+        "max_model_len": None if parent else positions,
     }  # fmt: skip
 
 

@@ -17,11 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from premem_core.endpoint_address import REFUSED, EndpointAddress
 from premem_core.errors import CheckpointError, DataError, EndpointError
+from premem_core.models.decoding import DIVERGED
 
 AT_ONCE = 256  # requests under way at the same time; a server puts those that it cannot do in line
 RETRIES = 45  # of a request, with pauses of 8 s at most: about five minutes
 RETRIES_AT_FIRST = 2  # of the first request, for which a person waits
 SILENCE = 5  # s without an answer, after which it is looked whether the server still listens
+KEPT = "finished results are kept"
+NOT_FINITE = "not JSON compliant"  # what vLLM says of a log-probability that is no number
 
 Read = TypeVar("Read", bound=BaseModel)
 
@@ -42,7 +45,7 @@ class ServedModel(_FromServer):
     name: str = Field(alias="id")
     root: str | None = None
     parent: str | None = None
-    positions: int | None = Field(None, alias="max_model_len")
+    positions: int | None = Field(default=None, alias="max_model_len")
 
 
 class PromptToken(_FromServer):
@@ -112,7 +115,7 @@ class CompletionsClient:
 
         The future's exceptions:
             DataError: the server refuses this prompt.
-            CheckpointError: the server has no such model.
+            CheckpointError: the server has no such model, or its training diverged.
             EndpointError: the server does not answer, even after a few minutes of trying.
 
         Args:
@@ -209,16 +212,21 @@ class CompletionsClient:
         url, said = self.address.url, self.address.quoted(error.message)
         status = error.status_code if isinstance(error, openai.APIStatusError) else 0
         if not status:
+            why = self.address.quoted(str(error.__cause__ or error))
+            todo = f"{KEPT}: start it again, and resume the job"
             return EndpointError(
-                f"the server {url} does not answer ({self.address.quoted(str(error))}); finished "
-                "results are kept: start it again, and resume the job"
+                f"the server {url} does not answer ({why}); "
+                f"{todo if model else 'check its URL, and that it runs'}"
             )
+        if NOT_FINITE in said:
+            return CheckpointError(DIVERGED)
         if status in REFUSED:
             return DataError(f"the server {url} refuses it: {said}")
         hint = self.address.hint(status, model)
         if model and status == 404:
             return CheckpointError(f"the server {url} does not serve it: {said}{hint}")
-        return EndpointError(f"the server {url} refuses requests: {said}{hint}")
+        kept = f"; {KEPT}: resume the job when it answers" if model else ""
+        return EndpointError(f"the server {url} refuses requests: {said}{hint}{kept}")
 
     def _read(self, kind: type[Read], content: bytes) -> Read:
         try:

@@ -127,18 +127,21 @@ def read_requested_data(
     return RequestedData(run, train, _read_test(request, fields))
 
 
-def with_server(request: ScoreRequest, data: RequestedData, store: Store) -> RequestedData:
+def with_server(request: ScoreRequest, data: RequestedData, store: Path) -> RequestedData:
     """The data with the server that the request names, and only the checkpoints that it serves.
 
-    Checkpoints that the run's job in the store has already are kept.
+    Args:
+        store: the folder of the store; the checkpoints that the run's job has there are kept.
 
     Raises:
         EndpointError: the server does not answer.
         UsageError, CheckpointError: as `server_of` and `restrict_to_served`.
     """
     server = server_of(request.execution, data.run)
-    folder = JobFolder.of(store, request.run_name)
-    registered = read_description(folder)["checkpoints"] if folder.holds_job else []
+    registered: list[int] = []
+    if store.exists():  # looking for a job would create it
+        folder = JobFolder.of(Store(store), request.run_name)
+        registered = read_description(folder)["checkpoints"] if folder.holds_job else []
     return replace(data, run=restrict_to_served(data.run, server, registered), server=server)
 
 
