@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from premem_core.analysis import curves, run_scores
 from premem_core.analysis.curves import Curve
 from premem_core.analysis.run_scores import RunScores
+from premem_core.analysis.solutions import solution_measures, token_table
 from premem_core.analysis.studies.study import Study, make_study, read_baseline_predictors
 from premem_core.errors import DataError, UsageError
 from premem_core.grading.graded_completions import read_checkpoint_completions
@@ -148,7 +149,7 @@ class StoreReader:
             correct, unparsed, timeout: how many of them are correct, state no final answer, or
                 could not be compared in time; the others are incorrect.
             nll: mean negative log-likelihood per token of the solution, nats; its exponential is
-                the perplexity. Missing for test examples.
+                the perplexity. Missing for test examples without a solution.
             tokens: how many tokens the solution has.
 
         Raises:
@@ -188,6 +189,36 @@ class StoreReader:
         self._check("split", split, SPLITS)
         self._check("step", step, self.checkpoints(run)["step"].tolist())
         return read_checkpoint_completions(self._store, run, int(step), split, perturbation)
+
+    def solutions(
+        self, run: str, *, segment: Segment = "target", first: int | None = None
+    ) -> pd.DataFrame:
+        """NLL and token accuracy of a run's solutions; of test problems, the held-out NLL.
+
+        `segment`, as in `premem`, and `first` choose a part of each, and its first tokens.
+
+        Columns:
+            step, split, solutions: the checkpoint, "train" or "test", and how many were measured.
+            nll, nll_half: mean NLL per token, nats, over solutions, and its 90 % half-width.
+            token_accuracy: the share of their tokens that the model finds most likely.
+
+        Raises:
+            UsageError: the store has no such run, or there is no such part.
+        """
+        self.checkpoints(run)
+        return solution_measures(self._store, run, segment, first)
+
+    def tokens(self, run: str, step: int, split: str = "train") -> pd.DataFrame:
+        """One row per token of the solutions at a checkpoint; empty where none were kept.
+
+        Columns:
+            example, token, text: the example's number in the store; the token's place, from 0.
+            log_probability, rank: nats; how many other tokens are at least as likely.
+            in_trace: whether it is a part of a thinking trace.
+        """
+        self._check("split", split, SPLITS)
+        self._check("step", step, self.checkpoints(run)["step"].tolist())
+        return token_table(self._store, run, int(step), split)
 
     def premem(
         self,

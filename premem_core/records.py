@@ -121,12 +121,14 @@ class TargetScore:
         tokens: the number of target tokens.
         trace_nll: the same over the tokens of the thinking trace; None if there is none.
         trace_tokens: their number, a part of `tokens`.
+        top_tokens: the number of tokens of rank 0, which are the model's first choice.
     """
 
     nll: float
     tokens: int
     trace_nll: float | None = None
     trace_tokens: int = 0
+    top_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,6 +143,13 @@ class ScoreOptions(TextOptions):
     train_sample: Annotated[
         int | None, typer.Option(min=1, help="Score this many random training problems only.")
     ] = None
+    tokens: Annotated[
+        bool,
+        typer.Option(
+            "--tokens/--no-tokens",
+            help="Keep the log-probability and the rank of every token of the solutions.",
+        ),
+    ] = True
     chunk_examples: Annotated[int, typer.Option(min=1, help="Problems per unit of work.")] = 128
 
     # How the job is run
@@ -243,6 +250,7 @@ class ScoreOptions(TextOptions):
             stop=None if self.stop is None else tuple(filter(None, [unescaped(self.stop)])),
             thinking=self.thinking,
             longest=self.max_length,
+            tokens=self.tokens,
             sampling=Sampling(
                 self.samples,
                 self.temperature,

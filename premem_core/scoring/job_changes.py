@@ -13,7 +13,7 @@ from premem_core.scoring.spec import Query, ScoringSpec
 # What an extension may change: it adds to a job, or changes how the rest is done.
 _MAY_CHANGE = {
     *("plan", "log_log_threshold", "perturb_all", "perturbations", "checkpoints"),
-    *("train_data", "test_data", "chunk_examples"),
+    *("train_data", "test_data", "chunk_examples", "tokens", "held_out"),
 }
 
 
@@ -27,6 +27,8 @@ def check_same(run: str, registered: dict[str, Any], wanted: dict[str, Any]) -> 
     Raises:
         JobError: it is resumed with another one; the message names the differences.
     """
+    if "held_out" not in registered:  # a job of an earlier version, which goes on as it began
+        wanted = {key: value for key, value in wanted.items() if key != "held_out"}
     if differing := _differences(registered, wanted):
         raise JobError(
             f"the run '{run}' cannot be resumed with another specification ({differing}); give "

@@ -45,6 +45,8 @@ class ScoringSpec:
         perturb_all: sample the perturbed queries at every checkpoint.
         thinking: the marks of thinking traces, as `ThinkingMarks.parse` reads them; None if there
             are none.
+        tokens: keep the log-probability and the rank of each token of the targets.
+        held_out: measure the NLL of the test problems' solutions too.
         longest: texts of prompt and target are cut after this many tokens, as trainers cut them;
             None to cut none.
     """
@@ -62,6 +64,8 @@ class ScoringSpec:
     perturb_all: bool = False
     thinking: str | None = None
     longest: int | None = None
+    tokens: bool = True
+    held_out: bool = False
 
     @property
     def marks(self) -> ThinkingMarks | None:

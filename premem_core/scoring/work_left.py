@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from premem_core.metrics import sampling_plan
-from premem_core.metrics.segments import segment_nll
+from premem_core.metrics.segments import SEGMENT_COLUMNS, segment_nll
 from premem_core.problems.perturbations import PREFIXES
 from premem_core.records import Example, Grade, Segment
 from premem_core.scoring.spec import Query, ScoringSpec, Split
@@ -73,7 +73,8 @@ class QueryGrid:
     queries: tuple[Query, ...]  # (N,)
     samples: Counts  # (C, N)
     correct: Counts  # (C, N)
-    nll: NDArray[np.float64]  # (C, N), nats, of the segment; NaN: not measured yet
+    nll: NDArray[np.float64]  # (C, N), nats, of the segment; NaN: not known
+    measured: NDArray[np.bool_]  # (C, N) also where a target has no token that can be scored
     segment: Segment = "target"
 
     def columns(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -86,7 +87,9 @@ class QueryGrid:
         """Add the results of a shard to the row of its checkpoint."""
         columns = self.columns(table["example"].to_numpy())
         if "nll" in table.column_names:
-            self.nll[row, columns] = segment_nll(table.to_pydict(), self.segment)
+            measured = table.select(SEGMENT_COLUMNS).to_pydict()
+            self.nll[row, columns] = segment_nll(measured, self.segment)
+            self.measured[row, columns] = True
         else:
             np.add.at(self.samples[row], columns, 1)
             np.add.at(self.correct[row], columns, table["grade"].to_numpy() == Grade.CORRECT)
@@ -94,7 +97,11 @@ class QueryGrid:
     def of_rows(self, rows: list[int]) -> "QueryGrid":
         """A copy with the checkpoints in these rows."""
         return replace(
-            self, samples=self.samples[rows], correct=self.correct[rows], nll=self.nll[rows]
+            self,
+            samples=self.samples[rows],
+            correct=self.correct[rows],
+            nll=self.nll[rows],
+            measured=self.measured[rows],
         )
 
 
@@ -109,9 +116,10 @@ class WorkLeft:
     steps: tuple[int, ...]  # (C,) in training order
     grids: list[QueryGrid]
 
-    def needs_targets(self, step: int) -> NDArray[np.bool_]:
-        """Whether each training query's perplexity at a checkpoint is still missing: (N,)."""
-        return np.isnan(self.grids[0].nll[self.steps.index(step)])
+    def needs_targets(self, grid: QueryGrid) -> NDArray[np.bool_]:
+        """Whether the target of each query is still to be measured: (C, N)."""
+        is_wanted = grid.split == "train" or self.spec.held_out
+        return ~grid.measured & (is_wanted and not grid.perturbation)
 
     def to_draw(self, grid: QueryGrid) -> Counts:
         """The number of further samples that are known to be needed now: (C, N)."""
@@ -128,9 +136,9 @@ class WorkLeft:
 
     def with_work(self) -> set[int]:
         """The steps of the checkpoints at which work can be done now."""
-        any_target = np.isnan(self.grids[0].nll).any(axis=1)
+        any_target = [self.needs_targets(grid).any(axis=1) for grid in self.grids]
         any_sample = [self.to_draw(grid).any(axis=1) for grid in self.grids]
-        has_work = np.logical_or.reduce([any_target, *any_sample])
+        has_work = np.logical_or.reduce([*any_target, *any_sample])
         return {step for step, has in zip(self.steps, has_work, strict=True) if has}
 
     def drawn(self) -> dict[int, int]:
@@ -206,6 +214,7 @@ def _find_grid(
         zeros,
         zeros.copy(),
         np.full(shape, np.nan),
+        np.zeros(shape, dtype=np.bool_),
         spec.segment,
     )
     known = counts[(counts["split"] == split) & (counts["perturbation"] == perturbation)]
@@ -216,6 +225,7 @@ def _find_grid(
         grid.samples[rows, columns] = known["samples"]
         grid.correct[rows, columns] = known["correct"]
         grid.nll[rows, columns] = known["nll"].to_numpy(dtype=np.float64)
+        grid.measured[rows, columns] = known["nll"].notna() | known["tokens"].eq(0).fillna(False)
     return grid
 
 
@@ -237,10 +247,19 @@ def most_completions(
     return sum(all_work(spec, steps, train, test).at_most().values())
 
 
+def targets(spec: ScoringSpec, train: Sequence[Example], test: Sequence[Example]) -> int:
+    """The number of targets that are measured at a checkpoint."""
+    return len(train) + (len(test) if spec.held_out else 0)
+
+
 def target_chunks(work: WorkLeft, step: int) -> list[Chunk]:
     """The chunks of perplexities that are not measured yet at a checkpoint."""
-    blocks = _blocks(work.spec, work.grids[0], work.needs_targets(step))
-    return [Chunk(work.spec.run, step, "train", "", block, queries) for block, queries, _ in blocks]
+    row, run = work.steps.index(step), work.spec.run
+    return [
+        Chunk(run, step, grid.split, grid.perturbation, block, queries)
+        for grid in work.grids
+        for block, queries, _ in _blocks(work.spec, grid, work.needs_targets(grid)[row])
+    ]
 
 
 def sample_chunks(work: WorkLeft, step: int) -> list[Chunk]:

@@ -101,6 +101,11 @@ def _add_traces_and_lengths(connection: Connection) -> None:
         connection.execute(f"ALTER TABLE scores ADD COLUMN {column}")
 
 
+def _add_top_tokens(connection: Connection) -> None:
+    # How many tokens of the target are the model's first choice; NULL where they were not counted.
+    connection.execute("ALTER TABLE scores ADD COLUMN top_tokens INTEGER")
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _create_tables,
     _add_samples_and_grader,
@@ -112,6 +117,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _create_alone,
     _add_conversations,
     _add_traces_and_lengths,
+    _add_top_tokens,
 )
 
 

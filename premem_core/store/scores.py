@@ -34,7 +34,8 @@ LENGTH_COLUMNS = (
     *("run", "step", "split", "samples", "finished", "completion_tokens"),
     *("completion_trace_tokens", "traces", "target_tokens", "trace_tokens"),
 )
-COUNT_COLUMNS = ("step", "split", "perturbation", "example", "samples", "correct", "nll")
+TARGET_COLUMNS = ("step", "split", "solutions", "nll", "spread", "token_accuracy")
+COUNT_COLUMNS = ("step", "split", "perturbation", "example", "samples", "correct", "nll", "tokens")
 
 _GRADE_COUNTS = {
     "samples": "count(*)",
@@ -47,7 +48,7 @@ COUNTS_OF_GRADES = ", ".join(f"{count} AS {name}" for name, count in _GRADE_COUN
 # The columns of `scores` that a shard adds to, and what they are in a shard of each kind.
 _MEASURES = (
     *("samples", "correct", "unparsed", "timeout", "nll", "tokens", "trace_nll", "trace_tokens"),
-    *("finished", "completion_tokens", "completion_trace_tokens"),
+    *("finished", "completion_tokens", "completion_trace_tokens", "top_tokens"),
 )
 _MEASURES_OF_SAMPLES = {
     **_GRADE_COUNTS,
@@ -57,7 +58,7 @@ _MEASURES_OF_SAMPLES = {
 }
 _MEASURES_OF_TARGETS = {
     **dict.fromkeys(_GRADE_COUNTS, "0"),
-    **{name: name for name in ("nll", "tokens", "trace_nll", "trace_tokens")},
+    **{name: name for name in ("nll", "tokens", "trace_nll", "trace_tokens", "top_tokens")},
 }
 
 
@@ -157,6 +158,25 @@ def read_lengths(store: Store, task: str) -> pd.DataFrame:
     )
 
 
+def read_target_means(store: Store, run: str) -> pd.DataFrame:
+    """TARGET_COLUMNS, a row per scored checkpoint and split of a run with known NLLs.
+
+    `nll` is the mean of the solutions' NLLs, and `spread` their standard deviation.
+    `token_accuracy` is the share of all their tokens that are of rank 0; NaN where not counted.
+    """
+    return read_frame(
+        store,
+        """SELECT step, split, count(nll) AS solutions, avg(nll) AS nll, stddev_samp(nll) AS spread,
+            sum(top_tokens) / nullif(sum(tokens) FILTER (top_tokens IS NOT NULL), 0)
+                AS token_accuracy
+        FROM scores JOIN checkpoints USING (run, step)
+        WHERE run = ? AND perturbation = '' AND state = 'scored'
+        GROUP BY step, split HAVING count(nll) > 0 ORDER BY step, split DESC""",
+        TARGET_COLUMNS,
+        [run],
+    )
+
+
 def read_grade_totals(store: Store, run: str, step: int) -> pd.DataFrame:
     """The numbers of completions by grade for each training example at a checkpoint.
 
@@ -197,7 +217,8 @@ def read_checkpoint_scores(
     Yields:
         Run, step, and arrays with one entry per example, without perturbed queries: example,
         samples, correct, nll (NaN where unknown) and test (True for test examples, which come
-        last). Within each split they are in the order of the examples' numbers.
+        last, and only where they have samples). Within each split they are in the order of the
+        examples' numbers.
     """
     columns = SEGMENT_COLUMNS if segment != "target" else SEGMENT_COLUMNS[:1]
     measured = ", ".join(f"coalesce({name}::DOUBLE, 'nan') AS {name}" for name in columns)
@@ -211,6 +232,7 @@ def read_checkpoint_scores(
             rows = connection.execute(
                 f"""SELECT example, samples, correct, split = 'test' AS test, {measured}
                 FROM scores WHERE run = ? AND step = ? AND perturbation = ''
+                    AND (split = 'train' OR samples > 0)
                 ORDER BY test, example""",
                 [run, step],
             ).fetchnumpy()
@@ -248,6 +270,8 @@ def add_counts(connection: Connection, file: Path) -> None:
     measures = {name: measured.get(name, "NULL") for name in _MEASURES}
     if "trace_tokens" not in there:  # a shard of an earlier version
         measures |= {name: "NULL" for name in _MEASURES if "trace" in name}
+    if "top_tokens" not in there:  # likewise, or one of samples
+        measures["top_tokens"] = "NULL"
     selected = ", ".join(f"{measure} AS {name}" for name, measure in measures.items())
     grouped = "" if "nll" in there else "GROUP BY ALL"
     connection.execute(
@@ -263,6 +287,7 @@ def add_counts(connection: Connection, file: Path) -> None:
             tokens = coalesce(incoming.tokens, scores.tokens),
             trace_nll = coalesce(incoming.trace_nll, scores.trace_nll),
             trace_tokens = coalesce(incoming.trace_tokens, scores.trace_tokens),
+            top_tokens = coalesce(incoming.top_tokens, scores.top_tokens),
             finished = coalesce(scores.finished + incoming.finished, scores.finished,
                 incoming.finished),
             completion_tokens = coalesce(scores.completion_tokens + incoming.completion_tokens,

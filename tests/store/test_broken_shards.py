@@ -169,7 +169,8 @@ def committed(store) -> Store:
     columns = {
         "run": ["r"] * 4, "step": [10] * 4, "split": ["train"] * 4, "perturbation": [""] * 4,
         "example": range(1, 5), "nll": [0.1, 0.2, 0.3, 0.4], "tokens": [7] * 4,
-        "trace_nll": [None] * 4, "trace_tokens": [0] * 4,
+        "trace_nll": [None] * 4, "trace_tokens": [0] * 4, "top_tokens": [6] * 4,
+        "log_probabilities": [None] * 4, "ranks": [None] * 4, "texts": [None] * 4,
     }  # fmt: skip
     write_shard(store.path / "inbox", "00000010.train..targets.00000.r.parquet", "r",
                 pa.table(columns, schema=TARGETS))  # fmt: skip

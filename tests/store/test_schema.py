@@ -22,7 +22,7 @@ SCHEMA = {
     "runs": "run task source learning_rate epochs batch_size train_examples created grader "
     "scored_by",
     "scores": "run step split perturbation example samples correct unparsed timeout nll tokens "
-    "trace_nll trace_tokens finished completion_tokens completion_trace_tokens",
+    "trace_nll trace_tokens finished completion_tokens completion_trace_tokens top_tokens",
     "shards": "shard run",
 }
 
@@ -35,7 +35,7 @@ def test_a_new_store_has_the_pinned_schema(tmp_path):
             FROM information_schema.columns WHERE table_schema = 'main' GROUP BY 1"""
         ).fetchall()
     assert dict(rows) == SCHEMA
-    assert len(MIGRATIONS) == 10
+    assert len(MIGRATIONS) == 11
 
 
 def old_database(folder: Path, schema: int) -> duckdb.DuckDBPyConnection:

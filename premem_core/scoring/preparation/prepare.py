@@ -78,12 +78,13 @@ class PreparedJob:
     @property
     def perplexities(self) -> int:
         """The number of perplexities to measure."""
-        return len(self.steps) * len(self.train)
+        return len(self.steps) * work_left.targets(self.spec, self.train, self.test)
 
     @property
     def avoidable(self) -> int:
         """The number of completions that may not be needed once perplexities are measured."""
-        return 0 if self.spec.plan == "full" else self.perplexities * self.spec.sampling.samples
+        of_train = len(self.steps) * len(self.train) * self.spec.sampling.samples
+        return 0 if self.spec.plan == "full" else of_train
 
     def inspect(self) -> Inspection:
         """What the model would see at the last checkpoint; its tokenizer is loaded.
@@ -198,6 +199,7 @@ def prepare(
     threshold = request.log_log_threshold
     if request.plan != "full" and threshold is None:
         threshold = find_threshold(task, request.segment)
+    test = data.test.examples if data.test else ()
     last = data.run.checkpoints[-1]
     template = request.template or choose_template(data.train, last, request.form)
     template = as_trained(template, data.train, last)
@@ -211,6 +213,8 @@ def prepare(
         template=template,
         thinking=str(marks) if marks else None,
         longest=request.longest,
+        tokens=request.tokens,
+        held_out=_can_hold_out(train, test),
         sampling=request.sampling,
         chunk_examples=request.chunk_examples,
         plan=request.plan,
@@ -220,7 +224,6 @@ def prepare(
         perturb_all=request.perturb_all,
     )
     check_spec(spec, perturbed)
-    test = data.test.examples if data.test else ()
     return PreparedJob(data, spec, task, train, test, perturbed, request.execution)
 
 
@@ -294,6 +297,16 @@ def _user_perturbations(
     for name, file in request.perturbation_files.items():
         found[name] = user_perturbations.read_perturbed(file, train)
     return found
+
+
+def _can_hold_out(train: Sequence[Example], test: Sequence[Example]) -> bool:
+    """Whether the test problems have solutions like the training ones, not only final answers."""
+    return bool(test) and (_has_solutions(test) or not _has_solutions(train))
+
+
+def _has_solutions(examples: Sequence[Example]) -> bool:
+    """Whether most examples have more than a final answer."""
+    return 2 * sum(e.solution.strip() != e.answer.strip() for e in examples) > len(examples)
 
 
 def _problems(split: str, data: Dataset) -> str:

@@ -46,6 +46,7 @@ class ScoreRequest:
         form: whether the template is a chat template or plain, where `template` is None.
         stop: the texts that end a completion; None for those of the template.
         thinking: the marks of thinking traces, as `choose_marks` reads them; None to find them.
+        tokens: keep the log-probability and the rank of each token of the targets.
         longest: texts are cut after this many tokens, as trainers cut them; None to cut none.
         only: the names or steps of the checkpoints to score; all of them if it is empty.
         execution: where the job runs.
@@ -66,6 +67,7 @@ class ScoreRequest:
     stop: tuple[str, ...] | None = None
     thinking: str | None = None
     longest: int | None = None
+    tokens: bool = True
     sampling: Sampling = field(default_factory=Sampling)
     chunk_examples: int = 128
     plan: Plan = "full"
