@@ -28,12 +28,21 @@ EXTRAS = {
     "vllm": ("vllm",),
     "ray": ("ray", "fsspec"),
     "generate": ("openai",),
+    "server": (
+        "openai",
+        "transformers",
+        "tokenizers",
+        "safetensors",
+        "jinja2",
+        "huggingface_hub",
+    ),
 }
 PURPOSES = {
     "score": "scoring and fine-tuning",
     "vllm": "the backend 'vllm'",
     "ray": "scoring on a Ray cluster",
     "generate": "asking a model's endpoint",
+    "server": "the backend 'server'",
 }
 
 

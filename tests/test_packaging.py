@@ -19,8 +19,11 @@ import premem_core
 from premem_core import installation
 from premem_core.demo import demo_study
 from premem_core.errors import InstallationError
+from premem_core.records import Checkpoint, Run
 from premem_core.scoring import jobs
+from premem_core.scoring.spec import ScoringSpec
 from premem_core.store.database import Store
+from tests.helpers import tiny
 from tests.helpers.paths import DEMO, ROOT
 from tests.helpers.shown import seen
 
@@ -97,7 +100,7 @@ def test_an_extra_has_the_packages_that_the_installation_looks_for():
 @pytest.mark.parametrize(
     ("file", "declared"),
     [
-        ("requirements.txt", [*BASE, *EXTRAS["score"], *EXTRAS["generate"]]),
+        ("requirements.txt", [*BASE, *EXTRAS["score"], *EXTRAS["server"], *EXTRAS["generate"]]),
         ("requirements-vllm.txt", EXTRAS["vllm"]),
         ("requirements-ray.txt", EXTRAS["ray"]),
         ("requirements-dev.txt", EXTRAS["dev"]),
@@ -193,11 +196,18 @@ def test_a_missing_module_that_is_in_no_extra_stays_an_error_of_ours():
     assert "Traceback" in done.stderr
 
 
-def test_a_job_does_not_start_without_what_scoring_needs(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("backend", "package", "extra"), [("hf", "torch", "score"), ("server", "openai", "server")]
+)
+def test_a_job_does_not_start_without_what_its_backend_needs(
+    backend, package, extra, tmp_path, monkeypatch
+):
     store = Store(tmp_path / "store")
+    run = Run(tmp_path, (Checkpoint(tmp_path / "checkpoint-10", 10),))
+    jobs.create_job(store, ScoringSpec("lr1", "gsm8k", backend), run, "t", tiny.sums(0, 1), [])
     before = sorted(tmp_path.rglob("*"))
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(InstallationError, match=r"pip install 'premem\[score\]'"):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InstallationError, match=rf"pip install 'premem\[{extra}\]'"):
         jobs.start_job(store, "lr1")
     assert sorted(tmp_path.rglob("*")) == before
 

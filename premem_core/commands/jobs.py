@@ -57,16 +57,22 @@ def jobs_estimate(
     from premem_core.scoring import job_files
     from premem_core.scoring.executors import local
     from premem_core.scoring.preparation.estimate import estimate_job
+    from premem_core.scoring.served_run import server_of
 
     home = existing_store(store)
     spec, checkpoints_of_run, queries = job_files.read_job(home, run)
+    server = None
+    if spec.backend == "server":
+        execution = job_files.read_execution(job_files.existing_job_folder(home, run))
+        server = server_of(execution, checkpoints_of_run)
     found = estimate_job(
         spec,
         checkpoints_of_run,
         job_files.read_training_problems(home, run)[0],
         [query.example for query in queries if query.split == "test"],
         store,
-        local.devices(None),
+        local.devices(None, backend=spec.backend),
+        server,
     )
     if as_json:
         print_json(asdict(found))

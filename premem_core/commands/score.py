@@ -105,6 +105,10 @@ def _score_run(
     Args:
         show: called with what the model sees, if it is wanted as JSON.
     """
+    from premem_core.scoring.preparation.request import with_server
+
+    if request.backend == "server":
+        data = with_server(request, data, options.store)
     job = _prepared(options, request, data)
     inspection = job.inspect()
     if options.preview and options.json:
@@ -126,9 +130,11 @@ def _estimate(options: ScoreOptions, job: "PreparedJob") -> None:
     from premem_core.scoring.executors import local
     from premem_core.scoring.preparation.estimate import estimate_job
 
-    devices = local.devices(options.workers, options.tensor_parallel)
+    devices = local.devices(options.workers, options.tensor_parallel, job.spec.backend)
     say("scoring a few problems to see how long it takes ...")
-    found = estimate_job(job.spec, job.data.run, job.train, job.test, options.store, devices)
+    found = estimate_job(
+        job.spec, job.data.run, job.train, job.test, options.store, devices, job.data.server
+    )
     say(found.in_words())
 
 
@@ -149,12 +155,15 @@ def _prepared(
 def _choose_form(request: "ScoreRequest", data: "RequestedData") -> None:
     """Compare the templates where both are possible and the person chose none."""
     from premem_core.models.encoding import template_choice
+    from premem_core.scoring.served_run import last_served
 
-    last = data.run.checkpoints[-1]
+    last = last_served(data.run, data.server)
     if request.template or request.form or not template_choice.is_ambiguous(data.train, last):
         return
     trained_plain = template_choice.is_prompt_completion(data.train)
-    compared = template_choice.compare_templates(last, data.train.examples, is_typed=trained_plain)
+    compared = template_choice.compare_templates(
+        last, data.train.examples, is_typed=trained_plain, server=data.server
+    )
     for line in template_choice.compared_in_words(compared):
         say(line)
     if trained_plain and compared[0].option == "--plain":

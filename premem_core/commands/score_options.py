@@ -61,7 +61,11 @@ class ScoreOptions(TextOptions):
         ),
     ] = None
     backend: Annotated[
-        str | None, typer.Option(help="vllm, or hf (transformers); default: vllm if installed.")
+        str | None,
+        typer.Option(
+            help="vllm, hf (transformers), or server (a running one, of --endpoint); default: vllm "
+            "if installed."
+        ),
     ] = None
     grader: Annotated[
         str | None,
@@ -201,6 +205,25 @@ class ScoreOptions(TextOptions):
         ExecutorName, typer.Option(help="local: this machine; ray: a Ray cluster.")
     ] = "local"
     address: Annotated[str | None, typer.Option(help="The address of the Ray cluster.")] = None
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="The URL of a running vllm serve, for --backend server: http://localhost:8000/v1."
+        ),
+    ] = None
+    served: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Which of the server's models holds a checkpoint, as checkpoint-100=MODEL or "
+            "100=MODEL; default: the one with the name of its folder."
+        ),
+    ] = None
+    key_variable: Annotated[
+        str | None,
+        typer.Option(
+            help="The environment variable that holds the server's key; the key is never stored."
+        ),
+    ] = None
     shards: Annotated[
         str | None,
         typer.Option(
@@ -248,7 +271,7 @@ class ScoreOptions(TextOptions):
 
         Raises:
             UsageError: a perturbation of the user's own has no name, or the name of another one; or
-                plan, purpose and budget contradict one another.
+            options contradict each other.
         """
         from premem_core.scoring.preparation.request import ScoreRequest
 
@@ -315,6 +338,11 @@ class ScoreOptions(TextOptions):
         return self.plan or ("last" if budget or self.share is not None else "full")
 
     def _execution(self) -> Execution:
+        if self.backend != "server" and (self.endpoint or self.served or self.key_variable):
+            raise UsageError(
+                "--endpoint, --served and --key-variable are for a running server; give --backend "
+                "server too, or leave them out"
+            )
         return Execution(
             self.executor,
             self.workers,
@@ -324,6 +352,9 @@ class ScoreOptions(TextOptions):
             self.measure_weights,
             str(self.base.resolve()) if self.base else None,
             _steps(self.step or ()),
+            self.endpoint,
+            _served(self.served or ()),
+            self.key_variable,
         )
 
 
@@ -336,6 +367,19 @@ def _steps(given: Sequence[str]) -> dict[str, int]:
             raise UsageError(f"--step {text!r} is not of the form NAME=STEP; write final=300")
         steps[name] = int(step)
     return steps
+
+
+def _served(given: Sequence[str]) -> dict[str, str]:
+    """The names of a server's models by the checkpoints that they hold."""
+    served = {}
+    for text in given:
+        checkpoint, _, model = text.partition("=")
+        if not checkpoint or not model:
+            raise UsageError(
+                f"--served {text!r} is not of the form CHECKPOINT=MODEL; write checkpoint-100=NAME"
+            )
+        served[checkpoint] = model
+    return served
 
 
 def _named_values(

@@ -5,13 +5,16 @@ A backend sees token ids only; how an example becomes token ids is told in `enco
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from premem_core.problems.thinking import ThinkingMarks
 from premem_core.records import Checkpoint, Completion, Sampling
+
+if TYPE_CHECKING:
+    from premem_core.models.server.served_models import Server
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +88,12 @@ class Resources:
         tensor_parallel: the number of GPUs that share one model.
         batch_divisor: batches are this many times smaller than usual; it is doubled whenever a
             worker runs out of memory.
+        server: the running server that computes, for the backend "server".
     """
 
     tensor_parallel: int = 1
     batch_divisor: int = 1
+    server: "Server | None" = None
 
 
 class Backend(Protocol):

@@ -14,7 +14,7 @@ import numpy as np
 from premem_core.errors import CheckpointError, UsageError
 from premem_core.models import loading
 from premem_core.models.backend import Ending, Request, Resources, Target, TokenScores
-from premem_core.models.decoding import Stopper
+from premem_core.models.decoding import DIVERGED, Stopper, engine_completion, engine_seed
 from premem_core.models.encoding.stops import check_length
 from premem_core.models.special_tokens import end_ids
 from premem_core.models.vllm_options import (
@@ -176,7 +176,7 @@ class VLLMBackend:
                         stop_token_ids=sorted(ending.tokens),
                         # A mark of thinking may be a special token; a stop string may hold it.
                         skip_special_tokens=not ending.kept,
-                        seed=_seed(request.seed, j),
+                        seed=engine_seed(request.seed, j),
                     )
                     for j in request.numbers
                 ]
@@ -202,10 +202,7 @@ class VLLMBackend:
         finally:
             self._forget(waiting)
         if not all(np.isfinite(scores.log_probabilities).all() for scores in found):
-            raise CheckpointError(
-                "the model's logits are not finite, because its training diverged; leave this "
-                "checkpoint out"
-            )
+            raise CheckpointError(DIVERGED)
         return found
 
     def _add(self, ids: list[int], **params: Any) -> str:
@@ -277,15 +274,8 @@ class _Batch:
 def _completion(
     output: Any, request: Request, stopper: Stopper, thinking: int | None
 ) -> Completion:
-    """The completion, whose text is decoded as the transformers backend does it.
-
-    The engine knows no limit for thinking: a trace that exceeds it is cut here.
-    """
-    ids, finished = list(output.token_ids), output.finish_reason != "length"
-    is_longer = thinking is not None and len(ids) > thinking
-    if is_longer and stopper.is_thinking(request, ids[:thinking]):
-        ids, finished = ids[:thinking], False
-    return stopper.completion(request.prompt, ids, finished)
+    finished = output.finish_reason != "length"
+    return engine_completion(list(output.token_ids), finished, request, stopper, thinking)
 
 
 def _scores(rows: Sequence[Mapping[int, Any]], target: Target) -> TokenScores:
@@ -295,8 +285,3 @@ def _scores(rows: Sequence[Mapping[int, Any]], target: Target) -> TokenScores:
         np.array([token.logprob for token in chosen], np.float64),
         np.array([token.rank - 1 for token in chosen], np.int64),
     )
-
-
-def _seed(seed: int, number: int) -> int:
-    """A seed of 63 bits for sample `number`."""
-    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> 1)

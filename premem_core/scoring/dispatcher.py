@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from premem_core.errors import StoreError
+from premem_core.errors import EndpointError, StoreError
 from premem_core.models.backend import Resources
 from premem_core.records import BASE_STEP, Checkpoint, Run
 from premem_core.scoring.executors.executor import Executor
@@ -91,6 +91,7 @@ class Dispatcher:
 
         Raises:
             StoreError: the disk is full.
+            EndpointError: a server that computes, or a grader's model, does not answer.
         """
         work, looked = self.work_left(), time.monotonic()
         while True:
@@ -170,6 +171,8 @@ class Dispatcher:
                     f"the disk of {self.store.path} is full ({event.text}); finished results are "
                     "kept: free space and resume"
                 )
+            case "endpoint":
+                raise EndpointError(event.text)
             case "loading":
                 assignment.phases[event.step] = "loading"
             case "loaded":

@@ -34,6 +34,7 @@ from premem_core.scoring.progress import (
     read_progress,
     write_progress,
 )
+from premem_core.scoring.served_run import server_of
 from premem_core.store.committed_shards import withdraw_broken
 from premem_core.store.database import Store
 from premem_core.store.job_folder import JobFolder, queue_lock
@@ -148,6 +149,10 @@ def _execute(store: Store, run: str, on_progress: Callable[[Progress], None]) ->
     check_grader(store, spec)
     withdraw_broken(store, run)
     execution = read_execution(folder)
+    resources = Resources(
+        tensor_parallel=execution.tensor_parallel,
+        server=server_of(execution, checkpoints_of_run) if spec.backend == "server" else None,
+    )
     writer = ShardWriter(execution.shards or str(store.path.resolve()), spec.run)
     writer.sweep()
     base = find_base(spec, checkpoints_of_run, execution)
@@ -155,14 +160,7 @@ def _execute(store: Store, run: str, on_progress: Callable[[Progress], None]) ->
     models = len(checkpoints_of_run.checkpoints) + (other_base is not None)
     executor = _executor(execution, models, spec.backend)
     dispatcher = Dispatcher(
-        store,
-        spec,
-        checkpoints_of_run,
-        queries,
-        executor,
-        writer,
-        Resources(tensor_parallel=execution.tensor_parallel),
-        other_base,
+        store, spec, checkpoints_of_run, queries, executor, writer, resources, other_base
     )
     try:
         start = read_progress(folder.state)
@@ -187,7 +185,7 @@ def _executor(execution: Execution, models: int, backend: str) -> Executor:
         from premem_core.scoring.executors.ray_cluster import RayExecutor
 
         return RayExecutor(execution.address, execution.tensor_parallel, execution.workers)
-    devices = local.devices(execution.workers, execution.tensor_parallel)
+    devices = local.devices(execution.workers, execution.tensor_parallel, backend)
     return LocalExecutor(devices[:models], backend)
 
 

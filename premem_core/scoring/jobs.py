@@ -189,8 +189,9 @@ def start_job(store: Store, run: str) -> None:
         JobError: there is no such job, or it is running.
         InstallationError: a package that scoring needs is not installed.
     """
-    installation.require_extra("score")
     folder = existing_job_folder(store, run)
+    backend = job_files.read_job_spec(store, run).backend
+    installation.require_extra("server" if backend == "server" else "score")
     _check_idle(folder, run)
     now = time.time()
     state = replace(job_progress(store, run), state="queued", message="", updated=now, queued=now)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from premem_core.errors import JobError
 from premem_core.models.backend import Resources
+from premem_core.models.server.served_models import Server
 from premem_core.problems import examples
 from premem_core.records import BASE_STEP, Checkpoint, Example, Run
 from premem_core.scoring import work_left
@@ -16,10 +17,12 @@ from premem_core.scoring.executors.local import LocalExecutor
 from premem_core.scoring.executors.worker import Assignment, Event
 from premem_core.scoring.preparation.prepare import PreparedJob
 from premem_core.scoring.preparation.scratch_job import ask_about
+from premem_core.scoring.served_run import last_served
 from premem_core.scoring.spec import ScoringSpec
 from premem_core.store.shards import ShardWriter, column_bytes, find_shards
 
 PROBLEMS = 32
+_FAILURES = ("failed", "memory", "disk", "endpoint", "lost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +69,23 @@ def estimate_job(
     test: Sequence[Example],
     store: Path,
     devices: Sequence[str | None],
+    server: Server | None = None,
 ) -> Estimate:
     """Score a few problems at the last checkpoint, and extrapolate; no results are kept.
 
     Args:
         store: the folder that the job will write to.
         devices: as for `LocalExecutor`. One worker is measured; the job will use all of them.
+        server: the server that computes, for the backend "server".
 
     Raises:
         JobError: the checkpoint cannot be scored, for the reason given.
     """
-    checkpoint = run.checkpoints[-1]
+    checkpoint = last_served(run, server)
     few = examples.draw(train, min(PROBLEMS, len(train)), spec.sampling.seed)
     small = replace(spec, plan="full", perturbations=(), chunk_examples=len(few), score_base=False)
-    measured = _measure(small, checkpoint, few, LocalExecutor(devices[:1], spec.backend))
+    executor = LocalExecutor(devices[:1], spec.backend)
+    measured = _measure(small, checkpoint, few, executor, Resources(server=server))
     drawn = len(few) * spec.sampling.samples
     completions = work_left.most_completions(spec, [c.step for c in run.checkpoints], train, test)
     targets = work_left.targets(spec, train, test)
@@ -124,14 +130,18 @@ class _Measured:
 
 
 def _measure(
-    spec: ScoringSpec, checkpoint: Checkpoint, train: Sequence[Example], executor: LocalExecutor
+    spec: ScoringSpec,
+    checkpoint: Checkpoint,
+    train: Sequence[Example],
+    executor: LocalExecutor,
+    resources: Resources,
 ) -> _Measured:
     with tempfile.TemporaryDirectory(prefix="premem-") as scratch:
         inbox = Path(scratch) / "inbox"
         inbox.mkdir()
         work = work_left.all_work(spec, [checkpoint.step], train, ())
         writer = ShardWriter(scratch, spec.run)
-        events = _run(Assignment((checkpoint,), work, writer, Resources()), executor)
+        events = _run(Assignment((checkpoint,), work, writer, resources), executor)
         targets = find_shards(inbox, kind="targets")
         of_tokens, of_texts = (
             sum(column_bytes(file, columns) for file in targets) if spec.tokens else 0
@@ -166,7 +176,7 @@ def _run(assignment: Assignment, executor: LocalExecutor) -> list[Event]:
             events += executor.wait(1.0)
     finally:
         executor.close()
-    if wrong := [e for e in events if e.kind in ("failed", "memory", "disk", "lost")]:
+    if wrong := [e for e in events if e.kind in _FAILURES]:
         raise JobError(f"checkpoint {wrong[0].step} cannot be scored: {wrong[0].text}")
     return events
 

@@ -47,6 +47,7 @@ from premem_core.scoring.preparation.request import (
     read_requested_data,
 )
 from premem_core.scoring.preparation.scratch_job import ask_about
+from premem_core.scoring.served_run import served_in_words
 from premem_core.scoring.spec import ScoringSpec, check_spec
 from premem_core.store.database import Store
 from premem_core.store.job_folder import JobFolder
@@ -110,7 +111,8 @@ class PreparedJob:
         Raises:
             CheckpointError, DataError: as `inspect_checkpoint`.
         """
-        return inspect_job(self.spec, self.data.run, self.train, self.test)
+        positions = self.data.server.positions if self.data.server else None
+        return inspect_job(self.spec, self.data.run, self.train, self.test, positions)
 
     def inspect_apart(self) -> Inspection:
         """The same, in a separate process.
@@ -140,6 +142,7 @@ class PreparedJob:
         lines += [f"left out: {skipped.path.name}, {skipped.reason}" for skipped in run.skipped]
         lines += [f"note: {note}" for note in run.notes]
         lines += [f"base model, scored as step 0: {self.base.path}"] if self.base else []
+        lines += served_in_words(run, self.data.server) if self.data.server else []
         lines += [_problems("train", self.data.train)]
         lines += [_problems("test", self.data.test)] if self.data.test else []
         lines.append(self.data.train.fields_in_words())
@@ -232,7 +235,7 @@ def prepare(
     models = {*data.run.checkpoints, *([base] if base else [])}
     request = within_budget(request, len(train), len(models), len(test))
     spec = ScoringSpec(
-        run=request.run_folder.resolve().name if request.run is None else request.run,
+        run=request.run_name,
         grader=choose_grader(request, data.train),
         backend=request.backend or load_backend.default_backend(),
         template=template,
@@ -302,11 +305,18 @@ def grading_rule(train: Dataset) -> AnswerRule | None:
 
 
 def inspect_job(
-    spec: ScoringSpec, run: Run, train: Sequence[Example], test: Sequence[Example]
+    spec: ScoringSpec,
+    run: Run,
+    train: Sequence[Example],
+    test: Sequence[Example],
+    positions: int | None = None,
 ) -> Inspection:
     """What the model would see of a job's problems at the last checkpoint.
 
     The grader is checked on the training solutions, which it must be able to read.
+
+    Args:
+        positions: as for `inspect_checkpoint`.
 
     Raises:
         CheckpointError, DataError: as `inspect_checkpoint`.
@@ -321,7 +331,8 @@ def inspect_job(
         spec.longest,
         train,
         test,
-        spare=1 if spec.backend == "vllm" else 0,  # it generates a token after each target
+        spare=0 if spec.backend == "hf" else 1,  # others generate a token after each target
+        positions=positions,
     )
     if check.failed:
         first = check.example.id if check.example else ""
