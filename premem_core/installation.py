@@ -28,12 +28,14 @@ EXTRAS = {
     "vllm": ("vllm",),
     "ray": ("ray", "fsspec"),
     "generate": ("openai",),
+    "inspect": ("inspect_ai",),
 }
 PURPOSES = {
     "score": "scoring and fine-tuning",
     "vllm": "the backend 'vllm'",
     "ray": "scoring on a Ray cluster",
     "generate": "asking a model's endpoint",
+    "inspect": "reading the logs of inspect_ai",
 }
 
 

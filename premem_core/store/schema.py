@@ -101,6 +101,20 @@ def _add_traces_and_lengths(connection: Connection) -> None:
         connection.execute(f"ALTER TABLE scores ADD COLUMN {column}")
 
 
+def _create_imports(connection: Connection) -> None:
+    # The files whose completions were imported, one row per checkpoint of a file. A setting of the
+    # sampling is NULL where it is unknown. `mixed`: a person allowed other settings beside them.
+    connection.execute("""
+        CREATE TABLE imports (
+            run TEXT NOT NULL, step BIGINT NOT NULL, split TEXT NOT NULL, sha256 TEXT NOT NULL,
+            file TEXT NOT NULL, tool TEXT NOT NULL, version TEXT, temperature DOUBLE, top_p DOUBLE,
+            max_new_tokens INTEGER, grader TEXT NOT NULL, completions INTEGER NOT NULL,
+            correct INTEGER NOT NULL, perplexities INTEGER NOT NULL, unmatched INTEGER NOT NULL,
+            ambiguous INTEGER NOT NULL, mixed BOOLEAN NOT NULL,
+            made TIMESTAMP NOT NULL DEFAULT current_timestamp::TIMESTAMP,
+            PRIMARY KEY (run, step, split, sha256))""")
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _create_tables,
     _add_samples_and_grader,
@@ -112,6 +126,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _create_alone,
     _add_conversations,
     _add_traces_and_lengths,
+    _create_imports,
 )
 
 

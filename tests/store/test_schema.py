@@ -15,6 +15,8 @@ SCHEMA = {
     "baselines": "run step name value settings",
     "checkpoints": "run step epoch learning_rate path state reason samples",
     "examples": "example task split id question solution answer metadata conversation",
+    "imports": "run step split sha256 file tool version temperature top_p max_new_tokens grader "
+    "completions correct perplexities unmatched ambiguous mixed made",
     "meta": "key value",
     "overrides": "override run step split perturbation example sample grade replaced grader reason "
     "who made undone",
@@ -35,7 +37,7 @@ def test_a_new_store_has_the_pinned_schema(tmp_path):
             FROM information_schema.columns WHERE table_schema = 'main' GROUP BY 1"""
         ).fetchall()
     assert dict(rows) == SCHEMA
-    assert len(MIGRATIONS) == 10
+    assert len(MIGRATIONS) == 11
 
 
 def old_database(folder: Path, schema: int) -> duckdb.DuckDBPyConnection:

@@ -143,7 +143,14 @@ class PreparedJob:
             "the perplexities are measured."
         )
 
-    def create(self, store: Store, *, resume: bool = False, extend: bool = False) -> JobFolder:
+    def create(
+        self,
+        store: Store,
+        *,
+        resume: bool = False,
+        extend: bool = False,
+        mix_settings: bool = False,
+    ) -> JobFolder:
         """Create the job in a store, or resume or extend the one that is there.
 
         Raises:
@@ -159,6 +166,7 @@ class PreparedJob:
             trained_on=len(self.data.train.examples),
             resume=resume,
             extend=extend,
+            mix_settings=mix_settings,
             execution=self.execution,
             user_perturbations=self.user_perturbations,
         )
