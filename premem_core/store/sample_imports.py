@@ -97,16 +97,14 @@ def imports_of(store: Store, run: str) -> list[SampleImport]:
 
 
 def imported_in_words(imports: Sequence[SampleImport]) -> list[str]:
-    """Where imported completions come from, a sentence per tool, split and settings.
-
-    They count for the accuracies of the run like completions that its job draws.
-    """
+    """Where a run's imported completions come from, a sentence per split, tool and settings."""
     completions = Counter[tuple[str, str, str]]()
     for one in imports:
         tool = f"{one.tool} {one.version}" if one.version else one.tool
         completions[one.split, tool, one.sampling.in_words()] += one.completions
     return [
-        f"{n:,} {split} completions were imported: sampled by {tool}, {settings}"
+        f"the {split} accuracies count {n:,} imported completions, sampled by {tool} with "
+        f"{settings}"
         for (split, tool, settings), n in completions.items()
         if n
     ]
