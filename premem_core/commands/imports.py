@@ -20,12 +20,12 @@ from premem_core.records import KnownSampling
 from premem_core.store.database import Store
 from premem_core.store.runs import read_checkpoints, read_runs
 
-SHOWN = 10  # checkpoints whose counts are printed
-
 if TYPE_CHECKING:
     from premem_core.importers.samples.parts import Part
     from premem_core.importers.samples.request import SampleRequest
     from premem_core.problems.examples import Dataset
+
+SHOWN = 10  # checkpoints whose counts are printed
 
 
 def import_published(
@@ -119,9 +119,7 @@ class ImportSamplesOptions:
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Likewise.")] = None
     mix_settings: Annotated[
         bool,
-        typer.Option(
-            help="Accept completions that were sampled with other settings than the run's."
-        ),
+        typer.Option(help="Accept completions with other settings of the sampling than the run's."),
     ] = False
     question: Annotated[str | None, typer.Option(help="Field of the question in the data.")] = None
     solution: Annotated[str | None, typer.Option(help="Field of the solution in the data.")] = None

@@ -7,6 +7,8 @@ import pytest
 
 from premem_core.importers.samples.imports import prepare_import
 from premem_core.importers.samples.request import SampleRequest
+from premem_core.problems.data_files import Split
+from premem_core.records import Example
 from premem_core.store.database import Store
 from tests.helpers import tiny
 from tests.helpers.shown import seen, show
@@ -22,7 +24,8 @@ def imported(tmp_path_factory):
     """Two checkpoints whose NLLs fall, and whose train and test accuracies rise."""
     folder = tmp_path_factory.mktemp("imported")
     store = Store(folder / "store")
-    for split, examples in (("train", TRAIN), ("test", TEST)):
+    splits: tuple[tuple[Split, list[Example]], ...] = (("train", TRAIN), ("test", TEST))
+    for split, examples in splits:
         rows = []
         for step, right in ((10, 4), (20, 9)):
             for number, e in enumerate(examples):

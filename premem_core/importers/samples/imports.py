@@ -6,6 +6,7 @@ killed is completed by the same call.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from premem_core.importers.samples.request import (
     grader_of_request,
     run_of_request,
 )
-from premem_core.importers.samples.sample import step_in
+from premem_core.importers.samples.sample import ImportedSample, step_in
 from premem_core.records import Example, KnownSampling, RunRecord, Sampling
 from premem_core.store.database import Store
 from premem_core.store.examples import read_task_examples
@@ -73,8 +74,7 @@ class PreparedImport:
             commit_inbox(store)
             steps = sorted({part.step for part in new})
             numbers = add_imported_run(store, self.record, steps, split, self.examples)
-            for part in new:
-                write_shards(store, run, split, part, numbers)
+            write_shards(store, run, split, new, numbers)
             commit_inbox(store)
             imports = [self._recorded(part) for part in new]
             add_sample_imports(store, imports, has_job=self.has_job)
@@ -178,8 +178,7 @@ def _check_distinct(files: Sequence[SampleFile]) -> None:
 def _parts(file: SampleFile, request: SampleRequest) -> list[Part]:
     """The samples of a file, by checkpoint."""
     sampling = _sampling(file, request.sampling)
-    steps = {sample.step for sample in file.samples}
-    if None in steps:
+    if any(sample.step is None for sample in file.samples):
         at_path = step_in("/".join(file.path.parts[-2:]))
         known = list(request.steps) or ([] if at_path is None else [at_path])
         if len(known) != 1:
@@ -187,13 +186,11 @@ def _parts(file: SampleFile, request: SampleRequest) -> list[Part]:
                 f"{file.path} does not tell the step of its checkpoint; give one (--step 100)"
             )
         return [Part(file, known[0], sampling, file.samples)]
-    wanted = sorted(step for step in steps if step is not None)
-    if request.steps:
-        wanted = [step for step in wanted if step in request.steps]
-    return [
-        Part(file, step, sampling, tuple(s for s in file.samples if s.step == step))
-        for step in wanted
-    ]
+    by_step = defaultdict[int, list[ImportedSample]](list)
+    for sample in file.samples:
+        if sample.step is not None and (not request.steps or sample.step in request.steps):
+            by_step[sample.step].append(sample)
+    return [Part(file, step, sampling, tuple(by_step[step])) for step in sorted(by_step)]
 
 
 def _sampling(file: SampleFile, given: KnownSampling) -> KnownSampling:

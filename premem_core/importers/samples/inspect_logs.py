@@ -9,6 +9,7 @@ from premem_core.importers.samples.sample import (
     ImportedSample,
     SampleReader,
     completion_text,
+    count_or_none,
     step_in,
 )
 from premem_core.installation import require_extra
@@ -60,7 +61,7 @@ def read_inspect_log(file: Path) -> tuple[SampleReader, list[ImportedSample], li
         lambda row: (),
         "inspect_ai",
         log.eval.packages.get("inspect_ai"),
-        KnownSampling(config.temperature, config.top_p, config.max_tokens),
+        KnownSampling(config.temperature, config.top_p, count_or_none(config.max_tokens)),
         scorers[0].name if scorers else None,
         None if log.status == "success" else f"the evaluation ended with the status {log.status}",
     )
@@ -97,7 +98,7 @@ def _sample(sample: "EvalSample", step: int | None) -> ImportedSample:
         completion=completion_text(sample.output.completion),
         step=step,
         score=_score(sample),
-        tokens=usage.output_tokens if usage else None,
+        tokens=count_or_none(usage.output_tokens) if usage else None,
         finished=_LENGTHS.get(sample.output.stop_reason),
     )
 

@@ -18,6 +18,7 @@ from premem_core.importers.samples.sample import (
     ImportedSample,
     SampleReader,
     completion_text,
+    count_or_none,
     number_or_none,
     step_in,
 )
@@ -79,11 +80,11 @@ def _sampling(line: Mapping[str, Any]) -> KnownSampling:
     given = value_at(line, "arguments.gen_args_0.arg_1")
     settings = given if isinstance(given, Mapping) else {}
     greedy = settings.get("do_sample") is False
-    length = [settings.get(name) for name in ("max_gen_toks", "max_new_tokens", "max_tokens")]
+    lengths = ("max_gen_toks", "max_new_tokens", "max_tokens")
     return KnownSampling(
         0.0 if greedy else number_or_none(settings.get("temperature")),
         None if greedy else number_or_none(settings.get("top_p")),
-        next((n for n in length if isinstance(n, int)), None),
+        count_or_none(next((settings[name] for name in lengths if name in settings), None)),
     )
 
 

@@ -30,36 +30,14 @@ class Matched:
     ambiguous: list[int] = field(default_factory=list)
 
 
-def match_samples(samples: Sequence[ImportedSample], examples: Sequence[Example]) -> Matched:
-    """Find the example of each sample.
+class QuestionIndex:
+    """The questions of the examples, by id, by text and by their ends.
 
     >>> data = [Example("a", "2+2?", "4", "4"), Example("b", "12+2?", "14", "14")]
     >>> rows = [ImportedSample(prompt="Q: 12+2?\\nA:"), ImportedSample(question="3+3?")]
-    >>> match_samples(rows, data)
+    >>> QuestionIndex(data).match(rows)
     Matched(pairs=[(0, 1)], unmatched=[1], ambiguous=[])
     """
-    questions, matched = _Questions(examples), Matched()
-    of_prompt = {
-        sample.prompt: questions.in_prompt(_normal(sample.prompt))
-        for sample in samples
-        if sample.prompt is not None and not questions.with_text(sample.question)
-    }
-    # A question that stands in several prompts is a demonstration in some of them.
-    prompts = Counter(number for found in of_prompt.values() for number in found)
-    for place, sample in enumerate(samples):
-        found = questions.with_text(sample.question)
-        if not found and sample.prompt is not None:
-            found = [number for number in of_prompt[sample.prompt] if prompts[number] == 1]
-        found = questions.with_id(sample, found)
-        if len(found) == 1:
-            matched.pairs.append((place, found[0]))
-        else:
-            (matched.ambiguous if found else matched.unmatched).append(place)
-    return matched
-
-
-class _Questions:
-    """The questions of the examples, by id, by text and by their ends."""
 
     def __init__(self, examples: Sequence[Example]) -> None:
         self._texts = [_normal(example.question) for example in examples]
@@ -73,11 +51,32 @@ class _Questions:
                 self._of_end[text[-_END:]].append(number)
         self._lengths = sorted({len(end) for end in self._of_end}, reverse=True)
 
-    def with_text(self, question: str | None) -> list[int]:
+    def match(self, samples: Sequence[ImportedSample]) -> Matched:
+        """Find the example of each sample."""
+        of_prompt = {
+            sample.prompt: self._in_prompt(_normal(sample.prompt))
+            for sample in samples
+            if sample.prompt is not None and not self._with_text(sample.question)
+        }
+        # A question that stands in several prompts is a demonstration in some of them.
+        prompts = Counter(number for found in of_prompt.values() for number in found)
+        matched = Matched()
+        for place, sample in enumerate(samples):
+            found = self._with_text(sample.question)
+            if not found and sample.prompt is not None:
+                found = [number for number in of_prompt[sample.prompt] if prompts[number] == 1]
+            found = self._with_id(sample, found)
+            if len(found) == 1:
+                matched.pairs.append((place, found[0]))
+            else:
+                (matched.ambiguous if found else matched.unmatched).append(place)
+        return matched
+
+    def _with_text(self, question: str | None) -> list[int]:
         """The examples that have this question."""
         return [] if question is None else self._of_text.get(_normal(question), [])
 
-    def with_id(self, sample: ImportedSample, found: list[int]) -> list[int]:
+    def _with_id(self, sample: ImportedSample, found: list[int]) -> list[int]:
         """The one of the examples found that has the sample's id; by the id alone without texts."""
         number = self._ids.get(sample.id) if sample.id is not None else None
         if number is not None and (
@@ -86,7 +85,7 @@ class _Questions:
             return [number]
         return found
 
-    def in_prompt(self, prompt: str) -> list[int]:
+    def _in_prompt(self, prompt: str) -> list[int]:
         """The examples whose question stands last in a prompt, without its solution after it."""
         for end in range(len(prompt), 0, -1):
             ends = {prompt[max(0, end - length) : end] for length in self._lengths}

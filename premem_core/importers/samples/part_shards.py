@@ -26,8 +26,10 @@ def are_committed(part: Part, run: str, split: Split, ledger: Collection[str]) -
     )
 
 
-def write_shards(store: Store, run: str, split: Split, part: Part, numbers: Sequence[int]) -> None:
-    """Write those shards of a part into the inbox that are not committed yet.
+def write_shards(
+    store: Store, run: str, split: Split, parts: Sequence[Part], numbers: Sequence[int]
+) -> None:
+    """Write those shards of the parts into the inbox that are not committed yet.
 
     A completion's number is the next one of its question, after those that the store has.
 
@@ -37,9 +39,8 @@ def write_shards(store: Store, run: str, split: Split, part: Part, numbers: Sequ
     Raises:
         StoreError: the disk is full; what is written stays, and the next call goes on.
     """
-    ledger = read_committed_shards(store, run)
     try:
-        for name, table in _tables(store, run, split, part, numbers, ledger):
+        for name, table in _tables(store, run, split, parts, numbers):
             write_shard(store.path / "inbox", name, run, table)
     except OSError as error:
         raise StoreError(
@@ -49,30 +50,29 @@ def write_shards(store: Store, run: str, split: Split, part: Part, numbers: Sequ
 
 
 def _tables(
-    store: Store,
-    run: str,
-    split: Split,
-    part: Part,
-    numbers: Sequence[int],
-    ledger: Collection[str],
+    store: Store, run: str, split: Split, parts: Sequence[Part], numbers: Sequence[int]
 ) -> Iterator[tuple[str, pa.Table]]:
-    counts = read_counts(store, run)
-    counts = counts[
-        (counts["step"] == part.step) & (counts["split"] == split) & (counts["perturbation"] == "")
-    ]
-    drawn = Counter(dict(zip(counts["example"].tolist(), counts["samples"].tolist(), strict=True)))
-    keys = {"run": run, "step": part.step, "split": split, "perturbation": ""}
-    for start in range(0, len(part.rows), ROWS):
-        name = _name(part, run, split, "samples", start)
-        if name not in ledger:
-            yield name, _samples(part.rows[start : start + ROWS], numbers, drawn, keys)
-    nlls = [(numbers[example], sample) for example, sample in part.nlls.items()]
-    measured = set(counts.loc[counts["nll"].notna(), "example"])
-    for start in range(0, len(nlls), ROWS):
-        name = _name(part, run, split, "targets", start)
-        if name not in ledger:
-            new = [one for one in nlls[start : start + ROWS] if one[0] not in measured]
-            yield name, _targets(new, keys)
+    ledger, counts = read_committed_shards(store, run), read_counts(store, run)
+    counts = counts[(counts["split"] == split) & (counts["perturbation"] == "")]
+    pairs = list(zip(counts["step"].tolist(), counts["example"].tolist(), strict=True))
+    drawn = Counter(dict(zip(pairs, counts["samples"].tolist(), strict=True)))
+    nlls = dict(zip(pairs, counts["nll"].notna(), strict=True))
+    measured = {pair for pair, known in nlls.items() if known}
+    for part in parts:
+        keys = {"run": run, "step": part.step, "split": split, "perturbation": ""}
+        for start in range(0, len(part.rows), ROWS):
+            name = _name(part, run, split, "samples", start)
+            if name not in ledger:
+                rows = part.rows[start : start + ROWS]
+                yield name, _samples(part.step, rows, numbers, drawn, keys)
+        new = [(numbers[example], sample) for example, sample in part.nlls.items()]
+        for start in range(0, len(new), ROWS):
+            name = _name(part, run, split, "targets", start)
+            if name not in ledger:
+                chunk = [one for one in new[start : start + ROWS]
+                         if (part.step, one[0]) not in measured]  # fmt: skip
+                measured |= {(part.step, example) for example, _ in chunk}
+                yield name, _targets(chunk, keys)
 
 
 def _name(part: Part, run: str, split: Split, kind: Kind, start: int) -> str:
@@ -81,7 +81,11 @@ def _name(part: Part, run: str, split: Split, kind: Kind, start: int) -> str:
 
 
 def _samples(
-    rows: Sequence[Row], numbers: Sequence[int], drawn: Counter[int], keys: Mapping[str, object]
+    step: int,
+    rows: Sequence[Row],
+    numbers: Sequence[int],
+    drawn: Counter[tuple[int, int]],
+    keys: Mapping[str, object],
 ) -> pa.Table:
     columns = []
     for row in rows:
@@ -91,7 +95,7 @@ def _samples(
             {
                 **keys,
                 "example": example,
-                "sample": drawn[example],
+                "sample": drawn[step, example],
                 "completion": row.sample.completion,
                 "extracted": row.graded.extracted,
                 "grade": int(row.graded.grade),
@@ -99,7 +103,7 @@ def _samples(
                 "finished": row.sample.finished,
             }
         )
-        drawn[example] += 1
+        drawn[step, example] += 1
     return pa.Table.from_pylist(columns, schema=SAMPLES)
 
 

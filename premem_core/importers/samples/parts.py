@@ -8,7 +8,7 @@ from statistics import fmean
 from premem_core.errors import DataError
 from premem_core.grading.grader import Grader
 from premem_core.importers.samples.files import SampleFile
-from premem_core.importers.samples.matching import match_samples
+from premem_core.importers.samples.matching import QuestionIndex
 from premem_core.importers.samples.sample import ImportedSample
 from premem_core.records import Example, Grade, Graded, KnownSampling
 
@@ -106,16 +106,18 @@ def match_parts(
     Raises:
         DataError: a question has two NLLs.
     """
-    return [_matched(part, examples, nlls, scored) for part in parts]
+    questions = QuestionIndex(examples)
+    return [_matched(part, examples, questions, nlls, scored) for part in parts]
 
 
 def _matched(
     part: Part,
     examples: Sequence[Example],
+    questions: QuestionIndex,
     with_nlls: bool,
     scored: Collection[tuple[int, str]] | None,
 ) -> Part:
-    found = match_samples(part.samples, examples)
+    found = questions.match(part.samples)
     pairs = [(number, part.samples[place]) for place, number in found.pairs]
     rows = [Row(number, sample) for number, sample in pairs if sample.completion is not None]
     kept = [r for r in rows if scored is None or (part.step, examples[r.example].id) in scored]

@@ -17,7 +17,7 @@ from typing import Any
 
 from premem_core.errors import DataError
 from premem_core.importers.samples.sample import (
-    LARGEST_STEP,
+    LARGEST_COUNT,
     ImportedSample,
     SampleReader,
     checked_step,
@@ -97,7 +97,7 @@ def _nll(value: object) -> float | None:
 
 def _tokens(value: object) -> int | None:
     tokens = _number(value, "number of tokens")
-    if tokens is not None and not (1 <= tokens <= LARGEST_STEP and tokens == int(tokens)):
+    if tokens is not None and not (1 <= tokens <= LARGEST_COUNT and tokens == int(tokens)):
         raise BadRowError(f"the number of tokens is {tokens}; expected a whole number, at least 1")
     return None if tokens is None else int(tokens)
 

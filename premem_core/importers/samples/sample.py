@@ -9,7 +9,7 @@ from premem_core.problems.conversations import as_turns
 from premem_core.problems.rows import BadRowError, check_characters
 from premem_core.records import KnownSampling
 
-LARGEST_STEP = 2**31 - 1
+LARGEST_COUNT = 2**31 - 1  # the largest number that the store's columns hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +102,22 @@ def checked_step(value: object) -> int:
         BadRowError: it is none.
     """
     number = value if isinstance(value, int | float) and not isinstance(value, bool) else -1
-    if not 0 <= number <= LARGEST_STEP or number != int(number):
+    if not 0 <= number <= LARGEST_COUNT or number != int(number):
         raise BadRowError(
-            f"the step is {repr(value)[:40]}; expected a whole number from 0 to {LARGEST_STEP}"
+            f"the step is {repr(value)[:40]}; expected a whole number from 0 to {LARGEST_COUNT}"
         )
     return int(number)
 
 
 def number_or_none(value: object) -> float | None:
-    """A score as a number; None if it is none."""
-    return float(value) if isinstance(value, bool | int | float) and value == value else None
+    """A score or a setting as a number; None if it is none."""
+    try:
+        return float(value) if isinstance(value, bool | int | float) and value == value else None
+    except OverflowError:
+        return None
+
+
+def count_or_none(value: object) -> int | None:
+    """A number of tokens; None if it is none that the store can hold."""
+    is_count = isinstance(value, int) and 0 < value <= LARGEST_COUNT
+    return int(value) if is_count else None  # type: ignore[call-overload]

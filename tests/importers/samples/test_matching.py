@@ -2,7 +2,7 @@
 
 import pytest
 
-from premem_core.importers.samples.matching import Matched, match_samples
+from premem_core.importers.samples.matching import Matched, QuestionIndex
 from premem_core.importers.samples.sample import ImportedSample
 from premem_core.records import Example
 
@@ -16,7 +16,7 @@ DATA = [
 
 
 def found(*samples: ImportedSample) -> Matched:
-    return match_samples(samples, DATA)
+    return QuestionIndex(DATA).match(samples)
 
 
 @pytest.mark.parametrize(
