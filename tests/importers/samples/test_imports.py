@@ -22,7 +22,7 @@ from premem_core.store.completions import samples_shards
 from premem_core.store.database import Store
 from premem_core.store.runs import read_checkpoints, read_runs
 from premem_core.store.sample_imports import read_sample_imports
-from premem_core.store.scores import read_counts
+from premem_core.store.scores import read_counts, read_lengths
 from tests.helpers import tiny
 
 TRAIN, TEST = tiny.sums(0, 48), tiny.sums(48, 40)
@@ -89,6 +89,7 @@ def test_completions_with_nlls_make_a_scored_run_without_a_model(tmp_path):
     assert curve.train.tolist() == [0.5, 1.0]
     assert curve.premem.tolist() == [0.5, 0.75]  # two are memorized and had 0.5 before
     assert curve.memorized.tolist() == [0.0, 0.5]
+    assert read_lengths(store, "sums")["finished"].isna().all()  # the file does not tell it
     assert read_checkpoints(store, "sums")["state"].tolist() == ["scored", "scored"]
     assert read_runs(store)[["source", "grader", "train_examples"]].to_numpy().tolist() == [
         ["imported", "gsm8k", 4]
