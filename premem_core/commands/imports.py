@@ -248,7 +248,6 @@ def _part_in_words(part: "Part", split: Split) -> list[str]:
         f"perplexities of {split} solutions": len(part.nlls),
         f"rows left out, whose question is not one of the {split} problems": part.unmatched,
         f"rows left out, whose question is that of several {split} problems": part.ambiguous,
-        "completions left out, whose questions the run's job does not score": part.unmeasured,
         "rows left out, which cannot be used": len(part.file.bad),
         f"{split} problems without a completion": part.without,
     }
@@ -275,7 +274,6 @@ def _part_as_json(part: "Part") -> dict[str, Any]:
         "perplexities": len(part.nlls),
         "unmatched": part.unmatched,
         "ambiguous": part.ambiguous,
-        "unmeasured": part.unmeasured,
         "bad_rows": len(part.file.bad),
         "without_completion": part.without,
     }

@@ -192,6 +192,9 @@ def read_checkpoint_scores(
 ) -> Iterator[tuple[str, int, dict[str, NDArray[Any]]]]:
     """Yield the scored checkpoints of a task's runs, one at a time, in training order.
 
+    Of a run with imported completions, a training example without an NLL is left out: the run's job
+    does not score it, and it would count as not memorized.
+
     Args:
         segment: the part of a target whose mean NLL per token is `nll`.
 
@@ -212,6 +215,8 @@ def read_checkpoint_scores(
             rows = connection.execute(
                 f"""SELECT example, samples, correct, split = 'test' AS test, {measured}
                 FROM scores WHERE run = ? AND step = ? AND perturbation = ''
+                    AND (split = 'test' OR nll IS NOT NULL
+                        OR run NOT IN (SELECT run FROM imports))
                 ORDER BY test, example""",
                 [run, step],
             ).fetchnumpy()

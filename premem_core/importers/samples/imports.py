@@ -30,7 +30,6 @@ from premem_core.importers.samples.request import (
 from premem_core.importers.samples.sample import ImportedSample, step_in
 from premem_core.records import Example, KnownSampling, RunRecord, Sampling
 from premem_core.store.database import Store
-from premem_core.store.examples import read_task_examples
 from premem_core.store.job_folder import JobFolder
 from premem_core.store.runs import add_imported_run
 from premem_core.store.sample_imports import (
@@ -138,19 +137,9 @@ def prepare_import(
     has_job = store is not None and JobFolder.of(store, request.run).holds_job
     if not request.mix_settings:
         _check_settings(request, parts, [] if store is None else _others(store, request, has_job))
-    of_job = has_job and request.split == "train"
-    matched = match_parts(
-        parts,
-        examples,
-        nlls=request.split == "train" and not of_job,  # a job measures them itself
-        scored=_scored(store, record) if store is not None and of_job else None,
-    )
+    with_nlls = request.split == "train" and not has_job  # a job measures them itself
+    matched = match_parts(parts, examples, nlls=with_nlls)
     if not any(part.rows or part.nlls for part in matched):
-        if unmeasured := sum(part.unmeasured for part in matched):
-            raise UsageError(
-                f"the job of the run {record.run!r} has measured none of the {unmeasured:,} "
-                "questions at these steps; finish the job first"
-            )
         raise DataError(
             f"{files[0].path} has no question of the {request.split} problems; give the data that "
             "it was sampled from, or the other --split"
@@ -237,17 +226,6 @@ def _others(store: Store, request: SampleRequest, has_job: bool) -> list[tuple[s
         job = json.loads(JobFolder.of(store, request.run).description.read_text())
         others.append(("that its job drew", KnownSampling.of(Sampling(**job["sampling"]))))
     return others
-
-
-def _scored(store: Store, record: RunRecord) -> set[tuple[int, str]]:
-    """Step and id of the training examples whose NLL the run's job has measured.
-
-    Others do not belong to the job: without an NLL, they would count as not memorized.
-    """
-    counts = read_counts(store, record.run)
-    known = counts[(counts["split"] == "train") & counts["nll"].notna()]
-    ids = read_task_examples(store, record.task, "train").set_index("example")["id"]
-    return set(zip(known["step"].tolist(), known["example"].map(ids).tolist(), strict=True))
 
 
 def _marked(store: Store, request: SampleRequest, parts: Iterable[Part]) -> list[Part]:

@@ -1,7 +1,7 @@
 """Parts: the completions of one file at one checkpoint, matched with examples and graded."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 
@@ -36,8 +36,6 @@ class Part:
         rows: the completions whose example is known.
         nlls: by example, the sample that has the NLL of its solution.
         unmatched, ambiguous: rows whose question is that of no example, or of several.
-        unmeasured: completions that were left out, because the run's job does not score their
-            examples at this checkpoint.
         without: examples without a completion.
         already: whether the store has them.
     """
@@ -50,7 +48,6 @@ class Part:
     nlls: Mapping[int, ImportedSample] = field(default_factory=dict)
     unmatched: int = 0
     ambiguous: int = 0
-    unmeasured: int = 0
     without: int = 0
     already: bool = False
 
@@ -94,20 +91,17 @@ def match_parts(
     examples: Sequence[Example],
     *,
     nlls: bool,
-    scored: Collection[tuple[int, str]] | None = None,
 ) -> list[Part]:
     """The parts with their rows.
 
     Args:
         nlls: whether the NLLs in the files are used.
-        scored: step and id of the examples that the run's job scores; None if all may have
-            completions.
 
     Raises:
         DataError: a question has two NLLs.
     """
     questions = QuestionIndex(examples)
-    return [_matched(part, examples, questions, nlls, scored) for part in parts]
+    return [_matched(part, examples, questions, nlls) for part in parts]
 
 
 def _matched(
@@ -115,20 +109,17 @@ def _matched(
     examples: Sequence[Example],
     questions: QuestionIndex,
     with_nlls: bool,
-    scored: Collection[tuple[int, str]] | None,
 ) -> Part:
     found = questions.match(part.samples)
     pairs = [(number, part.samples[place]) for place, number in found.pairs]
     rows = [Row(number, sample) for number, sample in pairs if sample.completion is not None]
-    kept = [r for r in rows if scored is None or (part.step, examples[r.example].id) in scored]
     return replace(
         part,
-        rows=tuple(kept),
+        rows=tuple(rows),
         nlls=_nlls(part, examples, pairs) if with_nlls else {},
         unmatched=len(found.unmatched),
         ambiguous=len(found.ambiguous),
-        unmeasured=len(rows) - len(kept),
-        without=len(examples) - len({row.example for row in kept}),
+        without=len(examples) - len({row.example for row in rows}),
     )
 
 
