@@ -11,6 +11,7 @@ from premem_core.dashboard.jobs_panel import offer_missing
 from premem_core.dashboard.view import View, has_traces, pick_view
 from premem_core.dashboard.wording import nats, percent, perplexity, plain
 from premem_core.records import SEGMENTS, Segment
+from premem_core.store.sample_imports import imported_in_words, imports_of
 from premem_core.store.scores import read_lengths
 
 SOLUTIONS = {
@@ -136,5 +137,7 @@ st.caption(
     f"The dashed line is the threshold, perplexity {perplexity(view.threshold)}; examples below it "
     "are memorized."
 )
+for sentence in imported_in_words(cached_reads.read(imports_of, run.run)):
+    st.caption(plain(f"Note: {sentence}."))
 show_lengths(view, run)
 show_solutions(run)

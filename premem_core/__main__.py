@@ -9,7 +9,7 @@ import warnings
 import typer
 
 from premem_core import installation
-from premem_core.commands import dashboard, grade, jobs, make, score
+from premem_core.commands import dashboard, grade, imports, jobs, make, score
 from premem_core.commands.analysis import baselines, fit, predict, robustness
 from premem_core.commands.curation import collect, curate, labels
 from premem_core.commands.options import say
@@ -34,7 +34,8 @@ for command in (
         grade.override,
         grade.overrides,
     ),
-    *(make.finetune, make.demo, make.import_published, dashboard.dashboard),
+    *(imports.import_samples, imports.import_published),
+    *(make.finetune, make.demo, dashboard.dashboard),
 ):
     app.command()(command)
 app.add_typer(jobs.jobs_app, name="jobs")

@@ -23,6 +23,7 @@ from premem_core.records import SEGMENTS, Segment
 from premem_core.store.database import Store
 from premem_core.store.examples import read_task_examples
 from premem_core.store.runs import read_checkpoints, read_runs, read_tasks
+from premem_core.store.sample_imports import read_sample_imports
 from premem_core.store.scores import read_scores
 from premem_core.store.sql import read_sql
 
@@ -83,7 +84,8 @@ class StoreReader:
 
         Columns:
             run, task: its name, and the task it belongs to.
-            source: "scored" by a job of this store, or "published": imported score arrays.
+            source: "scored" by a job of this store; "imported": completions of other tools only;
+                or "published": imported score arrays.
             learning_rate, epochs, batch_size: of the fine-tuning; missing where not known.
             train_examples: how many examples it was trained on.
             grader, scored_by: whose grades count now, and who graded it when it was scored.
@@ -167,7 +169,7 @@ class StoreReader:
     def completions(
         self, run: str, step: int, split: str = "train", perturbation: str = ""
     ) -> pd.DataFrame:
-        """One row per completion of a checkpoint; empty where the run's scores were imported.
+        """One row per completion of a checkpoint; empty where the run is "published".
 
         Columns:
             example, sample: the question's number in the store, and which of its samples it is,
@@ -176,7 +178,8 @@ class StoreReader:
             extracted: the final answer that was found in it; missing where there is none.
             grade: "correct", "incorrect", "unparsed" or "timeout": the grade that counts.
             by_hand: whether a person set that grade.
-            tokens, finished: its length in tokens, and whether it ended before the limit.
+            tokens, finished: its length in tokens, and whether it ended before the limit; missing
+                where an imported file does not tell it.
 
         Raises:
             UsageError: the store has no such run, the run has no such checkpoint, or the split is
@@ -220,6 +223,34 @@ class StoreReader:
         self._check("split", split, SPLITS)
         self._check("step", step, self.checkpoints(run)["step"].tolist())
         return token_table(self._store, run, int(step), split)
+
+    def imports(self, run: str | None = None) -> pd.DataFrame:
+        """One row per file and checkpoint whose completions were imported.
+
+        Args:
+            run: only those of this run.
+
+        Columns:
+            run, step, split: what the completions are of.
+            file, sha256, tool, version: where they come from, and the hash of the file.
+            temperature, top_p, max_new_tokens: how they were sampled; missing where not known.
+            grader: who graded them at the import.
+            completions, correct, perplexities: how many there are, and how many examples got their
+                NLL from the file.
+            unmatched, ambiguous: rows that were left out, because no example has their question,
+                or several have it.
+            mixed: whether completions with other settings were accepted beside them.
+            made: when they were imported, UTC.
+
+        Raises:
+            UsageError: the store has no such run.
+
+        Example:
+            store.imports()[["run", "step", "split", "tool", "temperature", "completions"]]
+        """
+        if run is not None:
+            self._check("run", run, read_runs(self._store)["run"].tolist())
+        return read_sample_imports(self._store, run)
 
     def premem(
         self,
@@ -325,8 +356,8 @@ class StoreReader:
         """What one SELECT gives, over a read-only connection to the store's DuckDB database.
 
         The tables are runs, checkpoints, examples, scores, baselines, perturbed, overrides, alone,
-        shards and meta; `SHOW ALL TABLES` gives their columns. The completions are Parquet files
-        in the store's folder, which a query can read too.
+        imports, shards and meta; `SHOW ALL TABLES` gives their columns. The completions are
+        Parquet files in the store's folder, which a query can read too.
 
         Args:
             query: in DuckDB's dialect; `?` stands for a parameter.

@@ -36,6 +36,7 @@ EXTRAS = {
         "jinja2",
         "huggingface_hub",
     ),
+    "inspect": ("inspect_ai",),
 }
 PURPOSES = {
     "score": "scoring and fine-tuning",
@@ -43,6 +44,7 @@ PURPOSES = {
     "ray": "scoring on a Ray cluster",
     "generate": "asking a model's endpoint",
     "server": "the backend 'server'",
+    "inspect": "reading the logs of inspect_ai",
 }
 
 

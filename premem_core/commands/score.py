@@ -14,6 +14,7 @@ from premem_core.commands.score_options import ScoreOptions
 from premem_core.errors import CheckpointError, PrememError, UsageError
 from premem_core.grading.graders import make_grader
 from premem_core.store.database import Store
+from premem_core.store.sample_imports import imported_in_words, imports_of
 
 if TYPE_CHECKING:
     from premem_core.models.encoding.inspection import Inspection, SeenExample
@@ -122,7 +123,14 @@ def _score_run(
     if options.preview or options.dry_run or options.estimate:
         return "done"
     store = Store(options.store)
-    job.create(store, resume=options.resume, extend=options.extend)
+    for line in imported_in_words(imports_of(store, job.spec.run)):
+        say(line)
+    job.create(
+        store,
+        resume=options.resume,
+        extend=options.extend,
+        mix_settings=options.mix_settings,
+    )
     return finish_job(store, job.spec.run)
 
 

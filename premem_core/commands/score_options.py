@@ -194,6 +194,12 @@ class ScoreOptions(TextOptions):
         bool,
         typer.Option(help="Add samples, checkpoints, problems or perturbations to a job."),
     ] = False
+    mix_settings: Annotated[
+        bool,
+        typer.Option(
+            help="Draw with other settings than those of the completions imported into the run."
+        ),
+    ] = False
     workers: Annotated[
         int | None,
         typer.Option(

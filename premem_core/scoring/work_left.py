@@ -286,7 +286,8 @@ def _find_grid(
         spec.segment,
     )
     known = counts[(counts["split"] == split) & (counts["perturbation"] == perturbation)]
-    known = known[known["step"].isin(steps)]
+    # An imported file may have completions of further problems and checkpoints.
+    known = known[known["step"].isin(steps) & known["example"].isin([q.number for q in members])]
     if len(known):
         rows = np.searchsorted(np.asarray(steps), known["step"].to_numpy())
         columns = grid.columns(known["example"].to_numpy())

@@ -117,6 +117,20 @@ def _create_bases(connection: Connection) -> None:
             known BOOLEAN, PRIMARY KEY (run, step, example))""")
 
 
+def _create_imports(connection: Connection) -> None:
+    # The files whose completions were imported, one row per checkpoint of a file. A setting of the
+    # sampling is NULL where it is unknown. `mixed`: a person allowed other settings beside them.
+    connection.execute("""
+        CREATE TABLE imports (
+            run TEXT NOT NULL, step BIGINT NOT NULL, split TEXT NOT NULL, sha256 TEXT NOT NULL,
+            file TEXT NOT NULL, tool TEXT NOT NULL, version TEXT, temperature DOUBLE, top_p DOUBLE,
+            max_new_tokens INTEGER, grader TEXT NOT NULL, completions INTEGER NOT NULL,
+            correct INTEGER NOT NULL, perplexities INTEGER NOT NULL, unmatched INTEGER NOT NULL,
+            ambiguous INTEGER NOT NULL, mixed BOOLEAN NOT NULL,
+            made TIMESTAMP NOT NULL DEFAULT current_timestamp::TIMESTAMP,
+            PRIMARY KEY (run, step, split, sha256))""")
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _create_tables,
     _add_samples_and_grader,
@@ -130,6 +144,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _add_traces_and_lengths,
     _add_top_tokens,
     _create_bases,
+    _create_imports,
 )
 
 

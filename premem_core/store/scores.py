@@ -52,8 +52,9 @@ _MEASURES = (
 )
 _MEASURES_OF_SAMPLES = {
     **_GRADE_COUNTS,
-    "finished": "count(*) FILTER (finished)",
-    "completion_tokens": "sum(tokens)",
+    # NULL where an imported completion does not tell them.
+    "finished": "CASE WHEN count(finished) = count(*) THEN count(*) FILTER (finished) END",
+    "completion_tokens": "CASE WHEN count(tokens) = count(*) THEN sum(tokens) END",
     "completion_trace_tokens": "sum(trace_tokens)",
 }
 _MEASURES_OF_TARGETS = {
@@ -211,6 +212,9 @@ def read_checkpoint_scores(
 ) -> Iterator[tuple[str, int, dict[str, NDArray[Any]]]]:
     """Yield the scored checkpoints of a task's runs, one at a time, in training order.
 
+    Of a run with imported completions, a training example without an NLL is left out: the run's job
+    does not score it, and it would count as not memorized.
+
     Args:
         segment: the part of a target whose mean NLL per token is `nll`.
 
@@ -233,6 +237,8 @@ def read_checkpoint_scores(
                 f"""SELECT example, samples, correct, split = 'test' AS test, {measured}
                 FROM scores WHERE run = ? AND step = ? AND perturbation = ''
                     AND (split = 'train' OR samples > 0)
+                    AND (split = 'test' OR nll IS NOT NULL
+                        OR run NOT IN (SELECT run FROM imports))
                 ORDER BY test, example""",
                 [run, step],
             ).fetchnumpy()
@@ -296,13 +302,19 @@ def add_counts(connection: Connection, file: Path) -> None:
             trace_nll = coalesce(incoming.trace_nll, scores.trace_nll),
             trace_tokens = coalesce(incoming.trace_tokens, scores.trace_tokens),
             top_tokens = coalesce(incoming.top_tokens, scores.top_tokens),
-            finished = coalesce(scores.finished + incoming.finished, scores.finished,
-                incoming.finished),
-            completion_tokens = coalesce(scores.completion_tokens + incoming.completion_tokens,
-                scores.completion_tokens, incoming.completion_tokens),
+            {_added("finished")}, {_added("completion_tokens")},
             completion_trace_tokens = coalesce(
                 scores.completion_trace_tokens + incoming.completion_trace_tokens,
                 scores.completion_trace_tokens, incoming.completion_trace_tokens)
         WHEN NOT MATCHED THEN INSERT BY NAME""",
         [str(file)],
+    )
+
+
+def _added(length: str) -> str:
+    """SQL that adds up a length of completions; it is unknown if that of any completion is."""
+    return (
+        f"{length} = CASE WHEN scores.samples = 0 THEN incoming.{length} "
+        f"WHEN incoming.samples = 0 THEN scores.{length} "
+        f"ELSE scores.{length} + incoming.{length} END"
     )

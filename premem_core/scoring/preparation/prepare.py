@@ -169,7 +169,14 @@ class PreparedJob:
             "the perplexities are measured."
         )
 
-    def create(self, store: Store, *, resume: bool = False, extend: bool = False) -> JobFolder:
+    def create(
+        self,
+        store: Store,
+        *,
+        resume: bool = False,
+        extend: bool = False,
+        mix_settings: bool = False,
+    ) -> JobFolder:
         """Create the job in a store, or resume or extend the one that is there.
 
         Raises:
@@ -185,6 +192,7 @@ class PreparedJob:
             trained_on=len(self.data.train.examples),
             resume=resume,
             extend=extend,
+            mix_settings=mix_settings,
             execution=self.execution,
             user_perturbations=self.user_perturbations,
         )
