@@ -10,7 +10,7 @@ import typer
 
 from premem_core import installation
 from premem_core.commands import dashboard, grade, jobs, make, score
-from premem_core.commands.analysis import baselines, fit, predict, robustness
+from premem_core.commands.analysis import baselines, check, fit, predict, robustness
 from premem_core.commands.curation import collect, curate, labels
 from premem_core.commands.options import say
 from premem_core.errors import PrememError, PrememWarning, UsageError
@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 for command in (
     *(score.score, fit.fit, predict.predict, fit.replay, baselines.baselines),
-    *(robustness.robustness, curate.curate, collect.collect, collect.generate),
+    *(robustness.robustness, check.check, curate.curate, collect.collect, collect.generate),
     *(labels.labels, baselines.ifd),
     *(
         grade.graders,
