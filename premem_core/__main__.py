@@ -9,7 +9,7 @@ import warnings
 import typer
 
 from premem_core import installation
-from premem_core.commands import dashboard, grade, jobs, make, score
+from premem_core.commands import dashboard, grade, jobs, make, push, score
 from premem_core.commands.analysis import baselines, check, fit, predict, robustness
 from premem_core.commands.curation import collect, curate, labels
 from premem_core.commands.options import say
@@ -25,7 +25,7 @@ app = typer.Typer(
 for command in (
     *(score.score, fit.fit, predict.predict, fit.replay, baselines.baselines),
     *(robustness.robustness, check.check, curate.curate, collect.collect, collect.generate),
-    *(labels.labels, baselines.ifd),
+    *(labels.labels, baselines.ifd, push.push),
     *(
         grade.graders,
         grade.grade,

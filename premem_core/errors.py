@@ -6,6 +6,7 @@
     ├── StoreError         the store cannot be opened, read or changed as requested
     ├── JobError           a scoring job cannot start, or cannot resume with this specification
     ├── EndpointError      a model's endpoint does not answer, or refuses the request
+    ├── PushError          a tracker or the hub does not answer, or refuses what is pushed
     ├── InstallationError  a package that is needed is not installed
     └── UsageError         an argument is unknown or out of range
 
@@ -35,6 +36,10 @@ class JobError(PrememError):
 
 class EndpointError(PrememError):
     """A model's endpoint does not answer, or refuses the request; earlier answers are kept."""
+
+
+class PushError(PrememError):
+    """A tracker or the hub does not answer, or refuses what is pushed; the store is unchanged."""
 
 
 class InstallationError(PrememError):

@@ -28,12 +28,20 @@ EXTRAS = {
     "vllm": ("vllm",),
     "ray": ("ray", "fsspec"),
     "generate": ("openai",),
+    "trackio": ("trackio",),
+    "wandb": ("wandb",),
+    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
+    "hub": ("huggingface_hub",),
 }
 PURPOSES = {
     "score": "scoring and fine-tuning",
     "vllm": "the backend 'vllm'",
     "ray": "scoring on a Ray cluster",
     "generate": "asking a model's endpoint",
+    "trackio": "pushing to Trackio",
+    "wandb": "pushing to W&B",
+    "mlflow": "pushing to MLflow",
+    "hub": "pushing to the hub",
 }
 
 
