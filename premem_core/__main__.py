@@ -9,8 +9,8 @@ import warnings
 import typer
 
 from premem_core import installation
-from premem_core.commands import dashboard, grade, imports, jobs, make, score
-from premem_core.commands.analysis import baselines, fit, predict, robustness
+from premem_core.commands import dashboard, grade, imports, jobs, make, push, score
+from premem_core.commands.analysis import baselines, check, fit, predict, robustness
 from premem_core.commands.curation import collect, curate, labels
 from premem_core.commands.options import say
 from premem_core.errors import PrememError, PrememWarning, UsageError
@@ -24,8 +24,8 @@ app = typer.Typer(
 )
 for command in (
     *(score.score, fit.fit, predict.predict, fit.replay, baselines.baselines),
-    *(robustness.robustness, curate.curate, collect.collect, collect.generate),
-    *(labels.labels, baselines.ifd),
+    *(robustness.robustness, check.check, curate.curate, collect.collect, collect.generate),
+    *(labels.labels, baselines.ifd, push.push),
     *(
         grade.graders,
         grade.grade,

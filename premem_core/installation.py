@@ -37,6 +37,10 @@ EXTRAS = {
         "huggingface_hub",
     ),
     "inspect": ("inspect_ai",),
+    "trackio": ("trackio",),
+    "wandb": ("wandb",),
+    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
+    "hub": ("huggingface_hub",),
 }
 PURPOSES = {
     "score": "scoring and fine-tuning",
@@ -45,6 +49,10 @@ PURPOSES = {
     "generate": "asking a model's endpoint",
     "server": "the backend 'server'",
     "inspect": "reading the logs of inspect_ai",
+    "trackio": "pushing to Trackio",
+    "wandb": "pushing to W&B",
+    "mlflow": "pushing to MLflow",
+    "hub": "pushing to the hub",
 }
 
 

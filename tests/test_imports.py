@@ -28,6 +28,7 @@ PACKAGES = (
     "scoring",
     "analysis",
     "curation",
+    "sinks",
     "demo",
     "dashboard",
     "api",

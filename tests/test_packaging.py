@@ -32,12 +32,19 @@ BASE = PYPROJECT["project"]["dependencies"]
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 WHEEL = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
 
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml", "math_verify": "math-verify"}
+DISTRIBUTIONS = {
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+    "math_verify": "math-verify",
+    "mlflow": "mlflow-skinny",
+}
 # Declared though no line imports it, and who does.
 USED_BY_OTHERS = {
     "orjson": "plotly, where it is installed",
     "accelerate": "transformers",
     "jinja2": "transformers, which renders chat templates",
+    "sqlalchemy": "mlflow, for a database on this machine",
+    "alembic": "mlflow, likewise",
 }
 # Imported, but not pinned: the version comes with one that is.
 PINNED_BY_OTHERS = {"starlette", "anyio", "pydantic", "fsspec", "huggingface-hub"}
@@ -92,7 +99,8 @@ def test_what_only_an_extra_brings_is_imported_inside_functions_only():
 
 def test_an_extra_has_the_packages_that_the_installation_looks_for():
     for extra, packages in installation.EXTRAS.items():
-        assert {str(canonicalize_name(p)) for p in packages} == names(EXTRAS[extra]), extra
+        distributions = {str(canonicalize_name(DISTRIBUTIONS.get(p, p))) for p in packages}
+        assert distributions == names(EXTRAS[extra]), extra
     assert set(installation.PURPOSES) == set(installation.EXTRAS)
     assert "torch" not in names(BASE)
 
@@ -103,7 +111,10 @@ def test_an_extra_has_the_packages_that_the_installation_looks_for():
         ("requirements.txt", [*BASE, *EXTRAS["score"], *EXTRAS["server"], *EXTRAS["generate"]]),
         ("requirements-vllm.txt", EXTRAS["vllm"]),
         ("requirements-ray.txt", EXTRAS["ray"]),
-        ("requirements-dev.txt", EXTRAS["dev"]),
+        (
+            "requirements-dev.txt",
+            [*EXTRAS["dev"], *EXTRAS["trackio"], *EXTRAS["wandb"], *EXTRAS["mlflow"]],
+        ),
     ],
 )
 def test_the_tested_pins_lie_in_the_declared_ranges(file, declared):
