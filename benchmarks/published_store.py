@@ -28,7 +28,14 @@ from premem_core.store.database import Store
 from premem_core.store.grades import grades_folder
 from premem_core.store.runs import add_run, set_checkpoint_state
 from premem_core.store.scores import commit_inbox, read_counts
-from premem_core.store.shards import ADDED, GRADES, SAMPLES, TARGETS, ShardWriter, write_shard
+from premem_core.store.shards.shards import (
+    ADDED,
+    GRADES,
+    SAMPLES,
+    TARGETS,
+    ShardWriter,
+    write_shard,
+)
 
 
 def build(home: Path, source: Path, texts: Path, fewest: bool) -> str:

@@ -17,7 +17,7 @@ from premem_core.models.encoding.template_choice import as_trained, choose_templ
 from premem_core.models.transformers_backend import TransformersBackend
 from premem_core.problems.examples import read_examples
 from premem_core.records import Checkpoint
-from premem_core.store.shards import TARGETS, column_bytes, write_shard
+from premem_core.store.shards.shards import TARGETS, column_bytes, write_shard
 from premem_core.store.token_scores import rounded
 
 CHUNK = 128  # targets in a shard, as by default

@@ -9,7 +9,7 @@ import warnings
 import typer
 
 from premem_core import installation
-from premem_core.commands import dashboard, grade, imports, jobs, make, push, score
+from premem_core.commands import dashboard, grade, imports, jobs, make, push, score, watch
 from premem_core.commands.analysis import baselines, check, fit, predict, robustness
 from premem_core.commands.curation import collect, curate, labels
 from premem_core.commands.options import say
@@ -23,7 +23,7 @@ app = typer.Typer(
     help="Pre-memorization train accuracy of a fine-tuning run (arXiv 2411.07681).",
 )
 for command in (
-    *(score.score, fit.fit, predict.predict, fit.replay, baselines.baselines),
+    *(score.score, watch.watch, fit.fit, predict.predict, fit.replay, baselines.baselines),
     *(robustness.robustness, check.check, curate.curate, collect.collect, collect.generate),
     *(labels.labels, baselines.ifd, push.push),
     *(

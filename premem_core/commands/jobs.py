@@ -189,7 +189,7 @@ def finish_job(store: Store, run: str) -> str:
     """Do the remaining work of a job, and print its progress; return the state in which it ends."""
     from premem_core.scoring import job_files, job_process
 
-    end = job_process.run_job(store, run, _print_progress)
+    end = job_process.run_job(store, run, print_progress)
     say(f"{end.state}{': ' + end.message if end.message else ''}")
     if end.completions_saved:
         spec = job_files.read_job_spec(store, run)
@@ -215,7 +215,8 @@ def _precision_in_words(store: Store, spec: "ScoringSpec") -> str:
     )
 
 
-def _print_progress(progress: Progress) -> None:
+def print_progress(progress: Progress) -> None:
+    """Print one line about the progress of a job."""
     share = progress.completions_done / max(1, progress.completions_total)
     left = progress.seconds_left
     rest = f", {left / 60:.1f} min left" if left is not None else ""

@@ -1,16 +1,16 @@
 """score: perplexities, samples and grades of every checkpoint of a run."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from premem_core.commands.job_options import JobOptions
 from premem_core.commands.jobs import finish_job
-from premem_core.commands.options import plan_threshold, print_json, say, takes_options
-from premem_core.commands.score_options import ScoreOptions
+from premem_core.commands.options import JsonOption, plan_threshold, print_json, say, takes_options
 from premem_core.errors import CheckpointError, PrememError, UsageError
 from premem_core.grading.graders import make_grader
 from premem_core.store.database import Store
@@ -22,6 +22,55 @@ if TYPE_CHECKING:
     from premem_core.scoring.preparation.request import RequestedData, ScoreRequest
 
 NAMED = 5  # problems that are left out, by name
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions(JobOptions):
+    """The options of the command `score` alone."""
+
+    checkpoints: Annotated[
+        str | None,
+        typer.Option(help="Only these checkpoints: names or steps, as 100,200,final."),
+    ] = None
+    all_runs: Annotated[
+        bool,
+        typer.Option(
+            help="Score every run below the folder, one after another, each named by its path "
+            "from there."
+        ),
+    ] = False
+    resume: Annotated[bool, typer.Option(help="Continue a job that was stopped.")] = False
+    extend: Annotated[
+        bool,
+        typer.Option(help="Add samples, checkpoints, problems or perturbations to a job."),
+    ] = False
+    mix_settings: Annotated[
+        bool,
+        typer.Option(
+            help="Draw with other settings than those of the completions imported into the run."
+        ),
+    ] = False
+    preview: Annotated[
+        bool,
+        typer.Option(
+            help="Show the first problems token by token, as the model sees them, and stop."
+        ),
+    ] = False
+    json: JsonOption = False
+    dry_run: Annotated[bool, typer.Option(help="Show what would be done, and stop.")] = False
+    estimate: Annotated[
+        bool,
+        typer.Option(help="Score a few problems, estimate the time and disk space, and stop."),
+    ] = False
+
+    def request(self) -> "ScoreRequest":
+        """The request to score that these options describe.
+
+        Raises:
+            UsageError: as `JobOptions.request`.
+        """
+        only = tuple(filter(None, (self.checkpoints or "").split(",")))
+        return replace(JobOptions.request(self), only=only)
 
 
 @takes_options(ScoreOptions)

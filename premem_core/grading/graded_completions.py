@@ -12,7 +12,7 @@ from premem_core.records import Grade
 from premem_core.store.completions import read_completions, read_example_completions
 from premem_core.store.database import Store
 from premem_core.store.grades import other_graders, read_overrides
-from premem_core.store.shards import select_shards
+from premem_core.store.shards.shards import select_shards
 
 CHECKPOINT_COMPLETION_COLUMNS = (
     *("example", "sample", "completion", "extracted", "grade", "by_hand", "tokens", "finished"),

@@ -7,7 +7,7 @@ import itertools
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from premem_core.models import loading
 from premem_core.models.backend import Ending, Request, Target, TokenScores
@@ -60,15 +60,33 @@ class TransformersBackend:
         self._load(checkpoint)
 
     def _load(self, checkpoint: Checkpoint) -> None:
-        self.checkpoint = checkpoint
-        self.tokenizer, loaded = loading.load_model(
+        tokenizer, loaded = loading.load_model(
             checkpoint.path,
             self.dtype,
             adapter_base=checkpoint.adapter_base,
             tokenizer=checkpoint.tokenizer,
         )
         with loading.as_checkpoint_error(checkpoint.path):
-            self.model: Any = loaded.to(self.device).eval()
+            model = loaded.to(self.device).eval()
+        self._take(checkpoint, tokenizer, model)
+
+    @classmethod
+    def of_model(cls, checkpoint: Checkpoint, tokenizer: Any, model: Any) -> Self:
+        """A backend of a model that is loaded already, as a trainer has it, on its own device.
+
+        Args:
+            checkpoint: the checkpoint that the model's weights were just saved to.
+        """
+        backend = cls.__new__(cls)
+        parameter = next(model.parameters())
+        backend.batch_divisor, backend.dtype = 1, parameter.dtype
+        backend.device = parameter.device.type
+        backend._take(checkpoint, tokenizer, model)
+        return backend
+
+    def _take(self, checkpoint: Checkpoint, tokenizer: Any, model: Any) -> None:
+        self.checkpoint, self.tokenizer = checkpoint, tokenizer
+        self.model: Any = model
         # Both are halved whenever memory runs out.
         most = MOST_ROWS_CPU if self.device == "cpu" else MOST_ROWS
         self.rows = max(1, most // self.batch_divisor)

@@ -29,7 +29,7 @@ from premem_core.scoring.work_left import (
     sample_chunks,
     target_chunks,
 )
-from premem_core.store.shards import SAMPLES, TARGETS, ShardWriter
+from premem_core.store.shards.shards import SAMPLES, TARGETS, ShardWriter
 from premem_core.store.token_scores import rounded
 
 

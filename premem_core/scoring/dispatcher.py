@@ -22,7 +22,7 @@ from premem_core.store.checkpoint_measures import read_continuations
 from premem_core.store.database import Store
 from premem_core.store.runs import read_checkpoints, set_base_scored, set_checkpoint_state
 from premem_core.store.scores import commit_inbox, read_committed_shards, read_counts
-from premem_core.store.shards import ShardWriter
+from premem_core.store.shards.shards import ShardWriter
 
 ATTEMPTS = 3  # of a checkpoint whose worker dies before it finished a chunk
 SMALLEST_BATCH = 64  # the largest batch divisor that is tried when memory runs out

@@ -35,10 +35,10 @@ from premem_core.scoring.progress import (
     write_progress,
 )
 from premem_core.scoring.served_run import server_of
-from premem_core.store.committed_shards import withdraw_broken
 from premem_core.store.database import Store
 from premem_core.store.job_folder import JobFolder, queue_lock
-from premem_core.store.shards import ShardWriter
+from premem_core.store.shards.committed_shards import withdraw_broken
+from premem_core.store.shards.shards import ShardWriter
 
 
 class Cancelled(BaseException):
@@ -51,6 +51,7 @@ def run_job(
     on_progress: Callable[[Progress], None] = lambda _: None,
     *,
     queue: bool = True,
+    executor: Executor | None = None,
 ) -> Progress:
     """Do the remaining work of a job in this process and its workers; return its last state.
 
@@ -58,6 +59,7 @@ def run_job(
 
     Args:
         queue: wait until the store's other jobs on this machine are done.
+        executor: runs the assignments; None for the one that the job names.
 
     Raises:
         JobError: there is no such job, or another process is running it.
@@ -79,7 +81,7 @@ def run_job(
             try:  # a signal can arrive as soon as the id is stored
                 write_progress(state, waiting)
                 with _turn(store, waiting, on_progress) if queue else contextlib.nullcontext():
-                    return _execute(store, run, on_progress)
+                    return _execute(store, run, on_progress, executor)
             except (Cancelled, KeyboardInterrupt):
                 message = "stopped on request; resume the job to continue"
                 return _end(state, "cancelled", message, on_progress)
@@ -143,7 +145,12 @@ def _has_earlier(store: Store, waiting: Progress) -> bool:
     )
 
 
-def _execute(store: Store, run: str, on_progress: Callable[[Progress], None]) -> Progress:
+def _execute(
+    store: Store,
+    run: str,
+    on_progress: Callable[[Progress], None],
+    executor: Executor | None,
+) -> Progress:
     folder = JobFolder.of(store, run)
     spec, checkpoints_of_run, queries = read_job(store, run)
     check_grader(store, spec)
@@ -158,7 +165,7 @@ def _execute(store: Store, run: str, on_progress: Callable[[Progress], None]) ->
     base = find_base(spec, checkpoints_of_run, execution)
     other_base = None if base in checkpoints_of_run.checkpoints else base
     models = len(checkpoints_of_run.checkpoints) + (other_base is not None)
-    executor = _executor(execution, models, spec.backend)
+    executor = executor or _executor(execution, models, spec.backend)
     dispatcher = Dispatcher(
         store, spec, checkpoints_of_run, queries, executor, writer, resources, other_base
     )

@@ -23,7 +23,7 @@ from premem_core.problems.perturbations import PREFIXES
 from premem_core.records import BASE_STEP, Example, Grade, Segment
 from premem_core.scoring.spec import Query, ScoringSpec, Split
 from premem_core.store.scores import COUNT_COLUMNS
-from premem_core.store.shards import Kind, ShardName
+from premem_core.store.shards.shards import Kind, ShardName
 
 Counts = NDArray[np.int64]
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from premem_core.metrics.segments import SEGMENT_COLUMNS, segment_nll
 from premem_core.records import Grade, Segment
-from premem_core.store.broken_shards import find_flaw, set_aside
 from premem_core.store.database import Store, read_frame
 from premem_core.store.schema import Connection
-from premem_core.store.shards import completions_folder, run_of, shard_columns
+from premem_core.store.shards.broken_shards import find_flaw, set_aside
+from premem_core.store.shards.shards import completions_folder, run_of, shard_columns
 
 SCORE_COLUMNS = (
     "run",

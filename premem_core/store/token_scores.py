@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from premem_core.store.broken_shards import readable
 from premem_core.store.database import Store
-from premem_core.store.shards import TARGETS, completions_folder, find_shards, shard_columns
+from premem_core.store.shards.broken_shards import readable
+from premem_core.store.shards.shards import TARGETS, completions_folder, find_shards, shard_columns
 
 FINEST = -13  # log-probabilities are rounded to 2^-13 nats, and small ones to 7 binary digits
 DIGITS = 7

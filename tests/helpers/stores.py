@@ -10,7 +10,7 @@ from premem_core.records import Checkpoint, Example, RunRecord
 from premem_core.store.database import Store
 from premem_core.store.examples import examples_frame, insert_examples
 from premem_core.store.runs import add_run, add_scored_runs, set_checkpoint_state
-from premem_core.store.shards import ADDED, SAMPLES, TARGETS, ShardName, write_shard
+from premem_core.store.shards.shards import ADDED, SAMPLES, TARGETS, ShardName, write_shard
 
 # Shards of earlier versions lack the columns that were added since.
 EARLIER_SAMPLES, EARLIER_TARGETS = (

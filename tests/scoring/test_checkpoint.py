@@ -17,7 +17,12 @@ from premem_core.scoring.spec import Query, ScoringSpec, Split
 from premem_core.scoring.work_left import find_work_left
 from premem_core.store.database import Store
 from premem_core.store.scores import commit_inbox, read_counts
-from premem_core.store.shards import ShardWriter, column_bytes, completions_folder, find_shards
+from premem_core.store.shards.shards import (
+    ShardWriter,
+    column_bytes,
+    completions_folder,
+    find_shards,
+)
 from premem_core.store.token_scores import read_token_scores, read_token_texts
 from tests.helpers import tiny
 from tests.helpers.chat_templates import CHATML, THINKING, chat_tokenizer

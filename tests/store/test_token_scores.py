@@ -5,7 +5,7 @@ from hypothesis.extra import numpy as arrays
 
 from premem_core.store.database import Store
 from premem_core.store.scores import commit_inbox
-from premem_core.store.shards import column_bytes
+from premem_core.store.shards.shards import column_bytes
 from premem_core.store.token_scores import read_token_scores, read_token_texts, rounded
 from tests.helpers.stores import EARLIER_TARGETS, register, write_targets
 

@@ -11,7 +11,7 @@ from premem_core.importers.samples.sample import ImportedSample
 from premem_core.problems.data_files import Split
 from premem_core.store.database import Store
 from premem_core.store.scores import read_committed_shards, read_counts
-from premem_core.store.shards import SAMPLES, TARGETS, Kind, ShardName, write_shard
+from premem_core.store.shards.shards import SAMPLES, TARGETS, Kind, ShardName, write_shard
 
 ROWS = 4096  # of a shard
 

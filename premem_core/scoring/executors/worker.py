@@ -21,7 +21,7 @@ from premem_core.models.read_ahead import read_ahead
 from premem_core.records import Checkpoint
 from premem_core.scoring.checkpoint import score_checkpoint
 from premem_core.scoring.work_left import Chunk, WorkLeft
-from premem_core.store.shards import ShardWriter
+from premem_core.store.shards.shards import ShardWriter
 
 
 @dataclass(frozen=True, slots=True)

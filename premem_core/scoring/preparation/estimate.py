@@ -19,7 +19,7 @@ from premem_core.scoring.preparation.prepare import PreparedJob
 from premem_core.scoring.preparation.scratch_job import ask_about
 from premem_core.scoring.served_run import last_served
 from premem_core.scoring.spec import ScoringSpec
-from premem_core.store.shards import ShardWriter, column_bytes, find_shards
+from premem_core.store.shards.shards import ShardWriter, column_bytes, find_shards
 
 PROBLEMS = 32
 _FAILURES = ("failed", "memory", "disk", "endpoint", "lost")

@@ -131,6 +131,15 @@ def read_requested_data(
     )
     if same_problems is not None:
         return replace(same_problems, run=run)
+    return read_data(request, run)
+
+
+def read_data(request: ScoreRequest, run: Run) -> RequestedData:
+    """Read the problems of a request for a run.
+
+    Raises:
+        DataError, UsageError: as `read_requested_data`.
+    """
     fields = request.fields
     if isinstance(fields, FieldNames):
         fields = detect_fields(request.train_file, fields)

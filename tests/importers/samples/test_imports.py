@@ -17,12 +17,12 @@ from premem_core.records import KnownSampling, Sampling
 from premem_core.scoring import job_process
 from premem_core.scoring.preparation.prepare import prepare
 from premem_core.scoring.preparation.request import ScoreRequest
-from premem_core.store.committed_shards import withdraw_broken
 from premem_core.store.completions import samples_shards
 from premem_core.store.database import Store
 from premem_core.store.runs import read_checkpoints, read_runs
 from premem_core.store.sample_imports import read_sample_imports
 from premem_core.store.scores import read_counts, read_lengths
+from premem_core.store.shards.committed_shards import withdraw_broken
 from tests.helpers import tiny
 
 TRAIN, TEST = tiny.sums(0, 48), tiny.sums(48, 40)

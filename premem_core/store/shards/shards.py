@@ -248,7 +248,7 @@ class ShardWriter:
 
         One that cannot be read is moved to the folder `broken/` of the prefix, with a warning.
         """
-        from premem_core.store import broken_shards  # which imports this file
+        from premem_core.store.shards import broken_shards  # which imports this file
 
         files, folder = self._files()
         if not files.exists(folder):

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from premem_core.errors import PrememWarning, StoreError
-from premem_core.store.shards import ADDED, CONTINUATIONS, SAMPLES, TARGETS, ShardName
+from premem_core.store.shards.shards import ADDED, CONTINUATIONS, SAMPLES, TARGETS, ShardName
 
 FOLDER = "broken"
 CUT = "it is empty or cut off"

@@ -1,4 +1,4 @@
-"""The options of `score`, and the request that is made of them."""
+"""The options of a scoring job, and the request that is made of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from premem_core.commands.options import (
-    JsonOption,
     SegmentOption,
     StoreOption,
     TextOptions,
@@ -28,17 +27,16 @@ PLAN_FOR: dict[Purpose, Plan] = {"accuracy": "last", "examples": "lazy", "curati
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreOptions(TextOptions):
-    """The options of the command `score`, in the order of its help; those of texts come last."""
+class JobOptions(TextOptions):
+    """The options of the commands `score` and `watch`, in the order of their help.
+
+    Those of texts come last.
+    """
 
     run_dir: Annotated[Path, typer.Argument(help="A run's folder with checkpoint-<step> in it.")]
     train: TrainOption
     store: StoreOption = Path("store")
     test: Annotated[list[Path] | None, typer.Option(help="The test problems, likewise.")] = None
-    checkpoints: Annotated[
-        str | None,
-        typer.Option(help="Only these checkpoints: names or steps, as 100,200,final."),
-    ] = None
     step: Annotated[
         list[str] | None,
         typer.Option(help="The step of a checkpoint whose folder does not tell it: final=300."),
@@ -46,13 +44,6 @@ class ScoreOptions(TextOptions):
     run: Annotated[
         str | None, typer.Option(help="The run's name; default: the name of its folder.")
     ] = None
-    all_runs: Annotated[
-        bool,
-        typer.Option(
-            help="Score every run below the folder, one after another, each named by its path "
-            "from there."
-        ),
-    ] = False
     task: Annotated[
         str | None,
         typer.Option(
@@ -189,17 +180,6 @@ class ScoreOptions(TextOptions):
 
     # How the job is run
 
-    resume: Annotated[bool, typer.Option(help="Continue a job that was stopped.")] = False
-    extend: Annotated[
-        bool,
-        typer.Option(help="Add samples, checkpoints, problems or perturbations to a job."),
-    ] = False
-    mix_settings: Annotated[
-        bool,
-        typer.Option(
-            help="Draw with other settings than those of the completions imported into the run."
-        ),
-    ] = False
     workers: Annotated[
         int | None,
         typer.Option(
@@ -259,18 +239,6 @@ class ScoreOptions(TextOptions):
             "word for word.",
         ),
     ] = False
-    preview: Annotated[
-        bool,
-        typer.Option(
-            help="Show the first problems token by token, as the model sees them, and stop."
-        ),
-    ] = False
-    json: JsonOption = False
-    dry_run: Annotated[bool, typer.Option(help="Show what would be done, and stop.")] = False
-    estimate: Annotated[
-        bool,
-        typer.Option(help="Score a few problems, estimate the time and disk space, and stop."),
-    ] = False
 
     def request(self) -> "ScoreRequest":
         """The request to score that these options describe.
@@ -321,7 +289,6 @@ class ScoreOptions(TextOptions):
             perturbation_texts={name: unescaped(text) for name, text in texts.items()},
             perturbation_files={name: Path(file) for name, file in files.items()},
             score_base=self.score_base,
-            only=tuple(filter(None, (self.checkpoints or "").split(","))),
             execution=self._execution(),
         )
 
