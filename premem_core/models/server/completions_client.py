@@ -23,6 +23,9 @@ AT_ONCE = 256  # requests under way at the same time; a server puts those that i
 RETRIES = 45  # of a request, with pauses of 8 s at most: about five minutes
 RETRIES_AT_FIRST = 2  # of the first request, for which a person waits
 SILENCE = 5  # s without an answer, after which it is looked whether the server still listens
+ATTEMPTS = 10  # of a request that the server began and did not end, because it was stopped
+PAUSE = 1  # s between them
+ABORTED = "abort"  # vLLM's reason for a completion's end when it is stopped
 KEPT = "finished results are kept"
 NOT_FINITE = "not JSON compliant"  # what vLLM says of a log-probability that is no number
 
@@ -153,15 +156,19 @@ class CompletionsClient:
         return self._read(_Models, response.http_response.content).data
 
     async def _answer(self, model: str, body: Mapping[str, Any]) -> Answer:
+        answer = Answer(finish_reason=ABORTED)
         async with self._slots:
-            while True:
-                with anyio.CancelScope() as attempt:
+            for _ in range(ATTEMPTS):
+                with anyio.CancelScope() as attempt:  # which only `_watch` cancels
                     self._attempts.add(attempt)
                     try:
-                        return await self._send(model, body)
+                        answer = await self._send(model, body)
                     finally:
                         self._attempts.discard(attempt)
-                # Only `_watch` cancels an attempt.
+                if answer.finish_reason != ABORTED:
+                    break
+                await anyio.sleep(PAUSE)
+        return answer
 
     async def _send(self, model: str, body: Mapping[str, Any]) -> Answer:
         import openai
@@ -199,10 +206,9 @@ class CompletionsClient:
             try:
                 stream = await anyio.connect_tcp(parts.hostname or "", port)
                 await stream.aclose()
-            except ConnectionRefusedError:
-                return False
-            except OSError as error:
-                return not isinstance(error.__cause__, ConnectionRefusedError)
+            except OSError as error:  # its cause, or one for each of the host's addresses
+                causes = getattr(error.__cause__, "exceptions", (error, error.__cause__))
+                return not any(isinstance(cause, ConnectionRefusedError) for cause in causes)
         return True
 
     def _explained(self, error: Any, model: str) -> Exception:

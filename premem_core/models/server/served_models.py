@@ -65,8 +65,9 @@ def match_models(
 ) -> dict[int, ServedModel]:
     """The model that holds each checkpoint of a run, by step; checkpoints without one are left out.
 
-    A model holds the checkpoint that `named` says, or else the one whose folder is the model's name
-    or origin: the whole path, its end (lr2e-5/checkpoint-100), or its last name.
+    A model holds the checkpoint that `named` says, or else the one whose folder it was loaded from.
+    Where its origin is no folder of this machine, the end of its origin or name decides
+    (lr2e-5/checkpoint-100), or a name that is the folder's (checkpoint-100).
 
     Args:
         there: the server's models.
@@ -97,7 +98,7 @@ def match_models(
 def folder_name(run: Run, checkpoint: Checkpoint) -> str:
     """The name of a checkpoint's folder in its run; that of the run if it is a checkpoint."""
     inside = checkpoint.path.relative_to(run.path).parts
-    return inside[0] if inside else run.path.name
+    return inside[0] if inside else run.path.resolve().name
 
 
 def _check_named(run: Run, there: Sequence[ServedModel], named: Mapping[str, str]) -> None:
@@ -118,11 +119,12 @@ def _check_named(run: Run, there: Sequence[ServedModel], named: Mapping[str, str
 
 def _holds(model: ServedModel, run: Run, checkpoint: Checkpoint) -> bool:
     """Whether a model's name or origin is the folder of a checkpoint."""
+    origin = Path(model.root or model.name)
+    if origin.is_absolute() and origin.exists():  # a folder of this machine is what it is
+        return origin.resolve() == checkpoint.path.resolve()
     name = folder_name(run, checkpoint)
-    resolved = checkpoint.path.resolve()
-    ends = [(name,), (run.path.resolve().name, name)]
-    for text in filter(None, (model.name, model.root)):
-        parts = Path(text).parts
-        if parts in ends or parts[-2:] == ends[1] or Path(text) == resolved:
-            return True
-    return False
+    folder, inside = checkpoint.path.resolve().parts, checkpoint.path.relative_to(run.path).parts
+    whole = folder[-max(2, 1 + len(inside)) :]  # from the run's name on
+    ends = {whole, whole[:2]}
+    known = [Path(text).parts for text in (model.name, origin)]
+    return any(parts == (name,) or parts[-len(end) :] == end for parts in known for end in ends)

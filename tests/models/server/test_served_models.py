@@ -35,7 +35,6 @@ def models(*names: str, **roots: str) -> list[ServedModel]:
         (RUN, models("checkpoint-100", "base"), {}, {100: "checkpoint-100"}),
         (RUN, models("checkpoint-1000", "x-checkpoint-100"), {}, {}),
         (RUN, models(m="/there/lr2e-5/checkpoint-100"), {}, {100: "m"}),
-        (RUN, models(m="/here/lr2e-5/global_step_200/actor/huggingface"), {}, {200: "m"}),
         (RUN, models("a", "b"), {"100": "b", "global_step_200": "a"}, {100: "b", 200: "a"}),
         # What is said outweighs a name.
         (RUN, models("checkpoint-100", "b"), {"100": "b"}, {100: "b"}),
@@ -47,6 +46,23 @@ def models(*names: str, **roots: str) -> list[ServedModel]:
 def test_a_model_holds_the_checkpoint_whose_folder_it_is_named_after(run, there, named, found):
     matched = match_models(run, there, named)
     assert {step: model.name for step, model in matched.items()} == found
+
+
+def test_a_folder_of_this_machine_is_what_it_is_and_nothing_with_a_like_name(tmp_path):
+    runs = [tmp_path / name / "lr2e-5" for name in ("sft", "dpo")]
+    steps = {100: "checkpoint-100", 200: "global_step_200/actor/huggingface"}
+    for folder in runs:
+        for name in steps.values():
+            (folder / name).mkdir(parents=True)
+    sft, dpo = (
+        Run(folder, tuple(Checkpoint(folder / name, step) for step, name in steps.items()))
+        for folder in runs
+    )
+    roots = {f"m{step}": str(runs[0] / name) for step, name in steps.items()}
+    there = [*models(str(runs[0] / steps[100])), *models(**roots)[1:]]
+    assert list(match_models(sft, there, {})) == [100, 200]
+    assert match_models(dpo, there, {}) == {}
+    assert match_models(dpo, models(**{"checkpoint-100": str(runs[0] / steps[100])}), {}) == {}
 
 
 @pytest.mark.parametrize(

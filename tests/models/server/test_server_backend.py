@@ -11,6 +11,7 @@ import pytest
 from premem_core.errors import CheckpointError, DataError, EndpointError, UsageError
 from premem_core.models import load_backend
 from premem_core.models.backend import Resources
+from premem_core.models.encoding import template_choice
 from premem_core.models.server import completions_client
 from premem_core.models.server.served_models import find_server
 from premem_core.models.server.server_backend import ServerBackend
@@ -29,6 +30,7 @@ GREEDY = Sampling(samples=2, temperature=0, max_new_tokens=6)
 def without_pauses(monkeypatch):
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.001)
     monkeypatch.setattr("openai._base_client.MAX_RETRY_DELAY", 0.001)
+    monkeypatch.setattr(completions_client, "PAUSE", 0.001)
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +99,24 @@ def test_a_busy_server_is_asked_again_and_nothing_is_left_out(checkpoint):
 
     with serving(checkpoint, busy) as there, closing(backend(there, checkpoint)) as remote:
         assert texts.one_batch(remote, PROMPTS, GREEDY) == texts.one_batch(here, PROMPTS, GREEDY)
+
+
+def test_what_a_stopping_server_aborts_is_asked_again(checkpoint):
+    here = TransformersBackend(checkpoint, device="cpu")
+    answered = itertools.count()
+
+    def stopping(choice):  # as vLLM answers what is under way when it is asked to stop
+        if next(answered) % 3 == 1:
+            choice.update(finish_reason="abort", token_ids=choice["token_ids"][:1])
+            choice.pop("prompt_logprobs", None)
+
+    models = {str(checkpoint.path): checkpoint}
+    with (
+        model_server(models, change=stopping) as there,
+        closing(backend(there, checkpoint)) as remote,
+    ):
+        assert texts.one_batch(remote, PROMPTS, GREEDY) == texts.one_batch(here, PROMPTS, GREEDY)
+        assert len(texts.target_scores(remote, PROMPTS, TARGETS)) == len(TARGETS)
 
 
 def test_a_server_that_is_started_again_in_between_is_waited_for(checkpoint, monkeypatch):
@@ -253,6 +273,18 @@ def test_a_checkpoint_that_is_not_served_or_no_longer_is_named(checkpoint):
             pytest.raises(CheckpointError, match=r"does not serve it: .*no model .*checkpoint-120"),
         ):
             texts.one_batch(remote, PROMPTS, GREEDY)
+
+
+def test_templates_are_compared_at_the_server(checkpoint):
+    with serving(checkpoint) as there:
+        server = find_server(there.url, Run(checkpoint.path.parent, (checkpoint,)), named={})
+        found, expected = (
+            template_choice.compare_templates(checkpoint, tiny.sums(0, 4), server=where)
+            for where in (server, None)
+        )
+    assert [one.option for one in found] == [one.option for one in expected]
+    nlls = [[one.nll for one in compared] for compared in (found, expected)]
+    assert nlls[0] == pytest.approx(nlls[1], rel=1e-5, nan_ok=True)
 
 
 def test_the_backend_is_loaded_by_its_name_and_needs_a_server(checkpoint):
