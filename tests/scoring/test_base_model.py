@@ -13,6 +13,7 @@ from premem_core.analysis import run_scores
 from premem_core.analysis.base_model import read_base_model
 from premem_core.errors import CheckpointError, JobError, PrememWarning, StoreError
 from premem_core.grading.graders import make_grader
+from premem_core.grading.regrade import regrade_run
 from premem_core.models import checkpoints
 from premem_core.models.transformers_backend import TransformersBackend
 from premem_core.records import Checkpoint, Example, Sampling
@@ -26,6 +27,7 @@ from premem_core.store.committed_shards import withdraw_broken
 from premem_core.store.completions import read_completions
 from premem_core.store.database import Store
 from premem_core.store.examples import read_task_examples
+from premem_core.store.grades import grade_shards
 from premem_core.store.runs import read_checkpoints, read_runs, read_scored_base
 from premem_core.store.scores import (
     COUNT_COLUMNS,
@@ -33,7 +35,7 @@ from premem_core.store.scores import (
     read_counts,
     read_scores,
 )
-from premem_core.store.shards import ShardWriter, completions_folder, find_shards
+from premem_core.store.shards import ShardName, ShardWriter, completions_folder, find_shards
 from tests.helpers import tiny
 
 NAMES = ("Ann", "Bob", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hal")
@@ -66,9 +68,9 @@ TRAIN, TEST = problems("train"), problems("test")
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Path:
-    """A base model that knows the first half of the training questions by heart."""
+    """A base model that knows the first two training questions by heart."""
     folder = tiny.save_base(tmp_path_factory.mktemp("models") / "base")
-    tiny.learn_texts(folder, [example.question for example in TRAIN[:4]])
+    tiny.learn_texts(folder, [example.question for example in TRAIN[:2]])
     return folder
 
 
@@ -102,7 +104,7 @@ def known(store):
 def test_the_base_model_knows_the_questions_that_it_was_trained_on_and_no_others(finished):
     numbers, asked = known(finished)
     texts = read_task_examples(finished, "pens", "train").set_index("example")["question"]
-    assert texts[numbers].tolist() == [example.question for example in TRAIN[:4]]
+    assert texts[numbers].tolist() == [example.question for example in TRAIN[:2]]
     assert asked.sum() == len(asked) - 2  # one question of each split is too short
 
 
@@ -195,7 +197,7 @@ def test_a_checkpoint_of_step_0_is_the_base_model(run_folder, base, tmp_path):
     found = read_base_model(store, "r")
     assert found.is_checkpoint
     assert found.train == scores.train_interval[0][0]
-    assert found.known_train.known == 4
+    assert found.known_train.known == 2
 
 
 @pytest.mark.slow
@@ -207,7 +209,7 @@ def test_the_base_model_of_adapters_is_their_base_without_an_adapter(base, tmp_p
     create(store, folder, replace(SPEC, plan="final", log_log_threshold=-2.3))
     assert job_process.run_job(store, "r").state == "done"
     assert read_scored_base(store, "r") == str(base)
-    assert len(known(store)[0]) == 4
+    assert len(known(store)[0]) == 2
 
 
 @pytest.mark.slow
@@ -253,3 +255,12 @@ def test_a_base_model_reads_the_prompts_with_the_tokenizer_of_the_run(run_folder
         checkpoints.base_checkpoint(checkpoints.read_run(run_folder), without_bos)
     )
     assert loaded.tokenizer("a")["input_ids"][0] == loaded.tokenizer.bos_token_id
+
+
+def test_the_completions_of_a_base_model_are_graded_again_with_the_others(finished, tmp_path):
+    store = Store(shutil.copytree(finished.path, tmp_path / "store"))
+    regrade_run(store, "r", "exact")
+    graded = [ShardName.parse(shard.name) for shard in grade_shards(store, "r", "exact")]
+    assert {(name.step, name.kind) for name in graded} == {(s, "samples") for s in (0, 10, 20)}
+    assert read_counts(store, "r").query("step == 0")["samples"].eq(2).all()
+    assert read_base_model(store, "r").known_train.known == 2
