@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from premem_core.analysis import curves, run_scores
+from premem_core.analysis import caveats, curves, run_scores
 from premem_core.analysis.run_scores import RunScores
 from premem_core.analysis.solutions import solution_measures, solution_table
 from premem_core.analysis.studies import prediction
@@ -100,12 +100,14 @@ else:
     headline.markdown(
         "At this threshold, pre-memorization accuracy is not known for any checkpoint."
     )
+bases = cached_reads.base_models(view.shown)
 elements.chart(
     figures.curves_figure(
         run_curves,
         [view.labels[run.run] for run in view.shown],
         elements.palette(),
         by_epoch=unit == "epoch",
+        bases=bases,
     ),
     "curves",
     curves.table(run_curves),
@@ -119,6 +121,8 @@ st.caption(
     f"Masked accuracy counts these as wrong. {view.threshold_note()} "
     f"{curves.missing_in_words(run_curves)}"
 )
+for sentence in caveats.base_caveats(list(bases.values()), view.labels):
+    st.caption(plain(sentence))
 offer_missing(run_curves)
 
 st.subheader("Each checkpoint of one run")

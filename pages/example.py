@@ -11,6 +11,7 @@ from premem_core.grading import graded_completions
 from premem_core.grading.grader_texts import marks_of
 from premem_core.problems.perturbations import perturbation_label
 from premem_core.problems.thinking import is_opened, split_thinking
+from premem_core.records import BASE_STEP
 from premem_core.store.completions import samples_shards
 from premem_core.store.examples import read_perturbed_examples
 from premem_core.store.scores import read_counts
@@ -98,8 +99,9 @@ with elements.controls():
         )
     if steps:
         step = st.segmented_control(
-            "Checkpoint", steps, default=steps[-1], required=True, key="at", bind="query-params"
-        )
+            "Checkpoint", steps, default=steps[-1], required=True, key="at", bind="query-params",
+            format_func=lambda step: "base model" if step == BASE_STEP else str(step),
+        )  # fmt: skip
 if not steps:
     st.info(
         "There is no completion to show: the scores were imported without completions, the "

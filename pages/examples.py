@@ -86,9 +86,10 @@ if ids:
         type="tertiary",
     )
 number, text_column = st.column_config.NumberColumn, st.column_config.TextColumn
+of_base = [name for name in example_table.BASE_COLUMNS if name in table]
 columns = [
     *("id", "question", "accuracies", "premem", "accuracy", "perplexity", "learned"),
-    *("memorized", "flips", "words", *fields),
+    *("memorized", "flips", *of_base, "words", *fields),
 ]
 st.dataframe(
     elements.table_of(shown.assign(**100 * shown[["premem", "accuracy"]]), columns),
@@ -106,6 +107,15 @@ st.dataframe(
         "learned": number("Right from", format="%d", width=80, help="First step that is right"),
         "memorized": number("Memorized from", format="%d", width=115, help="First memorized step"),
         "flips": number("Flips", width=48, help="Changes from right to wrong, or back"),
+        "relative_nll": number(
+            "NLL − base",
+            format="%.3f",
+            width=90,
+            help=f"NLL of the solution at step {last_step}, less that under the base model",
+        ),
+        "known": st.column_config.CheckboxColumn(
+            "Known", width=65, help="The base model completes the question word by word"
+        ),
         "words": number("Words", width=65, help="Words of the solution")
         if table["words"].any()
         else None,

@@ -1,10 +1,11 @@
 """Caveats: sentences that say why the numbers of a fit may be wrong or say little."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from premem_core.analysis import curves
+from premem_core.analysis.base_model import BaseModel, contamination_in_words
 from premem_core.analysis.curves import Curve
 from premem_core.grading.grader_texts import grader_label
 from premem_core.metrics.thresholds import PLATEAU, ThresholdFit
@@ -13,6 +14,22 @@ FEWEST_CHECKPOINTS = 6
 MEMORIZED_SHARE = 0.05  # if no checkpoint has more, the threshold masks almost nothing
 TEST_SPAN = 0.10  # test accuracies must differ by this much for R² to say something
 PLATEAU_WIDTH = 1.0  # in t = log log PPL
+
+
+def base_caveats(bases: Sequence[BaseModel], labels: Mapping[str, str]) -> list[str]:
+    """A sentence for each base model that has seen questions of its run before fine-tuning.
+
+    Args:
+        bases: of the runs that are shown; what is the same of several is said once.
+        labels: the runs' display labels.
+    """
+    runs_of: dict[str, list[str]] = {}
+    for base in bases:
+        if sentence := contamination_in_words(base):
+            runs_of.setdefault(sentence, []).append(labels[base.run])
+    if len(runs_of) == 1:
+        return list(runs_of)
+    return [f"{', '.join(runs)}: {sentence}" for sentence, runs in runs_of.items()]
 
 
 def caveats(lines: Sequence[Curve], fit: ThresholdFit | None) -> list[str]:

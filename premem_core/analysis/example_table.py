@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from premem_core.analysis import curves
+from premem_core.analysis.base_model import BaseModel
 from premem_core.analysis.run_scores import RunScores
 from premem_core.metrics import pre_memorization
 from premem_core.metrics.estimators import Estimator
@@ -21,6 +22,7 @@ from premem_core.metrics.pre_memorization import Floats
 
 TEXT_COLUMNS = ("id", "question", "solution", "words")
 SCORE_COLUMNS = ("premem", "accuracy", "perplexity", "accuracies", "learned", "memorized", "flips")
+BASE_COLUMNS = ("relative_nll", "known")  # where the run's base model is scored
 NEVER = "never"
 MOST_VALUES = 20  # a page offers a metadata field as a filter if it has no more values
 RIGHT = 0.5  # an example counts as right where more than this share of its samples is correct
@@ -50,7 +52,8 @@ def describe_examples(run: RunScores, texts: pd.DataFrame) -> pd.DataFrame:
         solution=examples["solution"].fillna(""),
         words=[len(text.split()) for text in examples["solution"].fillna("")],
     )
-    return table.join(unpack_metadata(examples["metadata"], (*table, *SCORE_COLUMNS)))
+    taken = (*table, *SCORE_COLUMNS, *BASE_COLUMNS)
+    return table.join(unpack_metadata(examples["metadata"], taken))
 
 
 def make_example_table(
@@ -58,18 +61,23 @@ def make_example_table(
     described: pd.DataFrame,
     log_log_threshold: float,
     estimator: Estimator = "plain",
+    base: BaseModel | None = None,
 ) -> pd.DataFrame:
     """The table of a run's training examples at one threshold.
 
     Args:
         described: `describe_examples` of the run.
+        base: the run's base model, if it is scored.
 
     Returns:
         The columns of `described` and SCORE_COLUMNS. premem, accuracy and perplexity are those of
         the last checkpoint, NaN where unknown. accuracies is a list over checkpoints. learned is
         the first step at which the example was right, memorized the first at which its perplexity
         was below the threshold; NaN if there is none, or if learned is unknown. flips says how
-        often the example changed between right and wrong, NaN if unknown.
+        often the example changed between right and wrong, NaN if unknown. With a base model also
+        BASE_COLUMNS: how far its solution's NLL at the last checkpoint lies above that under the
+        base model (nats per token, below 0 where it fell), and whether the base model knows its
+        question.
 
     Raises:
         DataError: the estimator is not defined for this run's numbers of samples.
@@ -84,7 +92,11 @@ def make_example_table(
         _first_step(pre_memorization.memorized(run.nll, log_log_threshold), run.steps),
         np.abs(np.diff(right, axis=0)).sum(axis=0),
     )
-    return described.assign(**dict(zip(SCORE_COLUMNS, columns, strict=True)))
+    table = described.assign(**dict(zip(SCORE_COLUMNS, columns, strict=True)))
+    if base is None:
+        return table
+    known = base.questions.set_index("example")["known"].reindex(run.examples)
+    return table.assign(relative_nll=base.relative_nll(run)[-1], known=known)
 
 
 def is_right(run: RunScores) -> Floats:
@@ -128,7 +140,8 @@ def free_name(field: str, taken: Container[Any]) -> str:
 
 def metadata_fields(table: pd.DataFrame) -> list[str]:
     """The columns of the table that are metadata fields."""
-    return [str(name) for name in table if name not in (*TEXT_COLUMNS, *SCORE_COLUMNS)]
+    taken = (*TEXT_COLUMNS, *SCORE_COLUMNS, *BASE_COLUMNS)
+    return [str(name) for name in table if name not in taken]
 
 
 def sort_examples(table: pd.DataFrame, by: str) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from premem_core.analysis import curves, run_scores
+from premem_core.analysis.base_model import QUESTION_COLUMNS, read_base_model
 from premem_core.analysis.curves import Curve
 from premem_core.analysis.run_scores import RunScores
 from premem_core.analysis.solutions import solution_measures, token_table
@@ -14,10 +15,10 @@ from premem_core.errors import UsageError
 from premem_core.grading.graded_completions import read_checkpoint_completions
 from premem_core.metrics.estimators import ESTIMATORS, Estimator
 from premem_core.metrics.thresholds import OBJECTIVES, Objective
-from premem_core.records import SEGMENTS, Segment
+from premem_core.records import BASE_STEP, SEGMENTS, Segment
 from premem_core.store.database import Store
 from premem_core.store.examples import read_task_examples
-from premem_core.store.runs import read_checkpoints, read_runs, read_tasks
+from premem_core.store.runs import read_checkpoints, read_runs, read_scored_base, read_tasks
 from premem_core.store.sample_imports import read_sample_imports
 from premem_core.store.scores import read_scores
 from premem_core.store.sql import read_sql
@@ -166,6 +167,8 @@ class StoreReader:
     ) -> pd.DataFrame:
         """One row per completion of a checkpoint; empty where the run is "published".
 
+        Step 0 is the run's base model, if it is scored.
+
         Columns:
             example, sample: the question's number in the store, and which of its samples it is,
                 from 0.
@@ -186,7 +189,8 @@ class StoreReader:
             completions["grade"].value_counts()
         """
         self._check("split", split, SPLITS)
-        self._check("step", step, self.checkpoints(run)["step"].tolist())
+        base = [BASE_STEP] if read_scored_base(self._store, run) else []
+        self._check("step", step, [*base, *self.checkpoints(run)["step"]])
         return read_checkpoint_completions(self._store, run, int(step), split, perturbation)
 
     def solutions(
@@ -246,6 +250,31 @@ class StoreReader:
         if run is not None:
             self._check("run", run, read_runs(self._store)["run"].tolist())
         return read_sample_imports(self._store, run)
+
+    def base_model(self, run: str, segment: Segment = "target") -> pd.DataFrame:
+        """One row per question of the base model; empty without `premem score --score-base`.
+
+        Args:
+            segment: the part of a solution whose NLL is given.
+
+        Columns:
+            split, example: the question, by its number in the store.
+            samples, correct: completions that were drawn, and how many of them are correct.
+            nll: as in `scores`; a checkpoint's NLL minus this is its base-relative NLL.
+            known: whether it completes the question word by word, so that it has seen it before;
+                missing where the question is too short to tell.
+
+        Raises:
+            UsageError: the store has no such run.
+
+        Example:
+            base = store.base_model(run)
+            base.groupby("split")["known"].mean()
+        """
+        self._check("run", run, read_runs(self._store)["run"].tolist())
+        self._check("segment", segment, SEGMENTS)
+        base = read_base_model(self._store, run, segment)
+        return pd.DataFrame(columns=list(QUESTION_COLUMNS)) if base is None else base.questions
 
     def premem(
         self,
@@ -350,9 +379,10 @@ class StoreReader:
     def sql(self, query: str, parameters: Sequence[object] = ()) -> pd.DataFrame:
         """What one SELECT gives, over a read-only connection to the store's DuckDB database.
 
-        The tables are runs, checkpoints, examples, scores, baselines, perturbed, overrides, alone,
-        imports, shards and meta; `SHOW ALL TABLES` gives their columns. The completions are
-        Parquet files in the store's folder, which a query can read too.
+        The tables are runs, checkpoints, examples, scores, bases, continuations, baselines,
+        perturbed, overrides, alone, imports, shards and meta; `SHOW ALL TABLES` gives their
+        columns. The completions are Parquet files in the store's folder, which a query can read
+        too.
 
         Args:
             query: in DuckDB's dialect; `?` stands for a parameter.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from premem_core.analysis import curves, run_scores
+from premem_core.analysis.base_model import base_in_words, read_base_model
 from premem_core.commands.options import (
     JsonOption,
     StoreOption,
@@ -199,6 +200,9 @@ def finish_job(store: Store, run: str) -> str:
         )
         if spec.plan == "last" and end.state == "done":
             say(_precision_in_words(store, spec))
+    if base := read_base_model(store, run):
+        for sentence in base_in_words(base):
+            say(sentence)
     return end.state
 
 

@@ -12,6 +12,7 @@ import streamlit as st
 
 from premem_core.analysis import curves, run_scores
 from premem_core.analysis import example_table as et
+from premem_core.analysis.base_model import BaseModel, read_base_model
 from premem_core.analysis.curves import Curve
 from premem_core.analysis.run_scores import RunScores
 from premem_core.analysis.studies import prediction
@@ -123,7 +124,8 @@ def _described(key: RunsKey) -> pd.DataFrame:
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _example_table(key: RunsKey, threshold: float, estimator: Estimator) -> pd.DataFrame:
     [scores] = runs_of(key)
-    return et.make_example_table(scores, _described(key), threshold, estimator)
+    base = base_models([scores]).get(scores.run)
+    return et.make_example_table(scores, _described(key), threshold, estimator, base)
 
 
 @st.cache_resource(max_entries=4, show_spinner="Comparing questions…")
@@ -195,6 +197,12 @@ def run_curves(runs: Sequence[RunScores], threshold: float, estimator: Estimator
     """The runs' curves; if the estimator is undefined for a run, show why and stop the page."""
     with _page_stops_at(DataError):
         return [curves.curve(run, threshold, estimator) for run in runs]
+
+
+def base_models(runs: Sequence[RunScores]) -> dict[str, BaseModel]:
+    """The base models of these runs, by run, without those that are not scored."""
+    found = {run.run: read(read_base_model, run.run, run.segment) for run in runs}
+    return {run: base for run, base in found.items() if base is not None}
 
 
 def is_best(threshold: float, fit: ThresholdFit | None) -> bool:

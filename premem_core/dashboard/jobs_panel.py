@@ -15,7 +15,7 @@ from premem_core.dashboard.wording import count, error_in_words, plain
 from premem_core.errors import InstallationError, JobError, PrememError
 from premem_core.problems.perturbations import KINDS, perturbation_label
 from premem_core.scoring import job_files, jobs
-from premem_core.scoring.progress import Progress
+from premem_core.scoring.progress import Progress, checkpoint_name
 from premem_core.store.runs import read_runs
 
 ROWS = 8  # of checkpoints in sight; a longer table scrolls
@@ -115,7 +115,7 @@ def _checkpoints(progress: Progress) -> None:
     )
     for row in progress.checkpoints:
         if row.reason:
-            st.text(f"Checkpoint {row.step} failed: {row.reason}")
+            st.text(f"{checkpoint_name(row.step).capitalize()} failed: {row.reason}")
 
 
 def _actions(progress: Progress) -> None:

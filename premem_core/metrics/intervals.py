@@ -43,3 +43,20 @@ def whole_mean_interval(values: Floats) -> tuple[Floats, Floats]:
     mean, half = mean_interval(values)
     complete = ~np.isnan(values).any(axis=-1)
     return np.where(complete, mean, np.nan), np.where(complete, half, np.nan)
+
+
+def share_interval(successes: int, trials: int) -> tuple[float, float]:
+    """The ends of the 90 % interval of a share (Wilson 1927); NaN without trials.
+
+    Unlike that of a mean, it is of use where nearly none or nearly all succeed.
+
+    >>> low, high = share_interval(0, 100)
+    >>> f"{low:.3f} to {high:.3f}"
+    '0.000 to 0.026'
+    """
+    if not trials:
+        return float("nan"), float("nan")
+    from scipy.stats import binomtest
+
+    ends = binomtest(successes, trials).proportion_ci(confidence_level=0.9, method="wilson")
+    return float(ends.low), float(ends.high)

@@ -50,7 +50,7 @@ def save_base(folder: Path, *, bos: bool = True, seed: int = 0, **config) -> Pat
     return folder
 
 
-def learn_texts(folder: Path, texts: Sequence[str], steps: int = 220) -> None:
+def learn_texts(folder: Path, texts: Sequence[str], steps: int = 180) -> None:
     """Train the model in a folder on whole texts, which it then knows by heart."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

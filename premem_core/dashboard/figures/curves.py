@@ -4,12 +4,14 @@ The panels of a column share one pair of axes and stand one above the other on a
 plotly draws about twenty lines; with axes and seven lines per panel it takes three times as long.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from premem_core.analysis.base_model import BaseModel
 from premem_core.analysis.curves import Curve
 from premem_core.dashboard.figures.palette import Palette
 from premem_core.dashboard.figures.style import Attributes, Chart, as_is, band, figure
@@ -26,7 +28,11 @@ DASH = 0.012  # half of a dash, as a share of the x axis
 
 
 def curves_figure(
-    curves: Sequence[Curve], titles: Sequence[str], palette: Palette, by_epoch: bool
+    curves: Sequence[Curve],
+    titles: Sequence[str],
+    palette: Palette,
+    by_epoch: bool,
+    bases: Mapping[str, BaseModel] = MappingProxyType({}),
 ) -> Chart:
     """One panel per run: train, masked, pre-memorization and test accuracy, and memorized share.
 
@@ -35,13 +41,15 @@ def curves_figure(
     Args:
         titles: the panels' titles.
         by_epoch: whether the x axis is the epoch; False: the step.
+        bases: the runs' base models by run, which are marks at the beginning of the x axis.
     """
     columns = min(COLUMNS, len(curves))
     rows = -(-len(curves) // columns)
     height = rows * (PANEL_HEIGHT + GAP_DOWN) - GAP_DOWN
     width = (1 - GAP_ACROSS * (columns - 1)) / columns
     x_end = max(float(_x(curve, by_epoch)[-1]) for curve in curves) * 1.04
-    data, axes = [], {}
+    data: list[Attributes] = []
+    axes: Attributes = {}
     for column in range(columns):
         stacked = curves[column::columns]
         below = rows - len(stacked)  # panels missing at the end of this column
@@ -65,7 +73,10 @@ def curves_figure(
         }
         data += [
             {**trace, "xaxis": f"x{number}", "yaxis": f"y{number}"}
-            for trace in _traces(stacked, palette, by_epoch, x_end, legend=column == 0)
+            for trace in [
+                *_traces(stacked, palette, by_epoch, x_end, legend=column == 0),
+                *_base_marks(stacked, bases, palette, legend=not _has_base_marks(data)),
+            ]
         ]
         # Titles are one trace: plotly takes longer to draw annotations.
         data.append(
@@ -172,6 +183,45 @@ def _traces(
             marker={"size": 6, "symbol": "diamond"},
         ),
     ]
+
+
+def _base_marks(
+    curves: Sequence[Curve], bases: Mapping[str, BaseModel], palette: Palette, legend: bool
+) -> list[Attributes]:
+    """The train and test accuracy of the base models of one column's runs, as marks at x = 0."""
+    marks = [
+        (_zero(row) + value, [as_is(base.run), name, value, half], symbol, color)
+        for row, curve in enumerate(curves)
+        if (base := bases.get(curve.scores.run)) is not None and not base.is_checkpoint
+        for name, value, half, symbol, color in (
+            ("train", base.train, base.train_half, "circle-open", palette.train),
+            ("test", base.test, base.test_half, "diamond-open", palette.test),
+        )
+        if not np.isnan(value)
+    ]
+    if not marks:
+        return []
+    places, hover, symbols, colors = zip(*marks, strict=True)
+    return [
+        {
+            "type": "scatter",
+            "x": np.zeros(len(marks)),
+            "y": np.array(places),
+            "customdata": np.array(hover, dtype=object),
+            "name": "base model",
+            "legendgroup": "base model",
+            "showlegend": legend,
+            "mode": "markers",
+            "marker": {"size": 7, "symbol": list(symbols), "color": list(colors)},
+            "cliponaxis": False,
+            "hovertemplate": "%{customdata[0]}<br>base model<br>%{customdata[1]} accuracy "
+            "%{customdata[2]:.1%} ± %{customdata[3]:.1%}<extra></extra>",
+        }
+    ]
+
+
+def _has_base_marks(data: Sequence[Attributes]) -> bool:
+    return any(trace.get("name") == "base model" for trace in data)
 
 
 def _end_to_end(parts: Sequence[Floats]) -> Floats:
