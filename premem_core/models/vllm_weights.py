@@ -41,7 +41,7 @@ def check_reloadable(loaded: Path, config: Any, following: Path) -> None:
             known to give the results of a new engine.
     """
     reason = ""
-    if not set(config.architectures or ()) <= RELOADED:
+    if not config.architectures or not RELOADED.issuperset(config.architectures):
         reason = f"vLLM is not known to replace the weights of {config.architectures} exactly"
     elif getattr(config, "quantization_config", None) is not None:
         reason = "its weights are quantized"

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from premem_core.store.committed_shards import withdraw_broken
 from safetensors.numpy import load_file, save_file
 
 from premem_core.analysis import run_scores
@@ -35,7 +34,8 @@ from premem_core.store.scores import (
     read_counts,
     read_scores,
 )
-from premem_core.store.shards import ShardName, ShardWriter, completions_folder, find_shards
+from premem_core.store.shards.committed_shards import withdraw_broken
+from premem_core.store.shards.shards import ShardName, ShardWriter, completions_folder, find_shards
 from tests.helpers import tiny
 
 NAMES = ("Ann", "Bob", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hal")

@@ -303,7 +303,7 @@ def test_memory_that_runs_out_within_a_batch_costs_speed_only(five, whole, tmp_p
     create(store, five)
     assert run_with("memory_for_few", store, tmp_path / "log") == ("done", "")
     struck = strikes(tmp_path / "log")
-    assert len({pid for pid, _ in struck}) >= 5
+    assert len({pid for pid, _ in struck}) == 2  # each worker, which goes on
     print(f"\nrefused {len(struck)} batches, of {min(struck)[1]} to {max(n for _, n in struck)}")
     pd.testing.assert_frame_equal(completions(store), completions(whole))
     scores, expected = (read_scores(s, "sums") for s in (store, whole))

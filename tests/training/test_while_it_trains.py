@@ -39,7 +39,10 @@ from premem_core.training import PrememCallback
 
 base, out, store, data, tracker = sys.argv[1:]
 rows = [json.loads(line) for line in open(data)]
-rows = [{"prompt": r["question"] + "\\nAnswer:", "completion": " " + r["answer"] + "\\nDone."} for r in rows]
+rows = [
+    {"prompt": r["question"] + "\\nAnswer:", "completion": " " + r["answer"] + "\\nDone."}
+    for r in rows
+]
 trainer = SFTTrainer(
     model=base,
     train_dataset=Dataset.from_list(rows),
@@ -48,7 +51,9 @@ trainer = SFTTrainer(
                    report_to=[tracker] if tracker else [], use_cpu=True, bf16=False,
                    disable_tqdm=True, run_name="sums"),
 )
-trainer.add_callback(PrememCallback(trainer, store, train=data, examples=30, log_log_threshold=-1.0))
+trainer.add_callback(
+    PrememCallback(trainer, store, train=data, examples=30, log_log_threshold=-1.0)
+)
 trainer.train()
 print(json.dumps([row for row in trainer.state.log_history if "premem/checkpoint" in row]))
 """

@@ -81,19 +81,21 @@ class LocalExecutor:
 
     def submit(self, assignment: Assignment) -> None:
         """Begin an assignment in an idle process, or on the next free device."""
-        child = self._worker_with(assignment.resources)
+        child = self._worker_for(assignment)
         child.idle = False
         child.steps_left = [checkpoint.step for checkpoint in assignment.checkpoints]
         with contextlib.suppress(OSError):  # it died, which `wait` will report
             child.connection.send(assignment)
 
-    def _worker_with(self, resources: Resources) -> _Child:
-        """An idle worker with these resources, or a new one, if need be in the place of another."""
+    def _worker_for(self, assignment: Assignment) -> _Child:
+        """An idle worker that can do it, or a new one, if need be in the place of another."""
         idle = [child for child in self._children if child.idle]
-        fitting = next((child for child in idle if child.resources == resources), None)
-        if fitting is None and not self._free:
+        fitting = [child for child in idle if child.resources == assignment.resources]
+        if fitting and not assignment.of_adapters:
+            return fitting[0]
+        if not self._free:
             self._end(idle[0])
-        return fitting or self._start(resources)
+        return self._start(assignment.resources)
 
     def _start(self, resources: Resources) -> _Child:
         device = self._free.pop(0)

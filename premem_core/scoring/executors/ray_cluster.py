@@ -95,10 +95,9 @@ class RayExecutor:
         return max(0, most - len(self._running))
 
     def submit(self, assignment: Assignment) -> None:
-        """Hand an assignment to an idle actor with these resources, or to a new one."""
-        resources = assignment.resources
-        fitting = [actor for actor, its_resources in self._idle if its_resources == resources]
-        actor = fitting[0] if fitting else self._actor()
+        """Hand an assignment to an idle actor that can do it, or to a new one."""
+        fitting = [a for a, resources in self._idle if resources == assignment.resources]
+        actor = fitting[0] if fitting and not assignment.of_adapters else self._actor()
         self._idle = [each for each in self._idle if each[0] is not actor]
         self._running[actor.work.remote(assignment)] = _Running(actor, assignment)
 

@@ -1,7 +1,7 @@
 """A worker and its assignments: load a checkpoint, and do all its work that can be done now.
 
-The engine is kept for the next assignment, and its weights are replaced. Only adapters over one
-base model are assigned several at a time.
+The engine is kept for the next assignment, and its weights are replaced. Adapters over one base
+model are assigned together, to a new engine that switches between them.
 """
 
 import time
@@ -38,6 +38,11 @@ class Assignment:
     writer: ShardWriter
     resources: Resources
     following: Checkpoint | None = None
+
+    @property
+    def of_adapters(self) -> bool:
+        """Whether the checkpoints are adapters, which need an engine that was started for them."""
+        return self.checkpoints[0].adapter_base is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +81,10 @@ class Worker:
         """Do an assignment. Errors are reported, not raised.
 
         Returns:
-            Whether this worker can do another one. It cannot after an error, which may have
-            damaged the engine.
+            Whether this worker can do another one, of whole models. It cannot after adapters, and
+            after an error, which may have damaged the engine.
         """
-        done = True
+        done = not assignment.of_adapters
         with make_grader(assignment.work.spec.grader) as grader:
             for checkpoint in assignment.checkpoints:
                 end = self._end_of(checkpoint, assignment, grader, report)
