@@ -3,12 +3,13 @@
 (a) the published scripts' method: at every checkpoint, five evaluations load the model again
     (perplexities one example at a time, test samples, train samples, two prefixes);
 (b) this package, full plan; (c) this package, lazy plan: both measure the same quantities as (a);
-(d) this package as it is used: lazy plan, perturbed queries at the last checkpoint only.
+(d) this package, plan last with one sample: the accuracy of every checkpoint, and nothing else.
 
 "Engine" is the time to import an engine's libraries, to load it and to run it.
 
     python benchmarks/scoring.py                         # the demo's checkpoints
     python benchmarks/scoring.py --smollm2               # three checkpoints of SmolLM2-135M
+    python benchmarks/scoring.py --published FOLDER      # R² by generations, on published scores
 """
 
 import argparse
@@ -24,6 +25,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from premem_core.analysis.replay import replay
+from premem_core.analysis.run_scores import read_task
+from premem_core.importers.published_arrays import import_published
+from premem_core.metrics.estimators import Estimator
+from premem_core.metrics.sampling_plan import Plan
 from premem_core.models import checkpoints, load_backend
 from premem_core.problems import perturbations
 from premem_core.problems.examples import read_examples
@@ -199,10 +205,41 @@ def smollm2(folder: Path, train: list[Example]) -> Path:
     )  # fmt: skip
 
 
+# Plan, estimator, samples, threshold, and the largest standard error instead of a share of all.
+PROTOCOLS: tuple[tuple[Plan, Estimator, int, float, float | None], ...] = (
+    ("full", "plain", 5, -2.3, None),
+    ("lazy", "plain", 5, -2.3, None),
+    ("lazy", "jackknife", 3, -2.3, None),
+    ("last", "lu", 1, -2.4, None),
+    ("last", "lu", 1, -2.4, 0.0082),
+    ("last", "lu", 1, -2.4, 0.0115),
+    ("last", "lu", 1, -2.4, 0.0165),
+)
+
+
+def r2_by_generations(folder: Path) -> None:
+    """Print the generations and the identity R² of several protocols on published GSM8K scores."""
+    with tempfile.TemporaryDirectory(prefix="premem-") as scratch:
+        store = Store(Path(scratch) / "store")
+        import_published(store, folder)
+        runs = read_task(store, "gsm8k")
+    print("| plan, estimator, samples | t | generations, paper = 1 | identity R² (sd) |")
+    print("|---|---|---|---|")
+    for plan, estimator, samples, t, error in PROTOCOLS:
+        done = replay(runs, samples, plan, estimator, t, standard_error=error)
+        drawn = f"{samples}" if error is None else f"{100 * error:g} points"
+        print(
+            f"| {plan}, {estimator}, {drawn} | {t} | {done.generations_fraction:.3f} "
+            f"| {done.identity_r2:.3f} ({done.identity_r2_sd:.3f}) |",
+            flush=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--evaluation", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--smollm2", action="store_true")
+    parser.add_argument("--published", type=Path, help="the folder of the published score arrays")
     parser.add_argument(
         "--backend", default=load_backend.default_backend(), choices=load_backend.BACKENDS
     )
@@ -212,6 +249,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.evaluation:
         evaluate()
+        return
+    if options.published:
+        r2_by_generations(options.published)
         return
     train = list(read_examples(DEMO / "train_1000.jsonl").examples[: options.train_problems])
     test = list(read_examples(DEMO / "test.jsonl").examples[: options.test_problems])
@@ -230,7 +270,7 @@ def main() -> None:
             perturb_all=True,
         )
         lazy = replace(spec, plan="lazy", log_log_threshold=options.log_log_threshold)
-        as_used = replace(lazy, perturb_all=False)
+        last = replace(lazy, plan="last", sampling=replace(sampling, samples=1), perturbations=())
         print(
             f"{folder.name}: {len(run.checkpoints)} checkpoints, {len(train)} train and "
             f"{len(test)} test problems, 5 samples, backend {options.backend}",
@@ -244,7 +284,7 @@ def main() -> None:
             ),
             ("(b) ours, full", lambda: our_way(run, train, test, spec)),
             ("(c) ours, lazy", lambda: our_way(run, train, test, lazy)),
-            ("(d) as it is used", lambda: our_way(run, train, test, as_used)),
+            ("(d) ours, last", lambda: our_way(run, train, test, last)),
         ):
             wall, engine, tokens = rows[name] = measured()
             print(
@@ -252,8 +292,12 @@ def main() -> None:
                 f"outside the engine {1 - engine / wall:6.1%}   {tokens:9,} tokens",
                 flush=True,
             )
-    (a, *_), (b, *_), (c, *_), (d, *_) = rows.values()
-    print(f"by wall: (a)/(b) {a / b:.2f}   (a)/(c) {a / c:.2f}   (a)/(d) {a / d:.2f}")
+    a, *ours = rows.values()
+    for by, measure in enumerate(("wall", "engine", "tokens")):
+        ratios = [
+            f"(a)/({name}) {a[by] / row[by]:.2f}" for name, row in zip("bcd", ours, strict=True)
+        ]
+        print(f"by {measure}: {'   '.join(ratios)}")
 
 
 if __name__ == "__main__":
