@@ -83,7 +83,8 @@ def described_class(name: str, kind: type) -> list[str]:
     """A class's docstring, then its public properties and methods in their order."""
     owner = "store" if kind is premem.StoreReader else name.lower()
     parts = [f"### `premem.{name}`", markdown(inspect.getdoc(kind) or "")]
-    for member, value in vars(kind).items():
+    members = [item for base in reversed(kind.__mro__[:-1]) for item in vars(base).items()]
+    for member, value in members:
         if member.startswith("_") or not (about := inspect.getdoc(value)):
             continue
         if inspect.isfunction(value):

@@ -89,12 +89,13 @@ def test_what_product_code_imports_is_declared_and_the_other_way_round():
 
 
 def test_what_only_an_extra_brings_is_imported_inside_functions_only():
-    outside = [
+    outside = {
         f"{file.relative_to(ROOT)} imports {package}"
         for file, package, inside in third_party()
         if package not in names(BASE) and not inside
-    ]
-    assert outside == []
+    }
+    # It derives from a class of transformers; `premem_core.training` loads it when it is asked for.
+    assert outside == {"premem_core/training/callback.py imports transformers"}
 
 
 def test_an_extra_has_the_packages_that_the_installation_looks_for():

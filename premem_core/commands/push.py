@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from premem_core.analysis import curves, run_scores
+from premem_core.analysis.solutions import solution_measures
 from premem_core.commands.options import (
     EstimatorOption,
     JsonOption,
@@ -153,4 +154,5 @@ def _read_series(options: PushOptions, run: str) -> Series:
         raise UsageError(f"the run '{run}' has no scored checkpoint yet; score it first")
     estimator = options.estimator or run_scores.default_estimator(runs)
     t = threshold_of(runs, options.log_log_threshold, estimator)
-    return make_series(curves.curve(scores, t, estimator), task)
+    measured = solution_measures(store, run)
+    return make_series(curves.curve(scores, t, estimator), task, measured)

@@ -6,8 +6,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import pandas as pd
+
 from premem_core.analysis import curves
 from premem_core.analysis.curves import Curve
+from premem_core.analysis.solutions import solution_table
 from premem_core.errors import PushError
 
 PREFIX = "premem/"
@@ -15,6 +18,13 @@ NAMES = (
     *("epoch", "premem", "premem_half", "train_accuracy", "masked_accuracy"),
     *("test_accuracy", "test_half", "memorized_share"),
 )
+NAMES_OF_SOLUTIONS = {
+    "train_nll": "train_nll",
+    "test_nll": "held_out_nll",
+    "test_nll_half": "held_out_nll_half",
+    "train_token_accuracy": "train_token_accuracy",
+    "test_token_accuracy": "held_out_token_accuracy",
+}
 Points = Mapping[int, Mapping[str, float]]
 
 
@@ -87,11 +97,20 @@ class Difference:
     changed: tuple[int, ...]
 
 
-def make_series(line: Curve, task: str) -> Series:
-    """The points of a run's curves."""
+def make_series(line: Curve, task: str, measured: pd.DataFrame | None = None) -> Series:
+    """The points of a run's curves.
+
+    Args:
+        measured: `solution_measures` of the run; None to leave NLL and token accuracy out.
+    """
     scores = line.scores
-    rows = curves.table([line]).assign(train_half=line.train_half).to_dict("records")
-    names = (*NAMES, "train_half")
+    table = curves.table([line]).assign(train_half=line.train_half)
+    names: tuple[str, ...] = (*NAMES, "train_half")
+    if measured is not None:
+        solutions = solution_table(measured, scores.steps).rename(columns=NAMES_OF_SOLUTIONS)
+        table = table.merge(solutions, on="step")
+        names = (*names, *NAMES_OF_SOLUTIONS.values())
+    rows = table.to_dict("records")
     points = {
         int(row["step"]): {PREFIX + name: float(row[name]) for name in names if _known(row[name])}
         for row in rows

@@ -40,9 +40,9 @@ class PrememCallback(TrainerCallback):
     kept for it also where `save_total_limit` deletes it, and what it finds is logged when it is
     there. Nothing that goes wrong here stops the training; it is said as a warning.
 
-    What is logged, through `trainer.log`: `premem/checkpoint` (its step), `premem/memorized_share`,
-    `premem/pre_memorization_accuracy` and the half-width of its 90 % interval, and train and test
-    accuracy where they are known.
+    What is logged, through `trainer.log`, has the names that `premem push` gives: `premem/premem`
+    and `premem/premem_half`, `premem/memorized_share`, where they are known the accuracies and
+    `premem/held_out_nll`, and `premem/checkpoint`, the step that they are of.
 
     Args:
         trainer: the trainer, whose `log` is used.
@@ -130,7 +130,7 @@ class PrememCallback(TrainerCallback):
     def _log(self, control: Any) -> Any:
         try:
             for logs, broken in self.results.new(self.stop_when):
-                self.trainer.log(logs)
+                self.trainer.log(dict(logs))
                 for judgement in broken:
                     logger.warning(f"the training is ended: {judgement.sentence}")
                     control.should_training_stop = True

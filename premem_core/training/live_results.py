@@ -1,19 +1,20 @@
 """Live results: what a store knows of a run that still trains, as a trainer logs it."""
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from premem_core.analysis import curves, gate, run_scores
 from premem_core.analysis.curves import Curve
 from premem_core.analysis.gate import Judgement, Rule
+from premem_core.analysis.solutions import solution_measures
 from premem_core.errors import PrememError
 from premem_core.scoring import job_files
+from premem_core.sinks.series import PREFIX, make_series
 from premem_core.store.database import Store
 from premem_core.store.job_folder import JobFolder
 from premem_core.store.runs import read_runs
 
-Logs = dict[str, float]
-PREFIX = "premem/"
+Logs = Mapping[str, float]
+CHECKPOINT = PREFIX + "checkpoint"
 
 
 class LiveResults:
@@ -38,11 +39,13 @@ class LiveResults:
         self._version = version
         if (line := self._curve()) is None:
             return
-        for c, step in enumerate(line.scores.steps.tolist()):
+        task = str(read_runs(self._store).set_index("run")["task"][self._run])
+        series = make_series(line, task, solution_measures(self._store, self._run))
+        for step, values in series.points.items():
             if step not in self._given:
                 self._given.add(step)
                 broken = [j for j in gate.judge(line, step, rules) if j.verdict == "failed"]
-                yield _logs(line, c), broken
+                yield {CHECKPOINT: float(step), **values}, broken
 
     def _curve(self) -> Curve | None:
         runs = read_runs(self._store).set_index("run")
@@ -57,15 +60,3 @@ class LiveResults:
             return None
         [scores] = [scores for scores in scored if scores.run == self._run]
         return curves.curve(scores, threshold, run_scores.default_estimator([scores]))
-
-
-def _logs(line: Curve, c: int) -> Logs:
-    numbers = {
-        "checkpoint": float(line.scores.steps[c]),
-        "pre_memorization_accuracy": float(line.premem[c]),
-        "pre_memorization_accuracy_half": float(line.premem_half[c]),
-        "memorized_share": float(line.memorized[c]),
-        "train_accuracy": float(line.train[c]),
-        "test_accuracy": float(line.test[c]),
-    }
-    return {PREFIX + name: value for name, value in numbers.items() if not math.isnan(value)}

@@ -5,6 +5,7 @@ import pytest
 
 from premem_core.analysis import curves, run_scores
 from premem_core.analysis.gate import Rule
+from premem_core.analysis.solutions import solution_measures
 from premem_core.problems import examples
 from premem_core.records import Sampling
 from premem_core.scoring import job_process
@@ -54,8 +55,11 @@ def test_in_place_each_checkpoint_is_scored_and_logged_and_the_training_is_the_s
     line = curves.curve(run, T, "lu")
     assert run.steps.tolist() == [10, 20, 30]
     assert list(logged(trainer, "memorized_share").values()) == line.memorized.tolist()
-    assert list(logged(trainer, "pre_memorization_accuracy").values()) == line.premem.tolist()
+    assert list(logged(trainer, "premem").values()) == line.premem.tolist()
     assert list(logged(trainer, "test_accuracy").values()) == line.test.tolist()
+    held_out = solution_measures(Store(store), "run").query("split == 'test'")["nll"]
+    assert list(logged(trainer, "held_out_nll").values()) == held_out.tolist()
+    assert held_out.notna().all()
     # Only the last checkpoint is left of the training, and no weights of it are kept.
     assert [p.name for p in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-30"]
     assert not list(JobFolder.of(Store(store), "run").kept.rglob("*.safetensors"))

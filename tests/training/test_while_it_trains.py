@@ -1,8 +1,10 @@
 """Training and watching in processes of their own, as people run them; one is killed."""
 
+import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -99,3 +101,26 @@ def test_every_checkpoint_of_a_training_is_scored_although_the_watch_is_killed(d
     assert len(shards) == len(set(shards)) == 2 * len(checkpoints)
     assert len(list(out.glob("checkpoint-*"))) == 2
     print(f"{len(checkpoints)} of {len(every)} checkpoints scored, {len(named)} named")
+
+
+@pytest.mark.slow
+def test_a_trl_run_with_the_callback_has_its_curves_in_trackio_beside_the_loss(data, tmp_path):
+    base = tiny.save_base(tmp_path / "base")
+    trackio = tmp_path / "trackio"
+    environment = {"TRACKIO_DIR": str(trackio), "TRACKIO_PROJECT": "premem-test"}
+    arguments = (base, tmp_path / "run", tmp_path / "store", data[0], "trackio")
+    trainer = start("-c", TRL, *arguments, env=environment)
+    said, _ = trainer.communicate(timeout=300)
+    assert trainer.returncode == 0, said
+    with sqlite3.connect(next(trackio.glob("*.db"))) as connection:
+        rows = connection.execute("SELECT metrics FROM metrics ORDER BY id").fetchall()
+    logs = [json.loads(metrics) for (metrics,) in rows]
+    losses = [log["train/loss"] for log in logs if "train/loss" in log]
+    ours = [log for log in logs if "train/premem/checkpoint" in log]
+    assert len(losses) >= 6
+    assert [log["train/premem/checkpoint"] for log in ours] == [20, 40, 60]
+    assert all(0 <= log["train/premem/premem"] <= 1 for log in ours)
+    shares = [log["train/premem/memorized_share"] for log in ours]
+    assert shares == sorted(shares)
+    premem = [round(log["train/premem/premem"], 3) for log in ours]
+    print(f"loss {losses}; pre-memorization accuracy {premem}; memorized {shares}")
