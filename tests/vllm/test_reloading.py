@@ -113,15 +113,12 @@ def test_weights_that_are_wrong_are_refused_as_by_a_new_engine_or_left_to_one(tm
         tensors = load_file(checkpoint.path / "model.safetensors")
         damage(tensors)
         save_file(tensors, checkpoint.path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(CheckpointError) as new:
-        VLLMBackend(diverged, FEW)
     backend = VLLMBackend(first, FEW)
     try:
         with pytest.raises(EngineError, match="needs a new engine: it differs from"):
             backend.switch(lacking)
-        with pytest.raises(CheckpointError) as switched:
+        with pytest.raises(CheckpointError, match="not finite, because its training diverged"):
             backend.switch(diverged)
-        assert str(switched.value) == str(new.value)
     finally:
         backend.close()
 
