@@ -20,6 +20,11 @@ from premem_core.store.scores import read_counts
 QUESTION_COLUMNS = ("split", "example", "samples", "correct", "nll", "known")
 CONTAMINATED = 0.02  # of the questions; beginnings that settle the rest can make a few known
 
+CONSEQUENCE = (
+    "it saw them before fine-tuning, perhaps with their solutions. Then its own accuracy, and that "
+    "of early checkpoints, is partly memory."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class KnownShare:
@@ -155,7 +160,7 @@ def base_in_words(base: BaseModel) -> list[str]:
     ]
     sentences = [f"The base model answers {' and '.join(measured)}."] if measured else []
     sentences += [_known_in_words(name, share) for name, share in known_splits]
-    return sentences + ([note] if (note := contamination_in_words(base)) else [])
+    return sentences + ([f"So {CONSEQUENCE}"] if contamination_in_words(base) else [])
 
 
 def _known_in_words(name: str, share: KnownShare) -> str:
@@ -176,11 +181,7 @@ def contamination_in_words(base: BaseModel) -> str:
     ]
     if not seen:
         return ""
-    return (
-        f"The base model completes {' and '.join(seen)} word by word, so it saw them before "
-        "fine-tuning, perhaps with their solutions. Then its own accuracy, and that of early "
-        "checkpoints, is partly memory."
-    )
+    return f"The base model completes {' and '.join(seen)} word by word, so {CONSEQUENCE}"
 
 
 def _with_interval(share: KnownShare) -> str:
