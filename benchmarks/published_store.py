@@ -28,7 +28,14 @@ from premem_core.store.database import Store
 from premem_core.store.grades import grades_folder
 from premem_core.store.runs import add_run, set_checkpoint_state
 from premem_core.store.scores import commit_inbox, read_counts
-from premem_core.store.shards import GRADES, SAMPLES, TARGETS, ShardWriter, write_shard
+from premem_core.store.shards.shards import (
+    ADDED,
+    GRADES,
+    SAMPLES,
+    TARGETS,
+    ShardWriter,
+    write_shard,
+)
 
 
 def build(home: Path, source: Path, texts: Path, fewest: bool) -> str:
@@ -95,8 +102,7 @@ def commit(store: Store, run: PublishedRun, train: list[Example], test: list[Exa
             table = key_columns(chunk, np.arange(len(rows))) | {
                 "nll": point.nll[rows],
                 "tokens": [len(query.example.solution) // 4 for query in chunk.queries],
-                "trace_nll": [None] * len(rows),
-                "trace_tokens": [None] * len(rows),
+                **{name: [None] * len(rows) for name in ADDED},
             }
             writer.write(chunk.shard, pa.table(table, schema=TARGETS))
         for chunk in work_left.sample_chunks(left, point.step):

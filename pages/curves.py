@@ -4,14 +4,22 @@ import streamlit as st
 
 from premem_core.analysis import caveats, curves, run_scores
 from premem_core.analysis.run_scores import RunScores
+from premem_core.analysis.solutions import solution_measures, solution_table
 from premem_core.analysis.studies import prediction
 from premem_core.dashboard import cached_reads, elements, figures, pickers
 from premem_core.dashboard.jobs_panel import offer_missing
 from premem_core.dashboard.view import View, has_traces, pick_view
-from premem_core.dashboard.wording import percent, perplexity, plain
+from premem_core.dashboard.wording import nats, percent, perplexity, plain
 from premem_core.records import SEGMENTS, Segment
+from premem_core.store.sample_imports import imported_in_words, imports_of
 from premem_core.store.scores import read_lengths
 
+SOLUTIONS = {
+    "train_nll": "NLL: training",
+    "test_nll": "NLL: test",
+    "train_token_accuracy": "Token accuracy: training",
+    "test_token_accuracy": "Token accuracy: test",
+}
 PARTS: dict[Segment, str] = {"target": "whole", "trace": "trace", "answer": "answer"}
 
 
@@ -53,6 +61,21 @@ def show_lengths(view: View, run: RunScores) -> None:
         st.caption(
             "Completions of training questions: the share that ended before the limit of tokens, "
             "and their mean length."
+        )
+
+
+def show_solutions(run: RunScores) -> None:
+    """The NLL of training and test solutions, and how many of their tokens are predicted."""
+    table = solution_table(cached_reads.read(solution_measures, run.run), run.steps)
+    columns: elements.Columns = {"step": ("Step", str)}
+    for name, title in SOLUTIONS.items():
+        if table[name].notna().any():
+            columns[name] = (title, percent if "accuracy" in name else nats)
+    if columns.keys() - {"step", "train_nll"}:
+        elements.small_table(table, columns, alt="Likelihood of solutions at each checkpoint")
+        st.caption(
+            "Solutions of training and of test problems: the mean NLL per token (held-out NLL, for "
+            "test problems), and the share of tokens that the model finds most likely."
         )
 
 
@@ -118,4 +141,7 @@ st.caption(
     f"The dashed line is the threshold, perplexity {perplexity(view.threshold)}; examples below it "
     "are memorized."
 )
+for sentence in imported_in_words(cached_reads.read(imports_of, run.run)):
+    st.caption(plain(f"Note: {sentence}."))
 show_lengths(view, run)
+show_solutions(run)

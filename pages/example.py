@@ -129,7 +129,7 @@ for completion, begun in zip(completions, opened, strict=True):
     marked = copied_text.mark_copied(completion["completion"], row["solution"])
     extracted = completion["extracted"]
     answer = f"answer {extracted}" if isinstance(extracted, str) else "no answer found"
-    cut_off = "" if completion["finished"] else ", cut off"
+    cut_off = ", cut off" if completion["finished"] is False else ""  # None is unknown
     title = (
         f"Completion {completion['sample'] + 1}: {graded_completions.grade_label(completion)}, "
         f"{answer}{cut_off}; {100 * copied_text.copied_share(marked):.0f} % copied from the "

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from premem_core.analysis.studies.study import Analysis, Study, analyse
-    from premem_core.api import StoreReader, best_threshold, open_store
+    from premem_core.api.own_arrays import best_threshold
+    from premem_core.api.store_reader import StoreReader, open_store
     from premem_core.dashboard import figures
     from premem_core.errors import PrememError
     from premem_core.metrics.pre_memorization import masked_accuracy, memorized, premem_accuracy
@@ -49,7 +50,8 @@ __all__ = [
 
 _HOMES = {
     "premem_core.analysis.studies.study": ("Analysis", "Study", "analyse"),
-    "premem_core.api": ("StoreReader", "best_threshold", "open_store"),
+    "premem_core.api.own_arrays": ("best_threshold",),
+    "premem_core.api.store_reader": ("StoreReader", "open_store"),
     "premem_core.errors": ("PrememError",),
     "premem_core.metrics.pre_memorization": ("masked_accuracy", "memorized", "premem_accuracy"),
     "premem_core.metrics.r2": ("identity_r2", "linear_r2"),

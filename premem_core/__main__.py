@@ -9,8 +9,8 @@ import warnings
 import typer
 
 from premem_core import installation
-from premem_core.commands import dashboard, grade, jobs, make, score
-from premem_core.commands.analysis import baselines, fit, predict, robustness
+from premem_core.commands import dashboard, grade, imports, jobs, make, push, score, watch
+from premem_core.commands.analysis import baselines, check, fit, predict, robustness
 from premem_core.commands.curation import collect, curate, labels
 from premem_core.commands.options import say
 from premem_core.errors import PrememError, PrememWarning, UsageError
@@ -23,9 +23,9 @@ app = typer.Typer(
     help="Pre-memorization train accuracy of a fine-tuning run (arXiv 2411.07681).",
 )
 for command in (
-    *(score.score, fit.fit, predict.predict, fit.replay, baselines.baselines),
-    *(robustness.robustness, curate.curate, collect.collect, collect.generate),
-    *(labels.labels, baselines.ifd),
+    *(score.score, watch.watch, fit.fit, predict.predict, fit.replay, baselines.baselines),
+    *(robustness.robustness, check.check, curate.curate, collect.collect, collect.generate),
+    *(labels.labels, baselines.ifd, push.push),
     *(
         grade.graders,
         grade.grade,
@@ -34,7 +34,8 @@ for command in (
         grade.override,
         grade.overrides,
     ),
-    *(make.finetune, make.demo, make.import_published, dashboard.dashboard),
+    *(imports.import_samples, imports.import_published),
+    *(make.finetune, make.demo, dashboard.dashboard),
 ):
     app.command()(command)
 app.add_typer(jobs.jobs_app, name="jobs")

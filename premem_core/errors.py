@@ -7,6 +7,7 @@
     ├── EngineError        a loaded engine cannot take another checkpoint, which a new one can
     ├── JobError           a scoring job cannot start, or cannot resume with this specification
     ├── EndpointError      a model's endpoint does not answer, or refuses the request
+    ├── PushError          a tracker or the hub does not answer, or refuses what is pushed
     ├── InstallationError  a package that is needed is not installed
     └── UsageError         an argument is unknown or out of range
 
@@ -43,6 +44,10 @@ class JobError(PrememError):
 
 class EndpointError(PrememError):
     """A model's endpoint does not answer, or refuses the request; earlier answers are kept."""
+
+
+class PushError(PrememError):
+    """A tracker or the hub does not answer, or refuses what is pushed; the store is unchanged."""
 
 
 class InstallationError(PrememError):

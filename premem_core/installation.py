@@ -28,12 +28,31 @@ EXTRAS = {
     "vllm": ("vllm",),
     "ray": ("ray", "fsspec"),
     "generate": ("openai",),
+    "server": (
+        "openai",
+        "transformers",
+        "tokenizers",
+        "safetensors",
+        "jinja2",
+        "huggingface_hub",
+    ),
+    "inspect": ("inspect_ai",),
+    "trackio": ("trackio",),
+    "wandb": ("wandb",),
+    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
+    "hub": ("huggingface_hub",),
 }
 PURPOSES = {
     "score": "scoring and fine-tuning",
     "vllm": "the backend 'vllm'",
     "ray": "scoring on a Ray cluster",
     "generate": "asking a model's endpoint",
+    "server": "the backend 'server'",
+    "inspect": "reading the logs of inspect_ai",
+    "trackio": "pushing to Trackio",
+    "wandb": "pushing to W&B",
+    "mlflow": "pushing to MLflow",
+    "hub": "pushing to the hub",
 }
 
 

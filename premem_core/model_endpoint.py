@@ -9,7 +9,6 @@ process was killed may be billed, and are lost. The key is never written to a fi
 import hashlib
 import json
 import math
-import re
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -17,18 +16,12 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
+from typing import Any, Self
 
+from premem_core.endpoint_address import REFUSED, EndpointAddress
 from premem_core.errors import EndpointError, UsageError
 
-if TYPE_CHECKING:
-    import openai
-
 RETRIES = 4  # of a request that was not answered, with longer and longer pauses
-TIMEOUT = 3600  # s for one reply; it is long because a repeated request is paid for twice
-REFUSED = (400, 413, 422)  # HTTP status: this request is refused, but others may be answered
-LONGEST_ERROR = 300  # characters of an endpoint's message that an error repeats
 TABLE = """CREATE TABLE IF NOT EXISTS replies (
     request TEXT, draw TEXT, url TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (request, draw))"""
 
@@ -88,39 +81,17 @@ class Endpoint:
         say: Callable[[str], None] = print,
         key_option: str = "--key-variable",
     ) -> None:
-        _check_url(url)
+        self._address = EndpointAddress(url, key, key_option)
         if temperature is not None and not 0 <= temperature < math.inf:
             raise UsageError(f"the temperature must be a number from 0, not {temperature}")
-        self._key = (key or "").strip()
-        if not (self._key.isascii() and self._key.isprintable()):
-            raise UsageError("the endpoint's key contains characters that no key has; check it")
         self.url, self.model = url, model
         self._temperature, self._max_tokens = temperature, max_tokens
-        self._at_once, self._say, self._key_option = at_once, say, key_option
+        self._at_once, self._say = at_once, say
         if not (model and model.isprintable()):
             raise UsageError("the model's name contains characters that no name has; check it")
-        self._client = self._connect()
+        self._client = self._address.connect(RETRIES)
         self._lock = threading.Lock()
         self._replies = _open_replies(replies)
-
-    def _connect(self) -> "openai.OpenAI":
-        import openai
-
-        try:
-            client = openai.OpenAI(
-                base_url=self.url,
-                api_key=self._key or "none",
-                max_retries=RETRIES,
-                timeout=TIMEOUT,
-                # Requests go to the URL that the person gave, and nowhere else.
-                http_client=openai.DefaultHttpxClient(follow_redirects=False),
-            )
-        except Exception as error:  # the HTTP library raises various errors for a wrong URL
-            raise UsageError(f"the endpoint's URL cannot be used ({error}); check it") from error
-        # The library takes the account from environment variables that are meant for OpenAI's own
-        # endpoint; it must not be sent to another one.
-        client.organization = client.project = None
-        return client
 
     def ask(
         self,
@@ -181,7 +152,8 @@ class Endpoint:
                 temperature=openai.omit if self._temperature is None else self._temperature,
                 max_tokens=openai.omit if self._max_tokens is None else self._max_tokens,
             )
-            body = self._without_key(response.http_response.content.decode(errors="replace"))
+            content = response.http_response.content.decode(errors="replace")
+            body = self._address.without_key(content)
         except openai.APIConnectionError as error:
             raise EndpointError(
                 f"{self.url} does not answer ({error}); the replies so far are stored: check that "
@@ -190,27 +162,17 @@ class Endpoint:
         except openai.APIStatusError as error:
             if error.status_code in REFUSED and self._has_replies():
                 return Reply("", 0, 0, self.url), None
-            hint = self._hint(error.status_code)
+            hint = self._address.hint(error.status_code, self.model)
             raise EndpointError(
-                f"{self.url} refuses the request: {self._quoted(error.message)}{hint}"
+                f"{self.url} refuses the request: {self._address.quoted(error.message)}{hint}"
             ) from error
         reply = _read_body(body, self.url)
         if reply is None:
             raise EndpointError(
                 f"{self.url} does not answer like an OpenAI-compatible endpoint, but with: "
-                f"{self._quoted(body)} (does its URL end in /v1?)"
+                f"{self._address.quoted(body)} (does its URL end in /v1?)"
             )
         return reply, body
-
-    def _hint(self, status: int) -> str:
-        """What to do about an HTTP status."""
-        if 300 <= status < 400:
-            return "; it redirects to another URL: give that one"
-        if status == 401:
-            return f"; name the environment variable that holds its key with {self._key_option}"
-        if status == 404:
-            return f"; is its model called '{self.model}', and does its URL end in /v1?"
-        return ""
 
     def _has_replies(self) -> bool:
         with self._lock:
@@ -228,15 +190,6 @@ class Endpoint:
         content = [self.model, self._temperature, self._max_tokens, request.content]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest(), request.draw
 
-    def _quoted(self, text: str) -> str:
-        """The beginning of an endpoint's message, on one line, without control characters."""
-        beginning = self._without_key(text)[: 10 * LONGEST_ERROR]
-        plain = "".join(c if c.isprintable() else " " for c in beginning)
-        return " ".join(plain.split())[:LONGEST_ERROR]
-
-    def _without_key(self, text: str) -> str:
-        return text.replace(self._key, "…") if self._key else text
-
     def close(self) -> None:
         """Close the file and the connections."""
         self._replies.close()
@@ -252,19 +205,6 @@ class Endpoint:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _check_url(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid or re.search(r"[@?#\s\x00-\x1f]", url):
-        raise UsageError(
-            "the endpoint must be a URL such as http://localhost:8000/v1, without a user name, a "
-            "password or a query"
-        )
 
 
 def _open_replies(file: Path | None) -> sqlite3.Connection:

@@ -107,6 +107,38 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownSampling:
+    """What is known of how completions were sampled that Premem did not sample; None is unknown."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_new_tokens: int | None = None
+
+    @classmethod
+    def of(cls, sampling: Sampling) -> "KnownSampling":
+        """The settings of a scoring job."""
+        return cls(sampling.temperature, sampling.top_p, sampling.max_new_tokens)
+
+    def differences(self, other: "KnownSampling") -> list[str]:
+        """The settings that both know and that differ, in words.
+
+        >>> KnownSampling(0.0, None, 512).differences(KnownSampling(0.8, 0.95, 512))
+        ['temperature 0 and 0.8']
+        """
+        pairs = ((name, getattr(self, name), getattr(other, name)) for name in self.__slots__)
+        return [
+            f"{name.replace('_', '-')} {one:g} and {another:g}"
+            for name, one, another in pairs
+            if one is not None and another is not None and one != another
+        ]
+
+    def in_words(self) -> str:
+        """Such as "temperature 0.8, top-p unknown, max-new-tokens 40"."""
+        values = ((name.replace("_", "-"), getattr(self, name)) for name in self.__slots__)
+        return ", ".join(f"{n} {'unknown' if v is None else format(v, 'g')}" for n, v in values)
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """One sampled continuation of a prompt, which ends before the stop string."""
 
@@ -124,12 +156,14 @@ class TargetScore:
         tokens: the number of target tokens.
         trace_nll: the same over the tokens of the thinking trace; None if there is none.
         trace_tokens: their number, a part of `tokens`.
+        top_tokens: the number of tokens of rank 0, which are the model's first choice.
     """
 
     nll: float
     tokens: int
     trace_nll: float | None = None
     trace_tokens: int = 0
+    top_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +206,12 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A run as the store records it; `source` is "scored" (by Premem) or "published"."""
+    """A run as the store records it.
+
+    Attributes:
+        source: "scored" by a job of the store; "imported": it has no job, only completions that
+            another tool sampled; "published": imported score arrays, without completions.
+    """
 
     run: str
     task: str

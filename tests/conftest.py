@@ -1,6 +1,7 @@
 """Shared fixtures: one small run, fine-tuned here, that every test of the scorer reads."""
 
 import fcntl
+import os
 import sys
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from premem_core.store.database import Store
 from tests.helpers import planned, tiny
 from tests.helpers.paths import GSM8K, SHARED
 
+# Read when these trackers are imported, which any test may do.
+os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "WANDB_ERROR_REPORTING": "false"}
 style.CHECKED = True
 settings.register_profile("premem", deadline=None)  # no test is timed
 settings.load_profile("premem")

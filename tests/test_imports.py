@@ -17,17 +17,18 @@ CORE = ROOT / "premem_core"
 
 # From the ground up: a file imports from its own package and from those before it in this list.
 PACKAGES = (
-    *("errors", "installation", "records", "files", "model_endpoint"),
+    *("errors", "installation", "records", "files", "endpoint_address", "model_endpoint"),
     "metrics",
     "problems",
     "models",
     "store",
     "grading",
-    "training",
     "importers",
     "scoring",
     "analysis",
     "curation",
+    "training",
+    "sinks",
     "demo",
     "dashboard",
     "api",

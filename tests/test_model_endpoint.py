@@ -103,7 +103,7 @@ def test_a_key_that_the_endpoint_says_again_is_neither_kept_nor_told(tmp_path):
 def test_what_is_asked_goes_nowhere_else(tmp_path):
     with served(lambda text: "yes") as elsewhere:
         with (
-            served(lambda text: (307, "over there"), Location=elsewhere.url) as there,
+            served(lambda text: (307, "over there"), headers={"Location": elsewhere.url}) as there,
             Endpoint(there.url, "m", tmp_path / "r") as asked,
             pytest.raises(EndpointError, match="it redirects to another URL: give that one"),
         ):

@@ -19,8 +19,11 @@ import premem_core
 from premem_core import installation
 from premem_core.demo import demo_study
 from premem_core.errors import InstallationError
+from premem_core.records import Checkpoint, Run
 from premem_core.scoring import jobs
+from premem_core.scoring.spec import ScoringSpec
 from premem_core.store.database import Store
+from tests.helpers import tiny
 from tests.helpers.paths import DEMO, ROOT
 from tests.helpers.shown import seen
 
@@ -29,12 +32,19 @@ BASE = PYPROJECT["project"]["dependencies"]
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 WHEEL = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
 
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml", "math_verify": "math-verify"}
+DISTRIBUTIONS = {
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+    "math_verify": "math-verify",
+    "mlflow": "mlflow-skinny",
+}
 # Declared though no line imports it, and who does.
 USED_BY_OTHERS = {
     "orjson": "plotly, where it is installed",
     "accelerate": "transformers",
     "jinja2": "transformers, which renders chat templates",
+    "sqlalchemy": "mlflow, for a database on this machine",
+    "alembic": "mlflow, likewise",
 }
 # Imported, but not pinned: the version comes with one that is.
 PINNED_BY_OTHERS = {"starlette", "anyio", "pydantic", "fsspec", "huggingface-hub"}
@@ -89,7 +99,8 @@ def test_what_only_an_extra_brings_is_imported_inside_functions_only():
 
 def test_an_extra_has_the_packages_that_the_installation_looks_for():
     for extra, packages in installation.EXTRAS.items():
-        assert {str(canonicalize_name(p)) for p in packages} == names(EXTRAS[extra]), extra
+        distributions = {str(canonicalize_name(DISTRIBUTIONS.get(p, p))) for p in packages}
+        assert distributions == names(EXTRAS[extra]), extra
     assert set(installation.PURPOSES) == set(installation.EXTRAS)
     assert "torch" not in names(BASE)
 
@@ -97,10 +108,13 @@ def test_an_extra_has_the_packages_that_the_installation_looks_for():
 @pytest.mark.parametrize(
     ("file", "declared"),
     [
-        ("requirements.txt", [*BASE, *EXTRAS["score"], *EXTRAS["generate"]]),
+        ("requirements.txt", [*BASE, *EXTRAS["score"], *EXTRAS["server"], *EXTRAS["generate"]]),
         ("requirements-vllm.txt", EXTRAS["vllm"]),
         ("requirements-ray.txt", EXTRAS["ray"]),
-        ("requirements-dev.txt", EXTRAS["dev"]),
+        (
+            "requirements-dev.txt",
+            [*EXTRAS["dev"], *EXTRAS["trackio"], *EXTRAS["wandb"], *EXTRAS["mlflow"]],
+        ),
     ],
 )
 def test_the_tested_pins_lie_in_the_declared_ranges(file, declared):
@@ -193,11 +207,18 @@ def test_a_missing_module_that_is_in_no_extra_stays_an_error_of_ours():
     assert "Traceback" in done.stderr
 
 
-def test_a_job_does_not_start_without_what_scoring_needs(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("backend", "package", "extra"), [("hf", "torch", "score"), ("server", "openai", "server")]
+)
+def test_a_job_does_not_start_without_what_its_backend_needs(
+    backend, package, extra, tmp_path, monkeypatch
+):
     store = Store(tmp_path / "store")
+    run = Run(tmp_path, (Checkpoint(tmp_path / "checkpoint-10", 10),))
+    jobs.create_job(store, ScoringSpec("lr1", "gsm8k", backend), run, "t", tiny.sums(0, 1), [])
     before = sorted(tmp_path.rglob("*"))
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(InstallationError, match=r"pip install 'premem\[score\]'"):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InstallationError, match=rf"pip install 'premem\[{extra}\]'"):
         jobs.start_job(store, "lr1")
     assert sorted(tmp_path.rglob("*")) == before
 

@@ -98,7 +98,9 @@ def test_every_table_has_the_columns_that_its_docstring_says(store):
         "scores": store.scores(TASK),
         "completions": store.completions(RUN, STEP),
         "premem": store.premem(TASK),
+        "solutions": store.solutions(RUN),
     }
+    assert list(store.tokens(RUN, STEP).columns) == documented_columns(premem.StoreReader.tokens)
     for name, table in tables.items():
         assert list(table.columns) == documented_columns(getattr(premem.StoreReader, name)), name
         assert len(table), name
@@ -219,6 +221,10 @@ def test_a_query_that_does_not_only_read_is_refused_in_one_sentence(
         (lambda s: s.scores("gsm8k"), "no task 'gsm8k'"),
         (lambda s: s.completions(RUN, 1), "no step 1 in .*63, 126, 189, 252, 315"),
         (lambda s: s.premem("gsm8k"), "task 'gsm8k' has no scored run"),
+        (lambda s: s.solutions("lr1"), "no run 'lr1'"),
+        (lambda s: s.solutions(RUN, segment="end"), "segment 'end' .* target, trace, answer"),
+        (lambda s: s.solutions(RUN, first=0), "first 0 were given"),
+        (lambda s: s.tokens(RUN, 1), "no step 1 in "),
         (lambda s: s.premem(TASK, estimator="best"), "no estimator 'best' .*: 'plain'"),
         (lambda s: s.premem(TASK, log_log_threshold=float("nan")), "must be a finite number"),
         (lambda s: s.study(TASK, objective="best"), "no objective 'best' .*: 'identity'"),

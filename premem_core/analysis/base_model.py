@@ -126,6 +126,12 @@ def read_base_model(store: Store, run: str, segment: Segment = "target") -> Base
     )
 
 
+def read_base_questions(store: Store, run: str) -> pd.DataFrame:
+    """`BaseModel.questions` of a run; empty where its base model is not scored."""
+    base = read_base_model(store, run)
+    return pd.DataFrame(columns=list(QUESTION_COLUMNS)) if base is None else base.questions
+
+
 def _mean(questions: pd.DataFrame, *, is_whole: bool) -> tuple[float, float]:
     """Mean accuracy and its half-width.
 

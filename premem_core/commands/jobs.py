@@ -58,16 +58,22 @@ def jobs_estimate(
     from premem_core.scoring import job_files
     from premem_core.scoring.executors import local
     from premem_core.scoring.preparation.estimate import estimate_job
+    from premem_core.scoring.served_run import server_of
 
     home = existing_store(store)
     spec, checkpoints_of_run, queries = job_files.read_job(home, run)
+    server = None
+    if spec.backend == "server":
+        execution = job_files.read_execution(job_files.existing_job_folder(home, run))
+        server = server_of(execution, checkpoints_of_run)
     found = estimate_job(
         spec,
         checkpoints_of_run,
         job_files.read_training_problems(home, run)[0],
         [query.example for query in queries if query.split == "test"],
         store,
-        local.devices(None),
+        local.devices(None, backend=spec.backend),
+        server,
     )
     if as_json:
         print_json(asdict(found))
@@ -184,7 +190,7 @@ def finish_job(store: Store, run: str) -> str:
     """Do the remaining work of a job, and print its progress; return the state in which it ends."""
     from premem_core.scoring import job_files, job_process
 
-    end = job_process.run_job(store, run, _print_progress)
+    end = job_process.run_job(store, run, print_progress)
     say(f"{end.state}{': ' + end.message if end.message else ''}")
     if end.completions_saved:
         spec = job_files.read_job_spec(store, run)
@@ -213,7 +219,8 @@ def _precision_in_words(store: Store, spec: "ScoringSpec") -> str:
     )
 
 
-def _print_progress(progress: Progress) -> None:
+def print_progress(progress: Progress) -> None:
+    """Print one line about the progress of a job."""
     share = progress.completions_done / max(1, progress.completions_total)
     left = progress.seconds_left
     rest = f", {left / 60:.1f} min left" if left is not None else ""

@@ -1,4 +1,4 @@
-"""finetune, demo, import-published: make checkpoints to score, or a store to look at."""
+"""finetune, demo: make checkpoints to score, or a store to look at."""
 
 import time
 from dataclasses import dataclass
@@ -117,49 +117,3 @@ def demo(
     print_fit(analyse(make_study(runs, read_baseline_predictors(home, runs))))
     if ship:
         demo_study.ship(home, ship)
-
-
-def import_published(
-    source: Annotated[Path, typer.Argument(help="A folder or zip file with the published runs.")],
-    store: StoreOption = Path("store"),
-    task: Annotated[str | None, typer.Option(help="Default: the task in the runs' names.")] = None,
-    train: Annotated[
-        Path | None,
-        typer.Option(help="The training problems, in the order of the arrays' rows."),
-    ] = None,
-    test: Annotated[
-        Path | None, typer.Option(help="The test problems, in the order of the arrays' rows.")
-    ] = None,
-    fewest_samples: Annotated[
-        bool,
-        typer.Option(
-            help="Use the array with the fewest samples of each checkpoint, as the paper does; "
-            "default: the one with the most."
-        ),
-    ] = False,
-) -> None:
-    """Import score arrays in the layout of github.com/katiekang1998/reasoning_generalization.
-
-    Example: python -m premem_core import-published kang2024 --store store
-    """
-    from premem_core.importers import published_arrays
-    from premem_core.problems import examples
-
-    texts = {
-        split: examples.read_examples(file).examples if file else None
-        for split, file in (("train", train), ("test", test))
-    }
-    # Reading checks the source before a store is made.
-    published_arrays.read_published(source, fewest_samples=fewest_samples)
-    home = Store(store)
-    imported = published_arrays.import_published(
-        home,
-        source,
-        task=task,
-        train=texts["train"],
-        test=texts["test"],
-        fewest_samples=fewest_samples,
-    )
-    for warning in imported.warnings:
-        say(f"warning: {warning}")
-    say(f"{len(imported.runs)} runs imported into {store}")

@@ -73,7 +73,7 @@ def takes_options(
     """Turn a function that takes a dataclass into a command with one option per field.
 
     typer reads the options of a command from its signature, so the command gets that of the
-    dataclass. Options that it inherits come last.
+    dataclass. Options of texts come last.
     """
 
     def with_options(function: Callable[[Options], None]) -> Callable[..., None]:
@@ -82,7 +82,7 @@ def takes_options(
             function(record(**options))
 
         options = inspect.signature(record).parameters.values()
-        ordered = sorted(options, key=lambda option: option.name not in record.__annotations__)
+        ordered = sorted(options, key=lambda option: option.name in TextOptions.__annotations__)
         command.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]
         return command
 

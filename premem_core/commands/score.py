@@ -1,19 +1,20 @@
 """score: perplexities, samples and grades of every checkpoint of a run."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from premem_core.commands.job_options import JobOptions
 from premem_core.commands.jobs import finish_job
-from premem_core.commands.options import plan_threshold, print_json, say, takes_options
-from premem_core.commands.score_options import ScoreOptions
+from premem_core.commands.options import JsonOption, plan_threshold, print_json, say, takes_options
 from premem_core.errors import CheckpointError, PrememError, UsageError
 from premem_core.grading.graders import make_grader
 from premem_core.store.database import Store
+from premem_core.store.sample_imports import imported_in_words, imports_of
 
 if TYPE_CHECKING:
     from premem_core.models.encoding.inspection import Inspection, SeenExample
@@ -21,6 +22,55 @@ if TYPE_CHECKING:
     from premem_core.scoring.preparation.request import RequestedData, ScoreRequest
 
 NAMED = 5  # problems that are left out, by name
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions(JobOptions):
+    """The options of the command `score` alone."""
+
+    checkpoints: Annotated[
+        str | None,
+        typer.Option(help="Only these checkpoints: names or steps, as 100,200,final."),
+    ] = None
+    all_runs: Annotated[
+        bool,
+        typer.Option(
+            help="Score every run below the folder, one after another, each named by its path "
+            "from there."
+        ),
+    ] = False
+    resume: Annotated[bool, typer.Option(help="Continue a job that was stopped.")] = False
+    extend: Annotated[
+        bool,
+        typer.Option(help="Add samples, checkpoints, problems or perturbations to a job."),
+    ] = False
+    mix_settings: Annotated[
+        bool,
+        typer.Option(
+            help="Draw with other settings than those of the completions imported into the run."
+        ),
+    ] = False
+    preview: Annotated[
+        bool,
+        typer.Option(
+            help="Show the first problems token by token, as the model sees them, and stop."
+        ),
+    ] = False
+    json: JsonOption = False
+    dry_run: Annotated[bool, typer.Option(help="Show what would be done, and stop.")] = False
+    estimate: Annotated[
+        bool,
+        typer.Option(help="Score a few problems, estimate the time and disk space, and stop."),
+    ] = False
+
+    def request(self) -> "ScoreRequest":
+        """The request to score that these options describe.
+
+        Raises:
+            UsageError: as `JobOptions.request`.
+        """
+        only = tuple(filter(None, (self.checkpoints or "").split(",")))
+        return replace(JobOptions.request(self), only=only)
 
 
 @takes_options(ScoreOptions)
@@ -105,6 +155,10 @@ def _score_run(
     Args:
         show: called with what the model sees, if it is wanted as JSON.
     """
+    from premem_core.scoring.preparation.request import with_server
+
+    if request.backend == "server":
+        data = with_server(request, data, options.store)
     job = _prepared(options, request, data)
     inspection = job.inspect()
     if options.preview and options.json:
@@ -118,7 +172,14 @@ def _score_run(
     if options.preview or options.dry_run or options.estimate:
         return "done"
     store = Store(options.store)
-    job.create(store, resume=options.resume, extend=options.extend)
+    for line in imported_in_words(imports_of(store, job.spec.run)):
+        say(line)
+    job.create(
+        store,
+        resume=options.resume,
+        extend=options.extend,
+        mix_settings=options.mix_settings,
+    )
     return finish_job(store, job.spec.run)
 
 
@@ -126,9 +187,11 @@ def _estimate(options: ScoreOptions, job: "PreparedJob") -> None:
     from premem_core.scoring.executors import local
     from premem_core.scoring.preparation.estimate import estimate_job
 
-    devices = local.devices(options.workers, options.tensor_parallel)
+    devices = local.devices(options.workers, options.tensor_parallel, job.spec.backend)
     say("scoring a few problems to see how long it takes ...")
-    found = estimate_job(job.spec, job.data.run, job.train, job.test, options.store, devices)
+    found = estimate_job(
+        job.spec, job.data.run, job.train, job.test, options.store, devices, job.data.server
+    )
     say(found.in_words())
 
 
@@ -149,12 +212,15 @@ def _prepared(
 def _choose_form(request: "ScoreRequest", data: "RequestedData") -> None:
     """Compare the templates where both are possible and the person chose none."""
     from premem_core.models.encoding import template_choice
+    from premem_core.scoring.served_run import last_served
 
-    last = data.run.checkpoints[-1]
+    last = last_served(data.run, data.server)
     if request.template or request.form or not template_choice.is_ambiguous(data.train, last):
         return
     trained_plain = template_choice.is_prompt_completion(data.train)
-    compared = template_choice.compare_templates(last, data.train.examples, is_typed=trained_plain)
+    compared = template_choice.compare_templates(
+        last, data.train.examples, is_typed=trained_plain, server=data.server
+    )
     for line in template_choice.compared_in_words(compared):
         say(line)
     if trained_plain and compared[0].option == "--plain":

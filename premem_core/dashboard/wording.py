@@ -70,6 +70,11 @@ def percent(value: float, half: float | None = None) -> str:
     return f"{value * 100:.1f}{interval} %"
 
 
+def nats(value: float) -> str:
+    """'0.183'; '–' for an undefined value."""
+    return "–" if np.isnan(value) else f"{value:.3f}"
+
+
 def perplexity(t: float) -> str:
     """The perplexity that t = log log PPL stands for."""
     return f"{np.exp(np.exp(t)):.4f}"

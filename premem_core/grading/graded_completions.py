@@ -12,7 +12,7 @@ from premem_core.records import Grade
 from premem_core.store.completions import read_completions, read_example_completions
 from premem_core.store.database import Store
 from premem_core.store.grades import other_graders, read_overrides
-from premem_core.store.shards import select_shards
+from premem_core.store.shards.shards import select_shards
 
 CHECKPOINT_COMPLETION_COLUMNS = (
     *("example", "sample", "completion", "extracted", "grade", "by_hand", "tokens", "finished"),
@@ -36,8 +36,8 @@ def read_graded_completions(
 
     Returns:
         EXAMPLE_COMPLETION_COLUMNS of the store. `grade` is the grade that counts, in words. Where
-        it was set by hand, `override` and the columns after it are filled. There is no row if the
-        run was imported.
+        it was set by hand, `override` and the columns after it are filled. There is no row if
+        score arrays were imported.
     """
     shards = regraded_shards(store, run) if grades is None else grades
     if step is not None:
@@ -53,7 +53,7 @@ def read_checkpoint_completions(
 
     Returns:
         CHECKPOINT_COMPLETION_COLUMNS. `grade` is the grade that counts, in words; `by_hand` is
-        True where a person set it. There is no row if the run was imported.
+        True where a person set it. There is no row if score arrays were imported.
     """
     rows = read_completions(store, run, step, split, perturbation)
     sample = ["example", "sample"]

@@ -12,7 +12,7 @@ from premem_core.grading.run_graders import read_graders, shards_of
 from premem_core.records import Grade
 from premem_core.store.database import Store
 from premem_core.store.grades import read_overrides
-from premem_core.store.shards import select_shards
+from premem_core.store.shards.shards import select_shards
 
 KEY = ["step", "split", "perturbation", "example", "sample"]
 

@@ -8,10 +8,10 @@ import getpass
 from premem_core.errors import UsageError
 from premem_core.grading import run_graders
 from premem_core.records import Grade, SampleKey
-from premem_core.store.committed_shards import withdraw_broken
 from premem_core.store.database import Store
 from premem_core.store.grades import override_grade, undo_override
 from premem_core.store.scores import commit_inbox
+from premem_core.store.shards.committed_shards import withdraw_broken
 
 GRADES = (Grade.CORRECT, Grade.INCORRECT)  # the grades that a person may set
 

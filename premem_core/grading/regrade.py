@@ -36,12 +36,12 @@ from premem_core.grading.run_graders import (
     ungraded_shards,
 )
 from premem_core.problems.thinking import is_opened
-from premem_core.store.committed_shards import withdraw_broken
 from premem_core.store.database import Store
 from premem_core.store.examples import example_of, read_perturbed_examples, read_task_examples
 from premem_core.store.grades import make_grades_folder, use_grades
 from premem_core.store.scores import commit_inbox
-from premem_core.store.shards import GRADES, ShardName, shard_columns, write_shard
+from premem_core.store.shards.committed_shards import withdraw_broken
+from premem_core.store.shards.shards import GRADES, ShardName, shard_columns, write_shard
 
 OnProgress = Callable[[int, int], None]  # completions graded so far, and in all
 

@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 from premem_core.errors import JobError, StoreError, UsageError
 from premem_core.files import flock
 from premem_core.grading.graders import GRADERS, check_grader
-from premem_core.store.broken_shards import CUT, is_cut
 from premem_core.store.completions import samples_shards
 from premem_core.store.database import Store
 from premem_core.store.grades import grade_shards, other_graders
 from premem_core.store.job_folder import JobFolder
 from premem_core.store.runs import read_runs
+from premem_core.store.shards.broken_shards import CUT, is_cut
 
 AS_SCORED = "as scored"  # stands for the original grader where the store does not name it
 

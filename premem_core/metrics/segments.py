@@ -1,9 +1,14 @@
-"""Segments: the NLL of a whole target, of its thinking trace, or of the answer after the trace."""
+"""Segments: the NLL of a whole target, of its thinking trace, or of the answer after the trace.
+
+N targets that are kept token by token follow each other in one array; a *span* is the tokens of one
+target that count.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from premem_core.metrics.pre_memorization import Floats
 from premem_core.records import Segment
@@ -39,3 +44,42 @@ def segment_nll(scores: Mapping[str, Any], segment: Segment) -> Floats:
     else:
         part = of_trace
     return np.where(is_divided, part, columns["nll"])
+
+
+def segment_spans(
+    offsets: NDArray[np.int64],
+    trace_tokens: NDArray[np.int64],
+    segment: Segment = "target",
+    first: int | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The span of each target that is one segment of it, as `segment_nll` divides targets.
+
+    Args:
+        offsets: (N + 1,) target i has the tokens from `offsets[i]` to `offsets[i + 1]`.
+        trace_tokens: (N,) the number of tokens of its thinking trace, with which it begins.
+        first: at most so many tokens of the segment; None for all of them.
+
+    Returns:
+        The first token of each span, and the one after its last: (N,) each.
+
+    >>> segment_spans(np.array([0, 5, 9]), np.array([3, 0]), "answer")
+    (array([3, 5]), array([5, 9]))
+    """
+    starts, stops = offsets[:-1], offsets[1:]
+    middle = starts + trace_tokens
+    is_divided = (middle > starts) & (middle < stops)
+    if segment == "answer":
+        starts = np.where(is_divided, middle, starts)
+    elif segment == "trace":
+        stops = np.where(is_divided, middle, stops)
+    return starts, stops if first is None else np.minimum(stops, starts + first)
+
+
+def span_sums(values: NDArray[Any], starts: NDArray[np.int64], stops: NDArray[np.int64]) -> Floats:
+    """The sum of the tokens' values over each span.
+
+    >>> span_sums(np.array([1, 2, 4]), np.array([0, 2]), np.array([2, 3]))
+    array([3., 4.])
+    """
+    totals = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    return totals[stops] - totals[starts]

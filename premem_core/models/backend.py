@@ -5,13 +5,16 @@ A backend sees token ids only; how an example becomes token ids is told in `enco
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from premem_core.problems.thinking import ThinkingMarks
 from premem_core.records import Checkpoint, Completion, Sampling
+
+if TYPE_CHECKING:
+    from premem_core.models.server.served_models import Server
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,20 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenScores:
+    """What a model gives the T scored tokens of a target, in their order.
+
+    Attributes:
+        log_probabilities: (T,) float64, in nats.
+        ranks: (T,) int64: how many other tokens the model finds at least as likely. 0 is the
+            token that greedy decoding chooses; a tie counts as a higher place, as in vLLM.
+    """
+
+    log_probabilities: NDArray[np.float64]
+    ranks: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """What ends a completion.
 
@@ -71,10 +88,12 @@ class Resources:
         tensor_parallel: the number of GPUs that share one model.
         batch_divisor: batches are this many times smaller than usual; it is doubled whenever a
             worker runs out of memory.
+        server: the running server that computes, for the backend "server".
     """
 
     tensor_parallel: int = 1
     batch_divisor: int = 1
+    server: "Server | None" = None
 
 
 class Backend(Protocol):
@@ -99,8 +118,8 @@ class Backend(Protocol):
         `sampling.samples` is not used, because the requests name their samples.
         """
 
-    def target_log_probabilities(self, targets: Sequence[Target]) -> list[NDArray[np.float64]]:
-        """The log-probability of each scored token of each target, in nats."""
+    def target_scores(self, targets: Sequence[Target]) -> list[TokenScores]:
+        """The log-probability and the rank of each scored token of each target."""
 
     def switch(self, checkpoint: Checkpoint) -> None:
         """Replace the loaded checkpoint with another one, as if it were loaded into a new backend.

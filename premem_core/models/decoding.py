@@ -19,6 +19,9 @@ from premem_core.records import Completion, Sampling
 if TYPE_CHECKING:
     import torch
 
+DIVERGED = (
+    "the model's logits are not finite, because its training diverged; leave this checkpoint out"
+)
 MOST_LIKELY = 64  # the nucleus nearly always lies within these tokens; sorting all tokens is slow
 
 
@@ -157,6 +160,27 @@ def generate(
     return completions
 
 
+def engine_completion(
+    ids: Sequence[int], finished: bool, request: Request, stopper: Stopper, thinking: int | None
+) -> Completion:
+    """The completion of an engine's token ids, decoded as the transformers backend does it.
+
+    Args:
+        finished: whether the engine ended it because of its text.
+        thinking: as `Sampling.max_thinking_tokens`, which the engine does not know: a trace that
+            exceeds it is cut here.
+    """
+    is_longer = thinking is not None and len(ids) > thinking
+    if is_longer and stopper.is_thinking(request, ids[:thinking]):
+        ids, finished = ids[:thinking], False
+    return stopper.completion(request.prompt, ids, finished)
+
+
+def engine_seed(seed: int, number: int) -> int:
+    """A seed of 63 bits for sample `number`."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> 1)
+
+
 def check_finite(logits: "torch.Tensor") -> None:
     """Check that the logits (rows, vocabulary) of a model are finite.
 
@@ -164,10 +188,7 @@ def check_finite(logits: "torch.Tensor") -> None:
         CheckpointError: a logit is NaN or infinite, because the model diverged in training.
     """
     if not bool(logits.isfinite().all()):
-        raise CheckpointError(
-            "the model's logits are not finite, because its training diverged; leave this "
-            "checkpoint out"
-        )
+        raise CheckpointError(DIVERGED)
 
 
 def draw(

@@ -6,7 +6,7 @@ from premem_core.errors import UsageError
 from premem_core.models.backend import Backend, Resources
 from premem_core.records import Checkpoint
 
-BACKENDS = ("vllm", "hf")
+BACKENDS = ("vllm", "hf", "server")
 
 
 def default_backend() -> str:
@@ -18,7 +18,7 @@ def load_backend(name: str, checkpoint: Checkpoint, resources: Resources = Resou
     """Load a checkpoint into the backend with this name.
 
     Raises:
-        UsageError: there is no such backend.
+        UsageError: there is no such backend, or `resources` has no server for it.
         CheckpointError: the checkpoint cannot be loaded.
     """
     if name == "hf":
@@ -29,4 +29,10 @@ def load_backend(name: str, checkpoint: Checkpoint, resources: Resources = Resou
         from premem_core.models.vllm_backend import VLLMBackend
 
         return VLLMBackend(checkpoint, resources)
+    if name == "server":
+        from premem_core.models.server.server_backend import ServerBackend
+
+        if resources.server is None:
+            raise UsageError("the backend 'server' needs a running server; give its --endpoint")
+        return ServerBackend(checkpoint, resources.server)
     raise UsageError(f"backend '{name}' is unknown; choose one of: {', '.join(BACKENDS)}")

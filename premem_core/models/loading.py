@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from premem_core.errors import CheckpointError
 from premem_core.models.on_disk import adapters, weights
+from premem_core.models.special_tokens import end_ids
 from premem_core.models.tokenizer_files import holds_tokenizer
 from premem_core.records import Checkpoint
 
@@ -109,6 +110,24 @@ def _name_ends(tokenizer: Any, folder: Path) -> None:
 def tokenizer_folder(path: Path, adapter_base: str | None) -> str:
     """The folder that holds a checkpoint's tokenizer; an adapter's folder may have none."""
     return str(path) if adapter_base is None or holds_tokenizer(path) else str(adapter_base)
+
+
+def read_configuration(checkpoint: Checkpoint, tokenizer: Any) -> tuple[frozenset[int], int | None]:
+    """The tokens that end a text, and the number of positions; weights are not read.
+
+    Raises:
+        CheckpointError: the configuration cannot be loaded.
+    """
+    from transformers import AutoConfig, GenerationConfig
+
+    folder = checkpoint.adapter_base or str(checkpoint.path)
+    with as_checkpoint_error(checkpoint.path):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config()
+        try:
+            eos = GenerationConfig.from_pretrained(folder).eos_token_id
+        except OSError:
+            eos = config.eos_token_id
+    return end_ids(tokenizer, eos), getattr(config, "max_position_embeddings", None)
 
 
 def check_same_base(loaded: Checkpoint, next_adapter: Checkpoint) -> None:

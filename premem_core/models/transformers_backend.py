@@ -4,15 +4,13 @@ import bisect
 import gc
 import inspect
 import itertools
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from premem_core.models import loading
-from premem_core.models.backend import Ending, Request, Target
+from premem_core.models.backend import Ending, Request, Target, TokenScores
 from premem_core.models.decoding import Stopper, check_finite, generate
 from premem_core.models.encoding.stops import check_length
 from premem_core.models.special_tokens import end_ids
@@ -62,15 +60,33 @@ class TransformersBackend:
         self._load(checkpoint)
 
     def _load(self, checkpoint: Checkpoint) -> None:
-        self.checkpoint = checkpoint
-        self.tokenizer, loaded = loading.load_model(
+        tokenizer, loaded = loading.load_model(
             checkpoint.path,
             self.dtype,
             adapter_base=checkpoint.adapter_base,
             tokenizer=checkpoint.tokenizer,
         )
         with loading.as_checkpoint_error(checkpoint.path):
-            self.model: Any = loaded.to(self.device).eval()
+            model = loaded.to(self.device).eval()
+        self._take(checkpoint, tokenizer, model)
+
+    @classmethod
+    def of_model(cls, checkpoint: Checkpoint, tokenizer: Any, model: Any) -> Self:
+        """A backend of a model that is loaded already, as a trainer has it, on its own device.
+
+        Args:
+            checkpoint: the checkpoint that the model's weights were just saved to.
+        """
+        backend = cls.__new__(cls)
+        parameter = next(model.parameters())
+        backend.batch_divisor, backend.dtype = 1, parameter.dtype
+        backend.device = parameter.device.type
+        backend._take(checkpoint, tokenizer, model)
+        return backend
+
+    def _take(self, checkpoint: Checkpoint, tokenizer: Any, model: Any) -> None:
+        self.checkpoint, self.tokenizer = checkpoint, tokenizer
+        self.model: Any = model
         # Both are halved whenever memory runs out.
         most = MOST_ROWS_CPU if self.device == "cpu" else MOST_ROWS
         self.rows = max(1, most // self.batch_divisor)
@@ -89,8 +105,10 @@ class TransformersBackend:
         """Free the weights and the accelerator's cache."""
         import torch
 
+        former = None if self.model is None else weakref.ref(self.model)
         self.model = self._last_stopper = None
-        gc.collect()  # a model may refer to itself
+        if former and former():  # it refers to itself
+            gc.collect()  # which takes a quarter of a second
         if self.device == "cuda":
             torch.cuda.empty_cache()
 
@@ -115,8 +133,8 @@ class TransformersBackend:
         loading.switch_adapter(self.model, checkpoint.path)
         self.checkpoint, self.tokenizer, self._last_stopper = checkpoint, tokenizer, None
 
-    def target_log_probabilities(self, targets: Sequence[Target]) -> list[NDArray[np.float64]]:
-        """The log-probability of each scored token of each target, in nats.
+    def target_scores(self, targets: Sequence[Target]) -> list[TokenScores]:
+        """The log-probability and the rank of each scored token of each target.
 
         Raises:
             DataError: a text has more tokens than the model has positions.
@@ -125,12 +143,12 @@ class TransformersBackend:
         for i in order[:1]:
             ids = targets[i].ids
             check_length(len(ids), self.positions, ids, self.tokenizer)
-        found: dict[int, NDArray[np.float64]] = {}
+        found: dict[int, TokenScores] = {}
         while len(found) < len(order):
             rest = order[len(found) :]
             longest = len(targets[rest[0]].ids)
             batch = rest[: max(1, self.tokens // longest)]
-            results = _within_memory(self._batch_log_probabilities, [targets[i] for i in batch])
+            results = _within_memory(self._batch_scores, [targets[i] for i in batch])
             if results is None:
                 self.tokens = _halved(longest * len(batch), longest)
                 continue
@@ -208,7 +226,7 @@ class TransformersBackend:
         free = 0.5 * torch.cuda.mem_get_info()[0] if self.device == "cuda" else CACHE_BYTES
         return max(1, int(free // row) // self.batch_divisor)
 
-    def _batch_log_probabilities(self, targets: Sequence[Target]) -> list[NDArray[np.float64]]:
+    def _batch_scores(self, targets: Sequence[Target]) -> list[TokenScores]:
         import torch
 
         with torch.inference_mode():
@@ -224,10 +242,10 @@ class TransformersBackend:
             found = []
             for row, target in enumerate(targets):  # float32 logits of all rows need much memory
                 positions = torch.tensor(target.scored, device=self.device)
-                losses = torch.nn.functional.cross_entropy(
-                    logits[row, positions - 1].float(), input_ids[row, positions], reduction="none"
-                )
-                found.append(-losses.cpu().double().numpy())
+                of_row, ids = logits[row, positions - 1].float(), input_ids[row, positions]
+                losses = torch.nn.functional.cross_entropy(of_row, ids, reduction="none")
+                ranks = (of_row >= of_row.gather(1, ids[:, None])).sum(1) - 1
+                found.append(TokenScores(-losses.cpu().double().numpy(), ranks.cpu().numpy()))
             return found
 
 

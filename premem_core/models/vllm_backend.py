@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from premem_core.errors import CheckpointError, UsageError
 from premem_core.models import loading
-from premem_core.models.backend import Ending, Request, Resources, Target
-from premem_core.models.decoding import Stopper
+from premem_core.models.backend import Ending, Request, Resources, Target, TokenScores
+from premem_core.models.decoding import DIVERGED, Stopper, engine_completion, engine_seed
 from premem_core.models.encoding.stops import check_length
 from premem_core.models.special_tokens import end_ids
 from premem_core.models.vllm_options import (
@@ -110,8 +109,8 @@ class VLLMBackend:
         self._last_stopper = None
         self._check_finite()
 
-    def target_log_probabilities(self, targets: Sequence[Target]) -> list[NDArray[np.float64]]:
-        """The log-probability of each scored token of each target, in nats.
+    def target_scores(self, targets: Sequence[Target]) -> list[TokenScores]:
+        """The log-probability and the rank of each scored token of each target.
 
         The engine generates one token after them, so a text may have one token less than the model
         has positions.
@@ -121,7 +120,7 @@ class VLLMBackend:
         """
         for target in targets:
             check_length(len(target.ids) + 1, self.positions, target.ids, self.tokenizer)
-        return self._log_probabilities(targets)
+        return self._target_scores(targets)
 
     def sample(
         self, batches: Iterable[Sequence[Request]], sampling: Sampling, ending: Ending
@@ -177,7 +176,7 @@ class VLLMBackend:
                         stop_token_ids=sorted(ending.tokens),
                         # A mark of thinking may be a special token; a stop string may hold it.
                         skip_special_tokens=not ending.kept,
-                        seed=_seed(request.seed, j),
+                        seed=engine_seed(request.seed, j),
                     )
                     for j in request.numbers
                 ]
@@ -185,7 +184,7 @@ class VLLMBackend:
             ],
         )
 
-    def _log_probabilities(self, targets: Sequence[Target]) -> list[NDArray[np.float64]]:
+    def _target_scores(self, targets: Sequence[Target]) -> list[TokenScores]:
         # A request for prompt_logprobs must not read the prefix cache, whose tokens have none.
         waiting = [
             self._add(
@@ -197,16 +196,13 @@ class VLLMBackend:
             while not all(i in self._outputs for i in waiting):
                 self._step()
             found = [
-                _chosen(self._outputs[i].prompt_logprobs, target)
+                _scores(self._outputs[i].prompt_logprobs, target)
                 for i, target in zip(waiting, targets, strict=True)
             ]
         finally:
             self._forget(waiting)
-        if not all(np.isfinite(values).all() for values in found):
-            raise CheckpointError(
-                "the model's logits are not finite, because its training diverged; leave this "
-                "checkpoint out"
-            )
+        if not all(np.isfinite(scores.log_probabilities).all() for scores in found):
+            raise CheckpointError(DIVERGED)
         return found
 
     def _add(self, ids: list[int], **params: Any) -> str:
@@ -249,7 +245,7 @@ class VLLMBackend:
 
     def _check_finite(self) -> None:
         # Completions would not show it, because the engine draws a token from NaN logits too.
-        self._log_probabilities([Target((1, 2, 3, 4), (1, 2, 3))])
+        self._target_scores([Target((1, 2, 3, 4), (1, 2, 3))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,22 +274,14 @@ class _Batch:
 def _completion(
     output: Any, request: Request, stopper: Stopper, thinking: int | None
 ) -> Completion:
-    """The completion, whose text is decoded as the transformers backend does it.
-
-    The engine knows no limit for thinking: a trace that exceeds it is cut here.
-    """
-    ids, finished = list(output.token_ids), output.finish_reason != "length"
-    is_longer = thinking is not None and len(ids) > thinking
-    if is_longer and stopper.is_thinking(request, ids[:thinking]):
-        ids, finished = ids[:thinking], False
-    return stopper.completion(request.prompt, ids, finished)
+    finished = output.finish_reason != "length"
+    return engine_completion(list(output.token_ids), finished, request, stopper, thinking)
 
 
-def _chosen(rows: Sequence[Mapping[int, Any]], target: Target) -> NDArray[np.float64]:
-    """The log-probabilities of the scored tokens, of those that the engine gives at each token."""
-    return np.array([rows[i][target.ids[i]].logprob for i in target.scored], np.float64)
-
-
-def _seed(seed: int, number: int) -> int:
-    """A seed of 63 bits for sample `number`."""
-    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> 1)
+def _scores(rows: Sequence[Mapping[int, Any]], target: Target) -> TokenScores:
+    """Those of the scored tokens, of what the engine gives at each token; its ranks begin at 1."""
+    chosen = [rows[i][target.ids[i]] for i in target.scored]
+    return TokenScores(
+        np.array([token.logprob for token in chosen], np.float64),
+        np.array([token.rank - 1 for token in chosen], np.int64),
+    )

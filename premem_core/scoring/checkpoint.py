@@ -1,4 +1,4 @@
-"""Scoring of one checkpoint: perplexities of training solutions, then graded samples.
+"""Scoring of one checkpoint: perplexities of solutions, then graded samples.
 
 The base model also continues questions whose beginning it is given (`continuations.py`).
 
@@ -8,19 +8,20 @@ Results are written to shards. A shard that exists already is read, not computed
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
+from premem_core.errors import DataError
 from premem_core.grading.grader import Grader
-from premem_core.models.backend import Backend, Request, Target
+from premem_core.models.backend import Backend, Request, Target, TokenScores
 from premem_core.models.encoding.encoder import Encoder, make_encoder
 from premem_core.problems.perturbations import PREFIXES
 from premem_core.problems.thinking import split_thinking
 from premem_core.records import Completion, TargetScore
 from premem_core.scoring.continuations import write_continuations
-from premem_core.scoring.spec import ScoringSpec
+from premem_core.scoring.spec import Query, ScoringSpec
 from premem_core.scoring.work_left import (
     Chunk,
     WorkLeft,
@@ -28,7 +29,8 @@ from premem_core.scoring.work_left import (
     sample_chunks,
     target_chunks,
 )
-from premem_core.store.shards import SAMPLES, TARGETS, ShardWriter
+from premem_core.store.shards.shards import SAMPLES, TARGETS, ShardWriter
+from premem_core.store.token_scores import rounded
 
 
 def score_checkpoint(
@@ -58,9 +60,9 @@ def score_checkpoint(
     for chunk in target_chunks(work, step):
         table, seconds = writer.read(chunk.shard), 0.0
         if table is None:
-            table, seconds = _targets(chunk, encoder, backend)
+            table, seconds = _targets(chunk, encoder, backend, spec.tokens, is_first=row == 0)
             writer.write(chunk.shard, table)
-        work.grids[0].add(row, table)
+        grids[chunk.split, chunk.perturbation].add(row, table)
         on_chunk(chunk, seconds)
     for chunk in continuation_chunks(work, step):
         table, seconds = writer.read(chunk.shard), 0.0
@@ -81,36 +83,65 @@ def sample_seed(seed: int, step: int, split: str, example_id: str, perturbation:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
-def target_score(target: Target, log_probabilities: NDArray[np.float64]) -> TargetScore:
-    """The NLL of a target, and of its thinking trace apart.
-
-    Args:
-        log_probabilities: of the target's scored tokens.
-    """
+def target_score(target: Target, scores: TokenScores) -> TargetScore:
+    """The NLL of a target, and of its thinking trace apart, from the scores of its tokens."""
+    log_probabilities = scores.log_probabilities
     trace = log_probabilities[: target.trace]
     return TargetScore(
         -float(log_probabilities.mean()),
         len(log_probabilities),
         -float(trace.mean()) if target.trace else None,
         target.trace,
+        int((scores.ranks == 0).sum()),
     )
 
 
-def _targets(chunk: Chunk, encoder: Encoder, backend: Backend) -> tuple[pa.Table, float]:
-    targets = [encoder.target(query.example) for query in chunk.queries]
+def _targets(
+    chunk: Chunk, encoder: Encoder, backend: Backend, tokens: bool, is_first: bool
+) -> tuple[pa.Table, float]:
+    """The table of a chunk of targets, and the seconds that the backend took.
+
+    Args:
+        tokens: keep the scores of each token.
+        is_first: the checkpoint is the first one, where the tokens' texts are kept too.
+    """
+    targets = [_target(query, chunk, encoder, backend.positions) for query in chunk.queries]
     started = time.perf_counter()
-    found = backend.target_log_probabilities(targets)
+    found = iter(backend.target_scores([target for target in targets if target]))
     seconds = time.perf_counter() - started
-    scores = list(map(target_score, targets, found))
-    columns = {
-        **_keys(chunk, len(scores)),
-        "example": [query.number for query in chunk.queries],
-        "nll": [score.nll for score in scores],
-        "tokens": [score.tokens for score in scores],
-        "trace_nll": [score.trace_nll for score in scores],
-        "trace_tokens": [score.trace_tokens for score in scores],
+    rows = []
+    for query, target in zip(chunk.queries, targets, strict=True):
+        row: dict[str, object] = {"example": query.number, "tokens": 0, "top_tokens": 0}
+        if target:
+            scores = next(found)
+            row |= asdict(target_score(target, scores))
+            row |= _kept(target, scores, backend.tokenizer if is_first else None) if tokens else {}
+        rows.append(_keys(chunk) | row)
+    return pa.Table.from_pylist(rows, schema=TARGETS), seconds
+
+
+def _target(query: Query, chunk: Chunk, encoder: Encoder, positions: int | None) -> Target | None:
+    """A query's target; None for a test solution that cannot be scored, though its prompt can."""
+    try:
+        target = encoder.target(query.example)
+    except DataError:
+        if chunk.split == "train":
+            raise
+        return None
+    # An engine may need one position more than the target has tokens.
+    is_too_long = positions is not None and len(target.ids) >= positions
+    return None if chunk.split == "test" and is_too_long else target
+
+
+def _kept(target: Target, scores: TokenScores, tokenizer: Any) -> dict[str, object]:
+    """The columns of a target's tokens, with their texts where a tokenizer is given."""
+    columns: dict[str, object] = {
+        "log_probabilities": rounded(scores.log_probabilities),
+        "ranks": scores.ranks,
     }
-    return pa.table(columns, schema=TARGETS), seconds
+    if tokenizer:
+        columns["texts"] = tokenizer.batch_decode([[target.ids[i]] for i in target.scored])
+    return columns
 
 
 def _samples(
@@ -203,7 +234,7 @@ def _graded(
         opened=opened,
     )
     columns = {
-        **_keys(chunk, len(rows)),
+        **{name: [value] * len(rows) for name, value in _keys(chunk).items()},
         "example": [query.number for query, _, _ in rows],
         "sample": [number for _, number, _ in rows],
         "completion": [completion.text for _, _, completion in rows],
@@ -216,11 +247,10 @@ def _graded(
     return pa.table(columns, schema=SAMPLES)
 
 
-def _keys(chunk: Chunk, n: int) -> dict[str, list[object]]:
-    keys = {
+def _keys(chunk: Chunk) -> dict[str, object]:
+    return {
         "run": chunk.run,
         "step": chunk.step,
         "split": chunk.split,
         "perturbation": chunk.perturbation,
     }
-    return {name: [value] * n for name, value in keys.items()}

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from premem_core.errors import StoreError
+from premem_core.errors import EndpointError, StoreError
 from premem_core.models.backend import Resources
 from premem_core.records import BASE_STEP, Checkpoint, Run
 from premem_core.scoring.executors.executor import Executor
@@ -22,7 +22,7 @@ from premem_core.store.checkpoint_measures import read_continuations
 from premem_core.store.database import Store
 from premem_core.store.runs import read_checkpoints, set_base_scored, set_checkpoint_state
 from premem_core.store.scores import commit_inbox, read_committed_shards, read_counts
-from premem_core.store.shards import ShardWriter
+from premem_core.store.shards.shards import ShardWriter
 
 ATTEMPTS = 3  # of a checkpoint whose worker dies before it finished a chunk
 SMALLEST_BATCH = 64  # the largest batch divisor that is tried when memory runs out
@@ -91,6 +91,7 @@ class Dispatcher:
 
         Raises:
             StoreError: the disk is full.
+            EndpointError: a server that computes, or a grader's model, does not answer.
         """
         work, looked = self.work_left(), time.monotonic()
         while True:
@@ -170,6 +171,8 @@ class Dispatcher:
                     f"the disk of {self.store.path} is full ({event.text}); finished results are "
                     "kept: free space and resume"
                 )
+            case "endpoint":
+                raise EndpointError(event.text)
             case "loading":
                 assignment.phases[event.step] = "loading"
             case "loaded":

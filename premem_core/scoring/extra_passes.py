@@ -150,11 +150,10 @@ def measure_unconditional_nll(
             for start in range(0, len(missing), COMMIT_EVERY):
                 chunk = missing[start : start + COMMIT_EVERY]
                 targets = [encoder.unconditional_target(example) for example in chunk]
-                found = model.target_log_probabilities(targets)
+                found = model.target_scores(targets)
+                values = [-float(scores.log_probabilities.mean()) for scores in found]
                 index = [int(numbers[example.id]) for example in chunk]
-                add_unconditional_nll(
-                    store, run, step, pd.Series([-float(values.mean()) for values in found], index)
-                )
+                add_unconditional_nll(store, run, step, pd.Series(values, index))
         finally:
             model.close()
     return len(known) + len(missing)

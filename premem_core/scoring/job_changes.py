@@ -1,19 +1,20 @@
 """Changes of a scoring job: whether it may be resumed or extended with another specification."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from premem_core.errors import JobError
 from premem_core.problems.conversations import conversation_json
-from premem_core.records import Example
+from premem_core.records import Example, KnownSampling
 from premem_core.scoring.job_files import as_json
 from premem_core.scoring.spec import Query, ScoringSpec
+from premem_core.store.sample_imports import SampleImport
 
 # What an extension may change: it adds to a job, or changes how the rest is done.
 _MAY_CHANGE = {
     *("plan", "log_log_threshold", "share", "perturb_all", "perturbations", "checkpoints"),
-    *("train_data", "test_data", "chunk_examples", "score_base"),
+    *("train_data", "test_data", "chunk_examples", "tokens", "held_out", "score_base"),
 }
 
 
@@ -27,6 +28,8 @@ def check_same(run: str, registered: dict[str, Any], wanted: dict[str, Any]) -> 
     Raises:
         JobError: it is resumed with another one; the message names the differences.
     """
+    if "held_out" not in registered:  # a job of an earlier version, which goes on as it began
+        wanted = {key: value for key, value in wanted.items() if key != "held_out"}
     if differing := _differences(registered, wanted):
         raise JobError(
             f"the run '{run}' cannot be resumed with another specification ({differing}); give "
@@ -67,6 +70,32 @@ def check_extension(
             f"an extension can only add to the job of the run '{run}' ({'; '.join(problems)}); "
             "to score something else, choose another name with --run"
         )
+
+
+def check_imported(
+    spec: ScoringSpec, imports: Sequence[SampleImport], splits: Collection[str]
+) -> None:
+    """Check that a job draws with the settings of the run's imported completions.
+
+    Both count for the same accuracies, so they should be of one kind.
+
+    Args:
+        imports: what was imported into the run.
+        splits: the splits that the job samples.
+
+    Raises:
+        JobError: a known setting differs, and nobody has allowed that.
+    """
+    wanted = KnownSampling.of(spec.sampling)
+    for one in imports:
+        if one.mixed or one.split not in splits:
+            continue
+        if differing := one.sampling.differences(wanted):
+            raise JobError(
+                f"the {one.split} completions that were imported from {one.file} were sampled with "
+                f"other settings than the job's ({', '.join(differing)}), and an accuracy over "
+                "both says little; give the settings of the import, or accept it (--mix-settings)"
+            )
 
 
 def _lacking(registered: dict[str, Any], wanted: dict[str, Any]) -> list[str]:

@@ -40,6 +40,10 @@ class Execution:
         base: the folder of the run's base model, for `weights`, where the base model is scored,
             and for adapters whose base model is not where they name it.
         steps: the steps of checkpoints whose folders do not tell them, by folder name.
+        endpoint: the URL of the running server, for the backend "server".
+        served: names of its models by the folder's name or the step of the checkpoint that they
+            hold, where they do not say it themselves.
+        key_variable: the environment variable that holds the server's key.
     """
 
     executor: ExecutorName = "local"
@@ -50,6 +54,9 @@ class Execution:
     weights: bool = False
     base: str | None = None
     steps: Mapping[str, int] = field(default_factory=dict)
+    endpoint: str | None = None
+    served: Mapping[str, str] = field(default_factory=dict)
+    key_variable: str | None = None
 
 
 def existing_job_folder(store: Store, run: str) -> JobFolder:

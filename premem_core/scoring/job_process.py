@@ -34,10 +34,11 @@ from premem_core.scoring.progress import (
     read_progress,
     write_progress,
 )
-from premem_core.store.committed_shards import withdraw_broken
+from premem_core.scoring.served_run import server_of
 from premem_core.store.database import Store
 from premem_core.store.job_folder import JobFolder, queue_lock
-from premem_core.store.shards import ShardWriter
+from premem_core.store.shards.committed_shards import withdraw_broken
+from premem_core.store.shards.shards import ShardWriter
 
 
 class Cancelled(BaseException):
@@ -50,6 +51,7 @@ def run_job(
     on_progress: Callable[[Progress], None] = lambda _: None,
     *,
     queue: bool = True,
+    executor: Executor | None = None,
 ) -> Progress:
     """Do the remaining work of a job in this process and its workers; return its last state.
 
@@ -57,6 +59,7 @@ def run_job(
 
     Args:
         queue: wait until the store's other jobs on this machine are done.
+        executor: runs the assignments; None for the one that the job names.
 
     Raises:
         JobError: there is no such job, or another process is running it.
@@ -78,7 +81,7 @@ def run_job(
             try:  # a signal can arrive as soon as the id is stored
                 write_progress(state, waiting)
                 with _turn(store, waiting, on_progress) if queue else contextlib.nullcontext():
-                    return _execute(store, run, on_progress)
+                    return _execute(store, run, on_progress, executor)
             except (Cancelled, KeyboardInterrupt):
                 message = "stopped on request; resume the job to continue"
                 return _end(state, "cancelled", message, on_progress)
@@ -142,27 +145,29 @@ def _has_earlier(store: Store, waiting: Progress) -> bool:
     )
 
 
-def _execute(store: Store, run: str, on_progress: Callable[[Progress], None]) -> Progress:
+def _execute(
+    store: Store,
+    run: str,
+    on_progress: Callable[[Progress], None],
+    executor: Executor | None,
+) -> Progress:
     folder = JobFolder.of(store, run)
     spec, checkpoints_of_run, queries = read_job(store, run)
     check_grader(store, spec)
     withdraw_broken(store, run)
     execution = read_execution(folder)
+    resources = Resources(
+        tensor_parallel=execution.tensor_parallel,
+        server=server_of(execution, checkpoints_of_run) if spec.backend == "server" else None,
+    )
     writer = ShardWriter(execution.shards or str(store.path.resolve()), spec.run)
     writer.sweep()
     base = find_base(spec, checkpoints_of_run, execution)
     other_base = None if base in checkpoints_of_run.checkpoints else base
     models = len(checkpoints_of_run.checkpoints) + (other_base is not None)
-    executor = _executor(execution, models, spec.backend)
+    executor = executor or _executor(execution, models, spec.backend)
     dispatcher = Dispatcher(
-        store,
-        spec,
-        checkpoints_of_run,
-        queries,
-        executor,
-        writer,
-        Resources(tensor_parallel=execution.tensor_parallel),
-        other_base,
+        store, spec, checkpoints_of_run, queries, executor, writer, resources, other_base
     )
     try:
         start = read_progress(folder.state)
@@ -187,7 +192,7 @@ def _executor(execution: Execution, models: int, backend: str) -> Executor:
         from premem_core.scoring.executors.ray_cluster import RayExecutor
 
         return RayExecutor(execution.address, execution.tensor_parallel, execution.workers)
-    devices = local.devices(execution.workers, execution.tensor_parallel)
+    devices = local.devices(execution.workers, execution.tensor_parallel, backend)
     return LocalExecutor(devices[:models], backend)
 
 

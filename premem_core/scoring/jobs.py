@@ -19,7 +19,7 @@ from premem_core.files import is_held
 from premem_core.models import checkpoints
 from premem_core.records import Checkpoint, Example, Run, RunRecord
 from premem_core.scoring import job_files
-from premem_core.scoring.job_changes import check_extension, check_same
+from premem_core.scoring.job_changes import check_extension, check_imported, check_same
 from premem_core.scoring.job_files import Execution, existing_job_folder, user_perturbation_names
 from premem_core.scoring.perturbed_queries import perturbed_queries
 from premem_core.scoring.progress import Progress, read_progress, write_progress
@@ -27,6 +27,7 @@ from premem_core.scoring.spec import Query, ScoringSpec, check_spec, read_spec
 from premem_core.store.database import Store
 from premem_core.store.job_folder import JobFolder, runs_with_jobs
 from premem_core.store.runs import add_base, add_run, read_runs
+from premem_core.store.sample_imports import allow_mixing, imports_of
 from premem_core.store.scores import read_committed_shards
 
 SECONDS_TO_START = 120  # loading torch from a slow disk takes long
@@ -43,6 +44,7 @@ def create_job(
     trained_on: int | None = None,
     resume: bool = False,
     extend: bool = False,
+    mix_settings: bool = False,
     execution: Execution = Execution(),
     user_perturbations: Mapping[str, Sequence[Example]] = MappingProxyType({}),
 ) -> JobFolder:
@@ -54,12 +56,14 @@ def create_job(
         resume: resume the existing job, which must have this specification.
         extend: add samples, checkpoints, problems or perturbations to the existing job, or change
             its plan. Existing scores are kept.
+        mix_settings: draw with other settings than those of the run's imported completions.
         user_perturbations: by the name of each of the user's own perturbations, the perturbed
             training problems, without those to which it does not apply.
 
     Raises:
         JobError: the name is in use; or `resume` is set and the specification differs; or `extend`
-            is set and something of the job is missing or has changed. The message says what.
+            is set and something of the job is missing or has changed; or the settings differ from
+            those of imported completions. The message says what.
         StoreError: an example is in the store with another text, or the run's base model is
             another one.
         CheckpointError: the base model is needed, and cannot be used.
@@ -71,7 +75,7 @@ def create_job(
     description = job_files.describe_job(store, spec, run, task, train, test)
     is_new = not folder.holds_job
     if is_new:
-        _check_name_is_free(store, spec.run)
+        _check_name_is_free(store, spec, task)
     elif extend:
         _check_idle(folder, spec.run)
         registered = job_files.read_description(folder)
@@ -87,6 +91,8 @@ def create_job(
             f"the run '{spec.run}' is already in {store.path}; resume it (--resume), extend "
             "it (--extend), or give this run another name (--run)"
         )
+    if not mix_settings:
+        check_imported(spec, imports_of(store, spec.run), {"train", *(["test"] if test else [])})
     _register_base(store, spec.run, base)
     queries = _register(store, spec, run, task, train, test, trained_on)
     queries += perturbed_queries(store, task, spec, queries, user_perturbations)
@@ -95,17 +101,28 @@ def create_job(
     job_files.write_execution(folder, execution)
     if is_new:
         write_progress(folder.state, Progress(spec.run))
+    if mix_settings:
+        allow_mixing(store, spec.run)
     job_files.write_description(folder, description)  # last: with it the job is complete
     return folder
 
 
-def _check_name_is_free(store: Store, run: str) -> None:
+def _check_name_is_free(store: Store, spec: ScoringSpec, task: str) -> None:
     # A run without a job was imported, or the creation of its job was killed and is repeated here.
-    known = read_runs(store).set_index("run")["source"]
-    if run in known and (known[run] != "scored" or read_committed_shards(store, run)):
+    known = read_runs(store).set_index("run")
+    if spec.run not in known.index:
+        return
+    if imports_of(store, spec.run):  # its completions count for the job
+        if known["task"][spec.run] != task:
+            raise JobError(
+                f"the completions that were imported into the run '{spec.run}' are of the task "
+                f"'{known['task'][spec.run]}', not '{task}'; give that one (--task)"
+            )
+        check_grader(store, spec)
+    elif known["source"][spec.run] == "published" or read_committed_shards(store, spec.run):
         raise JobError(
-            f"the run '{run}' is already in {store.path}, and it has no job that can be resumed; "
-            "give this run another name (--run)"
+            f"the run '{spec.run}' is already in {store.path}, and it has no job that can be "
+            "resumed; give this run another name (--run)"
         )
 
 
@@ -175,6 +192,7 @@ def extend_job(store: Store, run: str, *, base: Path | None = None, **changes: A
         _register_base(store, run, job_files.find_base(spec, of_run, execution))
         job_files.write_execution(folder, execution)
     queries = [query for query in job_files.read_queries(folder) if not query.perturbation]
+    check_imported(spec, imports_of(store, run), {query.split for query in queries})
     queries += perturbed_queries(store, registered["task"], spec, queries, {})
     job_files.write_queries(folder, queries)
     job_files.write_description(folder, description)
@@ -189,8 +207,9 @@ def start_job(store: Store, run: str) -> None:
         JobError: there is no such job, or it is running.
         InstallationError: a package that scoring needs is not installed.
     """
-    installation.require_extra("score")
     folder = existing_job_folder(store, run)
+    backend = job_files.read_job_spec(store, run).backend
+    installation.require_extra("server" if backend == "server" else "score")
     _check_idle(folder, run)
     now = time.time()
     state = replace(job_progress(store, run), state="queued", message="", updated=now, queued=now)
@@ -252,8 +271,9 @@ def check_grader(store: Store, spec: ScoringSpec) -> None:
     grader = read_runs(store).set_index("run")["grader"].get(spec.run)
     if isinstance(grader, str) and grader != spec.grader:
         raise JobError(
-            f"the run '{spec.run}' now has the grades of '{grader}', but its job grades with "
-            f"'{spec.grader}'; regrade it with '{spec.grader}' before more samples are drawn"
+            f"the run '{spec.run}' has the grades of '{grader}', but its job grades with "
+            f"'{spec.grader}'; give the first one to the job, or regrade the run with "
+            f"'{spec.grader}' before more samples are drawn"
         )
 
 

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from premem_core.metrics import sampling_plan
 from premem_core.metrics.pre_memorization import Floats
 from premem_core.metrics.sampling_plan import Plan, Share
-from premem_core.metrics.segments import segment_nll
+from premem_core.metrics.segments import SEGMENT_COLUMNS, segment_nll
 from premem_core.problems.perturbations import PREFIXES
 from premem_core.records import BASE_STEP, Example, Grade, Segment
 from premem_core.scoring.spec import Query, ScoringSpec, Split
 from premem_core.store.scores import COUNT_COLUMNS
-from premem_core.store.shards import Kind, ShardName
+from premem_core.store.shards.shards import Kind, ShardName
 
 Counts = NDArray[np.int64]
 
@@ -76,7 +76,8 @@ class QueryGrid:
     queries: tuple[Query, ...]  # (N,)
     samples: Counts  # (C, N)
     correct: Counts  # (C, N)
-    nll: NDArray[np.float64]  # (C, N), nats, of the segment; NaN: not measured yet
+    nll: NDArray[np.float64]  # (C, N), nats, of the segment; NaN: not known
+    measured: NDArray[np.bool_]  # (C, N) also where a target has no token that can be scored
     segment: Segment = "target"
 
     def columns(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -89,7 +90,9 @@ class QueryGrid:
         """Add the results of a shard to the row of its checkpoint."""
         columns = self.columns(table["example"].to_numpy())
         if "nll" in table.column_names:
-            self.nll[row, columns] = segment_nll(table.to_pydict(), self.segment)
+            measured = table.select(SEGMENT_COLUMNS).to_pydict()
+            self.nll[row, columns] = segment_nll(measured, self.segment)
+            self.measured[row, columns] = True
         else:
             np.add.at(self.samples[row], columns, 1)
             np.add.at(self.correct[row], columns, table["grade"].to_numpy() == Grade.CORRECT)
@@ -97,7 +100,11 @@ class QueryGrid:
     def of_rows(self, rows: list[int]) -> "QueryGrid":
         """A copy with the checkpoints in these rows."""
         return replace(
-            self, samples=self.samples[rows], correct=self.correct[rows], nll=self.nll[rows]
+            self,
+            samples=self.samples[rows],
+            correct=self.correct[rows],
+            nll=self.nll[rows],
+            measured=self.measured[rows],
         )
 
 
@@ -124,9 +131,10 @@ class WorkLeft:
         """The work left of which a checkpoint is part: that of the base model, or this one."""
         return self.base if self.base and step in self.base.steps else self
 
-    def needs_targets(self, step: int) -> NDArray[np.bool_]:
-        """Whether each training query's perplexity at a checkpoint is still missing: (N,)."""
-        return np.isnan(self.grids[0].nll[self.steps.index(step)])
+    def needs_targets(self, grid: QueryGrid) -> NDArray[np.bool_]:
+        """Whether the target of each query is still to be measured: (C, N)."""
+        is_wanted = grid.split == "train" or self.spec.held_out
+        return ~grid.measured & (is_wanted and not grid.perturbation)
 
     def to_draw(self, grid: QueryGrid) -> Counts:
         """The number of further samples that are known to be needed now: (C, N)."""
@@ -141,9 +149,9 @@ class WorkLeft:
 
     def with_work(self) -> set[int]:
         """The steps of the checkpoints at which work can be done now."""
-        any_target = np.isnan(self.grids[0].nll).any(axis=1)
+        any_target = [self.needs_targets(grid).any(axis=1) for grid in self.grids]
         any_sample = [self.to_draw(grid).any(axis=1) for grid in self.grids]
-        has_work = np.logical_or.reduce([any_target, *any_sample])
+        has_work = np.logical_or.reduce([*any_target, *any_sample])
         found = {step for step, has in zip(self.steps, has_work, strict=True) if has}
         if self.continued is not None and self.to_continue:
             found.add(BASE_STEP)
@@ -274,16 +282,19 @@ def _find_grid(
         zeros,
         zeros.copy(),
         np.full(shape, np.nan),
+        np.zeros(shape, dtype=np.bool_),
         spec.segment,
     )
     known = counts[(counts["split"] == split) & (counts["perturbation"] == perturbation)]
-    known = known[known["step"].isin(steps)]
+    # An imported file may have completions of further problems and checkpoints.
+    known = known[known["step"].isin(steps) & known["example"].isin([q.number for q in members])]
     if len(known):
         rows = np.searchsorted(np.asarray(steps), known["step"].to_numpy())
         columns = grid.columns(known["example"].to_numpy())
         grid.samples[rows, columns] = known["samples"]
         grid.correct[rows, columns] = known["correct"]
         grid.nll[rows, columns] = known["nll"].to_numpy(dtype=np.float64)
+        grid.measured[rows, columns] = known["nll"].notna() | known["tokens"].eq(0).fillna(False)
     return grid
 
 
@@ -305,12 +316,18 @@ def most_completions(
     return sum(all_work(spec, steps, train, test).at_most().values())
 
 
+def targets(spec: ScoringSpec, train: Sequence[Example], test: Sequence[Example]) -> int:
+    """The number of targets that are measured at a checkpoint."""
+    return len(train) + (len(test) if spec.held_out else 0)
+
+
 def target_chunks(work: WorkLeft, step: int) -> list[Chunk]:
     """The chunks of perplexities that are not measured yet at a checkpoint."""
-    blocks = _blocks(work.spec, work.grids[0], work.needs_targets(step))
+    row, run = work.steps.index(step), work.spec.run
     return [
-        Chunk(work.spec.run, step, "train", "", "targets", block, queries)
-        for block, queries, _ in blocks
+        Chunk(run, step, grid.split, grid.perturbation, "targets", block, queries)
+        for grid in work.grids
+        for block, queries, _ in _blocks(work.spec, grid, work.needs_targets(grid)[row])
     ]
 
 

@@ -1,8 +1,8 @@
 """The store: one folder that holds all results, and the only SQL.
 
     premem.duckdb          runs, checkpoints, examples, scores, baselines, perturbed examples, NLLs
-                           without the question, grades set by hand, ledger of shards, schema and
-                           version
+                           without the question, grades set by hand, imported files, ledger of
+                           shards, schema and version
     premem.lock            the lock for readers and writers, held while the database is open
     inbox/*.parquet        finished shards that are not committed yet
     broken/                shards that cannot be read, whose work counts as not done

@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from premem_core.records import Grade
-from premem_core.store.broken_shards import readable
 from premem_core.store.database import Store, connect
-from premem_core.store.shards import (
+from premem_core.store.shards.broken_shards import readable
+from premem_core.store.shards.shards import (
     SAMPLES,
     completions_folder,
     find_shards,

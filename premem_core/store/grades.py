@@ -10,12 +10,12 @@ import pandas as pd
 
 from premem_core.errors import StoreError
 from premem_core.records import Grade, SampleKey
-from premem_core.store.broken_shards import readable
 from premem_core.store.completions import OVERRIDES_IN_FORCE, samples_shards
 from premem_core.store.database import Store, connect, read_frame
 from premem_core.store.schema import Connection
 from premem_core.store.scores import COUNTS_OF_GRADES
-from premem_core.store.shards import completions_folder, find_shards, select_shards
+from premem_core.store.shards.broken_shards import readable
+from premem_core.store.shards.shards import completions_folder, find_shards, select_shards
 
 GRADER_FILE = "grader.txt"  # in a folder of grades: whose they are
 LONGEST_NAME = 150  # characters of a grader in the name of a folder

@@ -7,6 +7,7 @@ execution.json     where the job runs
 state.json         the job's state and progress
 log.txt            the output of its process
 lock               locked while the job runs
+kept               the run's checkpoints, where the run is watched while it trains
 """
 
 from dataclasses import dataclass
@@ -64,6 +65,11 @@ class JobFolder:
     def lock(self) -> Path:
         """`lock`."""
         return self.path / "lock"
+
+    @property
+    def kept(self) -> Path:
+        """`kept`."""
+        return self.path / "kept"
 
 
 def runs_with_jobs(store: Store) -> list[str]:

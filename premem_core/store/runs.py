@@ -50,13 +50,39 @@ def add_run(
             for number in insert_examples(connection, examples_frame(record.task, split, examples))
         ]
         # Waiting checkpoints may be left from a job that was killed, and need not be in this job.
+        # One that has scores waits for the perplexities of imported completions.
         connection.execute(
-            "DELETE FROM checkpoints WHERE run = ? AND state = 'waiting'", [record.run]
+            """DELETE FROM checkpoints WHERE run = $run AND state = 'waiting'
+                AND step NOT IN (SELECT step FROM scores WHERE run = $run)""",
+            {"run": record.run},
         )
         _add_run(connection, record)
         for checkpoint in checkpoints:
             path = store.relative(checkpoint.path)
             _add_checkpoint(connection, record.run, checkpoint, path, "waiting")
+        return numbers
+
+
+def add_imported_run(
+    store: Store, record: RunRecord, steps: Sequence[int], split: str, examples: Sequence[Example]
+) -> list[int]:
+    """Add a run whose completions are imported, or checkpoints to a run that is in the store.
+
+    A run that is there stays as it is, and so do its checkpoints; new ones wait.
+
+    Args:
+        examples: of the split; the store's numbers of these are returned.
+
+    Raises:
+        StoreError: an example is in the store with another text; nothing was added.
+    """
+    with store.writing() as connection:
+        numbers = insert_examples(connection, examples_frame(record.task, split, examples))
+        known = connection.execute("SELECT 1 FROM runs WHERE run = ?", [record.run]).fetchone()
+        if not known:
+            _add_run(connection, record)
+        for step in steps:
+            _add_checkpoint(connection, record.run, Checkpoint(Path(), step), None, "waiting")
         return numbers
 
 
@@ -227,8 +253,11 @@ def _add_checkpoint(
     connection: Connection, run: str, checkpoint: Checkpoint, path: str | None, state: str
 ) -> None:
     connection.execute(
-        """INSERT OR IGNORE INTO checkpoints (run, step, epoch, learning_rate, path, state)
-            VALUES (?, ?, ?, ?, ?, ?)""",
+        """INSERT INTO checkpoints (run, step, epoch, learning_rate, path, state)
+            VALUES (?, ?, ?, ?, ?, ?)
+        ON CONFLICT DO UPDATE SET epoch = coalesce(checkpoints.epoch, excluded.epoch),
+            learning_rate = coalesce(checkpoints.learning_rate, excluded.learning_rate),
+            path = coalesce(checkpoints.path, excluded.path)""",
         [
             run,
             checkpoint.step,

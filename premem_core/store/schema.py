@@ -101,6 +101,11 @@ def _add_traces_and_lengths(connection: Connection) -> None:
         connection.execute(f"ALTER TABLE scores ADD COLUMN {column}")
 
 
+def _add_top_tokens(connection: Connection) -> None:
+    # How many tokens of the target are the model's first choice; NULL where they were not counted.
+    connection.execute("ALTER TABLE scores ADD COLUMN top_tokens INTEGER")
+
+
 def _create_bases(connection: Connection) -> None:
     # A run's base model, whose scores have step 0. It has no row in `checkpoints`, so that nothing
     # takes it for one. `known`: whether it wrote a question's rest; NULL if that is too short.
@@ -110,6 +115,20 @@ def _create_bases(connection: Connection) -> None:
         CREATE TABLE continuations (
             run TEXT NOT NULL, step BIGINT NOT NULL, split TEXT NOT NULL, example BIGINT NOT NULL,
             known BOOLEAN, PRIMARY KEY (run, step, example))""")
+
+
+def _create_imports(connection: Connection) -> None:
+    # The files whose completions were imported, one row per checkpoint of a file. A setting of the
+    # sampling is NULL where it is unknown. `mixed`: a person allowed other settings beside them.
+    connection.execute("""
+        CREATE TABLE imports (
+            run TEXT NOT NULL, step BIGINT NOT NULL, split TEXT NOT NULL, sha256 TEXT NOT NULL,
+            file TEXT NOT NULL, tool TEXT NOT NULL, version TEXT, temperature DOUBLE, top_p DOUBLE,
+            max_new_tokens INTEGER, grader TEXT NOT NULL, completions INTEGER NOT NULL,
+            correct INTEGER NOT NULL, perplexities INTEGER NOT NULL, unmatched INTEGER NOT NULL,
+            ambiguous INTEGER NOT NULL, mixed BOOLEAN NOT NULL,
+            made TIMESTAMP NOT NULL DEFAULT current_timestamp::TIMESTAMP,
+            PRIMARY KEY (run, step, split, sha256))""")
 
 
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
@@ -123,7 +142,9 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _create_alone,
     _add_conversations,
     _add_traces_and_lengths,
+    _add_top_tokens,
     _create_bases,
+    _create_imports,
 )
 
 

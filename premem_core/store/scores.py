@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from premem_core.metrics.segments import SEGMENT_COLUMNS, segment_nll
 from premem_core.records import Grade, Segment
-from premem_core.store.broken_shards import find_flaw, set_aside
 from premem_core.store.database import Store, read_frame
 from premem_core.store.schema import Connection
-from premem_core.store.shards import completions_folder, run_of, shard_columns
+from premem_core.store.shards.broken_shards import find_flaw, set_aside
+from premem_core.store.shards.shards import completions_folder, run_of, shard_columns
 
 SCORE_COLUMNS = (
     "run",
@@ -34,7 +34,8 @@ LENGTH_COLUMNS = (
     *("run", "step", "split", "samples", "finished", "completion_tokens"),
     *("completion_trace_tokens", "traces", "target_tokens", "trace_tokens"),
 )
-COUNT_COLUMNS = ("step", "split", "perturbation", "example", "samples", "correct", "nll")
+TARGET_COLUMNS = ("step", "split", "solutions", "nll", "spread", "token_accuracy")
+COUNT_COLUMNS = ("step", "split", "perturbation", "example", "samples", "correct", "nll", "tokens")
 
 _GRADE_COUNTS = {
     "samples": "count(*)",
@@ -47,17 +48,18 @@ COUNTS_OF_GRADES = ", ".join(f"{count} AS {name}" for name, count in _GRADE_COUN
 # The columns of `scores` that a shard adds to, and what they are in a shard of each kind.
 _MEASURES = (
     *("samples", "correct", "unparsed", "timeout", "nll", "tokens", "trace_nll", "trace_tokens"),
-    *("finished", "completion_tokens", "completion_trace_tokens"),
+    *("finished", "completion_tokens", "completion_trace_tokens", "top_tokens"),
 )
 _MEASURES_OF_SAMPLES = {
     **_GRADE_COUNTS,
-    "finished": "count(*) FILTER (finished)",
-    "completion_tokens": "sum(tokens)",
+    # NULL where an imported completion does not tell them.
+    "finished": "CASE WHEN count(finished) = count(*) THEN count(*) FILTER (finished) END",
+    "completion_tokens": "CASE WHEN count(tokens) = count(*) THEN sum(tokens) END",
     "completion_trace_tokens": "sum(trace_tokens)",
 }
 _MEASURES_OF_TARGETS = {
     **dict.fromkeys(_GRADE_COUNTS, "0"),
-    **{name: name for name in ("nll", "tokens", "trace_nll", "trace_tokens")},
+    **{name: name for name in ("nll", "tokens", "trace_nll", "trace_tokens", "top_tokens")},
 }
 
 
@@ -157,6 +159,25 @@ def read_lengths(store: Store, task: str) -> pd.DataFrame:
     )
 
 
+def read_target_means(store: Store, run: str) -> pd.DataFrame:
+    """TARGET_COLUMNS, a row per scored checkpoint and split of a run with known NLLs.
+
+    `nll` is the mean of the solutions' NLLs, and `spread` their standard deviation.
+    `token_accuracy` is the share of all their tokens that are of rank 0; NaN where not counted.
+    """
+    return read_frame(
+        store,
+        """SELECT step, split, count(nll) AS solutions, avg(nll) AS nll, stddev_samp(nll) AS spread,
+            sum(top_tokens) / nullif(sum(tokens) FILTER (top_tokens IS NOT NULL), 0)
+                AS token_accuracy
+        FROM scores JOIN checkpoints USING (run, step)
+        WHERE run = ? AND perturbation = '' AND state = 'scored'
+        GROUP BY step, split HAVING count(nll) > 0 ORDER BY step, split DESC""",
+        TARGET_COLUMNS,
+        [run],
+    )
+
+
 def read_grade_totals(store: Store, run: str, step: int) -> pd.DataFrame:
     """The numbers of completions by grade for each training example at a checkpoint.
 
@@ -191,13 +212,17 @@ def read_checkpoint_scores(
 ) -> Iterator[tuple[str, int, dict[str, NDArray[Any]]]]:
     """Yield the scored checkpoints of a task's runs, one at a time, in training order.
 
+    Of a run with imported completions, a training example without an NLL is left out: the run's job
+    does not score it, and it would count as not memorized.
+
     Args:
         segment: the part of a target whose mean NLL per token is `nll`.
 
     Yields:
         Run, step, and arrays with one entry per example, without perturbed queries: example,
         samples, correct, nll (NaN where unknown) and test (True for test examples, which come
-        last). Within each split they are in the order of the examples' numbers.
+        last, and only where they have samples). Within each split they are in the order of the
+        examples' numbers.
     """
     columns = SEGMENT_COLUMNS if segment != "target" else SEGMENT_COLUMNS[:1]
     measured = ", ".join(f"coalesce({name}::DOUBLE, 'nan') AS {name}" for name in columns)
@@ -211,6 +236,9 @@ def read_checkpoint_scores(
             rows = connection.execute(
                 f"""SELECT example, samples, correct, split = 'test' AS test, {measured}
                 FROM scores WHERE run = ? AND step = ? AND perturbation = ''
+                    AND (split = 'train' OR samples > 0)
+                    AND (split = 'test' OR nll IS NOT NULL
+                        OR run NOT IN (SELECT run FROM imports))
                 ORDER BY test, example""",
                 [run, step],
             ).fetchnumpy()
@@ -256,6 +284,8 @@ def add_counts(connection: Connection, file: Path) -> None:
     measures = {name: measured.get(name, "NULL") for name in _MEASURES}
     if "trace_tokens" not in there:  # a shard of an earlier version
         measures |= {name: "NULL" for name in _MEASURES if "trace" in name}
+    if "top_tokens" not in there:  # likewise, or one of samples
+        measures["top_tokens"] = "NULL"
     selected = ", ".join(f"{measure} AS {name}" for name, measure in measures.items())
     grouped = "" if "nll" in there else "GROUP BY ALL"
     connection.execute(
@@ -271,13 +301,20 @@ def add_counts(connection: Connection, file: Path) -> None:
             tokens = coalesce(incoming.tokens, scores.tokens),
             trace_nll = coalesce(incoming.trace_nll, scores.trace_nll),
             trace_tokens = coalesce(incoming.trace_tokens, scores.trace_tokens),
-            finished = coalesce(scores.finished + incoming.finished, scores.finished,
-                incoming.finished),
-            completion_tokens = coalesce(scores.completion_tokens + incoming.completion_tokens,
-                scores.completion_tokens, incoming.completion_tokens),
+            top_tokens = coalesce(incoming.top_tokens, scores.top_tokens),
+            {_added("finished")}, {_added("completion_tokens")},
             completion_trace_tokens = coalesce(
                 scores.completion_trace_tokens + incoming.completion_trace_tokens,
                 scores.completion_trace_tokens, incoming.completion_trace_tokens)
         WHEN NOT MATCHED THEN INSERT BY NAME""",
         [str(file)],
+    )
+
+
+def _added(length: str) -> str:
+    """SQL that adds up a length of completions; it is unknown if that of any completion is."""
+    return (
+        f"{length} = CASE WHEN scores.samples = 0 THEN incoming.{length} "
+        f"WHEN incoming.samples = 0 THEN scores.{length} "
+        f"ELSE scores.{length} + incoming.{length} END"
     )

@@ -92,7 +92,8 @@ def test_score_then_fit_from_the_command_line(run_dir, data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", ["score", "fit", "replay", "import-published", "grade", "finetune", "demo"]
+    "command",
+    ["score", "fit", "replay", "import-published", "import-samples", "grade", "finetune", "demo"],
 )
 def test_every_command_has_help_with_an_example(command):
     done = premem(command, "--help")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from premem_core.commands import jobs as job_commands
-from premem_core.commands.score_options import ScoreOptions
+from premem_core.commands.score import ScoreOptions
 from premem_core.errors import UsageError
 from premem_core.models import checkpoints
 from premem_core.problems import examples

@@ -20,7 +20,7 @@ from premem_core.records import Grade, SampleKey
 from premem_core.store.completions import read_completions
 from premem_core.store.database import Store
 from premem_core.store.examples import read_task_examples
-from premem_core.store.shards import completions_folder
+from premem_core.store.shards.shards import completions_folder
 
 RUNS = ("lr1e-3_ep5_n1000", "lr3e-3_ep24_n500")
 T = -2.13

@@ -10,7 +10,7 @@ from premem_core.records import Grade, SampleKey
 from premem_core.store.database import Store
 from premem_core.store.grades import grade_shards, grades_folder, use_grades
 from premem_core.store.scores import commit_inbox, read_counts
-from premem_core.store.shards import GRADES
+from premem_core.store.shards.shards import GRADES
 from tests.helpers.stores import register, write_samples
 
 RUN, STEPS = "lr1e-3_ep5_n1000", (63, 315)

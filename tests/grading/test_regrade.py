@@ -9,11 +9,11 @@ from premem_core.grading.built_in.paper_grader import PaperGrader
 from premem_core.grading.hand_grades import set_grade
 from premem_core.grading.run_graders import AS_SCORED
 from premem_core.records import Grade, SampleKey
-from premem_core.store.committed_shards import withdraw_broken
 from premem_core.store.completions import samples_shards
 from premem_core.store.database import Store
 from premem_core.store.grades import grades_folder
 from premem_core.store.runs import read_runs
+from premem_core.store.shards.committed_shards import withdraw_broken
 from tests.helpers.demo import COMPLETIONS, RUN, completions, counts, old_store
 
 

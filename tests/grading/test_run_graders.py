@@ -18,7 +18,7 @@ from premem_core.store.examples import read_perturbed_examples
 from premem_core.store.grades import grades_folder
 from premem_core.store.runs import read_runs
 from premem_core.store.scores import commit_inbox
-from premem_core.store.shards import GRADES
+from premem_core.store.shards.shards import GRADES
 from tests.helpers.demo import RUN, counts, imported, old_store
 from tests.helpers.stores import register, write_samples
 

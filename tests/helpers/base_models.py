@@ -9,7 +9,7 @@ from premem_core.store.database import Store
 from premem_core.store.examples import read_task_examples
 from premem_core.store.runs import add_base, set_base_scored
 from premem_core.store.scores import commit_inbox
-from premem_core.store.shards import (
+from premem_core.store.shards.shards import (
     CONTINUATIONS,
     SAMPLES,
     TARGETS,

@@ -24,7 +24,7 @@ def memory_for_few() -> None:
     from premem_core.models import transformers_backend
 
     engine = transformers_backend.TransformersBackend
-    generate, measure = transformers_backend.generate, engine._batch_log_probabilities
+    generate, measure = transformers_backend.generate, engine._batch_scores
 
     def allocate(sequences: int, most: int) -> None:
         if sequences > most:
@@ -40,7 +40,7 @@ def memory_for_few() -> None:
         return measure(backend, targets)
 
     transformers_backend.generate = small_generate
-    engine._batch_log_probabilities = measure_few  # type: ignore[method-assign]
+    engine._batch_scores = measure_few  # type: ignore[method-assign]
 
 
 def memory_for_a_smaller_engine() -> None:

@@ -10,11 +10,11 @@ from premem_core.records import Checkpoint, Example, RunRecord
 from premem_core.store.database import Store
 from premem_core.store.examples import examples_frame, insert_examples
 from premem_core.store.runs import add_run, add_scored_runs, set_checkpoint_state
-from premem_core.store.shards import SAMPLES, TARGETS, ShardName, write_shard
+from premem_core.store.shards.shards import ADDED, SAMPLES, TARGETS, ShardName, write_shard
 
-# Shards of earlier versions lack the columns of thinking traces.
+# Shards of earlier versions lack the columns that were added since.
 EARLIER_SAMPLES, EARLIER_TARGETS = (
-    pa.schema([field for field in schema if not field.name.startswith("trace")])
+    pa.schema([field for field in schema if field.name not in ADDED])
     for schema in (SAMPLES, TARGETS)
 )
 
@@ -84,6 +84,26 @@ def write_samples(
     folder.mkdir(parents=True, exist_ok=True)
     write_shard(folder, str(name), run, rows)
     return folder / str(name)
+
+
+def write_targets(
+    store: Store,
+    run: str,
+    step: int,
+    rows: Sequence[dict[str, object]],
+    split: str = "train",
+    schema: pa.Schema = TARGETS,
+) -> Path:
+    """Put a shard of targets into the inbox; the shard.
+
+    Args:
+        rows: the columns that differ from an NLL of 0.5 and two tokens, with the example.
+    """
+    target = {"run": run, "step": step, "split": split, "perturbation": "", "nll": 0.5, "tokens": 2}
+    table = pa.Table.from_pylist([target | row for row in rows], schema=schema)
+    name = ShardName(step, split, "", "targets", int(str(rows[0]["example"])), "", run)
+    write_shard(store.path / "inbox", str(name), run, table)
+    return store.path / "inbox" / str(name)
 
 
 def scored(folder: Path, *data: Sequence[Example]) -> Store:

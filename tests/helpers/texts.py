@@ -28,7 +28,7 @@ def target_scores(
 ) -> list[TargetScore]:
     encode = encoder(backend).target
     encoded = [encode(Example("", p, t, "")) for p, t in zip(prompts, targets, strict=True)]
-    found = backend.target_log_probabilities(encoded)
+    found = backend.target_scores(encoded)
     return list(map(target_score, encoded, found))
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from scipy.stats import rankdata
 
 from premem_core.errors import CheckpointError, DataError
 from premem_core.models.backend import Ending, Request
@@ -11,7 +12,7 @@ from premem_core.models.decoding import draw
 from premem_core.models.transformers_backend import TransformersBackend
 from premem_core.problems.prompts import PromptTemplate
 from premem_core.problems.thinking import ThinkingMarks
-from premem_core.records import Checkpoint, Sampling
+from premem_core.records import Checkpoint, Example, Sampling
 from tests.helpers import texts, tiny
 from tests.helpers.texts import one_batch as samples
 
@@ -58,6 +59,25 @@ def test_target_nll_equals_a_plain_reference_batched_and_one_by_one(backend):
         assert score.nll == pytest.approx(alone.nll, rel=1e-5)
         assert score.nll == pytest.approx(reference_nll(backend, prompt, target), rel=1e-5)
         assert score.tokens == len(target.encode())
+
+
+@pytest.mark.parametrize("ties", [False, True], ids=["without ties", "with ties"])
+def test_ranks_equal_a_plain_computation_batched_and_a_tie_counts_as_higher(tmp_path, ties):
+    backend = TransformersBackend(Checkpoint(tiny.save_base(tmp_path, bos=True, seed=3), 0))
+    if ties:  # every second token gets the same logit as the one before it
+        weights = backend.model.lm_head.weight.data
+        weights[1::2] = weights[::2]
+    encode = texts.encoder(backend).target
+    targets = [encode(Example("", p, t, "")) for p, t in zip(PROMPTS, TARGETS, strict=True)]
+    seen = []
+    for target, scores in zip(targets, backend.target_scores(targets), strict=True):
+        with torch.no_grad():
+            logits = backend.model(torch.tensor([target.ids])).logits[0].double().numpy()
+        for i, rank in zip(target.scored, scores.ranks.tolist(), strict=True):
+            places = rankdata(-logits[i - 1].round(5), method="max")
+            assert rank == places[target.ids[i]] - 1
+            seen.append(rank)
+    assert {rank % 2 for rank in seen} == ({1} if ties else {0, 1})
 
 
 def test_without_a_prompt_the_first_token_follows_the_bos_or_is_given(backend):

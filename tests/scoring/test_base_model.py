@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from premem_core.analysis import run_scores
 from premem_core.analysis.base_model import read_base_model
-from premem_core.errors import CheckpointError, JobError, PrememWarning, StoreError
+from premem_core.errors import CheckpointError, JobError, PrememWarning, StoreError, UsageError
 from premem_core.grading.graders import make_grader
 from premem_core.grading.regrade import regrade_run
 from premem_core.models import checkpoints
@@ -23,7 +23,6 @@ from premem_core.scoring.job_files import Execution
 from premem_core.scoring.spec import Query, ScoringSpec
 from premem_core.scoring.work_left import find_work_left, sample_chunks, target_chunks
 from premem_core.store.checkpoint_measures import read_continuations
-from premem_core.store.committed_shards import withdraw_broken
 from premem_core.store.completions import read_completions
 from premem_core.store.database import Store
 from premem_core.store.examples import read_task_examples
@@ -35,7 +34,8 @@ from premem_core.store.scores import (
     read_counts,
     read_scores,
 )
-from premem_core.store.shards import ShardName, ShardWriter, completions_folder, find_shards
+from premem_core.store.shards.committed_shards import withdraw_broken
+from premem_core.store.shards.shards import ShardName, ShardWriter, completions_folder, find_shards
 from tests.helpers import tiny
 
 NAMES = ("Ann", "Bob", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hal")
@@ -238,6 +238,8 @@ def test_what_cannot_be_the_base_model_is_refused_in_words(run_folder, base, fin
     other = tiny.save_base(tmp_path / "other", seed=5)
     with pytest.raises(StoreError, match=r"base model of the run 'r' is .*give the first one"):
         create(finished, run_folder, resume=True, execution=Execution(base=str(other)))
+    with pytest.raises(UsageError, match="server does not serve the run's base model"):
+        create(Store(tmp_path / "store"), run_folder, replace(SPEC, backend="server"))
     with pytest.raises(JobError, match="base model is scored, but not requested"):
         create(finished, run_folder, replace(SPEC, score_base=False), extend=True)
 

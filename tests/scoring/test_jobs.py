@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from premem_core.analysis import curves, run_scores
+from premem_core.analysis.solutions import token_table
 from premem_core.errors import (
     CheckpointError,
     JobError,
@@ -43,12 +44,17 @@ from premem_core.store.examples import read_task_examples
 from premem_core.store.job_folder import queue_lock
 from premem_core.store.runs import read_checkpoints, read_runs
 from premem_core.store.scores import commit_inbox, read_committed_shards, read_counts, read_scores
+from premem_core.store.shards.shards import COLUMNS_OF_TOKENS, column_bytes
 from premem_core.training import finetune
 from tests.helpers import tiny
 from tests.helpers.stores import add_examples
 
 SPEC = ScoringSpec(
-    "sums", "gsm8k", sampling=Sampling(samples=3, max_new_tokens=30), chunk_examples=16
+    "sums",
+    "gsm8k",
+    sampling=Sampling(samples=3, max_new_tokens=30),
+    chunk_examples=16,
+    held_out=True,
 )
 
 
@@ -72,7 +78,10 @@ def content(store: Store):
     """Everything that a job leaves, in an order of its own."""
     steps = read_checkpoints(store, "sums")["step"]
     completions = [
-        read_completions(store, "sums", step, s) for step in steps for s in ("train", "test")
+        read(store, "sums", step, split)
+        for step in steps
+        for split in ("train", "test")
+        for read in (read_completions, token_table)
     ]
     return read_scores(store, "sums"), completions, read_committed_shards(store, "sums")
 
@@ -92,8 +101,7 @@ def test_a_job_scores_every_example_of_every_checkpoint(finished):
     scores = read_scores(finished, "sums")
     assert len(scores) == 3 * (48 + 40)
     assert set(scores["samples"]) == {3}
-    assert scores.query("split == 'train'")["nll"].notna().all()
-    assert scores.query("split == 'test'")["nll"].isna().all()
+    assert scores["nll"].notna().all()
     completions = read_completions(finished, "sums", 360, "train")
     assert len(completions) == 48 * 3
     correct = completions[completions["grade"] == 0]
@@ -166,6 +174,24 @@ def test_resuming_with_another_specification_says_what_differs(finished, run_dir
         create(finished, run_dir, data, other, resume=True)
     with pytest.raises(JobError, match=r"train_data was 48 examples"):
         create(finished, run_dir, (data[1], data[1]), resume=True)
+
+
+def test_a_job_of_an_earlier_version_resumes_without_the_solutions_of_test_problems(
+    run_dir, data, tmp_path
+):
+    store = Store(tmp_path)
+    folder = create(store, run_dir, data, replace(SPEC, held_out=False))
+    description = job_files.read_description(folder)
+    earlier = {
+        name: description[name] for name in description if name not in ("held_out", "tokens")
+    }
+    job_files.write_description(folder, earlier)
+    create(store, run_dir, data, resume=True)
+    assert not job_files.read_job_spec(store, "sums").held_out
+    with pytest.raises(JobError, match="tokens was True, is False"):
+        create(store, run_dir, data, replace(SPEC, tokens=False), resume=True)
+    create(store, run_dir, data, extend=True)
+    assert job_files.read_job_spec(store, "sums").held_out
 
 
 @pytest.mark.parametrize(
@@ -524,6 +550,12 @@ def test_an_estimate_keeps_nothing_and_is_of_the_right_size(finished, run_dir, d
     assert found.fits
     assert found.seconds > 0
     assert size / 4 < found.bytes_on_disk < 4 * size
+    kept = [column_bytes(f, COLUMNS_OF_TOKENS) for f in shards(finished) if ".targets." in f.name]
+    assert sum(kept) / 2 < found.bytes_of_tokens < 2 * sum(kept)
+    assert "MiB for the log-probabilities and ranks" in found.in_words()
+    without = replace(SPEC, tokens=False)
+    found = estimate.estimate_job(without, run, train, test, tmp_path, [None])
+    assert (found.bytes_of_tokens, "ranks" in found.in_words()) == (0, False)
 
 
 def test_an_estimate_in_a_process_of_its_own_knows_ones_own_perturbations(run_dir, data, tmp_path):

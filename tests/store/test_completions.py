@@ -15,7 +15,7 @@ from premem_core.store.completions import (
 from premem_core.store.database import Store
 from premem_core.store.grades import override_grade
 from premem_core.store.scores import commit_inbox
-from premem_core.store.shards import GRADES, SAMPLES
+from premem_core.store.shards.shards import GRADES, SAMPLES
 from tests.helpers.stores import register, write_samples
 
 RIGHT, WRONG, UNPARSED = int(Grade.CORRECT), int(Grade.INCORRECT), int(Grade.UNPARSED)

@@ -21,7 +21,7 @@ from premem_core.store.grades import (
 )
 from premem_core.store.runs import read_runs
 from premem_core.store.scores import commit_inbox, read_counts
-from premem_core.store.shards import GRADES
+from premem_core.store.shards.shards import GRADES
 from tests.helpers.stores import register, write_samples
 
 RIGHT, WRONG = int(Grade.CORRECT), int(Grade.INCORRECT)

@@ -17,6 +17,8 @@ SCHEMA = {
     "checkpoints": "run step epoch learning_rate path state reason samples",
     "continuations": "run step split example known",
     "examples": "example task split id question solution answer metadata conversation",
+    "imports": "run step split sha256 file tool version temperature top_p max_new_tokens grader "
+    "completions correct perplexities unmatched ambiguous mixed made",
     "meta": "key value",
     "overrides": "override run step split perturbation example sample grade replaced grader reason "
     "who made undone",
@@ -24,7 +26,7 @@ SCHEMA = {
     "runs": "run task source learning_rate epochs batch_size train_examples created grader "
     "scored_by",
     "scores": "run step split perturbation example samples correct unparsed timeout nll tokens "
-    "trace_nll trace_tokens finished completion_tokens completion_trace_tokens",
+    "trace_nll trace_tokens finished completion_tokens completion_trace_tokens top_tokens",
     "shards": "shard run",
 }
 
@@ -37,7 +39,7 @@ def test_a_new_store_has_the_pinned_schema(tmp_path):
             FROM information_schema.columns WHERE table_schema = 'main' GROUP BY 1"""
         ).fetchall()
     assert dict(rows) == SCHEMA
-    assert len(MIGRATIONS) == 11
+    assert len(MIGRATIONS) == 13
 
 
 def old_database(folder: Path, schema: int) -> duckdb.DuckDBPyConnection:

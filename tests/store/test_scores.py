@@ -25,7 +25,7 @@ from premem_core.store.scores import (
     read_scores,
     read_target_tokens,
 )
-from premem_core.store.shards import SAMPLES, TARGETS, ShardName, write_shard
+from premem_core.store.shards.shards import SAMPLES, TARGETS, ShardName, write_shard
 from tests.helpers.stores import (
     EARLIER_SAMPLES,
     EARLIER_TARGETS,

@@ -13,7 +13,7 @@ from premem_core.models.transformers_backend import TransformersBackend
 from premem_core.models.vllm_backend import VLLMBackend
 from premem_core.problems.examples import read_examples
 from premem_core.problems.prompts import PromptTemplate
-from premem_core.records import Checkpoint, Grade, Sampling
+from premem_core.records import Checkpoint, Example, Grade, Sampling
 from tests.helpers import texts
 from tests.helpers.paths import DEMO
 
@@ -75,6 +75,20 @@ def test_target_nlls_are_those_of_transformers(engine, reference, filled):
     difference = np.abs(ours / theirs - 1).max()
     print(f"\nNLL of 400 targets: largest relative difference {difference:.1e}")
     assert difference < 1e-3
+
+
+def test_ranks_of_target_tokens_are_those_of_transformers(engine, reference, filled):
+    encode = texts.encoder(reference).target
+    pairs = [texts[:200] for texts in filled]
+    targets = [encode(Example("", p, t, "")) for p, t in zip(*pairs, strict=True)]
+    ours, theirs = (
+        np.concatenate([scores.ranks for scores in b.target_scores(targets)])
+        for b in (engine, reference)
+    )
+    print(f"\nranks: {np.mean(ours == theirs):.3%} of {len(ours):,} tokens the same, "
+          f"the greedy choice {np.mean(ours == 0):.3%} and {np.mean(theirs == 0):.3%}")  # fmt: skip
+    assert np.mean(ours == theirs) > 0.99
+    assert np.abs(ours - theirs).max() <= 2  # rounding changes the order of nearly equal tokens
 
 
 def test_greedy_completions_are_those_of_transformers(engine, reference, filled):

@@ -1,7 +1,6 @@
 """collect, generate: new problems like the chosen examples, by a person or by a model."""
 
 import math
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from premem_core.curation.collection_plan import NewProblem
 from premem_core.curation.problem_writer import Checks, WrittenProblem
 from premem_core.curation.recipe import Recipe
 from premem_core.curation.similar_questions import SIMILARITY
+from premem_core.endpoint_address import read_key
 from premem_core.errors import UsageError
 from premem_core.grading import graders
 from premem_core.grading.grader_texts import parse_grader
@@ -198,7 +198,7 @@ def _write_problems(
     known: Sequence[tuple[str, str]],
     grader: str,
 ) -> list[WrittenProblem]:
-    key = _read_key(options.key_variable)
+    key = read_key(options.key_variable)
     requests = (1 + options.solutions) * len(planned)
     say(
         f"{requests:,} requests if all problems pass at the first attempt, at most "
@@ -220,13 +220,6 @@ def _write_problems(
         return problem_writer.write_problems(
             planned, endpoint, compared_by, known, options.checks, say
         )
-
-
-def _read_key(variable: str | None) -> str | None:
-    key = None if variable is None else os.environ.get(variable)
-    if variable is not None and not key:
-        raise UsageError(f"the environment variable {variable} is not set; put the key in it")
-    return key
 
 
 def _print_written(options: GenerateOptions, problems: Sequence[WrittenProblem]) -> None:

@@ -13,7 +13,6 @@ from premem_core.models.backend import Target
 from premem_core.models.encoding.encoder import Encoder, make_encoder
 from premem_core.models.encoding.inspection_warnings import find_warnings
 from premem_core.models.encoding.stops import added_tokens
-from premem_core.models.special_tokens import end_ids
 from premem_core.problems.prompts import Template
 from premem_core.problems.thinking import ThinkingMarks
 from premem_core.records import Checkpoint, Example
@@ -99,21 +98,24 @@ def inspect_checkpoint(
     test: Sequence[Example] = (),
     *,
     spare: int = 0,
+    positions: int | None = None,
 ) -> Inspection:
     """What a checkpoint would see of these problems.
 
     Args:
         spare: positions that the engine needs beside those of a text.
+        positions: how many the engine has, where they are fewer than the checkpoint's.
 
     Raises:
         CheckpointError: its tokenizer or configuration cannot be loaded.
         DataError: there is no chat template, or no training problem can be scored.
     """
     tokenizer = loading.load_tokenizer(checkpoint.path, adapter_base=checkpoint.adapter_base)
-    ends, positions = _configuration(checkpoint, tokenizer)
+    ends, own = loading.read_configuration(checkpoint, tokenizer)
     encoder = make_encoder(template, tokenizer, ends, marks, longest)
-    positions = None if positions is None else positions - spare
-    return inspect_examples(encoder, tokenizer, positions, template, train, test, marks)
+    fewest = min(filter(None, (own, positions)), default=None)
+    most = None if fewest is None else fewest - spare
+    return inspect_examples(encoder, tokenizer, most, template, train, test, marks)
 
 
 def inspect_examples(
@@ -159,20 +161,6 @@ def inspect_examples(
         tuple(left_out),
         find_warnings(encoder, tokenizer, template, targets, test, marks),
     )
-
-
-def _configuration(checkpoint: Checkpoint, tokenizer: Any) -> tuple[frozenset[int], int | None]:
-    """The tokens that end a text, and the number of positions."""
-    from transformers import AutoConfig, GenerationConfig
-
-    folder = checkpoint.adapter_base or str(checkpoint.path)
-    with loading.as_checkpoint_error(checkpoint.path):
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config()
-        try:
-            eos = GenerationConfig.from_pretrained(folder).eos_token_id
-        except OSError:
-            eos = config.eos_token_id
-    return end_ids(tokenizer, eos), getattr(config, "max_position_embeddings", None)
 
 
 def _check_fits(tokens: int, positions: int | None) -> None:

@@ -14,10 +14,11 @@ import numpy as np
 
 from premem_core.errors import DataError, UsageError
 from premem_core.models import load_backend
-from premem_core.models.backend import Backend, Target
+from premem_core.models.backend import Backend, Resources, Target
 from premem_core.models.encoding.chat_template_files import marks_generation, read_chat_template
 from premem_core.models.encoding.encoder import make_encoder
 from premem_core.models.encoding.trl_targets import is_trained_by_trl, trained_lead
+from premem_core.models.server.served_models import Server
 from premem_core.problems.conversations import separate_answer
 from premem_core.problems.examples import Dataset, draw
 from premem_core.problems.prompts import (
@@ -135,7 +136,11 @@ def choose_marks(
 
 
 def compare_templates(
-    checkpoint: Checkpoint, examples: Sequence[Example], *, is_typed: bool = False
+    checkpoint: Checkpoint,
+    examples: Sequence[Example],
+    *,
+    is_typed: bool = False,
+    server: Server | None = None,
 ) -> list[Compared]:
     """The mean NLL of a few targets under each template at one checkpoint, the lowest first.
 
@@ -144,12 +149,14 @@ def compare_templates(
 
     Args:
         is_typed: whether the problems are `is_prompt_completion`.
+        server: the server that computes; by default the checkpoint is loaded here.
 
     Raises:
         CheckpointError: the checkpoint cannot be loaded.
     """
     examples = draw(examples, COMPARED, 0)
-    model = load_backend.load_backend("hf", checkpoint)
+    backend = "server" if server else "hf"
+    model = load_backend.load_backend(backend, checkpoint, Resources(server=server))
     try:
         candidates = [
             (name, option, _targets(template, model, examples))
@@ -187,7 +194,8 @@ def _targets(template: Template, model: Backend, examples: Sequence[Example]) ->
     for example in examples:
         with suppress(DataError):
             target = encoder.target(example)
-            if model.positions is None or len(target.ids) <= model.positions:
+            # Some engines generate a token after a target.
+            if model.positions is None or len(target.ids) < model.positions:
                 targets[example.id] = target
     return targets
 
@@ -196,7 +204,8 @@ def _mean_nll(model: Backend, targets: Sequence[Target]) -> float:
     """The mean NLL per token; NaN without targets."""
     if not targets:
         return float("nan")
-    return -float(np.concatenate(model.target_log_probabilities(targets)).mean())
+    scores = model.target_scores(targets)
+    return -float(np.concatenate([each.log_probabilities for each in scores]).mean())
 
 
 def compared_in_words(compared: Sequence[Compared]) -> list[str]:

@@ -63,7 +63,7 @@ def find_runs(path: Path) -> list[Path]:
     if is_run(path):
         return [path]
     found = list(_runs_below(path, DEEPEST))
-    several = [run for run in found if _named_folders(run)]
+    several = [run for run in found if named_folders(run)]
     alone = [run for run in found if is_adapter(run) or (run / "trainer_state.json").exists()]
     return [run for run in found if run in several or run in alone] or found
 
@@ -90,7 +90,7 @@ def _digest(text: str) -> str:
 
 def is_run(path: Path) -> bool:
     """True if a folder holds checkpoints or is one."""
-    return is_readable(path) and (bool(_named_folders(path)) or _looks_like_checkpoint(path))
+    return is_readable(path) and (bool(named_folders(path)) or _looks_like_checkpoint(path))
 
 
 def is_readable(path: Path) -> bool:
@@ -107,7 +107,7 @@ def find_checkpoints(path: Path, steps: Mapping[str, int]) -> tuple[list[Found],
     Raises:
         CheckpointError: `steps` names a folder that is not there.
     """
-    folders = _named_folders(path)
+    folders = named_folders(path)
     for name in steps:
         if name not in folders and (path / name).is_dir():
             folders[name] = _inside(path / name)
@@ -181,7 +181,7 @@ def _runs_below(path: Path, depth: int) -> Iterator[Path]:
             yield from _runs_below(folder, depth - 1)
 
 
-def _named_folders(path: Path) -> dict[str, Path]:
+def named_folders(path: Path) -> dict[str, Path]:
     """The folders in a run that are named as checkpoints are, each with where its model is."""
     found = {}
     for folder in sorted(p for p in path.iterdir() if p.is_dir()):

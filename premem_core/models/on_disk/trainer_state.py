@@ -17,12 +17,15 @@ class TrainerState:
 
     Attributes:
         max_steps: the steps of the whole training.
+        save_steps: the steps between two checkpoints, which the Trainer ignores where it saves by
+            epoch.
         batch_size: per device.
         rates: pairs of a step and the learning rate that was logged there.
     """
 
     step: int | None = None
     max_steps: int | None = None
+    save_steps: int | None = None
     epoch: float | None = None
     epochs: float | None = None
     batch_size: int | None = None
@@ -54,6 +57,7 @@ def read_trainer_state(folder: Path) -> TrainerState:
         return TrainerState(
             step=_whole(state.get("global_step")),
             max_steps=_whole(state.get("max_steps")),
+            save_steps=_every(state.get("save_steps")),
             epoch=_number(state.get("epoch")),
             epochs=_number(state.get("num_train_epochs")),
             batch_size=_whole(state.get("train_batch_size")),
@@ -90,6 +94,11 @@ def rate_changes(state: TrainerState) -> list[tuple[int, float, float]]:
 
 def _number(value: Any) -> float | None:
     return None if value is None else float(value)
+
+
+def _every(value: Any) -> int | None:
+    """A number of steps; None for a fraction of the training, which it may be too."""
+    return int(value) if isinstance(value, int | float) and value >= 1 else None
 
 
 def _whole(value: Any) -> int | None:

@@ -30,6 +30,12 @@ PRELOADED = [
     "premem_core.scoring.executors.worker",
     "premem_core.models.transformers_backend",
 ]
+PRELOADED_FOR_SERVER = [  # none of them needs torch
+    "openai",
+    "transformers.models.auto.tokenization_auto",
+    "premem_core.scoring.executors.worker",
+    "premem_core.models.server.server_backend",
+]
 
 
 SECONDS_TO_END = 30  # for an engine with further processes
@@ -59,12 +65,14 @@ class LocalExecutor:
     def __init__(self, devices: Sequence[str | None], backend: str = "hf") -> None:
         self._free = list(devices)
         # Each worker uses a part of the cores: more threads than cores slow each other down.
-        self._threads = max(1, (os.cpu_count() or 1) // len(devices)) if len(devices) > 1 else 0
+        several = len(devices) > 1 and backend != "server"
+        self._threads = max(1, (os.cpu_count() or 1) // len(devices)) if several else 0
         self._children: list[_Child] = []
         self._context = multiprocessing.get_context("forkserver")
         # Loading vLLM may use a GPU, so it is preloaded only for workers without a GPU.
         vllm = ["vllm.entrypoints.llm"] if backend == "vllm" and None in devices else []
-        self._context.set_forkserver_preload([*PRELOADED, *vllm])
+        preloaded = PRELOADED_FOR_SERVER if backend == "server" else [*PRELOADED, *vllm]
+        self._context.set_forkserver_preload(preloaded)
 
     @property
     def free(self) -> int:
@@ -149,8 +157,10 @@ class LocalExecutor:
             self._end(child)
 
 
-def devices(workers: int | None, tensor_parallel: int = 1) -> list[str | None]:
+def devices(workers: int | None, tensor_parallel: int = 1, backend: str = "hf") -> list[str | None]:
     """One entry per worker: GPUs in groups of `tensor_parallel`; without GPUs one worker.
+
+    A worker of the backend "server" needs no GPU.
 
     Args:
         workers: the largest number of workers; on a machine without GPUs, the exact number.
@@ -158,6 +168,8 @@ def devices(workers: int | None, tensor_parallel: int = 1) -> list[str | None]:
     Raises:
         JobError: there are GPUs, but fewer than one worker needs.
     """
+    if backend == "server":
+        return [None] * (1 if workers is None else workers)
     import torch
 
     named = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from premem_core.errors import EngineError, PrememError
+from premem_core.errors import EndpointError, EngineError, PrememError
 from premem_core.files import NO_SPACE
 from premem_core.grading.grader import Grader
 from premem_core.grading.graders import make_grader
@@ -21,7 +21,7 @@ from premem_core.models.read_ahead import read_ahead
 from premem_core.records import Checkpoint
 from premem_core.scoring.checkpoint import score_checkpoint
 from premem_core.scoring.work_left import Chunk, WorkLeft
-from premem_core.store.shards import ShardWriter
+from premem_core.store.shards.shards import ShardWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +46,16 @@ class Event:
 
     Attributes:
         kind: "memory": memory ran out. "disk": a shard could not be written, and the whole job
-            should stop. "lost": the worker's process died, which its executor reports, or its
-            engine cannot load the checkpoint, which another one can.
+            should stop. "endpoint": an endpoint does not answer, and the whole job should stop.
+            "lost": the worker's process died, which its executor reports, or its engine cannot load
+            the checkpoint, which another one can.
         text: for "chunk", the phase of the work; for a failure, the reason.
         seconds: the time for loading libraries or weights, or for a chunk.
     """
 
-    kind: Literal["loading", "loaded", "chunk", "done", "failed", "memory", "disk", "lost"]
+    kind: Literal[
+        "loading", "loaded", "chunk", "done", "failed", "memory", "disk", "endpoint", "lost"
+    ]
     step: int
     text: str = ""
     seconds: float = 0.0
@@ -82,7 +85,7 @@ class Worker:
                 end = self._end_of(checkpoint, assignment, grader, report)
                 report(end)
                 done = done and end.kind == "done"
-                if end.kind in ("memory", "disk", "lost"):
+                if end.kind in ("memory", "disk", "endpoint", "lost"):
                     break
         return done
 
@@ -111,6 +114,8 @@ class Worker:
             return Event("memory", step, str(error))
         except EngineError as error:
             return Event("lost", step, str(error))
+        except EndpointError as error:
+            return Event("endpoint", step, str(error))
         except Exception as error:
             if isinstance(error, OSError) and error.errno in NO_SPACE:
                 return Event("disk", step, error.strerror or str(error))

@@ -47,6 +47,7 @@ from premem_core.scoring.preparation.request import (
     read_requested_data,
 )
 from premem_core.scoring.preparation.scratch_job import ask_about
+from premem_core.scoring.served_run import served_in_words
 from premem_core.scoring.spec import ScoringSpec, check_spec
 from premem_core.store.database import Store
 from premem_core.store.job_folder import JobFolder
@@ -85,7 +86,8 @@ class PreparedJob:
     @property
     def perplexities(self) -> int:
         """The number of perplexities to measure."""
-        return len({*self.steps, *([self.base.step] if self.base else [])}) * len(self.train)
+        models = len({*self.steps, *([self.base.step] if self.base else [])})
+        return models * work_left.targets(self.spec, self.train, self.test)
 
     @property
     def design(self) -> Design | None:
@@ -109,7 +111,8 @@ class PreparedJob:
         Raises:
             CheckpointError, DataError: as `inspect_checkpoint`.
         """
-        return inspect_job(self.spec, self.data.run, self.train, self.test)
+        positions = self.data.server.positions if self.data.server else None
+        return inspect_job(self.spec, self.data.run, self.train, self.test, positions)
 
     def inspect_apart(self) -> Inspection:
         """The same, in a separate process.
@@ -139,6 +142,7 @@ class PreparedJob:
         lines += [f"left out: {skipped.path.name}, {skipped.reason}" for skipped in run.skipped]
         lines += [f"note: {note}" for note in run.notes]
         lines += [f"base model, scored as step 0: {self.base.path}"] if self.base else []
+        lines += served_in_words(run, self.data.server) if self.data.server else []
         lines += [_problems("train", self.data.train)]
         lines += [_problems("test", self.data.test)] if self.data.test else []
         lines.append(self.data.train.fields_in_words())
@@ -165,7 +169,14 @@ class PreparedJob:
             "the perplexities are measured."
         )
 
-    def create(self, store: Store, *, resume: bool = False, extend: bool = False) -> JobFolder:
+    def create(
+        self,
+        store: Store,
+        *,
+        resume: bool = False,
+        extend: bool = False,
+        mix_settings: bool = False,
+    ) -> JobFolder:
         """Create the job in a store, or resume or extend the one that is there.
 
         Raises:
@@ -181,6 +192,7 @@ class PreparedJob:
             trained_on=len(self.data.train.examples),
             resume=resume,
             extend=extend,
+            mix_settings=mix_settings,
             execution=self.execution,
             user_perturbations=self.user_perturbations,
         )
@@ -231,12 +243,14 @@ def prepare(
     models = {*data.run.checkpoints, *([base] if base else [])}
     request = within_budget(request, len(train), len(models), len(test))
     spec = ScoringSpec(
-        run=request.run_folder.resolve().name if request.run is None else request.run,
+        run=request.run_name,
         grader=choose_grader(request, data.train),
         backend=request.backend or load_backend.default_backend(),
         template=template,
         thinking=str(marks) if marks else None,
         longest=request.longest,
+        tokens=request.tokens,
+        held_out=_can_hold_out(train, test),
         sampling=request.sampling,
         chunk_examples=request.chunk_examples,
         plan=request.plan,
@@ -299,11 +313,18 @@ def grading_rule(train: Dataset) -> AnswerRule | None:
 
 
 def inspect_job(
-    spec: ScoringSpec, run: Run, train: Sequence[Example], test: Sequence[Example]
+    spec: ScoringSpec,
+    run: Run,
+    train: Sequence[Example],
+    test: Sequence[Example],
+    positions: int | None = None,
 ) -> Inspection:
     """What the model would see of a job's problems at the last checkpoint.
 
     The grader is checked on the training solutions, which it must be able to read.
+
+    Args:
+        positions: as for `inspect_checkpoint`.
 
     Raises:
         CheckpointError, DataError: as `inspect_checkpoint`.
@@ -318,7 +339,8 @@ def inspect_job(
         spec.longest,
         train,
         test,
-        spare=1 if spec.backend == "vllm" else 0,  # it generates a token after each target
+        spare=0 if spec.backend == "hf" else 1,  # others generate a token after each target
+        positions=positions,
     )
     if check.failed:
         first = check.example.id if check.example else ""
@@ -340,6 +362,16 @@ def _user_perturbations(
     for name, file in request.perturbation_files.items():
         found[name] = user_perturbations.read_perturbed(file, train)
     return found
+
+
+def _can_hold_out(train: Sequence[Example], test: Sequence[Example]) -> bool:
+    """Whether the test problems have solutions like the training ones, not only final answers."""
+    return bool(test) and (_has_solutions(test) or not _has_solutions(train))
+
+
+def _has_solutions(examples: Sequence[Example]) -> bool:
+    """Whether most examples have more than a final answer."""
+    return 2 * sum(e.solution.strip() != e.answer.strip() for e in examples) > len(examples)
 
 
 def _problems(split: str, data: Dataset) -> str:

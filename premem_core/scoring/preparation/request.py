@@ -10,12 +10,16 @@ from pathlib import Path
 from premem_core.metrics.sampling_plan import Plan
 from premem_core.models import checkpoints
 from premem_core.models.encoding.template_choice import Form
+from premem_core.models.server.served_models import Server
 from premem_core.problems.data_files import Source
 from premem_core.problems.examples import Dataset, read_examples
 from premem_core.problems.fields import FieldNames, Fields, detect_fields
 from premem_core.problems.prompts import Template
 from premem_core.records import Run, Sampling, Segment
-from premem_core.scoring.job_files import Execution
+from premem_core.scoring.job_files import Execution, read_description
+from premem_core.scoring.served_run import restrict_to_served, server_of
+from premem_core.store.database import Store
+from premem_core.store.job_folder import JobFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class ScoreRequest:
         form: whether the template is a chat template or plain, where `template` is None.
         stop: the texts that end a completion; None for those of the template.
         thinking: the marks of thinking traces, as `choose_marks` reads them; None to find them.
+        tokens: keep the log-probability and the rank of each token of the targets.
         longest: texts are cut after this many tokens, as trainers cut them; None to cut none.
         score_base: also score the run's base model.
         only: the names or steps of the checkpoints to score; all of them if it is empty.
@@ -67,6 +72,7 @@ class ScoreRequest:
     stop: tuple[str, ...] | None = None
     thinking: str | None = None
     longest: int | None = None
+    tokens: bool = True
     sampling: Sampling = field(default_factory=Sampling)
     chunk_examples: int = 128
     plan: Plan = "full"
@@ -83,14 +89,24 @@ class ScoreRequest:
     only: tuple[str | int, ...] = ()
     execution: Execution = field(default_factory=Execution)
 
+    @property
+    def run_name(self) -> str:
+        """The run's name."""
+        return self.run_folder.resolve().name if self.run is None else self.run
+
 
 @dataclass(frozen=True, slots=True)
 class RequestedData:
-    """The run and the problems that a request names, as they were read."""
+    """The run and the problems that a request names, as they were read.
+
+    Attributes:
+        server: the server that computes, for the backend "server".
+    """
 
     run: Run
     train: Dataset
     test: Dataset | None
+    server: Server | None = None
 
 
 def read_requested_data(
@@ -115,11 +131,38 @@ def read_requested_data(
     )
     if same_problems is not None:
         return replace(same_problems, run=run)
+    return read_data(request, run)
+
+
+def read_data(request: ScoreRequest, run: Run) -> RequestedData:
+    """Read the problems of a request for a run.
+
+    Raises:
+        DataError, UsageError: as `read_requested_data`.
+    """
     fields = request.fields
     if isinstance(fields, FieldNames):
         fields = detect_fields(request.train_file, fields)
     train = read_examples(request.train_file, fields, skip_bad=request.skip_bad)
     return RequestedData(run, train, _read_test(request, fields))
+
+
+def with_server(request: ScoreRequest, data: RequestedData, store: Path) -> RequestedData:
+    """The data with the server that the request names, and only the checkpoints that it serves.
+
+    Args:
+        store: the folder of the store; the checkpoints that the run's job has there are kept.
+
+    Raises:
+        EndpointError: the server does not answer.
+        UsageError, CheckpointError: as `server_of` and `restrict_to_served`.
+    """
+    server = server_of(request.execution, data.run)
+    registered: list[int] = []
+    if store.exists():  # looking for a job would create it
+        folder = JobFolder.of(Store(store), request.run_name)
+        registered = read_description(folder)["checkpoints"] if folder.holds_job else []
+    return replace(data, run=restrict_to_served(data.run, server, registered), server=server)
 
 
 def _read_test(request: ScoreRequest, train: Fields) -> Dataset | None:

@@ -33,7 +33,7 @@ def test_what_a_request_leaves_open_is_chosen_from_run_and_data(request_, run_di
     job = prepare(request_, find_threshold=no_threshold)
     assert (job.spec.run, job.task, job.spec.grader) == (run_dir.name, data[0].parent.name, "gsm8k")
     assert (len(job.train), len(job.test), len(job.steps)) == (48, 40, 3)
-    assert (job.completions, job.perplexities, job.avoidable) == (3 * 88 * 3, 3 * 48, 0)
+    assert (job.completions, job.perplexities, job.avoidable) == (3 * 88 * 3, 3 * 88, 0)
     assert job.spec.template == PromptTemplate()
     assert job.spec.thinking is None
     assert job.summary()[-1] == "completions to draw: 792"
@@ -49,6 +49,19 @@ def test_a_request_may_name_everything(request_):
     assert job.spec.template == PromptTemplate("Q: {question}")
     assert len(job.train) == 10
     assert "train problems to score: 10, drawn at random" in job.summary()
+
+
+def test_test_problems_are_held_out_where_they_have_solutions_and_not_only_answers(
+    request_, data, tmp_path
+):
+    assert prepare(request_).spec.held_out
+    assert not prepare(replace(request_, test_file=None)).spec.held_out
+    answers = tmp_path / "answers.jsonl"
+    rows = map(json.loads, data[1].read_text().splitlines())
+    final = ({**row, "answer": row["answer"].rpartition("#### ")[2]} for row in rows)
+    answers.write_text("\n".join(map(json.dumps, final)))
+    job = prepare(replace(request_, test_file=answers))
+    assert (job.spec.held_out, job.perplexities) == (False, 3 * 48)
 
 
 @pytest.mark.parametrize("threshold", [-2.3, 0.0])

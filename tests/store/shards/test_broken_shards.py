@@ -11,7 +11,6 @@ import pytest
 from premem_core.errors import PrememWarning
 from premem_core.grading.hand_grades import set_grade
 from premem_core.records import Grade, SampleKey
-from premem_core.store.committed_shards import withdraw_broken
 from premem_core.store.completions import (
     read_agreement,
     read_answer_votes,
@@ -22,7 +21,8 @@ from premem_core.store.completions import (
 from premem_core.store.database import Store
 from premem_core.store.runs import read_checkpoints, set_checkpoint_state
 from premem_core.store.scores import commit_inbox, read_committed_shards, read_counts
-from premem_core.store.shards import TARGETS, ShardWriter, completions_folder, write_shard
+from premem_core.store.shards.committed_shards import withdraw_broken
+from premem_core.store.shards.shards import TARGETS, ShardWriter, completions_folder, write_shard
 from tests.helpers.stores import register, samples_shard
 
 NAME = "00000010.train..samples.00009.r.parquet"
@@ -169,7 +169,8 @@ def committed(store) -> Store:
     columns = {
         "run": ["r"] * 4, "step": [10] * 4, "split": ["train"] * 4, "perturbation": [""] * 4,
         "example": range(1, 5), "nll": [0.1, 0.2, 0.3, 0.4], "tokens": [7] * 4,
-        "trace_nll": [None] * 4, "trace_tokens": [0] * 4,
+        "trace_nll": [None] * 4, "trace_tokens": [0] * 4, "top_tokens": [6] * 4,
+        "log_probabilities": [None] * 4, "ranks": [None] * 4, "texts": [None] * 4,
     }  # fmt: skip
     write_shard(store.path / "inbox", "00000010.train..targets.00000.r.parquet", "r",
                 pa.table(columns, schema=TARGETS))  # fmt: skip

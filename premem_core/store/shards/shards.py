@@ -1,13 +1,13 @@
 """Shards: the Parquet files that hold the results of workers, one per finished piece of work.
 
-There are three kinds: completions with their grades, NLLs of targets, and a base model's
-continuations of questions. A worker writes a shard into the store's inbox, or to an fsspec prefix
-(`s3://bucket/folder`), from where it is fetched into the inbox later.
+There are three kinds: completions with their grades, NLLs of targets with the scores of their
+tokens, and a base model's continuations of questions. A worker writes a shard into the store's
+inbox, or to an fsspec prefix (`s3://bucket/folder`), from where it is fetched into the inbox later.
 """
 
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, cast
@@ -48,8 +48,16 @@ TARGETS = pa.schema(
         ("tokens", pa.int32()),
         ("trace_nll", pa.float64()),  # NULL where the target has no thinking trace
         ("trace_tokens", pa.int32()),
+        ("top_tokens", pa.int32()),  # the tokens of rank 0
+        # One entry for each token of the target; NULL where they are not kept.
+        ("log_probabilities", pa.list_(pa.float32())),
+        ("ranks", pa.list_(pa.int32())),
+        ("texts", pa.list_(pa.string())),  # at one checkpoint of a run only: they are always equal
     ]
 )
+COLUMNS_OF_TOKENS = frozenset(("log_probabilities", "ranks", "texts"))
+# The columns that shards of earlier versions lack.
+ADDED = frozenset(("trace_tokens", "trace_nll", "top_tokens")) | COLUMNS_OF_TOKENS
 CONTINUATIONS = pa.schema(
     [
         ("run", pa.string()),
@@ -75,6 +83,7 @@ GRADES = pa.schema(  # another grader's grades of committed completions; not wri
 )
 
 
+_FLOATS = pa.list_(pa.float32())
 _NAME = re.compile(
     r"(?P<step>\d+)\.(?P<split>[^.]*)\.(?P<perturbation>[^.]*)\.(?P<kind>samples|targets|continuations)\."
     r"(?P<block>\d+)(-(?P<digest>[^.]*))?\.(?P<run>.+)\.parquet"
@@ -239,7 +248,7 @@ class ShardWriter:
 
         One that cannot be read is moved to the folder `broken/` of the prefix, with a warning.
         """
-        from premem_core.store import broken_shards  # which imports this file
+        from premem_core.store.shards import broken_shards  # which imports this file
 
         files, folder = self._files()
         if not files.exists(folder):
@@ -288,14 +297,39 @@ def write_shard(inbox: Path, shard: str, run: str, table: pa.Table) -> None:
 
 def _parquet(table: pa.Table, run: str) -> bytes:
     content = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata({"run": run}), content, compression="zstd")
+    # Rounded numbers take the least space when they are split by bytes (docs/measurements.md).
+    split = {_leaf(f): "BYTE_STREAM_SPLIT" for f in table.schema if f.type == _FLOATS}
+    others = [_leaf(field) for field in table.schema if field.type != _FLOATS]
+    pq.write_table(
+        table.replace_schema_metadata({"run": run}),
+        content,
+        compression="zstd",
+        use_dictionary=others,
+        column_encoding=split or None,
+    )
     return content.getvalue()
+
+
+def _leaf(field: pa.Field) -> str:
+    """The name of a column in a Parquet file, which stores a list by its elements."""
+    return f"{field.name}.list.element" if pa.types.is_list(field.type) else str(field.name)
 
 
 def run_of(file: Path) -> str:
     """The run that a shard belongs to."""
     run: bytes = pq.read_schema(file).metadata[b"run"]
     return run.decode()
+
+
+def column_bytes(file: Path, columns: Collection[str]) -> int:
+    """The bytes that some columns of a shard take on disk, compressed."""
+    group = pq.read_metadata(file).row_group(0)
+    found = [group.column(index) for index in range(group.num_columns)]
+    return sum(
+        column.total_compressed_size
+        for column in found
+        if column.path_in_schema.partition(".")[0] in columns
+    )
 
 
 def shard_columns(file: Path) -> list[str]:

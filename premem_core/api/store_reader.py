@@ -1,28 +1,25 @@
-"""The public Python API: a store opened for reading, and the threshold of your own arrays."""
+"""A store opened for reading, from Python."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from premem_core.analysis import curves, run_scores
-from premem_core.analysis.base_model import QUESTION_COLUMNS, read_base_model
+from premem_core.analysis.base_model import read_base_questions
 from premem_core.analysis.curves import Curve
 from premem_core.analysis.run_scores import RunScores
+from premem_core.analysis.solutions import solution_measures, token_table
 from premem_core.analysis.studies.study import Study, make_study, read_baseline_predictors
-from premem_core.errors import DataError, UsageError
+from premem_core.errors import UsageError
 from premem_core.grading.graded_completions import read_checkpoint_completions
-from premem_core.metrics import thresholds
 from premem_core.metrics.estimators import ESTIMATORS, Estimator
-from premem_core.metrics.pre_memorization import Floats
-from premem_core.metrics.sample_counts import SampleCounts
-from premem_core.metrics.thresholds import OBJECTIVES, Objective, ThresholdFit
+from premem_core.metrics.thresholds import OBJECTIVES, Objective
 from premem_core.records import BASE_STEP, SEGMENTS, Segment
 from premem_core.store.database import Store
 from premem_core.store.examples import read_task_examples
 from premem_core.store.runs import read_checkpoints, read_runs, read_scored_base, read_tasks
+from premem_core.store.sample_imports import read_sample_imports
 from premem_core.store.scores import read_scores
 from premem_core.store.sql import read_sql
 
@@ -83,7 +80,8 @@ class StoreReader:
 
         Columns:
             run, task: its name, and the task it belongs to.
-            source: "scored" by a job of this store, or "published": imported score arrays.
+            source: "scored" by a job of this store; "imported": completions of other tools only;
+                or "published": imported score arrays.
             learning_rate, epochs, batch_size: of the fine-tuning; missing where not known.
             train_examples: how many examples it was trained on.
             grader, scored_by: whose grades count now, and who graded it when it was scored.
@@ -150,7 +148,7 @@ class StoreReader:
             correct, unparsed, timeout: how many of them are correct, state no final answer, or
                 could not be compared in time; the others are incorrect.
             nll: mean negative log-likelihood per token of the solution, nats; its exponential is
-                the perplexity. Missing for test examples.
+                the perplexity. Missing for test examples without a solution.
             tokens: how many tokens the solution has.
 
         Raises:
@@ -167,7 +165,7 @@ class StoreReader:
     def completions(
         self, run: str, step: int, split: str = "train", perturbation: str = ""
     ) -> pd.DataFrame:
-        """One row per completion of a checkpoint; empty where the run's scores were imported.
+        """One row per completion of a checkpoint; empty where the run is "published".
 
         Step 0 is the run's base model, if it is scored.
 
@@ -178,7 +176,8 @@ class StoreReader:
             extracted: the final answer that was found in it; missing where there is none.
             grade: "correct", "incorrect", "unparsed" or "timeout": the grade that counts.
             by_hand: whether a person set that grade.
-            tokens, finished: its length in tokens, and whether it ended before the limit.
+            tokens, finished: its length in tokens, and whether it ended before the limit; missing
+                where an imported file does not tell it.
 
         Raises:
             UsageError: the store has no such run, the run has no such checkpoint, or the split is
@@ -190,34 +189,78 @@ class StoreReader:
             completions["grade"].value_counts()
         """
         self._check("split", split, SPLITS)
-        base = [BASE_STEP] if read_scored_base(self._store, run) else []
-        self._check("step", step, [*base, *self.checkpoints(run)["step"]])
+        self._check_step(run, step)
         return read_checkpoint_completions(self._store, run, int(step), split, perturbation)
 
-    def base_model(self, run: str, segment: Segment = "target") -> pd.DataFrame:
+    def base_model(self, run: str) -> pd.DataFrame:
         """One row per question of the base model; empty without `premem score --score-base`.
-
-        Args:
-            segment: the part of a solution whose NLL is given.
 
         Columns:
             split, example: the question, by its number in the store.
             samples, correct: completions that were drawn, and how many of them are correct.
             nll: as in `scores`; a checkpoint's NLL minus this is its base-relative NLL.
-            known: whether it completes the question word by word, so that it has seen it before;
-                missing where the question is too short to tell.
+            known: whether it completes the question word by word; missing for short questions.
+        """
+        self.checkpoints(run)
+        return read_base_questions(self._store, run)
+
+    def solutions(
+        self, run: str, *, segment: Segment = "target", first: int | None = None
+    ) -> pd.DataFrame:
+        """NLL and token accuracy of a run's solutions; of test problems, the held-out NLL.
+
+        `segment`, as in `premem`, and `first` choose a part of each, and its first tokens.
+
+        Columns:
+            step, split, solutions: the checkpoint, "train" or "test", and how many were measured.
+            nll, nll_half: mean NLL per token, nats, over solutions, and its 90 % half-width.
+            token_accuracy: the share of their tokens that the model finds most likely.
+
+        Raises:
+            UsageError: the store has no such run, or there is no such part.
+        """
+        self.checkpoints(run)
+        return solution_measures(self._store, run, segment, first)
+
+    def tokens(self, run: str, step: int, split: str = "train") -> pd.DataFrame:
+        """One row per token of the solutions at a checkpoint; empty where none were kept.
+
+        Columns:
+            example, token, text: the example's number in the store; the token's place, from 0.
+            log_probability, rank: nats; how many other tokens are at least as likely.
+            in_trace: whether it is a part of a thinking trace.
+        """
+        self._check("split", split, SPLITS)
+        self._check_step(run, step)
+        return token_table(self._store, run, int(step), split)
+
+    def imports(self, run: str | None = None) -> pd.DataFrame:
+        """One row per file and checkpoint whose completions were imported.
+
+        Args:
+            run: only those of this run.
+
+        Columns:
+            run, step, split: what the completions are of.
+            file, sha256, tool, version: where they come from, and the hash of the file.
+            temperature, top_p, max_new_tokens: how they were sampled; missing where not known.
+            grader: who graded them at the import.
+            completions, correct, perplexities: how many there are, and how many examples got their
+                NLL from the file.
+            unmatched, ambiguous: rows that were left out, because no example has their question,
+                or several have it.
+            mixed: whether completions with other settings were accepted beside them.
+            made: when they were imported, UTC.
 
         Raises:
             UsageError: the store has no such run.
 
         Example:
-            base = store.base_model(run)
-            base.groupby("split")["known"].mean()
+            store.imports()[["run", "step", "split", "tool", "temperature", "completions"]]
         """
-        self._check("run", run, read_runs(self._store)["run"].tolist())
-        self._check("segment", segment, SEGMENTS)
-        base = read_base_model(self._store, run, segment)
-        return pd.DataFrame(columns=list(QUESTION_COLUMNS)) if base is None else base.questions
+        if run is not None:
+            self._check("run", run, read_runs(self._store)["run"].tolist())
+        return read_sample_imports(self._store, run)
 
     def premem(
         self,
@@ -323,8 +366,8 @@ class StoreReader:
         """What one SELECT gives, over a read-only connection to the store's DuckDB database.
 
         The tables are runs, checkpoints, examples, scores, bases, continuations, baselines,
-        perturbed, overrides, alone, shards and meta; `SHOW ALL TABLES` gives their columns. The
-        completions are Parquet files in the store's folder, which a query can read too.
+        perturbed, overrides, alone, imports, shards and meta; `SHOW ALL TABLES` gives their
+        columns. The completions are Parquet files in the folder, which a query can read too.
 
         Args:
             query: in DuckDB's dialect; `?` stands for a parameter.
@@ -346,53 +389,12 @@ class StoreReader:
         self._check("segment", segment, SEGMENTS)
         return run_scores.read_task(self._store, task, segment)
 
+    def _check_step(self, run: str, step: int) -> None:
+        base = [BASE_STEP] if read_scored_base(self._store, run) else []
+        self._check("step", step, [*base, *self.checkpoints(run)["step"]])
+
     def _check(self, what: str, given: object, known: Sequence[object]) -> None:
         if given not in known:
             names = ", ".join(map(repr, known))
             then = f"choose one of: {names}" if names else "there is none yet"
             raise UsageError(f"there is no {what} {given!r} in {self.path}; {then}")
-
-
-def best_threshold(
-    correct: Sequence[NDArray[np.integer]],
-    samples: int,
-    nll: Sequence[Floats],
-    test_accuracy: Sequence[Floats],
-    *,
-    estimator: Estimator = "plain",
-    objective: Objective = "identity",
-) -> ThresholdFit:
-    """The threshold t = log log PPL at which mean PM predicts test accuracy best, exactly.
-
-    One array per run; C checkpoints in training order, N training examples. Every checkpoint
-    counts alike, whichever run it is of.
-
-    Args:
-        correct: (C, N) integers: how many of an example's samples are correct.
-        samples: how many samples each example has.
-        nll: (C, N): mean negative log-likelihood per token of the solution, nats.
-        test_accuracy: (C,), from 0 to 1; NaN leaves a checkpoint out.
-        estimator: of PM: "plain", "jackknife" or "lu".
-        objective: the R² that is highest there: "identity" or "linear".
-
-    Raises:
-        DataError: the shapes do not fit, or no threshold can be fitted.
-
-    >>> correct, nll = np.array([[3, 2], [5, 4]]), np.array([[0.9, 0.8], [0.02, 0.3]])
-    >>> fit = best_threshold([correct], 5, [nll], [np.array([0.5, 0.7])])
-    >>> round(fit.r2, 3), fit.lowest < fit.log_log_threshold < fit.highest
-    (1.0, True)
-    """
-    try:
-        counts = [
-            SampleCounts.of(np.full(c.shape, samples), c.astype(np.int64), samples) for c in correct
-        ]
-        for of_run, likelihoods, tests in zip(correct, nll, test_accuracy, strict=True):
-            if of_run.shape != likelihoods.shape or tests.shape != of_run.shape[:1]:
-                raise ValueError(
-                    f"correct is {of_run.shape}, nll {likelihoods.shape} and test_accuracy "
-                    f"{tests.shape}; expected (C, N), (C, N) and (C,)"
-                )
-        return thresholds.steps(counts, nll, test_accuracy, estimator).best(objective)
-    except ValueError as error:
-        raise DataError(f"no threshold can be fitted: {error}") from error

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from premem_core.errors import PrememWarning
 from premem_core.records import BASE_STEP
-from premem_core.store.broken_shards import CUT, FOLDER, is_cut, set_aside
 from premem_core.store.database import Store
 from premem_core.store.grades import grade_shards, grades_folder, recount
 from premem_core.store.schema import Connection
 from premem_core.store.scores import add_counts
-from premem_core.store.shards import ShardName, completions_folder, find_shards
+from premem_core.store.shards.broken_shards import CUT, FOLDER, is_cut, set_aside
+from premem_core.store.shards.shards import ShardName, completions_folder, find_shards
 
 
 def withdraw_broken(store: Store, run: str) -> int:

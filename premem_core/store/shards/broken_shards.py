@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from premem_core.errors import PrememWarning, StoreError
-from premem_core.store.shards import CONTINUATIONS, SAMPLES, TARGETS, ShardName
+from premem_core.store.shards.shards import ADDED, CONTINUATIONS, SAMPLES, TARGETS, ShardName
 
 FOLDER = "broken"
 CUT = "it is empty or cut off"
@@ -107,8 +107,8 @@ def _flaw_of_schema(schema: pa.Schema) -> str | None:
         kind = TARGETS
     elif "known" in schema.names:
         kind = CONTINUATIONS
-    for field in kind:  # shards of earlier versions lack the columns of traces
-        if field.name not in schema.names and not field.name.startswith("trace"):
+    for field in kind:
+        if field.name not in schema.names and field.name not in ADDED:
             return f"it lacks the column {field.name!r}"
     for field in schema:
         if field.name not in kind.names:

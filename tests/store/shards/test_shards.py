@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from premem_core.errors import StoreError
-from premem_core.store.shards import (
+from premem_core.store.shards.shards import (
     TARGETS,
     ShardName,
     ShardWriter,

@@ -1,4 +1,4 @@
-"""The options of `score`, and the request that is made of them."""
+"""The options of a scoring job, and the request that is made of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from premem_core.commands.options import (
-    JsonOption,
     SegmentOption,
     StoreOption,
     TextOptions,
@@ -28,17 +27,16 @@ PLAN_FOR: dict[Purpose, Plan] = {"accuracy": "last", "examples": "lazy", "curati
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreOptions(TextOptions):
-    """The options of the command `score`, in the order of its help; those of texts come last."""
+class JobOptions(TextOptions):
+    """The options of the commands `score` and `watch`, in the order of their help.
+
+    Those of texts come last.
+    """
 
     run_dir: Annotated[Path, typer.Argument(help="A run's folder with checkpoint-<step> in it.")]
     train: TrainOption
     store: StoreOption = Path("store")
     test: Annotated[list[Path] | None, typer.Option(help="The test problems, likewise.")] = None
-    checkpoints: Annotated[
-        str | None,
-        typer.Option(help="Only these checkpoints: names or steps, as 100,200,final."),
-    ] = None
     step: Annotated[
         list[str] | None,
         typer.Option(help="The step of a checkpoint whose folder does not tell it: final=300."),
@@ -46,13 +44,6 @@ class ScoreOptions(TextOptions):
     run: Annotated[
         str | None, typer.Option(help="The run's name; default: the name of its folder.")
     ] = None
-    all_runs: Annotated[
-        bool,
-        typer.Option(
-            help="Score every run below the folder, one after another, each named by its path "
-            "from there."
-        ),
-    ] = False
     task: Annotated[
         str | None,
         typer.Option(
@@ -61,7 +52,11 @@ class ScoreOptions(TextOptions):
         ),
     ] = None
     backend: Annotated[
-        str | None, typer.Option(help="vllm, or hf (transformers); default: vllm if installed.")
+        str | None,
+        typer.Option(
+            help="vllm, hf (transformers), or server (a running one, of --endpoint); default: vllm "
+            "if installed."
+        ),
     ] = None
     grader: Annotated[
         str | None,
@@ -174,15 +169,17 @@ class ScoreOptions(TextOptions):
     train_sample: Annotated[
         int | None, typer.Option(min=1, help="Score this many random training problems only.")
     ] = None
+    tokens: Annotated[
+        bool,
+        typer.Option(
+            "--tokens/--no-tokens",
+            help="Keep the log-probability and the rank of every token of the solutions.",
+        ),
+    ] = True
     chunk_examples: Annotated[int, typer.Option(min=1, help="Problems per unit of work.")] = 128
 
     # How the job is run
 
-    resume: Annotated[bool, typer.Option(help="Continue a job that was stopped.")] = False
-    extend: Annotated[
-        bool,
-        typer.Option(help="Add samples, checkpoints, problems or perturbations to a job."),
-    ] = False
     workers: Annotated[
         int | None,
         typer.Option(
@@ -194,6 +191,25 @@ class ScoreOptions(TextOptions):
         ExecutorName, typer.Option(help="local: this machine; ray: a Ray cluster.")
     ] = "local"
     address: Annotated[str | None, typer.Option(help="The address of the Ray cluster.")] = None
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="The URL of a running vllm serve, for --backend server: http://localhost:8000/v1."
+        ),
+    ] = None
+    served: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Which of the server's models holds a checkpoint, as checkpoint-100=MODEL or "
+            "100=MODEL; default: the one with the name of its folder."
+        ),
+    ] = None
+    key_variable: Annotated[
+        str | None,
+        typer.Option(
+            help="The environment variable that holds the server's key; the key is never stored."
+        ),
+    ] = None
     shards: Annotated[
         str | None,
         typer.Option(
@@ -223,25 +239,13 @@ class ScoreOptions(TextOptions):
             "word for word.",
         ),
     ] = False
-    preview: Annotated[
-        bool,
-        typer.Option(
-            help="Show the first problems token by token, as the model sees them, and stop."
-        ),
-    ] = False
-    json: JsonOption = False
-    dry_run: Annotated[bool, typer.Option(help="Show what would be done, and stop.")] = False
-    estimate: Annotated[
-        bool,
-        typer.Option(help="Score a few problems, estimate the time and disk space, and stop."),
-    ] = False
 
     def request(self) -> "ScoreRequest":
         """The request to score that these options describe.
 
         Raises:
             UsageError: a perturbation of the user's own has no name, or the name of another one; or
-                plan, purpose and budget contradict one another.
+            options contradict each other.
         """
         from premem_core.scoring.preparation.request import ScoreRequest
 
@@ -264,6 +268,7 @@ class ScoreOptions(TextOptions):
             stop=None if self.stop is None else tuple(filter(None, [unescaped(self.stop)])),
             thinking=self.thinking,
             longest=self.max_length,
+            tokens=self.tokens,
             sampling=Sampling(
                 self.samples or (1 if plan == "last" else 5),
                 self.temperature,
@@ -284,7 +289,6 @@ class ScoreOptions(TextOptions):
             perturbation_texts={name: unescaped(text) for name, text in texts.items()},
             perturbation_files={name: Path(file) for name, file in files.items()},
             score_base=self.score_base,
-            only=tuple(filter(None, (self.checkpoints or "").split(","))),
             execution=self._execution(),
         )
 
@@ -307,6 +311,11 @@ class ScoreOptions(TextOptions):
         return self.plan or ("last" if budget or self.share is not None else "full")
 
     def _execution(self) -> Execution:
+        if self.backend != "server" and (self.endpoint or self.served or self.key_variable):
+            raise UsageError(
+                "--endpoint, --served and --key-variable are for a running server; give --backend "
+                "server too, or leave them out"
+            )
         return Execution(
             self.executor,
             self.workers,
@@ -316,6 +325,9 @@ class ScoreOptions(TextOptions):
             self.measure_weights,
             str(self.base.resolve()) if self.base else None,
             _steps(self.step or ()),
+            self.endpoint,
+            _served(self.served or ()),
+            self.key_variable,
         )
 
 
@@ -328,6 +340,19 @@ def _steps(given: Sequence[str]) -> dict[str, int]:
             raise UsageError(f"--step {text!r} is not of the form NAME=STEP; write final=300")
         steps[name] = int(step)
     return steps
+
+
+def _served(given: Sequence[str]) -> dict[str, str]:
+    """The names of a server's models by the checkpoints that they hold."""
+    served = {}
+    for text in given:
+        checkpoint, _, model = text.partition("=")
+        if not checkpoint or not model:
+            raise UsageError(
+                f"--served {text!r} is not of the form CHECKPOINT=MODEL; write checkpoint-100=NAME"
+            )
+        served[checkpoint] = model
+    return served
 
 
 def _named_values(

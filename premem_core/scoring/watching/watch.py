@@ -1,0 +1,219 @@
+"""Watching a run: each checkpoint is scored as soon as it is whole, while the training goes on.
+
+A thread keeps new checkpoints (`keeper`); this module extends one job by those that are kept, and
+runs it. When a checkpoint is scored, its kept weights are released. All state is in the folder of
+the job, so a watch that was killed goes on where it was.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from premem_core.errors import CheckpointError
+from premem_core.metrics.sampling_plan import Plan
+from premem_core.models import checkpoints
+from premem_core.models.on_disk.kept_checkpoints import keeps_weights, release_weights
+from premem_core.models.on_disk.run_folders import is_readable, named_folders
+from premem_core.models.on_disk.trainer_state import TrainerState, read_trainer_state
+from premem_core.records import Run, Segment
+from premem_core.scoring.job_process import run_job
+from premem_core.scoring.preparation.prepare import PreparedJob, prepare
+from premem_core.scoring.preparation.request import RequestedData, ScoreRequest, read_data
+from premem_core.scoring.progress import Progress
+from premem_core.scoring.watching.keeper import Keeper
+from premem_core.store.database import Store
+from premem_core.store.job_folder import JobFolder
+from premem_core.store.runs import read_checkpoints
+
+SECONDS = 1.0  # between two looks for new checkpoints
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """When a watch ends, beside the step at which the trainer planned to.
+
+    Attributes:
+        idle: seconds without a new checkpoint after which the training counts as ended.
+        pid: the trainer's process; None if it is not known.
+    """
+
+    idle: float = 3600.0
+    pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """How a watch ended.
+
+    Attributes:
+        state: that of the job, or "waiting" if there was no checkpoint.
+        message: why it failed; empty if it did not.
+        lost: sentences about checkpoints that could not be scored, because they are gone or not
+            whole.
+    """
+
+    state: str
+    message: str = ""
+    lost: tuple[str, ...] = ()
+
+
+@dataclass
+class Watch:
+    """The watch over one run.
+
+    Args:
+        request: what is scored; its run folder is the one that the trainer writes to.
+        say: prints a line.
+        on_progress: called with the job's progress.
+        on_scored: called when checkpoints were scored.
+        find_threshold: as for `prepare`.
+        keep_weights: do not release the weights of checkpoints that are scored.
+    """
+
+    store: Store
+    request: ScoreRequest
+    say: Callable[[str], None] = print
+    on_progress: Callable[[Progress], None] = lambda _: None
+    on_scored: Callable[[PreparedJob], None] = lambda _: None
+    find_threshold: Callable[[str, Segment, Plan], float | None] = lambda *_: None
+    keep_weights: bool = False
+    _data: RequestedData | None = field(default=None, init=False)
+    _tried: set[str] = field(default_factory=set, init=False)
+    _end: Progress | None = field(default=None, init=False)
+
+    @property
+    def run(self) -> str:
+        """The name of the run in the store."""
+        return self.request.run or self.request.run_folder.resolve().name
+
+    @property
+    def folder(self) -> JobFolder:
+        """The folder of the job, in which checkpoints are kept."""
+        return JobFolder.of(self.store, self.run)
+
+    def watch(self, patience: Patience = Patience()) -> Watched:
+        """Score each checkpoint as soon as it is whole, until the training has ended.
+
+        Raises:
+            DataError, UsageError: the problems or the options cannot be used.
+            JobError: the job is running, or was created with other options.
+            StoreError: the disk is full.
+        """
+        base = self.request.execution.base
+        keeper = Keeper(
+            self.request.run_folder,
+            self.folder.kept,
+            self.request.execution.steps,
+            Path(base) if base else None,
+        )
+        self.say(f"watching {self.request.run_folder}; stop with Ctrl-C")
+        with keeper.looking():
+            while True:
+                ended = self._has_ended(keeper, patience)
+                if ended:
+                    keeper.look()
+                if new := self._waiting(keeper):
+                    self._score(new)
+                    if self._end and self._end.state == "cancelled":
+                        break
+                elif ended:
+                    break
+                else:
+                    time.sleep(SECONDS)
+        return self._watched(keeper)
+
+    def _waiting(self, keeper: Keeper) -> list[str]:
+        """The checkpoints that are kept and neither scored nor tried in this watch."""
+        names = sorted(keeper.names() - self._tried)
+        return [name for name in names if keeps_weights(self.folder.kept / name)]
+
+    def _score(self, names: list[str]) -> None:
+        """Extend the job by these checkpoints and run it."""
+        self._tried |= set(names)
+        job = self._prepared()
+        job.create(self.store, extend=True)
+        self._end = run_job(self.store, self.run, self.on_progress)
+        if not self.keep_weights:
+            self._release(job.data.run)
+        self.on_scored(job)
+
+    def _prepared(self) -> PreparedJob:
+        run = self._kept_run()
+        request = replace(self.request, run=self.run)
+        if self._data is None:
+            self._data = read_data(request, run)
+        self._data = replace(self._data, run=run)
+        job = prepare(request, self._data, self.find_threshold)
+        return job.without(job.inspect().left_out)
+
+    def _kept_run(self) -> Run:
+        """The run with the checkpoints that are kept, also those whose weights are released."""
+        execution = self.request.execution
+        base = Path(execution.base) if execution.base else None
+        return checkpoints.read_run(self.folder.kept, steps=execution.steps, base=base, check=False)
+
+    def _release(self, run: Run) -> None:
+        states = read_checkpoints(self.store, self.run).set_index("step")["state"]
+        for checkpoint in run.checkpoints:
+            if states.get(checkpoint.step) == "scored":
+                release_weights(checkpoint.path)
+
+    def _has_ended(self, keeper: Keeper, patience: Patience) -> bool:
+        if patience.pid is not None and not _is_alive(patience.pid):
+            return True
+        state = _newest_state(self.request.run_folder, self.folder.kept)
+        if state.max_steps and (state.step or 0) >= state.max_steps:
+            return True
+        return time.monotonic() - keeper.changed > patience.idle
+
+    def _watched(self, keeper: Keeper) -> Watched:
+        lost = [f"{name} was deleted before it was whole" for name in sorted(keeper.lost)]
+        lost += [reason for name, reason in sorted(keeper.refused.items())]
+        lost += _missed(self.request.run_folder, self._kept_run()) if keeper.names() else []
+        if self._end is None:
+            scored = keeper.names() and not self._waiting(keeper)
+            return Watched("done" if scored else "waiting", "", tuple(lost))
+        return Watched(self._end.state, self._end.message, tuple(lost))
+
+
+def _is_alive(pid: int) -> bool:
+    with suppress(PermissionError):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+    return True
+
+
+def _newest_state(*folders: Path) -> TrainerState:
+    """The trainer's state in the newest checkpoint that has one."""
+    found = [TrainerState()]
+    for folder in folders:
+        for path in (named_folders(folder) if is_readable(folder) else {}).values():
+            with suppress(CheckpointError, OSError):  # it is being written, or deleted
+                found.append(read_trainer_state(path))
+    return max(found, key=lambda state: state.step or 0)
+
+
+def _missed(folder: Path, kept: Run) -> list[str]:
+    """Sentences about checkpoints that the trainer saved and deleted while nobody watched."""
+    steps = {checkpoint.step for checkpoint in kept.checkpoints}
+    state = _newest_state(folder, kept.path)
+    every = state.save_steps
+    regular = every and all(step % every == 0 for step in steps - {state.max_steps})
+    if not every or not regular:
+        return []
+    there = {int(name.rpartition("-")[2]) for name in _numbered(folder)}
+    missing = sorted(set(range(every, max(steps) + 1, every)) - steps - there)
+    return [
+        f"checkpoint {step} was saved, by the trainer's plan, and deleted while nobody watched"
+        for step in missing
+    ]
+
+
+def _numbered(folder: Path) -> list[str]:
+    names = named_folders(folder) if is_readable(folder) else {}
+    return [name for name in names if name.rpartition("-")[2].isdecimal()]

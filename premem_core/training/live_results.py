@@ -1,0 +1,71 @@
+"""Live results: what a store knows of a run that still trains, as a trainer logs it."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from premem_core.analysis import curves, gate, run_scores
+from premem_core.analysis.curves import Curve
+from premem_core.analysis.gate import Judgement, Rule
+from premem_core.errors import PrememError
+from premem_core.scoring import job_files
+from premem_core.store.database import Store
+from premem_core.store.job_folder import JobFolder
+from premem_core.store.runs import read_runs
+
+Logs = dict[str, float]
+PREFIX = "premem/"
+
+
+class LiveResults:
+    """The results of one run, each of which is given out once.
+
+    Args:
+        log_log_threshold: t; None for that of the plan of the run's job.
+    """
+
+    def __init__(self, store: Store, run: str, log_log_threshold: float | None = None) -> None:
+        self._store, self._run, self._threshold = store, run, log_log_threshold
+        self._version = -1
+        self._given: set[int] = set()
+
+    def new(self, rules: Sequence[Rule] = ()) -> Iterator[tuple[Logs, list[Judgement]]]:
+        """The numbers of each newly scored checkpoint, and the rules that it certainly breaks.
+
+        Nothing is given where the run is not in the store yet, or lacks a threshold.
+        """
+        if (version := self._store.version()) == self._version:
+            return
+        self._version = version
+        if (line := self._curve()) is None:
+            return
+        for c, step in enumerate(line.scores.steps.tolist()):
+            if step not in self._given:
+                self._given.add(step)
+                broken = [j for j in gate.judge(line, step, rules) if j.verdict == "failed"]
+                yield _logs(line, c), broken
+
+    def _curve(self) -> Curve | None:
+        runs = read_runs(self._store).set_index("run")
+        threshold = self._threshold
+        if threshold is None and JobFolder.of(self._store, self._run).holds_job:
+            threshold = job_files.read_job_spec(self._store, self._run).log_log_threshold
+        if self._run not in runs.index or not runs["scored"][self._run] or threshold is None:
+            return None
+        try:
+            scored = run_scores.read_task(self._store, str(runs["task"][self._run]))
+        except PrememError:
+            return None
+        [scores] = [scores for scores in scored if scores.run == self._run]
+        return curves.curve(scores, threshold, run_scores.default_estimator([scores]))
+
+
+def _logs(line: Curve, c: int) -> Logs:
+    numbers = {
+        "checkpoint": float(line.scores.steps[c]),
+        "pre_memorization_accuracy": float(line.premem[c]),
+        "pre_memorization_accuracy_half": float(line.premem_half[c]),
+        "memorized_share": float(line.memorized[c]),
+        "train_accuracy": float(line.train[c]),
+        "test_accuracy": float(line.test[c]),
+    }
+    return {PREFIX + name: value for name, value in numbers.items() if not math.isnan(value)}

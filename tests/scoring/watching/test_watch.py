@@ -1,0 +1,165 @@
+"""Watching a run that still trains: a copier plays the trainer; tests/training has real ones."""
+
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from premem_core.errors import CheckpointError
+from premem_core.models.on_disk import kept_checkpoints
+from premem_core.models.on_disk.kept_checkpoints import keep_checkpoint
+from premem_core.records import Sampling
+from premem_core.scoring import job_process
+from premem_core.scoring.preparation.prepare import prepare
+from premem_core.scoring.preparation.request import ScoreRequest
+from premem_core.scoring.watching import keeper
+from premem_core.scoring.watching.keeper import Keeper
+from premem_core.scoring.watching.watch import Patience, Watch
+from premem_core.store.completions import read_completions
+from premem_core.store.database import Store
+from premem_core.store.runs import read_checkpoints
+
+SHORT = Sampling(samples=1, max_new_tokens=16)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(keeper, "SECONDS", 0.05)
+
+
+def steps_of(folder: Path) -> list[int]:
+    return sorted(int(p.name.rpartition("-")[2]) for p in folder.glob("checkpoint-*"))
+
+
+class Trainer(threading.Thread):
+    """Writes the checkpoints of a run slowly, file by file, and keeps only the last one."""
+
+    def __init__(self, made: Path, out: Path, seconds: float = 0.15) -> None:
+        super().__init__()
+        self.made, self.out, self.seconds = made, out, seconds
+
+    def run(self) -> None:
+        before = None
+        for step in steps_of(self.made):
+            self.save(step)
+            if before is not None:
+                shutil.rmtree(self.out / f"checkpoint-{before}")
+            before = step
+
+    def save(self, step: int) -> None:
+        folder = self.out / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        files = sorted(
+            (self.made / folder.name).iterdir(), key=lambda f: f.name == "trainer_state.json"
+        )
+        for file in files:
+            content = file.read_bytes()
+            half = len(content) // 2
+            with (folder / file.name).open("wb") as handle:
+                handle.write(content[:half])
+                handle.flush()
+                time.sleep(self.seconds / len(files))
+                handle.write(content[half:])
+        time.sleep(self.seconds)
+
+
+def request(run, data, **changes):
+    return ScoreRequest(run, data[0], backend="hf", sampling=SHORT, run="sums", task="t", **changes)
+
+
+def drawn(store):
+    steps = read_checkpoints(store, "sums")["step"]
+    return {
+        step: read_completions(store, "sums", step, "train")["completion"].tolist()
+        for step in steps
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(run_dir, data, tmp_path_factory):
+    """The run scored after its training."""
+    store = Store(tmp_path_factory.mktemp("whole"))
+    prepare(request(run_dir, data)).create(store)
+    assert job_process.run_job(store, "sums").state == "done"
+    return drawn(store)
+
+
+def test_each_checkpoint_is_scored_also_those_that_the_trainer_deletes(
+    run_dir, data, whole, tmp_path
+):
+    store, out = Store(tmp_path / "store"), tmp_path / "run"
+    trainer = Trainer(run_dir, out)
+    watch = Watch(store, request(out, data), say=lambda _: None)
+    trainer.start()
+    end = watch.watch()
+    trainer.join()
+    assert (end.state, end.message, end.lost) == ("done", "", ())
+    assert drawn(store) == whole
+    assert steps_of(out) == steps_of(run_dir)[-1:]
+    assert steps_of(watch.folder.kept) == steps_of(run_dir)
+    assert not list(watch.folder.kept.rglob("*.safetensors"))
+
+
+def test_a_watch_that_is_started_again_goes_on_where_it_was(run_dir, data, whole, tmp_path):
+    store, out = Store(tmp_path / "store"), tmp_path / "run"
+    first, second, last = steps_of(run_dir)
+    trainer = Trainer(run_dir, out, seconds=0)
+    trainer.save(first)
+    one = Watch(store, request(out, data), say=lambda _: None)
+    assert one.watch(Patience(idle=0.0)).state == "done"
+    trainer.save(second)
+    Keeper(out, one.folder.kept).look()  # and then it is killed
+    shutil.rmtree(out / f"checkpoint-{second}")
+    trainer.save(last)
+    again = Watch(store, request(out, data), say=lambda _: None)
+    assert again.watch().lost == ()
+    assert drawn(store) == whole
+    third = Watch(store, request(out, data), say=lambda _: None)  # nothing is left to do
+    assert third.watch().state == "done"
+    assert drawn(store) == whole
+
+
+def test_what_was_deleted_or_never_whole_is_named(run_dir, data, tmp_path):
+    store, out = Store(tmp_path / "store"), tmp_path / "run"
+    trainer = Trainer(run_dir, out, seconds=0)
+    _, second, last = steps_of(run_dir)
+    half = out / "checkpoint-7"
+    half.mkdir(parents=True)
+    (half / "config.json").write_text("{}")
+    looks = Keeper(out, tmp_path / "kept")
+    looks.look()
+    shutil.rmtree(half)
+    looks.look()
+    assert looks.lost == {"checkpoint-7"}
+    trainer.save(last)
+    broken = out / f"checkpoint-{second}"
+    shutil.copytree(run_dir / broken.name, broken)
+    (broken / "model.safetensors").write_bytes(b"broken")
+    end = Watch(store, request(out, data), say=lambda _: None).watch()
+    assert end.state == "done"
+    [reason] = end.lost
+    assert f"checkpoint-{second}/model.safetensors is not a whole safetensors file" in reason
+
+
+def test_without_links_files_are_copied_and_a_full_disk_leaves_nothing(
+    run_dir, tmp_path, monkeypatch
+):
+    folder = run_dir / f"checkpoint-{steps_of(run_dir)[0]}"
+
+    def no_link(*_):
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(kept_checkpoints.os, "link", no_link)
+    keep_checkpoint(folder, tmp_path / "kept" / "checkpoint-1")
+    same = (tmp_path / "kept/checkpoint-1/model.safetensors").read_bytes()
+    assert same == (folder / "model.safetensors").read_bytes()
+
+    def no_space(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(kept_checkpoints.shutil, "copyfile", no_space)
+    with pytest.raises(CheckpointError, match="cannot be kept"):
+        keep_checkpoint(folder, tmp_path / "kept" / "checkpoint-2")
+    assert [p.name for p in (tmp_path / "kept").iterdir()] == ["checkpoint-1"]
