@@ -20,6 +20,11 @@ from premem_core.store.scores import read_counts
 QUESTION_COLUMNS = ("split", "example", "samples", "correct", "nll", "known")
 CONTAMINATED = 0.02  # of the questions; beginnings that settle the rest can make a few known
 
+CONSEQUENCE = (
+    "it saw them before fine-tuning, perhaps with their solutions. Then its own accuracy, and that "
+    "of early checkpoints, is partly memory."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class KnownShare:
@@ -121,6 +126,12 @@ def read_base_model(store: Store, run: str, segment: Segment = "target") -> Base
     )
 
 
+def read_base_questions(store: Store, run: str) -> pd.DataFrame:
+    """`BaseModel.questions` of a run; empty where its base model is not scored."""
+    base = read_base_model(store, run)
+    return pd.DataFrame(columns=list(QUESTION_COLUMNS)) if base is None else base.questions
+
+
 def _mean(questions: pd.DataFrame, *, is_whole: bool) -> tuple[float, float]:
     """Mean accuracy and its half-width.
 
@@ -155,7 +166,7 @@ def base_in_words(base: BaseModel) -> list[str]:
     ]
     sentences = [f"The base model answers {' and '.join(measured)}."] if measured else []
     sentences += [_known_in_words(name, share) for name, share in known_splits]
-    return sentences + ([note] if (note := contamination_in_words(base)) else [])
+    return sentences + ([f"So {CONSEQUENCE}"] if contamination_in_words(base) else [])
 
 
 def _known_in_words(name: str, share: KnownShare) -> str:
@@ -176,11 +187,7 @@ def contamination_in_words(base: BaseModel) -> str:
     ]
     if not seen:
         return ""
-    return (
-        f"The base model completes {' and '.join(seen)} word by word, so it saw them before "
-        "fine-tuning, perhaps with their solutions. Then its own accuracy, and that of early "
-        "checkpoints, is partly memory."
-    )
+    return f"The base model completes {' and '.join(seen)} word by word, so {CONSEQUENCE}"
 
 
 def _with_interval(share: KnownShare) -> str:

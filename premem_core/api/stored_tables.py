@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from premem_core.analysis.base_model import QUESTION_COLUMNS, read_base_model
+from premem_core.analysis.base_model import read_base_questions
 from premem_core.analysis.solutions import solution_measures, token_table
 from premem_core.errors import UsageError
 from premem_core.grading.graded_completions import read_checkpoint_completions
-from premem_core.records import BASE_STEP, SEGMENTS, Segment
+from premem_core.records import BASE_STEP, Segment
 from premem_core.store.database import Store
 from premem_core.store.examples import read_task_examples
 from premem_core.store.runs import read_checkpoints, read_runs, read_scored_base, read_tasks
@@ -161,8 +161,7 @@ class StoredTables:
             completions["grade"].value_counts()
         """
         self._check("split", split, SPLITS)
-        base = [BASE_STEP] if read_scored_base(self._store, run) else []
-        self._check("step", step, [*base, *self.checkpoints(run)["step"]])
+        self._check_step(run, step)
         return read_checkpoint_completions(self._store, run, int(step), split, perturbation)
 
     def solutions(
@@ -192,7 +191,7 @@ class StoredTables:
             in_trace: whether it is a part of a thinking trace.
         """
         self._check("split", split, SPLITS)
-        self._check("step", step, self.checkpoints(run)["step"].tolist())
+        self._check_step(run, step)
         return token_table(self._store, run, int(step), split)
 
     def imports(self, run: str | None = None) -> pd.DataFrame:
@@ -223,30 +222,17 @@ class StoredTables:
             self._check("run", run, read_runs(self._store)["run"].tolist())
         return read_sample_imports(self._store, run)
 
-    def base_model(self, run: str, segment: Segment = "target") -> pd.DataFrame:
+    def base_model(self, run: str) -> pd.DataFrame:
         """One row per question of the base model; empty without `premem score --score-base`.
-
-        Args:
-            segment: the part of a solution whose NLL is given.
 
         Columns:
             split, example: the question, by its number in the store.
             samples, correct: completions that were drawn, and how many of them are correct.
             nll: as in `scores`; a checkpoint's NLL minus this is its base-relative NLL.
-            known: whether it completes the question word by word, so that it has seen it before;
-                missing where the question is too short to tell.
-
-        Raises:
-            UsageError: the store has no such run.
-
-        Example:
-            base = store.base_model(run)
-            base.groupby("split")["known"].mean()
+            known: whether it completes the question word by word; missing for short questions.
         """
-        self._check("run", run, read_runs(self._store)["run"].tolist())
-        self._check("segment", segment, SEGMENTS)
-        base = read_base_model(self._store, run, segment)
-        return pd.DataFrame(columns=list(QUESTION_COLUMNS)) if base is None else base.questions
+        self.checkpoints(run)
+        return read_base_questions(self._store, run)
 
     def sql(self, query: str, parameters: Sequence[object] = ()) -> pd.DataFrame:
         """What one SELECT gives, over a read-only connection to the store's DuckDB database.
@@ -270,6 +256,10 @@ class StoredTables:
             )
         """
         return read_sql(self._store, query, parameters)
+
+    def _check_step(self, run: str, step: int) -> None:
+        base = [BASE_STEP] if read_scored_base(self._store, run) else []
+        self._check("step", step, [*base, *self.checkpoints(run)["step"]])
 
     def _check(self, what: str, given: object, known: Sequence[object]) -> None:
         if given not in known:

@@ -93,12 +93,18 @@ def check_spec(spec: ScoringSpec, user_perturbations: Collection[str] = ()) -> N
 
     Raises:
         UsageError: the grader, the backend, a perturbation or a place of the template is unknown,
-            a place is missing, the plan needs a threshold, or it takes no share.
+            a place is missing, the plan needs a threshold, or it takes no share; or the base model
+            is to be scored by a server.
         JobError: the run's name is empty or too long, or a text that ends a completion is empty.
     """
     if spec.backend not in BACKENDS:
         raise UsageError(
             f"backend '{spec.backend}' is unknown; choose one of: {', '.join(BACKENDS)}"
+        )
+    if spec.score_base and spec.backend == "server":
+        raise UsageError(
+            "a running server does not serve the run's base model; score the base model with the "
+            "backend hf or vllm (--backend), or leave it out"
         )
     make_grader(spec.grader).close()
     for perturbation in spec.perturbations:

@@ -8,7 +8,6 @@ from premem_core.analysis import caveats, curves, example_table, run_scores
 from premem_core.analysis.base_model import (
     KnownShare,
     base_in_words,
-    contamination_in_words,
     read_base_model,
 )
 from premem_core.dashboard.figures import LIGHT, curves_figure
@@ -42,7 +41,8 @@ def test_what_is_said_has_shares_with_intervals(store):
         "short to tell.",
         "It completes 0.0% (0.0% to 4.4%) of 59 test questions word by word; 1 is too short to "
         "tell.",
-        contamination_in_words(read_base_model(store, "slow")),
+        "So it saw them before fine-tuning, perhaps with their solutions. Then its own accuracy, "
+        "and that of early checkpoints, is partly memory.",
     ]
 
 

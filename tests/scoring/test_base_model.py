@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from premem_core.analysis import run_scores
 from premem_core.analysis.base_model import read_base_model
-from premem_core.errors import CheckpointError, JobError, PrememWarning, StoreError
+from premem_core.errors import CheckpointError, JobError, PrememWarning, StoreError, UsageError
 from premem_core.grading.graders import make_grader
 from premem_core.grading.regrade import regrade_run
 from premem_core.models import checkpoints
@@ -238,6 +238,8 @@ def test_what_cannot_be_the_base_model_is_refused_in_words(run_folder, base, fin
     other = tiny.save_base(tmp_path / "other", seed=5)
     with pytest.raises(StoreError, match=r"base model of the run 'r' is .*give the first one"):
         create(finished, run_folder, resume=True, execution=Execution(base=str(other)))
+    with pytest.raises(UsageError, match="server does not serve the run's base model"):
+        create(Store(tmp_path / "store"), run_folder, replace(SPEC, backend="server"))
     with pytest.raises(JobError, match="base model is scored, but not requested"):
         create(finished, run_folder, replace(SPEC, score_base=False), extend=True)
 
