@@ -71,7 +71,7 @@ class BaseModel:
             may if the base model is a checkpoint of the run.
         test, test_half: likewise, of the test questions.
         questions: QUESTION_COLUMNS, one row per question that was scored. nll is in nats per
-            token, NaN for test questions; known is missing where too short to tell.
+            token, NaN where not measured; known is missing where too short to tell.
         is_checkpoint: whether it is the checkpoint of step 0 of the run.
     """
 
