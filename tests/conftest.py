@@ -17,6 +17,7 @@ from tests.helpers.paths import GSM8K, SHARED
 
 # Read when these trackers are imported, which any test may do.
 os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "WANDB_ERROR_REPORTING": "false"}
+os.environ["WANDB_DISABLE_WEAVE"] = "true"  # it advertises itself where `openai` is imported
 style.CHECKED = True
 settings.register_profile("premem", deadline=None)  # no test is timed
 settings.load_profile("premem")
