@@ -223,8 +223,12 @@ class TransformersBackend:
         width = getattr(config, "head_dim", None) or config.hidden_size // heads
         heads = getattr(config, "num_key_value_heads", None) or heads
         row = 2 * config.num_hidden_layers * heads * width * self.dtype.itemsize * tokens
-        free = 0.5 * torch.cuda.mem_get_info()[0] if self.device == "cuda" else CACHE_BYTES
-        return max(1, int(free // row) // self.batch_divisor)
+        free = CACHE_BYTES
+        if self.device == "cuda":
+            # What the last batch has used is free too, although torch keeps it for the next one.
+            kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+            free = (torch.cuda.mem_get_info()[0] + kept) // 2
+        return max(1, free // row // self.batch_divisor)
 
     def _batch_scores(self, targets: Sequence[Target]) -> list[TokenScores]:
         import torch

@@ -110,6 +110,21 @@ def test_running_out_of_memory_halves_the_batch_and_loses_nothing(trained, monke
     assert max(sizes) > 6
 
 
+def test_memory_that_torch_keeps_from_the_last_batch_makes_the_next_one_no_smaller(
+    trained, monkeypatch
+):
+    def fitting(free, reserved):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free, 2**30))
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: reserved)
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 2**20)
+        return trained._rows_that_fit(100)
+
+    monkeypatch.setattr(trained, "device", "cuda")
+    first = fitting(free=2**29, reserved=2**20)
+    assert first > 1
+    assert fitting(free=2**27, reserved=2**20 + 2**29 - 2**27) == first
+
+
 def test_a_sample_depends_on_its_own_seed_and_not_on_its_neighbours(trained):
     prompts = sum_prompts(12)
     sampling = Sampling(samples=4, temperature=1.5, top_p=1.0, max_new_tokens=24)
