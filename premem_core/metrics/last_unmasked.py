@@ -89,9 +89,10 @@ def last_unmasked_means(counts: SampleCounts, nll: Floats, log_log_threshold: fl
     values = np.where(known, values, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean_known, mean_square = values.sum(axis=1) / drawn, (values**2).sum(axis=1) / drawn
-        spread_known = (mean_square - mean_known**2) * drawn / (drawn - 1)
+        # Where all values are equal, rounding can make a difference of squares negative.
+        spread_known = np.maximum(mean_square - mean_known**2, 0.0) * drawn / (drawn - 1)
         mean = of / n * mean_known
-        spread = (of / n * mean_square - mean**2) * n / (n - 1)
+        spread = np.maximum(of / n * mean_square - mean**2, 0.0) * n / (n - 1)
         # The variances of the mean that come from the questions, from which of them were drawn,
         # and from their samples.
         questions = spread / n
