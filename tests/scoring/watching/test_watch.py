@@ -121,6 +121,18 @@ def test_a_watch_that_is_started_again_goes_on_where_it_was(run_dir, data, whole
     assert drawn(store) == whole
 
 
+def test_a_released_checkpoint_stays_scored_whatever_is_asked_of_it_later(run_dir, data, tmp_path):
+    store, out = Store(tmp_path / "store"), tmp_path / "run"
+    trainer = Trainer(run_dir, out, seconds=0)
+    for step, t in zip(steps_of(run_dir)[:2], (9.0, -9.0), strict=True):  # all memorized, then none
+        trainer.save(step)
+        asked = request(out, data, plan="last", log_log_threshold=t)
+        end = Watch(store, asked, say=lambda _: None).watch(Patience(idle=0.0))
+        assert (end.state, end.message) == ("done", "")
+    assert read_checkpoints(store, "sums")["state"].tolist() == ["scored", "scored"]
+    assert [len(found) for found in drawn(store).values()] == [0, 48]
+
+
 def test_what_was_deleted_or_never_whole_is_named(run_dir, data, tmp_path):
     store, out = Store(tmp_path / "store"), tmp_path / "run"
     trainer = Trainer(run_dir, out, seconds=0)
