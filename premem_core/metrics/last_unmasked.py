@@ -104,6 +104,32 @@ def last_unmasked_means(counts: SampleCounts, nll: Floats, log_log_threshold: fl
     return Means(*(np.where(unknown, np.nan, np.where(of > 0, x, 0.0)) for x in found))
 
 
+def last_unmasked_change(
+    counts: SampleCounts, nll: Floats, log_log_threshold: float, checkpoint: int, other: int
+) -> tuple[float, float]:
+    """The mean of LU_c(i) − LU_d(i) of two checkpoints c and d, and its standard error.
+
+    Both answer the same questions, so it comes from the differences of single questions. Arguments
+    as in `last_unmasked_accuracy`; NaN where an example that was drawn lacks samples.
+    """
+    last = _last(~memorized(nll, log_log_threshold))
+    values = _at(counts.accuracy, last)
+    needed = (last[[checkpoint, other]] >= 0).any(axis=0)
+    n, of = len(needed), int(needed.sum())
+    change = (values[checkpoint] - values[other])[needed & counts.drawn]
+    if not of:
+        return 0.0, 0.0
+    if not len(change):
+        return np.nan, np.nan
+    mean, square = of / n * change.mean(), of / n * (change**2).mean()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        variance = np.maximum(square - mean**2, 0.0) / np.float64(n - 1)
+        if len(change) < of:
+            spread = change.var() / np.float64(len(change) - 1)
+            variance += (of / n) ** 2 * spread * (1 - len(change) / of)
+        return float(mean), float(np.sqrt(variance))
+
+
 def _variance_of_accuracy(
     counts: SampleCounts, last: NDArray[np.intp], known: NDArray[np.bool_]
 ) -> Floats:
