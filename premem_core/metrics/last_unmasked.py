@@ -114,7 +114,7 @@ def last_unmasked_change(
     """
     last = _last(~memorized(nll, log_log_threshold))
     values = _at(counts.accuracy, last)
-    needed = (last[[checkpoint, other]] >= 0).any(axis=0)
+    needed: NDArray[np.bool_] = np.asarray((last[[checkpoint, other]] >= 0).any(axis=0))
     n, of = len(needed), int(needed.sum())
     change = (values[checkpoint] - values[other])[needed & counts.drawn]
     if not of:
