@@ -133,6 +133,23 @@ def test_a_released_checkpoint_stays_scored_whatever_is_asked_of_it_later(run_di
     assert [len(found) for found in drawn(store).values()] == [0, 48]
 
 
+def test_the_threshold_of_the_first_checkpoint_is_that_of_the_following_ones(
+    run_dir, data, tmp_path
+):
+    store, out = Store(tmp_path / "store"), tmp_path / "run"
+    trainer, fitted = Trainer(run_dir, out, seconds=0), iter([-2.0, -1.0])
+    asked = request(out, data, plan="last")
+    watch = Watch(store, asked, find_threshold=lambda *_: next(fitted))
+    used = []
+    for step in steps_of(run_dir)[:2]:
+        trainer.save(step)
+        Keeper(out, watch.folder.kept).look()
+        job = watch._prepared()
+        job.create(store, extend=True)
+        used.append(job.spec.log_log_threshold)
+    assert used == [-2.0, -2.0]
+
+
 def test_what_was_deleted_or_never_whole_is_named(run_dir, data, tmp_path):
     store, out = Store(tmp_path / "store"), tmp_path / "run"
     trainer = Trainer(run_dir, out, seconds=0)
