@@ -190,7 +190,7 @@ def committed(store) -> Store:
 
 
 def test_a_committed_shard_that_was_cut_is_not_counted_any_more(committed):
-    assert read_counts(committed, "r")["correct"].tolist() == [1, 2, 2, 2]
+    assert read_counts(committed, "r").sort_values("example")["correct"].tolist() == [1, 2, 2, 2]
     spoil_committed(committed, "00000010.train..samples.00001.r.parquet")
     with pytest.warns(PrememWarning, match=r"samples\.00001.* is empty or cut off"):
         assert withdraw_broken(committed, "r") == 1
