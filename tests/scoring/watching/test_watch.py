@@ -1,5 +1,6 @@
 """Watching a run that still trains: a copier plays the trainer; tests/training has real ones."""
 
+import json
 import shutil
 import threading
 import time
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from premem_core.errors import CheckpointError
+from premem_core.models.checkpoints import read_run
 from premem_core.models.on_disk import kept_checkpoints
+from premem_core.models.on_disk.json_files import read_json
 from premem_core.models.on_disk.kept_checkpoints import keep_checkpoint
 from premem_core.records import Sampling
 from premem_core.scoring import job_process
@@ -20,6 +23,7 @@ from premem_core.scoring.watching.watch import Patience, Watch
 from premem_core.store.completions import read_completions
 from premem_core.store.database import Store
 from premem_core.store.runs import read_checkpoints
+from tests.helpers import tiny
 
 SHORT = Sampling(samples=1, max_new_tokens=16)
 
@@ -148,6 +152,19 @@ def test_the_threshold_of_the_first_checkpoint_is_that_of_the_following_ones(
         job.create(store, extend=True)
         used.append(job.spec.log_log_threshold)
     assert used == [-2.0, -2.0]
+
+
+@pytest.mark.slow
+def test_a_kept_adapter_names_its_base_model_where_the_run_has_it(tmp_path):
+    run, kept = tmp_path / "run", tmp_path / "kept"
+    tiny.save_adapter(tiny.save_base(run / "base"), run / "checkpoint-1")
+    config = run / "checkpoint-1" / "adapter_config.json"
+    config.write_text(json.dumps(read_json(config) | {"base_model_name_or_path": "base"}))
+    (run / "checkpoint-1" / "trainer_state.json").write_text('{"global_step": 1}')
+    Keeper(run, kept).look()
+    [checkpoint] = read_run(kept).checkpoints
+    assert checkpoint.adapter_base == str(run / "base")
+    assert read_json(config)["base_model_name_or_path"] == "base"  # the run's own file
 
 
 def test_what_was_deleted_or_never_whole_is_named(run_dir, data, tmp_path):
