@@ -101,6 +101,22 @@ def curve(scores: RunScores, log_log_threshold: float, estimator: Estimator = "p
     )
 
 
+def premem_change(
+    scores: RunScores, log_log_threshold: float, estimator: Estimator, checkpoint: int, other: int
+) -> tuple[float, float]:
+    """As `estimators.premem_change`.
+
+    Raises:
+        DataError: the estimator is not defined for this run's numbers of samples.
+    """
+    try:
+        return estimators.premem_change(
+            estimator, scores.counts, scores.nll, log_log_threshold, checkpoint, other
+        )
+    except ValueError as error:
+        raise DataError(f"run '{scores.run}': {error}; use the plain estimator") from error
+
+
 def _premem_means(scores: RunScores, log_log_threshold: float, estimator: Estimator) -> Means:
     return estimators.premem_means(estimator, scores.counts, scores.nll, log_log_threshold)
 

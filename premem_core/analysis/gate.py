@@ -19,7 +19,7 @@ import numpy as np
 
 from premem_core.analysis import curves
 from premem_core.analysis.curves import Curve
-from premem_core.metrics import intervals, pre_memorization
+from premem_core.metrics import pre_memorization
 
 Verdict = Literal["passed", "failed", "undecided", "unknown"]
 MIN_PREMEM, MAX_MEMORIZED, MIN_TEST, NO_DROP = "min-premem", "max-memorized", "min-test", "no-drop"
@@ -193,10 +193,9 @@ def _judge_drop(line: Curve, c: int, rule: Rule) -> Judgement:
     if line.unknown[: c + 1].any():
         return Judgement(rule, "unknown", _premem_unknown(line, range(c + 1)))
     best = int(np.argmax(line.premem[:c]))
-    of_examples = curves.premem(line.scores, line.log_log_threshold, line.estimator)
-    mean, half = intervals.mean_interval(of_examples[c] - of_examples[best])
-    half = half * stats.norm.ppf(1 - 0.05 / c) / intervals.Z90
-    low, high = float(mean - half), float(mean + half)
+    mean, error = curves.premem_change(line.scores, line.log_log_threshold, line.estimator, c, best)
+    half = float(error * stats.norm.ppf(1 - 0.05 / c))
+    low, high = mean - half, mean + half
     if math.isnan(half):
         why = f"the change of {PREMEM} has no interval: only one training example is scored"
         return Judgement(rule, "unknown", why)
@@ -205,8 +204,8 @@ def _judge_drop(line: Curve, c: int, rule: Rule) -> Judgement:
         f"{line.scores.steps[best]} (90 % interval of the change {low:+.3f} to {high:+.3f})"
     )
     if high < -ROUNDING:
-        return Judgement(rule, "failed", f"{said}: a drop", float(mean), low, high)
-    return Judgement(rule, "passed", f"{said}: no certain drop", float(mean), low, high)
+        return Judgement(rule, "failed", f"{said}: a drop", mean, low, high)
+    return Judgement(rule, "passed", f"{said}: no certain drop", mean, low, high)
 
 
 def _decided(rule: Rule, verdict: Verdict, measured: _Measured, relation: str) -> Judgement:

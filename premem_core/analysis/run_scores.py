@@ -134,7 +134,20 @@ def samples_in_words(runs: Sequence[RunScores]) -> str:
 
 def default_estimator(runs: Sequence[RunScores]) -> Estimator:
     """The estimator that nobody chose: plain, or lu where a run has only its samples."""
-    return "lu" if any(run.counts.only_unmasked for run in runs) else "plain"
+    only_lu = any(run.counts.only_unmasked or _is_share(run) for run in runs)
+    return "lu" if only_lu else "plain"
+
+
+def _is_share(run: RunScores) -> bool:
+    """Whether the samples are of a share of the examples, as only the plan `last` draws them.
+
+    Every other plan samples an example that is not memorized at some checkpoint. At the first one,
+    none that is memorized is sampled where any is left out.
+    """
+    counts, first = run.counts, run.nll[0, run.counts.samples[0] > 0]
+    left_out = run.nll[:, ~counts.drawn]
+    first, left_out = first[~np.isnan(first)], left_out[~np.isnan(left_out)]
+    return bool(len(first) and len(left_out) and left_out.max() >= first.min())
 
 
 def segment_note(segment: Segment) -> str:

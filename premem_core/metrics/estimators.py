@@ -39,6 +39,7 @@ from premem_core.metrics import intervals
 from premem_core.metrics.last_unmasked import (
     Means,
     last_unmasked_accuracy,
+    last_unmasked_change,
     last_unmasked_means,
     last_unmasked_steps,
 )
@@ -125,6 +126,31 @@ def premem_means(
     values = premem(estimator, counts, nll, log_log_threshold)
     mean, half = intervals.whole_mean_interval(values)
     return Means(mean, half, np.full(len(mean), np.nan))
+
+
+def premem_change(
+    estimator: Estimator,
+    counts: SampleCounts,
+    nll: Floats,
+    log_log_threshold: float,
+    checkpoint: int,
+    other: int,
+) -> tuple[float, float]:
+    """Mean PM of a checkpoint minus that of another one, and the difference's standard error.
+
+    The error comes from the differences of single questions. NaN where `premem_means` is.
+
+    Args:
+        checkpoint, other: the rows of the two checkpoints; for the rest see `premem`.
+
+    Raises:
+        ValueError: as `check_counts`.
+    """
+    if estimator == "lu":
+        return last_unmasked_change(counts, nll, log_log_threshold, checkpoint, other)
+    values = premem(estimator, counts, nll, log_log_threshold)
+    mean, half = intervals.whole_mean_interval(values[checkpoint] - values[other])
+    return float(mean), float(half) / intervals.Z90
 
 
 def premem_steps(

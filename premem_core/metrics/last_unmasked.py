@@ -89,9 +89,10 @@ def last_unmasked_means(counts: SampleCounts, nll: Floats, log_log_threshold: fl
     values = np.where(known, values, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean_known, mean_square = values.sum(axis=1) / drawn, (values**2).sum(axis=1) / drawn
-        spread_known = (mean_square - mean_known**2) * drawn / (drawn - 1)
+        # Where all values are equal, rounding can make a difference of squares negative.
+        spread_known = np.maximum(mean_square - mean_known**2, 0.0) * drawn / (drawn - 1)
         mean = of / n * mean_known
-        spread = (of / n * mean_square - mean**2) * n / (n - 1)
+        spread = np.maximum(of / n * mean_square - mean**2, 0.0) * n / (n - 1)
         # The variances of the mean that come from the questions, from which of them were drawn,
         # and from their samples.
         questions = spread / n
@@ -101,6 +102,32 @@ def last_unmasked_means(counts: SampleCounts, nll: Floats, log_log_threshold: fl
         samples = np.where(np.isnan(within), at_most, within)
     found = (mean, Z90 * np.sqrt(questions + rows), np.sqrt(samples))
     return Means(*(np.where(unknown, np.nan, np.where(of > 0, x, 0.0)) for x in found))
+
+
+def last_unmasked_change(
+    counts: SampleCounts, nll: Floats, log_log_threshold: float, checkpoint: int, other: int
+) -> tuple[float, float]:
+    """The mean of LU_c(i) − LU_d(i) of two checkpoints c and d, and its standard error.
+
+    Both answer the same questions, so it comes from the differences of single questions. Arguments
+    as in `last_unmasked_accuracy`; NaN where an example that was drawn lacks samples.
+    """
+    last = _last(~memorized(nll, log_log_threshold))
+    values = _at(counts.accuracy, last)
+    needed: NDArray[np.bool_] = np.asarray((last[[checkpoint, other]] >= 0).any(axis=0))
+    n, of = len(needed), int(needed.sum())
+    change = (values[checkpoint] - values[other])[needed & counts.drawn]
+    if not of:
+        return 0.0, 0.0
+    if not len(change):
+        return np.nan, np.nan
+    mean, square = of / n * change.mean(), of / n * (change**2).mean()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        variance = np.maximum(square - mean**2, 0.0) / np.float64(n - 1)
+        if len(change) < of:
+            spread = change.var() / np.float64(len(change) - 1)
+            variance += (of / n) ** 2 * spread * (1 - len(change) / of)
+        return float(mean), float(np.sqrt(variance))
 
 
 def _variance_of_accuracy(

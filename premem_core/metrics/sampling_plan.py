@@ -20,7 +20,7 @@ sampled in full, is one number per run. A pair that a plan does not sample is un
            With a share of the examples, only pairs of these examples are sampled. They are chosen
            once all perplexities are known: of all examples, sorted by the checkpoints at which they
            are masked and then by NLL at the first checkpoint, every k-th. Examples that have
-           samples already take the place of others.
+           samples already take the place of others near them in that order.
 """
 
 from dataclasses import dataclass
@@ -44,10 +44,13 @@ class Share:
         fraction: of the examples, above 0 and at most 1.
         start: where the systematic sample begins, from 0 up to 1 of the distance between two of its
             examples.
+        closed: rows of checkpoints at which nothing more can be drawn. An example that has no
+            samples and is not masked there cannot join the share.
     """
 
     fraction: float = 1.0
     start: float = 0.5
+    closed: tuple[int, ...] = ()
 
     def size(self, examples: int) -> int:
         """The number of examples in the share, which is at least 1."""
@@ -199,9 +202,16 @@ def share_of_examples(
         return np.zeros(n, dtype=bool)
     size = share.size(n)
     order = np.lexsort((nll[0], *masked[::-1]))
-    every_kth = order[((np.arange(size) + share.start) * n / size).astype(np.intp)]
+    places = ((np.arange(size) + share.start) * n / size).astype(np.intp)
     chosen: NDArray[np.bool_] = np.asarray(samples.any(axis=0))
-    new = every_kth[~chosen[every_kth]]
+    can_join = ~chosen & masked[list(share.closed)].all(axis=0)
+    # Those who have samples may be other examples than these, so each of these joins only where
+    # too few have been chosen up to its place: no part of the order gets more than its share.
+    before = np.cumsum(chosen[order])[places]
+    new: list[int] = []
+    for wanted, (example, so_far) in enumerate(zip(order[places], before, strict=True)):
+        if can_join[example] and so_far + len(new) <= wanted:
+            new.append(int(example))
     chosen[new[: max(0, size - chosen.sum())]] = True
     return chosen
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from premem_core.errors import EndpointError, StoreError
 from premem_core.models.backend import Resources
+from premem_core.models.on_disk.kept_checkpoints import keeps_weights
 from premem_core.records import BASE_STEP, Checkpoint, Run
 from premem_core.scoring.executors.executor import Executor
 from premem_core.scoring.executors.worker import Assignment, Event
@@ -67,7 +68,13 @@ class Dispatcher:
         self._losses: Counter[int] = Counter()
         states = read_checkpoints(store, spec.run).set_index("step")
         whole = (states["state"] == "scored") & (states["samples"] == spec.sampling.samples)
-        self._scored = set(states.index[whole])
+        # A watch releases the weights of what is scored, so that is neither drawn from nor failed.
+        self._closed = frozenset(
+            checkpoint.step
+            for checkpoint in run.checkpoints
+            if states["state"].get(checkpoint.step) == "scored" and not self._is_there(checkpoint)
+        )
+        self._scored = {*states.index[whole], *self._closed}
         self._base_is_scored = False
 
     def work_left(self) -> WorkLeft:
@@ -82,9 +89,15 @@ class Dispatcher:
             continued: set[int] = set()
             if self.spec.score_base:
                 continued = set(read_continuations(self.store, self.spec.run)["example"])
-            self._work_left = find_work_left(self.spec, steps, self.queries, counts, continued)
-            self._version = version
+            found = find_work_left(self.spec, steps, self.queries, counts, continued)
+            self._work_left, self._version = replace(found, closed=self._closed), version
         return self._work_left
+
+    def _is_there(self, checkpoint: Checkpoint) -> bool:
+        """Whether a checkpoint can be loaded, as far as its weights or the server's list tell."""
+        if self.resources.server is not None:
+            return checkpoint.step in self.resources.server.models
+        return keeps_weights(checkpoint.path)
 
     def dispatch(self, tracker: Tracker) -> None:
         """Do the work left; afterwards `failed` holds the failed checkpoints and the reasons.

@@ -119,6 +119,8 @@ class WorkLeft:
             is not scored, or if it is a checkpoint of the run.
         continued: the numbers of the queries whose continuation the base model has written; None
             if it is not asked for these, or if that is the work of `base`.
+        closed: the steps of scored checkpoints that cannot be loaded any more, whose results stay
+            as they are.
     """
 
     spec: ScoringSpec
@@ -126,6 +128,7 @@ class WorkLeft:
     grids: list[QueryGrid]
     base: "WorkLeft | None" = None
     continued: set[int] | None = None
+    closed: frozenset[int] = frozenset()
 
     def at(self, step: int) -> "WorkLeft":
         """The work left of which a checkpoint is part: that of the base model, or this one."""
@@ -134,17 +137,20 @@ class WorkLeft:
     def needs_targets(self, grid: QueryGrid) -> NDArray[np.bool_]:
         """Whether the target of each query is still to be measured: (C, N)."""
         is_wanted = grid.split == "train" or self.spec.held_out
-        return ~grid.measured & (is_wanted and not grid.perturbation)
+        needed: NDArray[np.bool_] = ~grid.measured & (is_wanted and not grid.perturbation)
+        needed[list(self._closed_rows)] = False
+        return needed
 
     def to_draw(self, grid: QueryGrid) -> Counts:
         """The number of further samples that are known to be needed now: (C, N)."""
         spec, wanted = self.spec, self.spec.sampling.samples
         if grid.split == "train" and not grid.perturbation:
-            return sampling_plan.to_draw(*self._plan_of(grid))
-        left = np.maximum(wanted - grid.samples, 0)
-        last_only = spec.plan == "final" or (grid.perturbation and not spec.perturb_all)
-        if last_only:
-            left[:-1] = 0
+            left = sampling_plan.to_draw(*self._plan_of(grid))
+        else:
+            left = np.maximum(wanted - grid.samples, 0)
+            if spec.plan == "final" or (grid.perturbation and not spec.perturb_all):
+                left[:-1] = 0
+        left[list(self._closed_rows)] = 0
         return left
 
     def with_work(self) -> set[int]:
@@ -193,8 +199,12 @@ class WorkLeft:
             grid.nll,
             grid.samples,
             grid.correct,
-            spec.share_of_examples,
+            replace(spec.share_of_examples, closed=self._closed_rows),
         )
+
+    @property
+    def _closed_rows(self) -> tuple[int, ...]:
+        return tuple(row for row, step in enumerate(self.steps) if step in self.closed)
 
     def completions_of_full_plan(self) -> int:
         """Completions that the full plan would draw in all."""
@@ -213,6 +223,7 @@ class WorkLeft:
             grids,
             self.base.without(steps) if self.base and not lacks_base else None,
             None if self.continued is None or lacks_base else set(self.continued),
+            self.closed,
         )
 
     def copy(self) -> "WorkLeft":

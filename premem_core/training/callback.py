@@ -20,7 +20,12 @@ from premem_core.records import Sampling
 from premem_core.scoring.executors.in_process import InProcessExecutor
 from premem_core.scoring.job_process import run_job
 from premem_core.scoring.preparation.prepare import prepare
-from premem_core.scoring.preparation.request import RequestedData, ScoreRequest, read_data
+from premem_core.scoring.preparation.request import (
+    RequestedData,
+    ScoreRequest,
+    check_growing,
+    read_data,
+)
 from premem_core.store.database import Store
 from premem_core.store.job_folder import JobFolder
 from premem_core.training.live_results import LiveResults
@@ -94,6 +99,7 @@ class PrememCallback(TrainerCallback):
                 train_sample=examples,
                 **{"sampling": Sampling(samples=1), **settings},
             )
+            check_growing(self.request)
         self._data: RequestedData | None = None
         self._looked = 0.0
 
@@ -134,8 +140,8 @@ class PrememCallback(TrainerCallback):
                 for judgement in broken:
                     logger.warning(f"the training is ended: {judgement.sentence}")
                     control.should_training_stop = True
-        except PrememError as error:
-            logger.warning(f"no results of Premem can be read: {error}")
+        except Exception as error:  # as in `on_save`
+            logger.warning(f"no results of Premem can be logged: {error}")
         return control
 
     def _score(self, request: ScoreRequest, folder: Path, model: Any) -> None:
@@ -153,6 +159,8 @@ class PrememCallback(TrainerCallback):
             backend = TransformersBackend.of_model(checkpoint, tokenizer, model)
             executor = InProcessExecutor(backend, checkpoint.step)
             end = run_job(self.store, self.run, queue=False, executor=executor)
+        if end.state == "cancelled":  # Ctrl-C or SIGTERM, which are for the training too
+            raise KeyboardInterrupt
         release_weights(checkpoint.path)
         if end.state != "done":
             raise PrememError(end.message)

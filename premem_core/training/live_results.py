@@ -58,5 +58,8 @@ class LiveResults:
             scored = run_scores.read_task(self._store, str(runs["task"][self._run]))
         except PrememError:
             return None
-        [scores] = [scores for scores in scored if scores.run == self._run]
+        found = [scores for scores in scored if scores.run == self._run]
+        if not found:  # only its test problems are scored
+            return None
+        [scores] = found
         return curves.curve(scores, threshold, run_scores.default_estimator([scores]))

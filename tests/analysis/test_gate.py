@@ -120,6 +120,21 @@ def test_a_drop_fails_only_where_it_is_certain_and_is_measured_on_the_same_examp
     assert (other.verdict, other.value < 0) == ("passed", True)
 
 
+def test_a_drop_of_a_run_whose_samples_are_a_share_is_that_of_all_its_examples():
+    rng = np.random.default_rng(3)
+    nll = np.where(np.arange(400) < 200, 0.0, 1.0)  # half of the examples are always memorized
+    samples = np.zeros((2, 400), dtype=np.int64)
+    samples[:, 200::4] = 1
+    correct = samples * (rng.random((2, 400)) < np.array([[0.9], [0.5]]))
+    counts = SampleCounts.of(samples, correct, 1)
+    scores = made(np.zeros((2, 400)), nll, counts=counts)
+    line = curves.curve(scores, simulated.T, "lu")
+    [drop] = judge(line, 2, [Rule(NO_DROP)])
+    assert drop.verdict == "failed"
+    assert drop.value == pytest.approx(line.premem[1] - line.premem[0])
+    assert -0.35 < drop.value < -0.05
+
+
 def test_a_plateau_of_ten_checkpoints_is_rarely_taken_for_a_drop():
     """The best of nine noisy means is high by chance."""
     rng = np.random.default_rng(5)

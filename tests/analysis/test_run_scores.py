@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 
 from premem_core.analysis import run_scores
+from premem_core.analysis.replay import follow_plan
 from premem_core.errors import UsageError
+from premem_core.metrics.sampling_plan import Share
 from premem_core.records import Checkpoint, Example, RunRecord
 from premem_core.store.database import Store
 from premem_core.store.runs import add_scored_runs, set_checkpoint_state
@@ -132,3 +134,16 @@ def test_an_order_is_one_of_learning_rates_only_where_all_are_known_and_differ(r
     unknown = [replace(runs[0], learning_rate=np.nan), *runs[1:]]
     for others in (alike, unknown, runs[:1]):
         assert run_scores.order_in_words(others) == "the runs in their order"
+
+
+@pytest.mark.parametrize("checkpoints", [1, 2])
+@pytest.mark.parametrize(
+    ("plan", "share", "found"),
+    [("last", 0.5, "lu"), ("lazy", 1.0, "plain"), ("final", 1.0, "plain"), ("full", 1.0, "plain")],
+)
+def test_a_share_is_read_by_lu_also_before_anything_is_forgotten(checkpoints, plan, share, found):
+    whole, _ = simulated.run("run", np.random.default_rng(0), np.full(simulated.TEST, 0.5))
+    nll = whole.nll[:checkpoints]
+    outcomes = np.zeros((simulated.SAMPLES, *nll.shape), dtype=np.int64)  # nothing is right
+    counts = follow_plan(plan, simulated.T, nll, outcomes, Share(share))
+    assert run_scores.default_estimator([replace(whole, counts=counts, nll=nll)]) == found

@@ -110,3 +110,11 @@ def test_a_checkpoint_at_which_everything_was_always_memorized_has_lu_zero():
 def test_without_any_sample_lu_is_not_known():
     counts = SampleCounts.of(np.zeros((1, 3), int), np.zeros((1, 3), int), 1)
     assert np.isnan(last_unmasked_means(counts, np.full((1, 3), 0.9), T).mean)
+
+
+@pytest.mark.parametrize(("n", "k", "correct"), [(3, 5, 3), (7, 10, 1), (19, 10, 7)])
+def test_equal_accuracies_have_an_interval_of_no_width(n, k, correct):
+    counts = SampleCounts.of(np.full((1, n), k), np.full((1, n), correct), k)
+    found = last_unmasked_means(counts, np.full((1, n), 0.9), T)
+    np.testing.assert_allclose(found.mean, correct / k)
+    assert found.half < 1e-6

@@ -209,3 +209,24 @@ def test_a_share_keeps_its_examples_when_a_checkpoint_is_added_or_the_job_was_in
     half[:, np.flatnonzero(first.any(axis=0))[::2]] = 0
     rest = to_draw("last", 1, T, nll[:2], half, none[:2], share)
     np.testing.assert_array_equal(half + rest, first)
+
+
+def test_a_larger_share_adds_examples_in_every_part_of_the_order():
+    nll, none = many(checkpoints=1, examples=1000)
+    samples = to_draw("last", 1, -9.0, nll, none, none, Share(0.1))
+    samples += to_draw("last", 1, -9.0, nll, samples, none, Share(0.15))
+    assert samples.sum() == 150
+    halves = samples[0, np.argsort(nll[0])].reshape(2, 500).sum(axis=1)
+    assert abs(halves - 75).max() <= 5
+
+
+def test_an_example_that_was_passed_over_at_a_closed_checkpoint_does_not_join_the_share():
+    rng = np.random.default_rng(0)
+    nll, none = rng.lognormal(T, 1, (2, 400)), np.zeros((2, 400), dtype=np.int64)
+    first = to_draw("last", 1, T, nll[:1], none[:1], none[:1], Share(0.25))
+    samples = np.vstack([first, none[:1]])
+    more = to_draw("last", 1, T, nll, samples, none, Share(0.25, closed=(0,)))
+    assert not more[0].any()
+    masked = nll < np.exp(T)
+    late = masked[0] & ~masked[1]  # a quarter of these joins, as of all others
+    assert abs(more[1, late].sum() - late.sum() / 4) <= 3

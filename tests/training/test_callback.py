@@ -1,16 +1,23 @@
 """The callback in real training: what it logs, what it leaves alone, when it stops a training."""
 
+import os
+import signal
+import time
+
 import numpy as np
 import pytest
 
 from premem_core.analysis import curves, run_scores
 from premem_core.analysis.gate import Rule
 from premem_core.analysis.solutions import solution_measures
+from premem_core.errors import UsageError
 from premem_core.problems import examples
 from premem_core.records import Sampling
 from premem_core.scoring import job_process
+from premem_core.scoring.executors import in_process
 from premem_core.scoring.preparation.prepare import prepare
 from premem_core.scoring.preparation.request import ScoreRequest
+from premem_core.scoring.watching.watch import Watch
 from premem_core.store.database import Store
 from premem_core.store.job_folder import JobFolder
 from premem_core.training import PrememCallback
@@ -111,3 +118,29 @@ def test_what_goes_wrong_here_does_not_stop_the_training(base, data, tmp_path, c
     assert trainer.state.global_step == 10
     assert logged(trainer, "checkpoint") == {}
     assert examples.read_examples(data[0]).examples  # and a good file can be read
+
+
+def test_ctrl_c_while_a_checkpoint_is_scored_ends_the_training_too(
+    base, data, tmp_path, monkeypatch
+):
+    def interrupted(*_):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+
+    monkeypatch.setattr(in_process, "score_checkpoint", interrupted)
+    trainer = make_trainer(base, tmp_path / "run")
+    trainer.add_callback(
+        PrememCallback(trainer, tmp_path / "store", train=data[0], log_log_threshold=T)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    assert trainer.state.global_step == 10
+
+
+def test_a_number_of_generations_in_all_is_refused_for_a_run_that_grows(base, data, tmp_path):
+    trainer = make_trainer(base, tmp_path / "run")
+    with pytest.raises(UsageError, match="for a finished run"):
+        PrememCallback(trainer, tmp_path / "store", train=data[0], generations=100)
+    request = ScoreRequest(tmp_path / "run", data[0], plan="last", generations=100)
+    with pytest.raises(UsageError, match="for a finished run"):
+        Watch(Store(tmp_path / "store"), request).watch()

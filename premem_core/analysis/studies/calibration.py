@@ -189,14 +189,13 @@ def _difference_sd(
     squares, weights = [], []
     for run in runs:
         run_rows = rows[rows["run"] == run.run].set_index("step")
-        premem = curves.premem(run, float(run_rows["log_log_threshold"].iloc[0]), estimator)
+        t = float(run_rows["log_log_threshold"].iloc[0])
         residual = run_rows["test_accuracy"] - run_rows["predicted"]
         row_of = {step: row for row, step in enumerate(run.steps.tolist())}
         for a, b in combinations(run_rows.index, 2):
-            noise = [
-                standard_error(values[row_of[a]] - values[row_of[b]])
-                for values in (premem, run.test_accuracy)
-            ]
+            tests = run.test_accuracy[row_of[a]] - run.test_accuracy[row_of[b]]
+            _, error = curves.premem_change(run, t, estimator, row_of[a], row_of[b])
+            noise = [error, standard_error(tests)]
             squares.append((residual[a] - residual[b]) ** 2 - np.square(noise).sum())
             weights.append(float(run_rows["weight"].iloc[0]))
     if not squares:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from premem_core.analysis import curves
 from premem_core.analysis.run_scores import RunScores
-from premem_core.analysis.studies.calibration import Calibration, calibrate, standard_error
+from premem_core.analysis.studies.calibration import Calibration, calibrate
 from premem_core.metrics import intervals
 from premem_core.metrics.estimators import Estimator
 
@@ -165,8 +165,8 @@ def choose(run: RunScores, calibration: Calibration) -> Choice | None:
     """
     from scipy import stats
 
-    premem = curves.premem(run, calibration.log_log_threshold, calibration.estimator)
-    means = premem.mean(axis=1)
+    t, estimator = calibration.log_log_threshold, calibration.estimator
+    means = curves.curve(run, t, estimator).premem
     order = [int(c) for c in np.argsort(-means, kind="stable") if not np.isnan(means[c])]
     if not order:
         return None
@@ -175,8 +175,8 @@ def choose(run: RunScores, calibration: Calibration) -> Choice | None:
         return Choice(int(run.steps[best]), float(means[best]), None, None, None)
     second, confidence = rest[0], None
     if calibration.difference_sd is not None:
-        difference = premem[best] - premem[second]
-        noise = np.hypot(standard_error(difference), calibration.difference_sd)
+        _, error = curves.premem_change(run, t, estimator, best, second)
+        noise = np.hypot(error, calibration.difference_sd)
         lead = means[best] - means[second]
         distance = lead / noise if noise else np.inf * lead if lead else 0.0
         probability = float(stats.t.cdf(distance, len(calibration.runs) - 1))

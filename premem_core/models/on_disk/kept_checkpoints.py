@@ -5,6 +5,7 @@ no space on the disk, and keeps a file until the link is removed too. Where link
 as on another disk, files are copied. The state of the optimizer is not kept.
 """
 
+import json
 import os
 import shutil
 import time
@@ -13,7 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from premem_core.errors import CheckpointError
-from premem_core.files import unfinished_name
+from premem_core.files import replace_file, unfinished_name
+from premem_core.models.on_disk.json_files import read_json
 from premem_core.models.on_disk.weights import ADAPTER, holds_model
 
 # The states of optimizers and random generators, and pickles, none of which is scored.
@@ -33,8 +35,12 @@ def seems_finished(folder: Path) -> bool:
     return bool(times) and time.time() - max(times) > SETTLED
 
 
-def keep_checkpoint(folder: Path, kept: Path) -> None:
+def keep_checkpoint(folder: Path, kept: Path, adapter_base: str | None = None) -> None:
     """Keep the files of a checkpoint in another folder, which appears when it is complete.
+
+    Args:
+        adapter_base: the base model of an adapter. Where that is a folder, what is kept names it in
+            full, because the adapter may name it by a path that begins at the run.
 
     Raises:
         CheckpointError: the checkpoint was deleted meanwhile, or there is no space for a copy;
@@ -45,6 +51,11 @@ def keep_checkpoint(folder: Path, kept: Path) -> None:
         unfinished.mkdir(parents=True)
         for file in _files(folder):
             _link(file, unfinished / file.name)
+        if adapter_base is not None and os.path.isdir(adapter_base):
+            config = unfinished / "adapter_config.json"
+            content = read_json(config) | {"base_model_name_or_path": os.path.abspath(adapter_base)}
+            # In place of the link, and not into it: the trainer's file stays as it is.
+            replace_file(config, json.dumps(content, indent=1).encode())
         unfinished.rename(kept)
     except OSError as error:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from premem_core.errors import UsageError
 from premem_core.metrics.sampling_plan import Plan
 from premem_core.models import checkpoints
 from premem_core.models.encoding.template_choice import Form
@@ -93,6 +94,20 @@ class ScoreRequest:
     def run_name(self) -> str:
         """The run's name."""
         return self.run_folder.resolve().name if self.run is None else self.run
+
+
+def check_growing(request: ScoreRequest) -> None:
+    """Check that a request can be made again each time that its run has a further checkpoint.
+
+    Raises:
+        UsageError: its budget is a number of generations, of which each checkpoint would get fewer
+            with every further one.
+    """
+    if request.generations is not None:
+        raise UsageError(
+            "a number of generations in all is for a finished run, because a run that still trains "
+            "can have any number of checkpoints; give --precision, or --share and --samples"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,8 @@ class Keeper:
     def _keep(self, name: str) -> None:
         try:
             run = checkpoints.read_run(self.run, only=[name], steps=self.steps, base=self.base)
-            keep_checkpoint(run.checkpoints[0].path, self.kept / name)
+            [checkpoint] = run.checkpoints
+            keep_checkpoint(checkpoint.path, self.kept / name, checkpoint.adapter_base)
         except CheckpointError as error:
             self.refused[name] = str(error)
             return

@@ -19,9 +19,15 @@ from premem_core.models.on_disk.kept_checkpoints import keeps_weights, release_w
 from premem_core.models.on_disk.run_folders import is_readable, named_folders
 from premem_core.models.on_disk.trainer_state import TrainerState, read_trainer_state
 from premem_core.records import Run, Segment
+from premem_core.scoring.job_files import read_job_spec
 from premem_core.scoring.job_process import run_job
 from premem_core.scoring.preparation.prepare import PreparedJob, prepare
-from premem_core.scoring.preparation.request import RequestedData, ScoreRequest, read_data
+from premem_core.scoring.preparation.request import (
+    RequestedData,
+    ScoreRequest,
+    check_growing,
+    read_data,
+)
 from premem_core.scoring.progress import Progress
 from premem_core.scoring.watching.keeper import Keeper
 from premem_core.store.database import Store
@@ -102,6 +108,7 @@ class Watch:
             JobError: the job is running, or was created with other options.
             StoreError: the disk is full.
         """
+        check_growing(self.request)
         base = self.request.execution.base
         keeper = Keeper(
             self.request.run_folder,
@@ -143,6 +150,10 @@ class Watch:
     def _prepared(self) -> PreparedJob:
         run = self._kept_run()
         request = replace(self.request, run=self.run)
+        if request.log_log_threshold is None and self.folder.holds_job:
+            # A threshold that is fitted again would move with the results of this very run.
+            t = read_job_spec(self.store, self.run).log_log_threshold
+            request = replace(request, log_log_threshold=t)
         if self._data is None:
             self._data = read_data(request, run)
         self._data = replace(self._data, run=run)

@@ -49,9 +49,11 @@ def _take_back(store: Store, connection: Connection, run: str, broken: Collectio
             WHERE run = ? AND step = ? AND split = ? AND perturbation = ?""",
             [run, step, split, perturbation],
         )
-        connection.execute(
-            "DELETE FROM continuations WHERE run = ? AND step = ? AND split = ?", [run, step, split]
-        )
+        if not perturbation:  # the shards of continuations, which are counted again, have none
+            connection.execute(
+                "DELETE FROM continuations WHERE run = ? AND step = ? AND split = ?",
+                [run, step, split],
+            )
         connection.execute(
             "UPDATE checkpoints SET state = 'waiting' WHERE run = ? AND step = ?", [run, step]
         )

@@ -92,3 +92,15 @@ def test_the_checkpoint_to_ship_is_the_highest_and_its_lead_decides_the_confiden
     assert prediction.choose(run, unsure).confidence == pytest.approx(0.5, abs=0.01)
     surer = dataclasses.replace(calibration, difference_sd=0.0)
     assert prediction.choose(run, surer).confidence >= choice.confidence
+
+
+def test_a_checkpoint_is_chosen_of_a_run_whose_samples_are_a_share(runs, calibration):
+    by_lu = dataclasses.replace(calibration, estimator="lu")
+    samples, correct = runs[0].counts.samples.copy(), runs[0].counts.correct.copy()
+    samples[:, ::2], correct[:, ::2] = 0, 0
+    counts = dataclasses.replace(runs[0].counts, samples=samples, correct=correct)
+    run = dataclasses.replace(runs[0], counts=counts)
+    rows = prediction.predict(run, by_lu).set_index("step")["predicted"]
+    choice = prediction.choose(run, by_lu)
+    assert choice.step == rows.idxmax()
+    assert 0.5 <= choice.confidence < 1

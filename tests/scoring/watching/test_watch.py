@@ -1,5 +1,6 @@
 """Watching a run that still trains: a copier plays the trainer; tests/training has real ones."""
 
+import json
 import shutil
 import threading
 import time
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from premem_core.errors import CheckpointError
+from premem_core.models.checkpoints import read_run
 from premem_core.models.on_disk import kept_checkpoints
+from premem_core.models.on_disk.json_files import read_json
 from premem_core.models.on_disk.kept_checkpoints import keep_checkpoint
 from premem_core.records import Sampling
 from premem_core.scoring import job_process
@@ -20,6 +23,7 @@ from premem_core.scoring.watching.watch import Patience, Watch
 from premem_core.store.completions import read_completions
 from premem_core.store.database import Store
 from premem_core.store.runs import read_checkpoints
+from tests.helpers import tiny
 
 SHORT = Sampling(samples=1, max_new_tokens=16)
 
@@ -119,6 +123,48 @@ def test_a_watch_that_is_started_again_goes_on_where_it_was(run_dir, data, whole
     third = Watch(store, request(out, data), say=lambda _: None)  # nothing is left to do
     assert third.watch().state == "done"
     assert drawn(store) == whole
+
+
+def test_a_released_checkpoint_stays_scored_whatever_is_asked_of_it_later(run_dir, data, tmp_path):
+    store, out = Store(tmp_path / "store"), tmp_path / "run"
+    trainer = Trainer(run_dir, out, seconds=0)
+    for step, t in zip(steps_of(run_dir)[:2], (9.0, -9.0), strict=True):  # all memorized, then none
+        trainer.save(step)
+        asked = request(out, data, plan="last", log_log_threshold=t)
+        end = Watch(store, asked, say=lambda _: None).watch(Patience(idle=0.0))
+        assert (end.state, end.message) == ("done", "")
+    assert read_checkpoints(store, "sums")["state"].tolist() == ["scored", "scored"]
+    assert [len(found) for found in drawn(store).values()] == [0, 48]
+
+
+def test_the_threshold_of_the_first_checkpoint_is_that_of_the_following_ones(
+    run_dir, data, tmp_path
+):
+    store, out = Store(tmp_path / "store"), tmp_path / "run"
+    trainer, fitted = Trainer(run_dir, out, seconds=0), iter([-2.0, -1.0])
+    asked = request(out, data, plan="last")
+    watch = Watch(store, asked, find_threshold=lambda *_: next(fitted))
+    used = []
+    for step in steps_of(run_dir)[:2]:
+        trainer.save(step)
+        Keeper(out, watch.folder.kept).look()
+        job = watch._prepared()
+        job.create(store, extend=True)
+        used.append(job.spec.log_log_threshold)
+    assert used == [-2.0, -2.0]
+
+
+@pytest.mark.slow
+def test_a_kept_adapter_names_its_base_model_where_the_run_has_it(tmp_path):
+    run, kept = tmp_path / "run", tmp_path / "kept"
+    tiny.save_adapter(tiny.save_base(run / "base"), run / "checkpoint-1")
+    config = run / "checkpoint-1" / "adapter_config.json"
+    config.write_text(json.dumps(read_json(config) | {"base_model_name_or_path": "base"}))
+    (run / "checkpoint-1" / "trainer_state.json").write_text('{"global_step": 1}')
+    Keeper(run, kept).look()
+    [checkpoint] = read_run(kept).checkpoints
+    assert checkpoint.adapter_base == str(run / "base")
+    assert read_json(config)["base_model_name_or_path"] == "base"  # the run's own file
 
 
 def test_what_was_deleted_or_never_whole_is_named(run_dir, data, tmp_path):

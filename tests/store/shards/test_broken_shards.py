@@ -11,6 +11,7 @@ import pytest
 from premem_core.errors import PrememWarning
 from premem_core.grading.hand_grades import set_grade
 from premem_core.records import Grade, SampleKey
+from premem_core.store.checkpoint_measures import read_continuations
 from premem_core.store.completions import (
     read_agreement,
     read_answer_votes,
@@ -22,7 +23,15 @@ from premem_core.store.database import Store
 from premem_core.store.runs import read_checkpoints, set_checkpoint_state
 from premem_core.store.scores import commit_inbox, read_committed_shards, read_counts
 from premem_core.store.shards.committed_shards import withdraw_broken
-from premem_core.store.shards.shards import TARGETS, ShardWriter, completions_folder, write_shard
+from premem_core.store.shards.shards import (
+    CONTINUATIONS,
+    TARGETS,
+    ShardName,
+    ShardWriter,
+    completions_folder,
+    write_shard,
+)
+from tests.helpers import stores
 from tests.helpers.stores import register, samples_shard
 
 NAME = "00000010.train..samples.00009.r.parquet"
@@ -181,7 +190,7 @@ def committed(store) -> Store:
 
 
 def test_a_committed_shard_that_was_cut_is_not_counted_any_more(committed):
-    assert read_counts(committed, "r")["correct"].tolist() == [1, 2, 2, 2]
+    assert read_counts(committed, "r").sort_values("example")["correct"].tolist() == [1, 2, 2, 2]
     spoil_committed(committed, "00000010.train..samples.00001.r.parquet")
     with pytest.warns(PrememWarning, match=r"samples\.00001.* is empty or cut off"):
         assert withdraw_broken(committed, "r") == 1
@@ -246,3 +255,20 @@ def test_a_broken_shard_of_a_prefix_is_set_aside_there(store, tmp_path):
     assert (folder / "broken" / NAME).read_bytes() == b"PAR1"
     assert [file.name for file in (store.path / "inbox").iterdir()] == [good]
     writer.fetch(store.path / "inbox", {good})  # it is not found again
+
+
+def test_a_cut_shard_of_perturbed_questions_takes_no_continuation_back(tmp_path):
+    store = Store(tmp_path)
+    numbers = register(store)
+    row = {"run": "r", "step": 0, "split": "train", "rest": "rest", "completion": "", "known": True}
+    table = pa.Table.from_pylist([row | {"example": n} for n in numbers], schema=CONTINUATIONS)
+    name = str(ShardName(0, "train", "", "continuations", 0, "", "r"))
+    write_shard(store.path / "inbox", name, "r", table)
+    cut = stores.write_samples(
+        store.path / "inbox", "r", numbers[0], [0], step=0, perturbation="first"
+    )
+    commit_inbox(store)
+    (completions_folder(store.path, "r") / cut.name).write_bytes(b"PAR1")
+    with pytest.warns(PrememWarning, match="cut off"):
+        assert withdraw_broken(store, "r") == 1
+    assert read_continuations(store, "r")["example"].tolist() == numbers
