@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from premem_core.metrics import estimators, intervals, thresholds
+from premem_core.metrics.budget import Design
 from premem_core.metrics.last_unmasked import last_unmasked_means
 from premem_core.metrics.sample_counts import SampleCounts
 from premem_core.metrics.sampling_plan import Share, to_draw
@@ -110,3 +111,10 @@ def test_a_checkpoint_at_which_everything_was_always_memorized_has_lu_zero():
 def test_without_any_sample_lu_is_not_known():
     counts = SampleCounts.of(np.zeros((1, 3), int), np.zeros((1, 3), int), 1)
     assert np.isnan(last_unmasked_means(counts, np.full((1, 3), 0.9), T).mean)
+
+
+def test_the_sampling_error_is_at_most_what_a_budget_promises():
+    correct = np.arange(40)[None] % 2
+    counts = SampleCounts.of(np.ones((1, 40), dtype=np.int64), correct, 1)
+    means = last_unmasked_means(counts, np.ones((1, 40)), T)
+    assert means.sampling_error[0] == pytest.approx(Design(40, 40, 1).standard_error)
