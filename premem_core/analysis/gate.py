@@ -119,9 +119,9 @@ def unknown(rules: Sequence[Rule], why: str) -> list[Judgement]:
 def _judge_premem(line: Curve, c: int, rule: Rule) -> Judgement:
     if line.unknown[c]:
         return Judgement(rule, "unknown", _premem_unknown(line, [c]))
-    n = len(line.scores.examples)
-    available = max(line.scores.trained_on, n)
-    low, high = _ends(line.premem[c], line.premem_half[c])
+    available = max(line.scores.trained_on, len(line.scores.examples))
+    n = int(line.scores.counts.drawn.sum()) if line.estimator == "lu" else len(line.scores.examples)
+    low, high = _ends(line.premem[c], line.premem_half[c], n)
     measured = _Measured(
         PREMEM, float(line.premem[c]), low, high, n, available, "training examples"
     )
@@ -133,12 +133,14 @@ def _judge_test(line: Curve, c: int, rule: Rule) -> Judgement:
     if not problems:
         why = f"{TEST} is not known: score the run with test problems (--test)"
         return Judgement(rule, "unknown", why)
-    low, high = _ends(line.test[c], line.test_half[c])
+    low, high = _ends(line.test[c], line.test_half[c], problems)
     measured = _Measured(TEST, float(line.test[c]), low, high, problems, math.inf, "test problems")
     return _at_least(rule, measured)
 
 
-def _ends(mean: float, half: float) -> tuple[float, float]:
+def _ends(mean: float, half: float, questions: int) -> tuple[float, float]:
+    if half == 0 and mean in (0, 1):  # none or all are right, so their spread tells nothing
+        return intervals.share_interval(int(mean * questions), questions)
     low, high = np.clip([mean - half, mean + half], 0.0, 1.0)
     return float(low), float(high)
 

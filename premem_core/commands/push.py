@@ -19,6 +19,7 @@ from premem_core.commands.options import (
     ThresholdOption,
     existing_store,
     print_json,
+    say,
     takes_options,
     task_of,
     threshold_of,
@@ -154,5 +155,7 @@ def _read_series(options: PushOptions, run: str) -> Series:
         raise UsageError(f"the run '{run}' has no scored checkpoint yet; score it first")
     estimator = options.estimator or run_scores.default_estimator(runs)
     t = threshold_of(runs, options.log_log_threshold, estimator)
-    measured = solution_measures(store, run)
-    return make_series(curves.curve(scores, t, estimator), task, measured)
+    line = curves.curve(scores, t, estimator)
+    if missing := curves.missing_in_words([line]):
+        say(f"note: {missing}")
+    return make_series(line, task, solution_measures(store, run))

@@ -129,6 +129,17 @@ def _rank(facts: ExampleFacts, recipe: Recipe) -> pd.DataFrame:
     return table.iloc[rows[np.lexsort((random_order[rows], -score[rows], ~kept[rows]))]]
 
 
+def unknown_in_words(facts: ExampleFacts, recipe: Recipe) -> str:
+    """A sentence for each strategy that lacks the value of an example; empty where none does."""
+    return " ".join(
+        f"{unknown:,} of {len(facts.examples):,} examples have no value of '{name}' and cannot be "
+        "chosen by it. If their samples were left out by a plan, 'jobs extend --plan final' draws "
+        "them."
+        for name in dict.fromkeys(criterion.strategy for criterion in recipe.criteria)
+        if (unknown := int(strategies.strategy_values(facts, name, recipe.seed).isna().sum()))
+    )
+
+
 def reasons(rows: pd.DataFrame, recipe: Recipe) -> list[str]:
     """The strategies' values of each of these rows of `select`, in words."""
     names = [criterion.strategy for criterion in recipe.criteria]

@@ -98,7 +98,7 @@ def last_unmasked_means(counts: SampleCounts, nll: Floats, log_log_threshold: fl
         questions = spread / n
         rows = (of / n) ** 2 * np.where(drawn < of, spread_known * (1 / drawn - 1 / of), 0.0)
         within = rows + (of / n) ** 2 * _variance_of_accuracy(counts, last, known) / of
-        at_most = (of / n) ** 2 * spread_known / drawn
+        at_most = (of / n) ** 2 * np.minimum(spread_known, 0.25) / drawn  # p(1 − p) ≤ 1/4
         samples = np.where(np.isnan(within), at_most, within)
     found = (mean, Z90 * np.sqrt(questions + rows), np.sqrt(samples))
     return Means(*(np.where(unknown, np.nan, np.where(of > 0, x, 0.0)) for x in found))

@@ -104,12 +104,19 @@ def _lacking(registered: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     samples, wanted_samples = registered["sampling"]["samples"], wanted["sampling"]["samples"]
     if wanted_samples < samples:
         problems.append(f"{samples} samples are drawn, but {wanted_samples} are requested")
+    share, same_problems = registered.get("share", 1.0), _same(registered, wanted, "train_data")
+    if _same(registered, wanted, "plan") and same_problems and wanted["share"] < share:
+        problems.append(f"a share of {share:g} is sampled, but {wanted['share']:g} is requested")
     if registered.get("score_base") and not wanted["score_base"]:
         problems.append("the base model is scored, but not requested (--score-base)")
     for name in ("checkpoints", "perturbations"):
         if gone := [item for item in registered.get(name, []) if item not in wanted[name]]:
             problems.append(f"{gone[0]} is missing from the {name}")
     return problems
+
+
+def _same(registered: dict[str, Any], wanted: dict[str, Any], name: str) -> bool:
+    return bool(registered.get(name) == wanted.get(name))
 
 
 def _changed_problems(queries: Iterable[Query], examples: Sequence[Example]) -> list[str]:

@@ -179,7 +179,7 @@ def extend_job(store: Store, run: str, *, base: Path | None = None, **changes: A
     if "samples" in changes:
         changes["sampling"] = replace(spec.sampling, samples=changes.pop("samples"))
     spec = replace(spec, **changes)
-    if spec.plan != "last":
+    if spec.plan != "last" and "share" not in changes:
         spec = replace(spec, share=1.0)
     check_spec(spec, user_perturbation_names(folder))
     description = {**registered, **job_files.as_json(asdict(spec))}

@@ -57,6 +57,15 @@ def test_a_rule_is_judged_by_where_the_whole_interval_lies(run):
         assert judged(run, name, value).low == pytest.approx(value - half)
 
 
+def test_where_no_question_is_right_the_interval_is_not_a_point(run):
+    none = made(np.zeros((1, 25)))
+    assert judged(none, MIN_PREMEM, 0.05).verdict == "undecided"
+    assert judged(none, MIN_PREMEM, 0.2).verdict == "failed"
+    all_right = replace(none, test_accuracy=np.ones((1, 25)))
+    assert judged(all_right, MIN_TEST, 0.95).verdict == "undecided"
+    assert judged(all_right, MIN_TEST, 0.8).verdict == "passed"
+
+
 def test_the_gate_is_wrong_about_a_bound_that_is_the_truth_in_one_case_of_twenty_on_each_side():
     rng = np.random.default_rng(3)
     verdicts = [

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.helpers import planned
 from tests.helpers.commands import premem
 
 RUN = "lr3e-3_ep15_n1000"
@@ -36,6 +37,16 @@ def test_the_curves_of_a_stored_run_arrive_in_a_tracker(demo_store, tmp_path, mo
     ]  # fmt: skip
     assert run.data.metrics["premem/premem"] == row["premem"]
     assert "has all of these points already" in push(demo_store, *to).stdout
+
+
+def test_what_a_plan_left_unknown_is_told_of(tmp_path, monkeypatch):
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    store = planned.store(tmp_path / "store", "lazy")
+    to = ("--run", "fast", "--to", "mlflow", "--tracking-uri", f"file:{tmp_path}/mlruns")
+    done = push(store, *to, "--log-log-threshold", planned.T - 1)
+    assert done.returncode == 0, done.stderr
+    assert "note: Pre-memorization accuracy is not known at" in done.stderr
 
 
 @pytest.mark.parametrize(

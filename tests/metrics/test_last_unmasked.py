@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from premem_core.metrics import estimators, intervals, thresholds
+from premem_core.metrics.budget import Design
 from premem_core.metrics.last_unmasked import last_unmasked_means
 from premem_core.metrics.sample_counts import SampleCounts
 from premem_core.metrics.sampling_plan import Share, to_draw
@@ -118,3 +119,10 @@ def test_equal_accuracies_have_an_interval_of_no_width(n, k, correct):
     found = last_unmasked_means(counts, np.full((1, n), 0.9), T)
     np.testing.assert_allclose(found.mean, correct / k)
     assert found.half < 1e-6
+
+
+def test_the_sampling_error_is_at_most_what_a_budget_promises():
+    correct = np.arange(40)[None] % 2
+    counts = SampleCounts.of(np.ones((1, 40), dtype=np.int64), correct, 1)
+    means = last_unmasked_means(counts, np.ones((1, 40)), T)
+    assert means.sampling_error[0] == pytest.approx(Design(40, 40, 1).standard_error)

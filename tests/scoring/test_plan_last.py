@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from premem_core.analysis import curves, run_scores
+from premem_core.errors import JobError, UsageError
 from premem_core.metrics import estimators
 from premem_core.models import checkpoints
 from premem_core.problems import examples
@@ -106,6 +107,11 @@ def test_a_share_of_the_problems_stands_for_all_and_can_grow_without_drawing_any
     assert (scores(store).counts.drawn & members).sum() == 12
     assert scores(store).counts.drawn.sum() == 24
     assert drawn(store).loc[with_last.index].equals(with_last)
+
+    with pytest.raises(JobError, match=r"a share of 0\.5 is sampled, but 0\.25 is requested"):
+        jobs.extend_job(store, "sums", share=0.25)
+    with pytest.raises(UsageError, match="the lazy plan samples all problems"):
+        jobs.extend_job(store, "sums", plan="lazy", share=0.25)
 
     jobs.extend_job(store, "sums", plan="full", log_log_threshold=None)
     assert job_process.run_job(store, "sums").state == "done"

@@ -108,11 +108,26 @@ def notes(task: str, rows: pd.DataFrame, calibration: Calibration) -> list[str]:
             "The calibration used a run with this name. If it is the same run, the interval is too "
             "narrow."
         )
+    if unknown := int(rows["predicted"].isna().sum()):
+        sentences.append(_unknown_in_words(unknown, len(rows), calibration))
     if rows["extrapolated"].any():
         sentences.append(
             "Some checkpoints lie outside the accuracies that the calibration has seen."
         )
     return sentences
+
+
+def _unknown_in_words(unknown: int, checkpoints: int, calibration: Calibration) -> str:
+    t = f"--log-log-threshold {calibration.log_log_threshold:.3f}"
+    plan = "last" if calibration.estimator == "lu" else "lazy"
+    draw = f"draw them with 'jobs extend --plan {plan} {t}'"
+    if plan == "lazy":
+        draw = f"calibrate with --estimator lu if the run has the plan last, or {draw}"
+    return (
+        f"{unknown} of {checkpoints} checkpoints have no prediction, because the run's sampling "
+        f"plan left out samples that the {calibration.estimator} estimator needs at this "
+        f"threshold; {draw}."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,15 @@ def test_one_run_gives_a_number_but_no_interval_and_says_why(runs):
     assert "is to be better is not known" in choice.in_words(rows)
 
 
+def test_a_checkpoint_without_a_prediction_is_told_of_with_what_to_do(runs, calibration):
+    known = prediction.predict(runs[0], calibration)
+    assert not any("no prediction" in note for note in prediction.notes("sums", known, calibration))
+    rows = known.assign(predicted=known["predicted"].where(known["step"] > known["step"].min()))
+    [note] = [n for n in prediction.notes("sums", rows, calibration) if "no prediction" in n]
+    assert note.startswith(f"1 of {len(rows)} checkpoints have no prediction")
+    assert "calibrate with --estimator lu" in note
+
+
 @pytest.mark.parametrize("others", ["none", "without a test set", "unfinished"])
 def test_of_the_only_tested_run_it_is_said_that_another_one_is_needed(others, runs):
     untested = dataclasses.replace(

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from premem_core.__main__ import app
 from premem_core.curation.recipe import Criterion, Recipe
 from tests.helpers import planned
+from tests.helpers.commands import premem
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,17 @@ def test_what_a_recipe_says_cannot_be_said_beside_it(run, tmp_path, more):
     result = run("curate", "--from-recipe", recipe, *more, "--out", out)
     assert f"{more[0]} cannot be combined with --from-recipe" in str(result.exception)
     assert not out.exists()
+
+
+def test_examples_whose_samples_were_not_drawn_are_counted(run, tmp_path):
+    home = planned.store(tmp_path / "store", "last")
+    options = ("--run", "fast", "--log-log-threshold", planned.T - 1, "--out", tmp_path / "out.csv")
+    done = premem("curate", "--store", home.path, *options)
+    assert done.returncode == 0, done.stderr
+    chosen = int(done.stdout.split()[0])
+    assert 0 < chosen < 60
+    assert f"note: {60 - chosen} of 60 examples have no value of 'premem'" in done.stderr
+    assert "note:" not in run("curate", *JUDGED, "--out", tmp_path / "all.csv").stderr
 
 
 def test_a_store_that_has_changed_is_told_of(run, tmp_path):
