@@ -50,7 +50,7 @@ class Watched:
 
     Attributes:
         state: that of the job, or "waiting" if there was no checkpoint.
-        message: why it failed; empty if it did not.
+        message: why it failed, or what it waited for; empty if it is done.
         lost: sentences about checkpoints that could not be scored, because they are gone or not
             whole.
     """
@@ -138,7 +138,8 @@ class Watch:
         self._end = run_job(self.store, self.run, self.on_progress)
         if not self.keep_weights:
             self._release(job.data.run)
-        self.on_scored(job)
+        if (read_checkpoints(self.store, self.run)["state"] == "scored").any():
+            self.on_scored(job)
 
     def _prepared(self) -> PreparedJob:
         run = self._kept_run()
@@ -174,8 +175,10 @@ class Watch:
         lost += [reason for name, reason in sorted(keeper.refused.items())]
         lost += _missed(self.request.run_folder, self._kept_run()) if keeper.names() else []
         if self._end is None:
-            scored = keeper.names() and not self._waiting(keeper)
-            return Watched("done" if scored else "waiting", "", tuple(lost))
+            if keeper.names() and not self._waiting(keeper):
+                return Watched("done", "", tuple(lost))
+            none = f"no whole checkpoint came to {self.request.run_folder}"
+            return Watched("waiting", none, tuple(lost))
         return Watched(self._end.state, self._end.message, tuple(lost))
 
 

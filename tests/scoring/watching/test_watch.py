@@ -11,7 +11,7 @@ from premem_core.errors import CheckpointError
 from premem_core.models.on_disk import kept_checkpoints
 from premem_core.models.on_disk.kept_checkpoints import keep_checkpoint
 from premem_core.records import Sampling
-from premem_core.scoring import job_process
+from premem_core.scoring import job_process, jobs
 from premem_core.scoring.preparation.prepare import prepare
 from premem_core.scoring.preparation.request import ScoreRequest
 from premem_core.scoring.watching import keeper
@@ -119,6 +119,28 @@ def test_a_watch_that_is_started_again_goes_on_where_it_was(run_dir, data, whole
     third = Watch(store, request(out, data), say=lambda _: None)  # nothing is left to do
     assert third.watch().state == "done"
     assert drawn(store) == whole
+
+
+def test_a_watch_that_is_stopped_before_a_checkpoint_is_scored_has_no_results_to_tell(
+    run_dir, data, tmp_path
+):
+    def stop(progress):
+        if progress.state == "running":
+            jobs.cancel_job(store, watch.run)
+
+    store = Store(tmp_path / "store")
+    told: list[object] = []
+    watch = Watch(store, request(run_dir, data), lambda _: None, stop, told.append)
+    assert watch.watch(Patience(idle=0.0)).state == "cancelled"
+    assert not told
+    assert set(read_checkpoints(store, watch.run)["state"]) == {"waiting"}
+
+
+def test_a_folder_to_which_no_checkpoint_came_is_named(data, tmp_path):
+    store, folder = Store(tmp_path / "store"), tmp_path / "none"
+    watched = Watch(store, request(folder, data), say=lambda _: None).watch(Patience(idle=0.0))
+    assert watched.state == "waiting"
+    assert watched.message == f"no whole checkpoint came to {folder}"
 
 
 def test_what_was_deleted_or_never_whole_is_named(run_dir, data, tmp_path):
