@@ -19,7 +19,7 @@ import numpy as np
 
 from premem_core.analysis import curves
 from premem_core.analysis.curves import Curve
-from premem_core.metrics import pre_memorization
+from premem_core.metrics import intervals, pre_memorization
 
 Verdict = Literal["passed", "failed", "undecided", "unknown"]
 MIN_PREMEM, MAX_MEMORIZED, MIN_TEST, NO_DROP = "min-premem", "max-memorized", "min-test", "no-drop"

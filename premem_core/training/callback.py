@@ -11,9 +11,9 @@ from transformers.trainer_callback import TrainerCallback
 from transformers.utils import logging
 
 from premem_core.analysis.gate import Rule
-from premem_core.errors import PrememError
+from premem_core.errors import CheckpointError, PrememError
 from premem_core.models import checkpoints, loading
-from premem_core.models.on_disk.kept_checkpoints import keep_checkpoint, release_weights
+from premem_core.models.on_disk.kept_checkpoints import release_weights
 from premem_core.models.transformers_backend import TransformersBackend
 from premem_core.problems.data_files import Source
 from premem_core.records import Sampling
@@ -26,6 +26,7 @@ from premem_core.scoring.preparation.request import (
     check_growing,
     read_data,
 )
+from premem_core.scoring.watching.keeper import Keeper
 from premem_core.store.database import Store
 from premem_core.store.job_folder import JobFolder
 from premem_core.training.live_results import LiveResults
@@ -129,9 +130,16 @@ class PrememCallback(TrainerCallback):
         return self._log(control) if state.is_world_process_zero else control
 
     def _keep(self, folder: Path) -> None:
-        kept = JobFolder.of(self.store, self.run).kept / folder.name
-        if not kept.exists():
-            keep_checkpoint(folder, kept)
+        """Keep the checkpoint for the watcher.
+
+        Raises:
+            CheckpointError: it cannot be kept.
+        """
+        keeper = Keeper(folder.parent, JobFolder.of(self.store, self.run).kept)
+        if folder.name not in keeper.names():
+            keeper.keep(folder.name)
+        if folder.name in keeper.refused:
+            raise CheckpointError(keeper.refused[folder.name])
 
     def _log(self, control: Any) -> Any:
         try:
@@ -161,9 +169,9 @@ class PrememCallback(TrainerCallback):
             end = run_job(self.store, self.run, queue=False, executor=executor)
         if end.state == "cancelled":  # Ctrl-C or SIGTERM, which are for the training too
             raise KeyboardInterrupt
-        release_weights(checkpoint.path)
         if end.state != "done":
             raise PrememError(end.message)
+        release_weights(checkpoint.path)
 
 
 def _source(given: Source | str) -> Source:

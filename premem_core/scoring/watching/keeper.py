@@ -61,7 +61,7 @@ class Keeper:
         self._seen |= there.keys()
         for name, folder in there.items():
             if name not in known and seems_finished(folder):
-                self._keep(name)
+                self.keep(name)
 
     def names(self) -> set[str]:
         """The names of the checkpoints that are kept."""
@@ -85,7 +85,8 @@ class Keeper:
             stop.set()
             thread.join()
 
-    def _keep(self, name: str) -> None:
+    def keep(self, name: str) -> None:
+        """Keep one checkpoint; `refused` says why where that is not possible."""
         try:
             run = checkpoints.read_run(self.run, only=[name], steps=self.steps, base=self.base)
             [checkpoint] = run.checkpoints

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from premem_core.errors import CheckpointError
+from premem_core.errors import CheckpointError, UsageError
 from premem_core.metrics.sampling_plan import Plan
 from premem_core.models import checkpoints
 from premem_core.models.on_disk.kept_checkpoints import keeps_weights, release_weights
@@ -56,7 +56,7 @@ class Watched:
 
     Attributes:
         state: that of the job, or "waiting" if there was no checkpoint.
-        message: why it failed; empty if it did not.
+        message: why it failed, or what it waited for; empty if it is done.
         lost: sentences about checkpoints that could not be scored, because they are gone or not
             whole.
     """
@@ -109,6 +109,13 @@ class Watch:
             StoreError: the disk is full.
         """
         check_growing(self.request)
+        if self.request.backend == "server":
+            raise UsageError(
+                "a watch scores checkpoints on this machine, and --backend server computes on "
+                "another one; give --backend hf or vllm"
+            )
+        # Problems that cannot be read are refused at once, and not when the first checkpoint comes.
+        self._data = read_data(self.request, Run(self.request.run_folder, ()))
         base = self.request.execution.base
         keeper = Keeper(
             self.request.run_folder,
@@ -145,7 +152,8 @@ class Watch:
         self._end = run_job(self.store, self.run, self.on_progress)
         if not self.keep_weights:
             self._release(job.data.run)
-        self.on_scored(job)
+        if (read_checkpoints(self.store, self.run)["state"] == "scored").any():
+            self.on_scored(job)
 
     def _prepared(self) -> PreparedJob:
         run = self._kept_run()
@@ -156,8 +164,7 @@ class Watch:
             request = replace(request, log_log_threshold=t)
         if self._data is None:
             self._data = read_data(request, run)
-        self._data = replace(self._data, run=run)
-        job = prepare(request, self._data, self.find_threshold)
+        job = prepare(request, replace(self._data, run=run), self.find_threshold)
         return job.without(job.inspect().left_out)
 
     def _kept_run(self) -> Run:
@@ -185,8 +192,10 @@ class Watch:
         lost += [reason for name, reason in sorted(keeper.refused.items())]
         lost += _missed(self.request.run_folder, self._kept_run()) if keeper.names() else []
         if self._end is None:
-            scored = keeper.names() and not self._waiting(keeper)
-            return Watched("done" if scored else "waiting", "", tuple(lost))
+            if keeper.names() and not self._waiting(keeper):
+                return Watched("done", "", tuple(lost))
+            none = f"no whole checkpoint came to {self.request.run_folder}"
+            return Watched("waiting", none, tuple(lost))
         return Watched(self._end.state, self._end.message, tuple(lost))
 
 

@@ -4,17 +4,18 @@ import json
 import shutil
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from premem_core.errors import CheckpointError
+from premem_core.errors import CheckpointError, DataError, UsageError
 from premem_core.models.checkpoints import read_run
 from premem_core.models.on_disk import kept_checkpoints
 from premem_core.models.on_disk.json_files import read_json
 from premem_core.models.on_disk.kept_checkpoints import keep_checkpoint
 from premem_core.records import Sampling
-from premem_core.scoring import job_process
+from premem_core.scoring import job_process, jobs
 from premem_core.scoring.preparation.prepare import prepare
 from premem_core.scoring.preparation.request import ScoreRequest
 from premem_core.scoring.watching import keeper
@@ -165,6 +166,37 @@ def test_a_kept_adapter_names_its_base_model_where_the_run_has_it(tmp_path):
     [checkpoint] = read_run(kept).checkpoints
     assert checkpoint.adapter_base == str(run / "base")
     assert read_json(config)["base_model_name_or_path"] == "base"  # the run's own file
+
+
+def test_a_watch_that_is_stopped_before_a_checkpoint_is_scored_has_no_results_to_tell(
+    run_dir, data, tmp_path
+):
+    def stop(progress):
+        if progress.state == "running":
+            jobs.cancel_job(store, watch.run)
+
+    store = Store(tmp_path / "store")
+    told: list[object] = []
+    watch = Watch(store, request(run_dir, data), lambda _: None, stop, told.append)
+    assert watch.watch(Patience(idle=0.0)).state == "cancelled"
+    assert not told
+    assert set(read_checkpoints(store, watch.run)["state"]) == {"waiting"}
+
+
+def test_what_cannot_be_read_is_refused_before_a_checkpoint_comes(data, tmp_path):
+    store = Store(tmp_path / "store")
+    asked = request(tmp_path / "run", (tmp_path / "nowhere.jsonl", data[1]))
+    with pytest.raises(DataError, match=r"nowhere\.jsonl"):
+        Watch(store, asked, say=lambda _: None).watch(Patience(idle=0.0))
+    with pytest.raises(UsageError, match="a watch scores checkpoints on this machine"):
+        Watch(store, replace(request(tmp_path / "run", data), backend="server")).watch()
+
+
+def test_a_folder_to_which_no_checkpoint_came_is_named(data, tmp_path):
+    store, folder = Store(tmp_path / "store"), tmp_path / "none"
+    watched = Watch(store, request(folder, data), say=lambda _: None).watch(Patience(idle=0.0))
+    assert watched.state == "waiting"
+    assert watched.message == f"no whole checkpoint came to {folder}"
 
 
 def test_what_was_deleted_or_never_whole_is_named(run_dir, data, tmp_path):
