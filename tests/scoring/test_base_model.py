@@ -186,6 +186,7 @@ def test_a_cut_shard_of_the_base_model_is_done_again(finished, tmp_path):
     assert read_counts(store, "r").query("step == 0")["samples"].eq(2).all()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_step_0_is_the_base_model(run_folder, base, tmp_path):
     folder = shutil.copytree(run_folder, tmp_path / "run")
     shutil.copytree(base, folder / "checkpoint-0")

@@ -81,6 +81,7 @@ def test_the_plan_last_draws_the_unmasked_part_of_the_same_samples_and_gives_the
     assert run_scores.default_estimator([all_samples]) == "plain"
 
 
+@pytest.mark.slow
 def test_a_share_of_the_problems_stands_for_all_and_can_grow_without_drawing_anything_twice(
     full, run_dir, data, tmp_path
 ):

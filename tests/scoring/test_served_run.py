@@ -99,6 +99,7 @@ def steps(run_dir: Path) -> list[int]:
     return [checkpoint.step for checkpoint in read_run(run_dir).checkpoints]
 
 
+@pytest.mark.slow
 def test_a_run_is_scored_checkpoint_after_checkpoint_as_they_are_served(score, run_dir, tmp_path):
     first, *later = steps(run_dir)
     with serving(run_dir, first) as there:

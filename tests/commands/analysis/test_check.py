@@ -31,6 +31,7 @@ def outcomes(report: str) -> dict[str, str]:
     return {case.get("name"): "".join(child.tag for child in case) for case in cases}
 
 
+@pytest.mark.slow
 def test_a_shell_script_stops_at_the_run_that_breaks_a_rule(demo_store, tmp_path):
     script = f"""
         set -euo pipefail
