@@ -53,8 +53,8 @@ from premem_core.scoring.preparation.request import RequestedData, ScoreRequest
 # What each sampling plan is for.
 PLAN_NAMES: dict[Plan, str] = {
     "full": "Everything",
-    "last": "Accuracy of each checkpoint",
-    "lazy": "Every example",
+    "last": "Each checkpoint",
+    "lazy": "Each example",
     "final": "Curation",
 }
 
@@ -125,9 +125,9 @@ def pick_plan(
         required=True,
         format_func=PLAN_NAMES.__getitem__,
         help="Everything: all samples, for any threshold. The others draw what their purpose needs "
-        "at one threshold; the rest can be drawn later. Accuracy of each checkpoint: one sample of "
-        "questions that are not memorized yet. Every example: pre-memorization accuracy, exactly. "
-        "Curation: the same, at the last checkpoint only.",
+        "at one threshold; the rest can be drawn later. Each checkpoint: its accuracy, from one "
+        "sample of questions that are not memorized yet. Each example: pre-memorization accuracy, "
+        "exactly. Curation: the same, at the last checkpoint only.",
         **kept("plan"),
     )
     if plan == "full":
@@ -157,7 +157,7 @@ def pick_request(request: ScoreRequest, data: RequestedData) -> ScoreRequest:
     )
     grader, by_grader, amount = _pick_grader(data.train, third), third, fourth
     has_traces = find_marks(example.solution for example in data.train.examples) is not None
-    first, second, third = st.columns([1.4, 1, 1.6])
+    first, second, third = st.columns([2.1, 1, 1.5])
     plan, threshold, segment = pick_plan(task, has_traces, first, second)
     samples, precision = _pick_amount(plan, len(data.train.examples), amount)
     perturbations = third.multiselect(
