@@ -77,7 +77,7 @@ def test_premem_has_help_and_the_demo_study_is_analysed(environment, folder):
     assert "26 checkpoints of 5 runs" in run(
         folder, environment / "premem", "fit", "--task", "demo"
     )
-    assert run(folder, environment / "python", "-c", PM_TABLE) == "0.1.0 (26, 13)\n"
+    assert run(folder, environment / "python", "-c", PM_TABLE) == "0.1.0 (26, 14)\n"
 
 
 def test_every_page_of_the_dashboard_is_drawn_and_the_score_page_says_what_is_missing(
