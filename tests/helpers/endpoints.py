@@ -30,6 +30,38 @@ class QuietServer(ThreadingHTTPServer):
         pass
 
 
+class QuietHandler(BaseHTTPRequestHandler):
+    """Answers requests with JSON, and logs none."""
+
+    def body(self) -> bytes:
+        """The body of the request; empty where it has none."""
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+    def send(self, status: int, sent: bytes, headers: Mapping[str, str] = MappingProxyType({})):
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(sent)))
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(sent)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def running(handler: type[BaseHTTPRequestHandler], port: int = 0) -> Iterator[QuietServer]:
+    """A server on this machine that answers until the end."""
+    server = QuietServer(("127.0.0.1", port), handler)
+    threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 @contextmanager
 def listening(
     answer: Callable[[str, dict], tuple[int, bytes]],
@@ -39,39 +71,24 @@ def listening(
 ) -> Iterator[Served]:
     """Answers requests with the status and the body that `answer` gives to a path and a body."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             self.reply({})
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = json.loads(self.body())
             with lock:
                 known.asked.append(body)
                 known.headers.append({k.lower(): v for k, v in self.headers.items()})
             self.reply(body)
 
         def reply(self, body: dict) -> None:
-            status, sent = answer(self.path, body)
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(sent)))
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(sent)
-
-        def log_message(self, *_: object) -> None:
-            pass
+            self.send(*answer(self.path, body), headers)
 
     lock = threading.Lock()
-    server = QuietServer(("127.0.0.1", port), Handler)
-    known = Served(server)
-    threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
-    try:
+    with running(Handler, port) as server:
+        known = Served(server)
         yield known
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @contextmanager

@@ -6,11 +6,11 @@ It is not W&B's server: it shows what the client sends, and that what was sent i
 import gzip
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.helpers.endpoints import QuietHandler, running
 
 OPERATION = re.compile(r"(?:query|mutation)\s+(\w+)")
 PROJECT = {"id": "p", "name": "p", "entity": {"id": "e", "name": "me"}}
@@ -82,28 +82,15 @@ def served_wandb() -> Iterator[WandbServer]:
     """A server that answers until the end."""
     server = WandbServer()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = self.body()
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
-            sent = json.dumps(server.answer(self.path, body)).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(sent)))
-            self.end_headers()
-            self.wfile.write(sent)
+            self.send(200, json.dumps(server.answer(self.path, body)).encode())
 
         do_GET = do_POST = do_PUT = answer
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.url = f"http://127.0.0.1:{http.server_port}"
-    threading.Thread(target=http.serve_forever, args=[0.01], daemon=True).start()
-    try:
+    with running(Handler) as http:
+        server.url = f"http://127.0.0.1:{http.server_port}"
         yield server
-    finally:
-        http.shutdown()
-        http.server_close()
