@@ -106,6 +106,11 @@ def read_task(store: Store, task: str, segment: Segment = "target") -> list[RunS
     )
 
 
+def find_run(runs: Sequence[RunScores], name: str) -> RunScores | None:
+    """The run with this name; None if it is not among these scored runs."""
+    return next((run for run in runs if run.run == name), None)
+
+
 def run_labels(runs: Sequence[RunScores]) -> dict[str, str]:
     """A short display label of each run, by run name.
 

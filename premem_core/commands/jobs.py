@@ -209,7 +209,8 @@ def finish_job(store: Store, run: str) -> str:
 def _precision_in_words(store: Store, spec: "ScoringSpec") -> str:
     """How precise the accuracies of the run's checkpoints became, as a sentence."""
     runs = run_scores.read_task(store, task_of(store, spec.run), spec.segment)
-    [scores] = [scores for scores in runs if scores.run == spec.run]
+    scores = run_scores.find_run(runs, spec.run)
+    assert scores is not None  # its job has just ended
     assert spec.log_log_threshold is not None
     line = curves.curve(scores, spec.log_log_threshold, "lu")
     largest = 100 * float(line.sampling_error.max())

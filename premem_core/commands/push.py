@@ -150,7 +150,7 @@ def _read_series(options: PushOptions, run: str) -> Series:
     store = existing_store(options.store)
     task = task_of(store, run)
     runs = run_scores.read_task(store, task, options.segment)
-    scores = next((scored for scored in runs if scored.run == run), None)
+    scores = run_scores.find_run(runs, run)
     if scores is None:
         raise UsageError(f"the run '{run}' has no scored checkpoint yet; score it first")
     estimator = options.estimator or run_scores.default_estimator(runs)

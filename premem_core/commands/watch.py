@@ -73,10 +73,10 @@ def _say_results(store: Store, job: "PreparedJob") -> None:
     """Print what is known of each checkpoint so far, where the plan has a threshold."""
     t = job.spec.log_log_threshold
     runs = run_scores.read_task(store, job.task, job.spec.segment)
-    scored = [scores for scores in runs if scores.run == job.spec.run]
-    if t is None or not scored:
+    scores = run_scores.find_run(runs, job.spec.run)
+    if t is None or scores is None:
         return
-    line = curves.curve(scored[0], t, run_scores.default_estimator(scored))
+    line = curves.curve(scores, t, run_scores.default_estimator([scores]))
     for c, step in enumerate(line.scores.steps.tolist()):
         say(
             f"checkpoint {step}: pre-memorization accuracy {line.premem[c]:.1%} "

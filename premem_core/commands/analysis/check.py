@@ -160,7 +160,7 @@ def _why_not_scored(checkpoints: pd.DataFrame, step: int) -> str | None:
 
 def _curve(store: Store, task: str, options: CheckOptions) -> Curve | None:
     runs = run_scores.read_task(store, task, options.segment)
-    scores = next((scored for scored in runs if scored.run == options.run), None)
+    scores = run_scores.find_run(runs, options.run)
     if scores is None:
         return None
     if skipped := scores.waiting + scores.failed:

@@ -57,7 +57,7 @@ def predict(
     learned = _read_calibration(calibration, estimator, segment) if calibration else None
     segment = learned.segment if learned else segment or "target"
     runs = run_scores.read_task(home, task, segment)
-    scores = next((scored for scored in runs if scored.run == run), None)
+    scores = run_scores.find_run(runs, run)
     if scores is None:
         raise UsageError(f"the run '{run}' has no scored checkpoint yet; score it first")
     if learned:

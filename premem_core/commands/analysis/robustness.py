@@ -37,7 +37,7 @@ def robustness(
     """
     home = existing_store(store)
     runs = run_scores.read_task(home, task_of(home, run), segment)
-    scores = next((scored for scored in runs if scored.run == run), None)
+    scores = run_scores.find_run(runs, run)
     steps_of = rb.perturbed_steps(home, run)
     if scores is None or not steps_of:
         raise UsageError(
