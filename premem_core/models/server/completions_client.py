@@ -7,8 +7,7 @@ loop in a thread of its own; its results are futures.
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
@@ -133,17 +132,6 @@ class CompletionsClient:
         self._portal.call(self._client.close)
         self._portal.call(self._portal.stop, True)
         self._open.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     async def _models(self) -> tuple[ServedModel, ...]:
         import openai

@@ -1,6 +1,7 @@
 """Served models: which model of a server holds which checkpoint of a run."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def find_server(
         UsageError: the URL or the key cannot be used, or as `match_models`.
     """
     server = Server(endpoint, key_variable=key_variable)
-    with server.connect() as client:
+    with closing(server.connect()) as client:
         there = client.models()
     names = tuple(model.name for model in there)
     return replace(server, models=match_models(run, there, named), names=names)
