@@ -63,7 +63,7 @@ def states(store: Store) -> tuple[str, str]:
 
 
 def state(job: Progress) -> str:
-    """The state of a job, in which "created" and "waiting" are told apart."""
+    """The state of a job; "created" before its process runs, "waiting" for its turn after that."""
     return job.state if job.state != "queued" else "waiting" if job.pid else "created"
 
 

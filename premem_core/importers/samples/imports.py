@@ -188,10 +188,10 @@ def _sampling(file: SampleFile, given: KnownSampling) -> KnownSampling:
     Raises:
         UsageError: they differ.
     """
-    told = file.reader.sampling
-    if differing := told.differences(given):
+    known = file.reader.sampling
+    if differing := known.differences(given):
         raise UsageError(f"{file.path} was sampled with {differing[0]}; correct the option")
-    merged = {n: getattr(told, n) if getattr(told, n) is not None else getattr(given, n)
+    merged = {n: getattr(known, n) if getattr(known, n) is not None else getattr(given, n)
               for n in KnownSampling.__slots__}  # fmt: skip
     return KnownSampling(**merged)
 
