@@ -58,6 +58,11 @@ class Execution:
     served: Mapping[str, str] = field(default_factory=dict)
     key_variable: str | None = None
 
+    @property
+    def base_folder(self) -> Path | None:
+        """`base` as a path."""
+        return Path(self.base) if self.base else None
+
 
 def existing_job_folder(store: Store, run: str) -> JobFolder:
     """The folder of the job that scores a run.
@@ -228,14 +233,14 @@ def find_base(spec: ScoringSpec, run: Run, execution: Execution) -> Checkpoint |
     Raises:
         CheckpointError: it is not found, or cannot be used.
     """
-    given = Path(execution.base) if execution.base else None
+    given = execution.base_folder
     return checkpoints.base_checkpoint(run, given) if spec.score_base else None
 
 
 def _read_run(store: Store, folder: JobFolder, base: Path | None = None) -> Run:
     """The run of a job, its checkpoints unchecked, over the base model that was given for it."""
     execution = read_execution(folder)
-    given = base or (Path(execution.base) if execution.base else None)
+    given = base or execution.base_folder
     path = store.path / read_description(folder)["run_path"]
     return checkpoints.read_run(path, steps=execution.steps, base=given, check=False)
 

@@ -178,7 +178,7 @@ def _execute(
     writer.sweep()
     failed, unmeasured = dispatcher.failed, dict[int, str]()
     if execution.weights and len(failed) < len(checkpoints_of_run.checkpoints):
-        origin = Path(execution.base) if execution.base else None
+        origin = execution.base_folder
         problems = training_problems(queries)
         unmeasured = measure_weights(store, run, problems, spec.template, origin, say=tracker.say)
     reasons = [

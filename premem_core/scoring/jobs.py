@@ -285,8 +285,8 @@ def _check_idle(folder: JobFolder, run: str) -> None:
 def _check_base(execution: Execution, run: Run) -> None:
     if not execution.weights:
         return
-    if execution.base:
-        checkpoints.check_checkpoint(Checkpoint(Path(execution.base), 0))
+    if execution.base_folder:
+        checkpoints.check_checkpoint(Checkpoint(execution.base_folder, 0))
     elif any(checkpoint.adapter_base is None for checkpoint in run.checkpoints):
         raise JobError(
             "the distance from initialization is measured from the run's base model; give its "

@@ -156,7 +156,7 @@ class PrememCallback(TrainerCallback):
         """Score the checkpoint in a folder with the model that was just saved to it."""
         self._keep(folder)
         kept = JobFolder.of(self.store, self.run).kept
-        run = checkpoints.read_run(kept, base=_base(request), check=False)
+        run = checkpoints.read_run(kept, base=request.execution.base_folder, check=False)
         [checkpoint] = [c for c in run.checkpoints if c.path == kept / folder.name]
         self._data = read_data(request, run) if self._data is None else self._data
         job = prepare(request, replace(self._data, run=run))
@@ -176,10 +176,6 @@ class PrememCallback(TrainerCallback):
 
 def _source(given: Source | str) -> Source:
     return Path(given) if isinstance(given, str) else given
-
-
-def _base(request: ScoreRequest) -> Path | None:
-    return Path(request.execution.base) if request.execution.base else None
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from premem_core.scoring import job_files
 from premem_core.sinks.series import PREFIX, make_series
 from premem_core.store.database import Store
 from premem_core.store.job_folder import JobFolder
-from premem_core.store.runs import read_runs
+from premem_core.store.runs import read_checkpoints, read_runs
 
 Logs = Mapping[str, float]
 CHECKPOINT = PREFIX + "checkpoint"
@@ -37,9 +37,12 @@ class LiveResults:
         if (version := self._store.version()) == self._version:
             return
         self._version = version
-        if (line := self._curve()) is None:
-            return
+        states = read_checkpoints(self._store, self._run)
+        if self._given.issuperset(states.loc[states["state"] == "scored", "step"]):
+            return  # while a checkpoint is scored, the version rises every second
         task = str(read_runs(self._store).set_index("run")["task"][self._run])
+        if (line := self._curve(task)) is None:
+            return
         series = make_series(line, task, solution_measures(self._store, self._run))
         for step, values in series.points.items():
             if step not in self._given:
@@ -47,19 +50,16 @@ class LiveResults:
                 broken = [j for j in gate.judge(line, step, rules) if j.verdict == "failed"]
                 yield {CHECKPOINT: float(step), **values}, broken
 
-    def _curve(self) -> Curve | None:
-        runs = read_runs(self._store).set_index("run")
+    def _curve(self, task: str) -> Curve | None:
         threshold = self._threshold
         if threshold is None and JobFolder.of(self._store, self._run).holds_job:
             threshold = job_files.read_job_spec(self._store, self._run).log_log_threshold
-        if self._run not in runs.index or not runs["scored"][self._run] or threshold is None:
+        if threshold is None:
             return None
         try:
-            scored = run_scores.read_task(self._store, str(runs["task"][self._run]))
+            scores = run_scores.find_run(run_scores.read_task(self._store, task), self._run)
         except PrememError:
             return None
-        found = [scores for scores in scored if scores.run == self._run]
-        if not found:  # only its test problems are scored
+        if scores is None:  # only its test problems are scored
             return None
-        [scores] = found
         return curves.curve(scores, threshold, run_scores.default_estimator([scores]))

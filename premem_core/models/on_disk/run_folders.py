@@ -90,7 +90,7 @@ def _digest(text: str) -> str:
 
 def is_run(path: Path) -> bool:
     """True if a folder holds checkpoints or is one."""
-    return is_readable(path) and (bool(named_folders(path)) or _looks_like_checkpoint(path))
+    return bool(named_folders(path)) or (is_readable(path) and _looks_like_checkpoint(path))
 
 
 def is_readable(path: Path) -> bool:
@@ -182,7 +182,12 @@ def _runs_below(path: Path, depth: int) -> Iterator[Path]:
 
 
 def named_folders(path: Path) -> dict[str, Path]:
-    """The folders in a run that are named as checkpoints are, each with where its model is."""
+    """The folders in a run that are named as checkpoints are, each with where its model is.
+
+    There are none in a folder that does not exist or cannot be read.
+    """
+    if not is_readable(path):
+        return {}
     found = {}
     for folder in sorted(p for p in path.iterdir() if p.is_dir()):
         other = FINAL.fullmatch(folder.name) or BEST.fullmatch(folder.name)
@@ -220,6 +225,16 @@ def _not_understood(path: Path, folders: Mapping[str, Path]) -> Iterator[Found]:
 
 def _is_checkpoint(folder: Path) -> bool:
     return is_readable(folder) and _looks_like_checkpoint(_inside(folder))
+
+
+def step_in_name(name: str) -> int | None:
+    """The step in the name of a checkpoint's folder; None if it does not hold one.
+
+    >>> step_in_name("checkpoint-120"), step_in_name("epoch-3"), step_in_name("final")
+    (120, None, None)
+    """
+    step = _numbers(name).get("step")
+    return None if step is None else int(step)
 
 
 def _numbers(name: str) -> dict[str, str]:

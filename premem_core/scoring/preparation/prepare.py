@@ -7,7 +7,6 @@ create the job.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 from premem_core.errors import UsageError
 from premem_core.grading.grader_texts import grader_label, with_settings
@@ -238,7 +237,7 @@ def prepare(
         template = replace(template, stop=request.stop)
     marks = choose_marks(data.train, last, template, request.thinking)
     test = data.test.examples if data.test else ()
-    given = Path(request.execution.base) if request.execution.base else None
+    given = request.execution.base_folder
     base = base_checkpoint(data.run, given) if request.score_base else None
     models = {*data.run.checkpoints, *([base] if base else [])}
     request = within_budget(request, len(train), len(models), len(test))

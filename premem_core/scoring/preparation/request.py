@@ -142,7 +142,7 @@ def read_requested_data(
         request.run_folder,
         only=request.only or None,
         steps=request.execution.steps,
-        base=Path(request.execution.base) if request.execution.base else None,
+        base=request.execution.base_folder,
     )
     if same_problems is not None:
         return replace(same_problems, run=run)

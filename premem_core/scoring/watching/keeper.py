@@ -18,7 +18,7 @@ from premem_core.models.on_disk.kept_checkpoints import (
     kept_names,
     seems_finished,
 )
-from premem_core.models.on_disk.run_folders import is_readable, named_folders
+from premem_core.models.on_disk.run_folders import named_folders
 
 SECONDS = 1.0  # between two looks
 
@@ -55,7 +55,7 @@ class Keeper:
             self._look()
 
     def _look(self) -> None:
-        there = named_folders(self.run) if is_readable(self.run) else {}
+        there = named_folders(self.run)
         known = self.names()
         self.lost |= self._seen - there.keys() - known
         self._seen |= there.keys()

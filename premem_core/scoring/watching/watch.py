@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from pathlib import Path
 
 from premem_core.errors import CheckpointError, UsageError
 from premem_core.metrics.sampling_plan import Plan
 from premem_core.models import checkpoints
 from premem_core.models.on_disk.kept_checkpoints import keeps_weights, release_weights
-from premem_core.models.on_disk.run_folders import is_readable, named_folders
+from premem_core.models.on_disk.run_folders import named_folders, step_in_name
 from premem_core.models.on_disk.trainer_state import TrainerState, read_trainer_state
 from premem_core.records import Run, Segment
 from premem_core.scoring.job_files import read_job_spec
@@ -86,14 +87,18 @@ class Watch:
     on_scored: Callable[[PreparedJob], None] = lambda _: None
     find_threshold: Callable[[str, Segment, Plan], float | None] = lambda *_: None
     keep_weights: bool = False
-    _data: RequestedData | None = field(default=None, init=False)
     _tried: set[str] = field(default_factory=set, init=False)
     _end: Progress | None = field(default=None, init=False)
 
     @property
     def run(self) -> str:
         """The name of the run in the store."""
-        return self.request.run or self.request.run_folder.resolve().name
+        return self.request.run_name
+
+    @cached_property
+    def _data(self) -> RequestedData:
+        """The problems, which are read once, and a run without checkpoints."""
+        return read_data(self.request, Run(self.request.run_folder, ()))
 
     @property
     def folder(self) -> JobFolder:
@@ -115,13 +120,10 @@ class Watch:
                 "another one; give --backend hf or vllm"
             )
         # Problems that cannot be read are refused at once, and not when the first checkpoint comes.
-        self._data = read_data(self.request, Run(self.request.run_folder, ()))
-        base = self.request.execution.base
+        _ = self._data
+        execution = self.request.execution
         keeper = Keeper(
-            self.request.run_folder,
-            self.folder.kept,
-            self.request.execution.steps,
-            Path(base) if base else None,
+            self.request.run_folder, self.folder.kept, execution.steps, execution.base_folder
         )
         self.say(f"watching {self.request.run_folder}; stop with Ctrl-C")
         with keeper.looking():
@@ -162,16 +164,15 @@ class Watch:
             # A threshold that is fitted again would move with the results of this very run.
             t = read_job_spec(self.store, self.run).log_log_threshold
             request = replace(request, log_log_threshold=t)
-        if self._data is None:
-            self._data = read_data(request, run)
         job = prepare(request, replace(self._data, run=run), self.find_threshold)
         return job.without(job.inspect().left_out)
 
     def _kept_run(self) -> Run:
         """The run with the checkpoints that are kept, also those whose weights are released."""
         execution = self.request.execution
-        base = Path(execution.base) if execution.base else None
-        return checkpoints.read_run(self.folder.kept, steps=execution.steps, base=base, check=False)
+        return checkpoints.read_run(
+            self.folder.kept, steps=execution.steps, base=execution.base_folder, check=False
+        )
 
     def _release(self, run: Run) -> None:
         states = read_checkpoints(self.store, self.run).set_index("step")["state"]
@@ -212,10 +213,20 @@ def _newest_state(*folders: Path) -> TrainerState:
     """The trainer's state in the newest checkpoint that has one."""
     found = [TrainerState()]
     for folder in folders:
-        for path in (named_folders(folder) if is_readable(folder) else {}).values():
+        for path in named_folders(folder).values():
             with suppress(CheckpointError, OSError):  # it is being written, or deleted
-                found.append(read_trainer_state(path))
+                changed = (path / "trainer_state.json").stat().st_mtime_ns
+                found.append(_state_at(path, changed))
     return max(found, key=lambda state: state.step or 0)
+
+
+@cache
+def _state_at(folder: Path, changed: int) -> TrainerState:
+    """The trainer's state in a folder, which is read again only where its file has changed.
+
+    It holds the whole log of the training, and is looked at every second.
+    """
+    return read_trainer_state(folder)
 
 
 def _missed(folder: Path, kept: Run) -> list[str]:
@@ -226,14 +237,9 @@ def _missed(folder: Path, kept: Run) -> list[str]:
     regular = every and all(step % every == 0 for step in steps - {state.max_steps})
     if not every or not regular:
         return []
-    there = {int(name.rpartition("-")[2]) for name in _numbered(folder)}
+    there = {step_in_name(name) for name in named_folders(folder)}
     missing = sorted(set(range(every, max(steps) + 1, every)) - steps - there)
     return [
         f"checkpoint {step} was saved, by the trainer's plan, and deleted while nobody watched"
         for step in missing
     ]
-
-
-def _numbered(folder: Path) -> list[str]:
-    names = named_folders(folder) if is_readable(folder) else {}
-    return [name for name in names if name.rpartition("-")[2].isdecimal()]
