@@ -155,8 +155,9 @@ def _score_run(
     Args:
         show: called with what the model sees, if it is wanted as JSON.
     """
-    from premem_core.scoring.preparation.request import with_server
+    from premem_core.scoring.preparation.request import with_kept, with_server
 
+    data = with_kept(request, data, options.store)
     if request.backend == "server":
         data = with_server(request, data, options.store)
     job = _prepared(options, request, data)

@@ -3,17 +3,26 @@
 import importlib.util
 import os
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from premem_core.errors import CheckpointError
 from premem_core.models import loading, tokenizer_files
 from premem_core.models.on_disk import adapters, base_models, run_folders, weights
 from premem_core.models.on_disk.json_files import read_json
+from premem_core.models.on_disk.kept_checkpoints import keeps_weights, kept_names
 from premem_core.models.on_disk.run_folders import Found, find_runs, run_names
 from premem_core.models.on_disk.trainer_state import TrainerState, rate_changes
 from premem_core.records import BASE_STEP, Checkpoint, Run, SkippedCheckpoint
 
-__all__ = ["base_checkpoint", "check_checkpoint", "find_runs", "read_run", "run_names"]
+__all__ = [
+    "base_checkpoint",
+    "check_checkpoint",
+    "find_runs",
+    "read_run",
+    "run_names",
+    "with_kept",
+]
 
 
 def read_run(
@@ -71,6 +80,28 @@ def read_run(
         skipped=_without_bases(skipped, read.values()),
         notes=(*notes, *chosen, *copies, *repeats, *_rate_notes(log)),
     )
+
+
+def with_kept(
+    run: Run, kept: Path, *, steps: Mapping[str, int] | None = None, base: Path | None = None
+) -> Run:
+    """The run, also with the checkpoints that were kept of it while it was trained.
+
+    One that is in both folders is read from the kept one, which the trainer cannot delete, unless
+    only the run's has its weights.
+
+    Args:
+        kept: the folder of the kept checkpoints, which need not exist.
+        steps, base: as for `read_run`.
+    """
+    if not kept_names(kept):
+        return run
+    found = {checkpoint.step: checkpoint for checkpoint in run.checkpoints}
+    for checkpoint in read_run(kept, steps=steps, base=base, check=False).checkpoints:
+        there = found.get(checkpoint.step)
+        if there is None or keeps_weights(checkpoint.path) or not keeps_weights(there.path):
+            found[checkpoint.step] = checkpoint
+    return replace(run, checkpoints=tuple(found[step] for step in sorted(found)))
 
 
 def check_checkpoint(checkpoint: Checkpoint) -> None:

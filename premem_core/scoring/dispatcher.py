@@ -69,11 +69,12 @@ class Dispatcher:
         states = read_checkpoints(store, spec.run).set_index("step")
         whole = (states["state"] == "scored") & (states["samples"] == spec.sampling.samples)
         # A watch releases the weights of what is scored, so that is neither drawn from nor failed.
-        self._closed = frozenset(
-            checkpoint.step
+        self._scored_before = [
+            checkpoint
             for checkpoint in run.checkpoints
-            if states["state"].get(checkpoint.step) == "scored" and not self._is_there(checkpoint)
-        )
+            if states["state"].get(checkpoint.step) == "scored"
+        ]
+        self._closed = self._find_closed()
         self._scored = {*states.index[whole], *self._closed}
         self._base_is_scored = False
 
@@ -93,11 +94,15 @@ class Dispatcher:
             self._work_left, self._version = replace(found, closed=self._closed), version
         return self._work_left
 
+    def _find_closed(self) -> frozenset[int]:
+        """The steps of the checkpoints that were scored before and cannot be loaded now."""
+        return frozenset(c.step for c in self._scored_before if not self._is_there(c))
+
     def _is_there(self, checkpoint: Checkpoint) -> bool:
         """Whether a checkpoint can be loaded, as far as its weights or the server's list tell."""
         if self.resources.server is not None:
             return checkpoint.step in self.resources.server.models
-        return keeps_weights(checkpoint.path)
+        return self.executor.can_load(checkpoint.step) and keeps_weights(checkpoint.path)
 
     def dispatch(self, tracker: Tracker) -> None:
         """Do the work left; afterwards `failed` holds the failed checkpoints and the reasons.
@@ -224,6 +229,10 @@ class Dispatcher:
             )
 
     def _fail(self, step: int, reason: str) -> None:
+        if step in (closed := self._find_closed()):  # a trainer has deleted it meanwhile
+            self._closed, self._version = closed, -1
+            self._scored.add(step)
+            return
         self.failed[step] = reason
         self._scored.discard(step)
         set_checkpoint_state(self.store, self.spec.run, step, "failed", reason)

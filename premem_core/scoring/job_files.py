@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from premem_core.errors import CheckpointError, JobError
 from premem_core.files import replace_file, write_json
 from premem_core.models import checkpoints
+from premem_core.models.on_disk.kept_checkpoints import kept_names
 from premem_core.problems import perturbations
 from premem_core.problems.conversations import conversation_json, read_conversation
 from premem_core.problems.prompts import Template
@@ -241,8 +242,15 @@ def _read_run(store: Store, folder: JobFolder, base: Path | None = None) -> Run:
     """The run of a job, its checkpoints unchecked, over the base model that was given for it."""
     execution = read_execution(folder)
     given = base or execution.base_folder
-    path = store.path / read_description(folder)["run_path"]
-    return checkpoints.read_run(path, steps=execution.steps, base=given, check=False)
+    path, steps = store.path / read_description(folder)["run_path"], execution.steps
+    try:
+        run = checkpoints.read_run(path, steps=steps, base=given, check=False)
+    except (CheckpointError, OSError):  # the trainer deletes a folder that is being read
+        if not kept_names(folder.kept):
+            raise
+        kept = checkpoints.read_run(folder.kept, steps=steps, base=given, check=False)
+        return replace(kept, path=path)
+    return checkpoints.with_kept(run, folder.kept, steps=steps, base=given)
 
 
 def read_training_problems(store: Store, run: str) -> tuple[list[Example], Template]:

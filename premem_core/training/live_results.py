@@ -7,6 +7,7 @@ from premem_core.analysis.curves import Curve
 from premem_core.analysis.gate import Judgement, Rule
 from premem_core.analysis.solutions import solution_measures
 from premem_core.errors import PrememError
+from premem_core.records import SEGMENTS
 from premem_core.scoring import job_files
 from premem_core.sinks.series import PREFIX, make_series
 from premem_core.store.database import Store
@@ -51,13 +52,16 @@ class LiveResults:
                 yield {CHECKPOINT: float(step), **values}, broken
 
     def _curve(self, task: str) -> Curve | None:
-        threshold = self._threshold
-        if threshold is None and JobFolder.of(self._store, self._run).holds_job:
-            threshold = job_files.read_job_spec(self._store, self._run).log_log_threshold
+        threshold, segment = self._threshold, SEGMENTS[0]
+        if JobFolder.of(self._store, self._run).holds_job:
+            spec = job_files.read_job_spec(self._store, self._run)
+            segment = spec.segment
+            threshold = spec.log_log_threshold if threshold is None else threshold
         if threshold is None:
             return None
         try:
-            scores = run_scores.find_run(run_scores.read_task(self._store, task), self._run)
+            of_task = run_scores.read_task(self._store, task, segment)
+            scores = run_scores.find_run(of_task, self._run)
         except PrememError:
             return None
         if scores is None:  # only its test problems are scored

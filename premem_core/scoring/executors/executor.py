@@ -12,6 +12,9 @@ class Executor(Protocol):
     def free(self) -> int:
         """The number of assignments that can begin now."""
 
+    def can_load(self, step: int) -> bool:
+        """Whether the workers can load the checkpoint at a step, if its weights are there."""
+
     def submit(self, assignment: Assignment) -> None:
         """Begin an assignment; a worker must be free."""
 

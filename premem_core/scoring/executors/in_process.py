@@ -28,14 +28,18 @@ class InProcessExecutor:
         """1: an assignment has ended when `submit` returns."""
         return 1
 
+    def can_load(self, step: int) -> bool:
+        """True for the checkpoint whose model this is."""
+        return step == self._step
+
     def submit(self, assignment: Assignment) -> None:
         """Do an assignment; checkpoints other than the loaded one fail."""
         for checkpoint in assignment.checkpoints:
-            if checkpoint.step == self._step:
+            if self.can_load(checkpoint.step):
                 self._score(assignment)
                 self._events.append(Event("done", self._step))
             else:
-                reason = "its model is not loaded; score it with premem score --extend"
+                reason = "its model is not loaded here; premem jobs run scores what is missing"
                 self._events.append(Event("failed", checkpoint.step, reason))
 
     def _score(self, assignment: Assignment) -> None:

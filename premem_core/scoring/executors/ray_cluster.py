@@ -94,6 +94,10 @@ class RayExecutor:
         most = max(1, int(room)) if self._workers is None else self._workers
         return max(0, most - len(self._running))
 
+    def can_load(self, step: int) -> bool:
+        """True: each worker loads any checkpoint."""
+        return True
+
     def submit(self, assignment: Assignment) -> None:
         """Hand an assignment to an idle actor that can do it, or to a new one."""
         fitting = [a for a, resources in self._idle if resources == assignment.resources]

@@ -162,6 +162,19 @@ def read_data(request: ScoreRequest, run: Run) -> RequestedData:
     return RequestedData(run, train, _read_test(request, fields))
 
 
+def with_kept(request: ScoreRequest, data: RequestedData, store: Path) -> RequestedData:
+    """The data with the checkpoints that were kept of the run while it was watched.
+
+    Args:
+        store: the folder of the store.
+    """
+    if not store.exists():  # looking for a job would create it
+        return data
+    execution, kept = request.execution, JobFolder.of(Store(store), request.run_name).kept
+    run = checkpoints.with_kept(data.run, kept, steps=execution.steps, base=execution.base_folder)
+    return replace(data, run=run)
+
+
 def with_server(request: ScoreRequest, data: RequestedData, store: Path) -> RequestedData:
     """The data with the server that the request names, and only the checkpoints that it serves.
 

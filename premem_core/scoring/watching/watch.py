@@ -170,9 +170,10 @@ class Watch:
     def _kept_run(self) -> Run:
         """The run with the checkpoints that are kept, also those whose weights are released."""
         execution = self.request.execution
-        return checkpoints.read_run(
+        kept = checkpoints.read_run(
             self.folder.kept, steps=execution.steps, base=execution.base_folder, check=False
         )
+        return replace(kept, path=self.request.run_folder)
 
     def _release(self, run: Run) -> None:
         states = read_checkpoints(self.store, self.run).set_index("step")["state"]
@@ -191,7 +192,9 @@ class Watch:
     def _watched(self, keeper: Keeper) -> Watched:
         lost = [f"{name} was deleted before it was whole" for name in sorted(keeper.lost)]
         lost += [reason for name, reason in sorted(keeper.refused.items())]
-        lost += _missed(self.request.run_folder, self._kept_run()) if keeper.names() else []
+        if keeper.names():
+            steps = {checkpoint.step for checkpoint in self._kept_run().checkpoints}
+            lost += _missed(self.request.run_folder, self.folder.kept, steps)
         if self._end is None:
             if keeper.names() and not self._waiting(keeper):
                 return Watched("done", "", tuple(lost))
@@ -229,10 +232,13 @@ def _state_at(folder: Path, changed: int) -> TrainerState:
     return read_trainer_state(folder)
 
 
-def _missed(folder: Path, kept: Run) -> list[str]:
-    """Sentences about checkpoints that the trainer saved and deleted while nobody watched."""
-    steps = {checkpoint.step for checkpoint in kept.checkpoints}
-    state = _newest_state(folder, kept.path)
+def _missed(folder: Path, kept: Path, steps: set[int]) -> list[str]:
+    """Sentences about checkpoints that the trainer saved and deleted while nobody watched.
+
+    Args:
+        steps: of the checkpoints that are kept.
+    """
+    state = _newest_state(folder, kept)
     every = state.save_steps
     regular = every and all(step % every == 0 for step in steps - {state.max_steps})
     if not every or not regular:

@@ -7,8 +7,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from premem_core.analysis import run_scores
 from premem_core.errors import CheckpointError, DataError, UsageError
 from premem_core.models.checkpoints import read_run
 from premem_core.models.on_disk import kept_checkpoints
@@ -17,13 +19,14 @@ from premem_core.models.on_disk.kept_checkpoints import keep_checkpoint
 from premem_core.records import Sampling
 from premem_core.scoring import job_process, jobs
 from premem_core.scoring.preparation.prepare import prepare
-from premem_core.scoring.preparation.request import ScoreRequest
+from premem_core.scoring.preparation.request import ScoreRequest, read_requested_data, with_kept
 from premem_core.scoring.watching import keeper
 from premem_core.scoring.watching.keeper import Keeper
 from premem_core.scoring.watching.watch import Patience, Watch
 from premem_core.store.completions import read_completions
 from premem_core.store.database import Store
 from premem_core.store.runs import read_checkpoints
+from premem_core.training.live_results import LiveResults
 from tests.helpers import tiny
 
 SHORT = Sampling(samples=1, max_new_tokens=16)
@@ -126,6 +129,62 @@ def test_a_watch_that_is_started_again_goes_on_where_it_was(run_dir, data, whole
     assert drawn(store) == whole
 
 
+def test_a_watched_run_is_extended_from_its_own_folder(run_dir, data, tmp_path):
+    store, out = Store(tmp_path / "store"), tmp_path / "run"
+    trainer = Trainer(run_dir, out, seconds=0)
+    first, second, last = steps_of(run_dir)
+    for step in (first, second):
+        trainer.save(step)
+        Watch(store, request(out, data), say=lambda _: None).watch(Patience(idle=0.0))
+    shutil.rmtree(out / f"checkpoint-{first}")
+    before = drawn(store)
+    trainer.save(last)
+    more = replace(request(out, data), sampling=replace(SHORT, samples=2))
+    found = with_kept(more, read_requested_data(more), store.path)
+    prepare(more, found).create(store, extend=True)
+    assert job_process.run_job(store, "sums").state == "done"
+    samples = {step: len(texts) / 48 for step, texts in drawn(store).items()}
+    assert samples == {first: 1, second: 2, last: 2}  # the weights of the first are gone
+    assert drawn(store)[first] == before[first]
+    assert read_checkpoints(store, "sums")["state"].tolist() == ["scored"] * 3
+
+
+def test_a_scored_run_can_be_watched(run_dir, data, whole, tmp_path):
+    store, out = Store(tmp_path / "store"), tmp_path / "run"
+    trainer = Trainer(run_dir, out, seconds=0)
+    first, *others = steps_of(run_dir)
+    trainer.save(first)
+    prepare(request(out, data)).create(store)
+    assert job_process.run_job(store, "sums").state == "done"
+    for step in others:
+        trainer.save(step)
+    end = Watch(store, request(out, data), say=lambda _: None).watch()
+    assert (end.state, end.lost, drawn(store)) == ("done", (), whole)
+
+
+def test_live_results_are_of_the_part_that_the_threshold_is_for(run_dir, tmp_path):
+    store, file = Store(tmp_path / "store"), tmp_path / "train.jsonl"
+    rows = [
+        {"question": f"{a} + {b} =", "solution": f"<think>{a}, {b}</think>{a + b}\n#### {a + b}"}
+        for a in range(3) for b in range(4)
+    ]  # fmt: skip
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    last = run_dir / f"checkpoint-{steps_of(run_dir)[-1]}"
+    shares = {}
+    for part in ("target", "answer"):
+        asked = ScoreRequest(last, file, backend="hf", sampling=SHORT, run=part, task=part)
+        asked = replace(asked, segment=part, plan="last", log_log_threshold=0.0)
+        prepare(asked).create(store)
+        assert job_process.run_job(store, part).state == "done"
+        nll = np.log(run_scores.read_task(store, part, part)[0].nll)
+        if part == "target":
+            t = float(np.median(nll))  # below which lies half of the whole targets
+        [(logs, _)] = LiveResults(store, part, t).new()
+        shares[part] = logs["premem/memorized_share"]
+        assert shares[part] == np.mean(nll < t)
+    assert shares["target"] == 0.5 != shares["answer"]
+
+
 def test_a_released_checkpoint_stays_scored_whatever_is_asked_of_it_later(run_dir, data, tmp_path):
     store, out = Store(tmp_path / "store"), tmp_path / "run"
     trainer = Trainer(run_dir, out, seconds=0)
@@ -134,6 +193,7 @@ def test_a_released_checkpoint_stays_scored_whatever_is_asked_of_it_later(run_di
         asked = request(out, data, plan="last", log_log_threshold=t)
         end = Watch(store, asked, say=lambda _: None).watch(Patience(idle=0.0))
         assert (end.state, end.message) == ("done", "")
+        shutil.rmtree(out / f"checkpoint-{step}")
     assert read_checkpoints(store, "sums")["state"].tolist() == ["scored", "scored"]
     assert [len(found) for found in drawn(store).values()] == [0, 48]
 
