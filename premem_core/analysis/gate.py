@@ -19,7 +19,7 @@ import numpy as np
 
 from premem_core.analysis import curves
 from premem_core.analysis.curves import Curve
-from premem_core.metrics import intervals, pre_memorization
+from premem_core.metrics import pre_memorization
 
 Verdict = Literal["passed", "failed", "undecided", "unknown"]
 MIN_PREMEM, MAX_MEMORIZED, MIN_TEST, NO_DROP = "min-premem", "max-memorized", "min-test", "no-drop"
@@ -121,7 +121,7 @@ def _judge_premem(line: Curve, c: int, rule: Rule) -> Judgement:
         return Judgement(rule, "unknown", _premem_unknown(line, [c]))
     available = max(line.scores.trained_on, len(line.scores.examples))
     n = int(line.scores.counts.drawn.sum()) if line.estimator == "lu" else len(line.scores.examples)
-    low, high = _ends(line.premem[c], line.premem_half[c], n)
+    low, high = _ends(line.premem[c], line.premem_half[c])
     measured = _Measured(
         PREMEM, float(line.premem[c]), low, high, n, available, "training examples"
     )
@@ -133,14 +133,12 @@ def _judge_test(line: Curve, c: int, rule: Rule) -> Judgement:
     if not problems:
         why = f"{TEST} is not known: score the run with test problems (--test)"
         return Judgement(rule, "unknown", why)
-    low, high = _ends(line.test[c], line.test_half[c], problems)
+    low, high = _ends(line.test[c], line.test_half[c])
     measured = _Measured(TEST, float(line.test[c]), low, high, problems, math.inf, "test problems")
     return _at_least(rule, measured)
 
 
-def _ends(mean: float, half: float, questions: int) -> tuple[float, float]:
-    if half == 0 and mean in (0, 1):  # none or all are right, so their spread tells nothing
-        return intervals.share_interval(int(mean * questions), questions)
+def _ends(mean: float, half: float) -> tuple[float, float]:
     low, high = np.clip([mean - half, mean + half], 0.0, 1.0)
     return float(low), float(high)
 

@@ -1,9 +1,11 @@
 """Means over questions with their 90 % intervals (docs/method.md, section 4)."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from premem_core.metrics.pre_memorization import Floats
 
+ALIKE = 1e-12  # a half-width from rounding alone
 Z90 = 1.6448536269514722  # the .95 quantile of the standard normal: a two-sided 90 % interval
 
 
@@ -11,10 +13,12 @@ def mean_interval(values: Floats) -> tuple[Floats, Floats]:
     """Return the mean over the last axis and the half-width of its 90 % interval.
 
     The interval comes from the spread between questions, because the K samples of one question
-    are not independent (docs/method.md, section 4).
+    are not independent (docs/method.md, section 4). Where all values are alike, their spread tells
+    nothing, and the half-width is `half_of_alike`.
 
     Args:
-        values: (..., N) one value per question; NaN entries are left out.
+        values: (..., N) one value per question, an accuracy or a difference of two; NaN entries are
+            left out.
 
     Returns:
         Two arrays of shape (...).
@@ -28,7 +32,20 @@ def mean_interval(values: Floats) -> tuple[Floats, Floats]:
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.nansum(values, axis=-1) / n
         spread = np.nansum((values - np.expand_dims(mean, -1)) ** 2, axis=-1) / (n - 1)
-        return mean, Z90 * np.sqrt(spread / n)
+        half = Z90 * np.sqrt(spread / n)
+        return mean, np.where(half < ALIKE, half_of_alike(n), half)[()]
+
+
+def half_of_alike(n: NDArray[np.integer]) -> Floats:
+    """The half-width of the 90 % interval of a mean of n values, all of which are alike.
+
+    As many of all questions may have another value, and differ by 1, as Wilson's interval of the
+    share 0 of n reaches: z² / (n + z²).
+
+    >>> round(float(half_of_alike(np.array(100))), 3)
+    0.026
+    """
+    return np.asarray(Z90**2 / (n + Z90**2))
 
 
 def whole_mean_interval(values: Floats) -> tuple[Floats, Floats]:

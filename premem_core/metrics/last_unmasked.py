@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from premem_core.metrics.intervals import Z90
+from premem_core.metrics.intervals import Z90, half_of_alike
 from premem_core.metrics.pre_memorization import Floats, memorized
 from premem_core.metrics.sample_counts import SampleCounts
 
@@ -99,8 +99,11 @@ def last_unmasked_means(counts: SampleCounts, nll: Floats, log_log_threshold: fl
         rows = (of / n) ** 2 * np.where(drawn < of, spread_known * (1 / drawn - 1 / of), 0.0)
         within = rows + (of / n) ** 2 * _variance_of_accuracy(counts, last, known) / of
         at_most = (of / n) ** 2 * np.minimum(spread_known, 0.25) / drawn  # p(1 − p) ≤ 1/4
-        samples = np.where(np.isnan(within), at_most, within)
-    found = (mean, Z90 * np.sqrt(questions + rows), np.sqrt(samples))
+        samples = np.sqrt(np.where(np.isnan(within), at_most, within))
+        half = Z90 * np.sqrt(questions + rows)
+        # Where all values are alike, their spread tells nothing.
+        least = np.where(spread_known == 0, of / n * half_of_alike(drawn), 0.0)
+    found = (mean, np.maximum(half, least), np.maximum(samples, least / Z90))
     return Means(*(np.where(unknown, np.nan, np.where(of > 0, x, 0.0)) for x in found))
 
 
@@ -127,6 +130,9 @@ def last_unmasked_change(
         if len(change) < of:
             spread = change.var() / np.float64(len(change) - 1)
             variance += (of / n) ** 2 * spread * (1 - len(change) / of)
+        if (change == change[0]).all():  # their spread tells nothing
+            least = of / n * half_of_alike(np.array(len(change))) / Z90
+            variance = np.maximum(variance, least**2)
         return float(mean), float(np.sqrt(variance))
 
 

@@ -126,3 +126,18 @@ def test_the_sampling_error_is_at_most_what_a_budget_promises():
     counts = SampleCounts.of(np.ones((1, 40), dtype=np.int64), correct, 1)
     means = last_unmasked_means(counts, np.ones((1, 40)), T)
     assert means.sampling_error[0] == pytest.approx(Design(40, 40, 1).standard_error)
+
+
+@pytest.mark.parametrize("correct", [0, 1])
+@pytest.mark.parametrize("share", [1.0, 0.4])
+def test_the_interval_has_a_width_where_all_samples_are_alike(correct, share):
+    nll = np.full((2, 50), 0.3)
+    samples = (np.arange(50) < 50 * share).astype(int) * np.ones((2, 1), dtype=int)
+    counts = SampleCounts.of(samples, correct * samples, 1)
+    means = last_unmasked_means(counts, nll, T)
+    least = intervals.half_of_alike(np.array(50 * share))
+    np.testing.assert_allclose(means.mean, correct)
+    np.testing.assert_allclose(means.half, least)
+    np.testing.assert_allclose(means.sampling_error, least / intervals.Z90)
+    _, error = estimators.premem_change("lu", counts, nll, T, 1, 0)
+    assert error == pytest.approx(least / intervals.Z90)
