@@ -23,6 +23,7 @@ from premem_core.store.checkpoint_measures import read_continuations
 from premem_core.store.database import Store
 from premem_core.store.runs import read_checkpoints, set_base_scored, set_checkpoint_state
 from premem_core.store.scores import commit_inbox, read_committed_shards, read_counts
+from premem_core.store.shards.committed_shards import read_gaps
 from premem_core.store.shards.shards import ShardWriter
 
 ATTEMPTS = 3  # of a checkpoint whose worker dies before it finished a chunk
@@ -77,6 +78,7 @@ class Dispatcher:
         self._closed = self._find_closed()
         self._scored = {*states.index[whole], *self._closed}
         self._base_is_scored = False
+        self._gaps = read_gaps(store, spec.run)
 
     def work_left(self) -> WorkLeft:
         """Commit the shards in the inbox, and return the work left by the store's counts."""
@@ -90,7 +92,7 @@ class Dispatcher:
             continued: set[int] = set()
             if self.spec.score_base:
                 continued = set(read_continuations(self.store, self.spec.run)["example"])
-            found = find_work_left(self.spec, steps, self.queries, counts, continued)
+            found = find_work_left(self.spec, steps, self.queries, counts, continued, self._gaps)
             self._work_left, self._version = replace(found, closed=self._closed), version
         return self._work_left
 

@@ -23,9 +23,11 @@ from premem_core.problems.perturbations import PREFIXES
 from premem_core.records import BASE_STEP, Example, Grade, Segment
 from premem_core.scoring.spec import Query, ScoringSpec, Split
 from premem_core.store.scores import COUNT_COLUMNS
+from premem_core.store.shards.committed_shards import GAP_COLUMNS
 from premem_core.store.shards.shards import Kind, ShardName
 
 Counts = NDArray[np.int64]
+NO_GAPS = pd.DataFrame(columns=list(GAP_COLUMNS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class QueryGrid:
     correct: Counts  # (C, N)
     nll: NDArray[np.float64]  # (C, N), nats, of the segment; NaN: not known
     measured: NDArray[np.bool_]  # (C, N) also where a target has no token that can be scored
+    gaps: Counts  # (C, N), numbers below the highest that no sample has
     segment: Segment = "target"
 
     def columns(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -105,6 +108,7 @@ class QueryGrid:
             correct=self.correct[rows],
             nll=self.nll[rows],
             measured=self.measured[rows],
+            gaps=self.gaps[rows],
         )
 
 
@@ -242,19 +246,21 @@ def find_work_left(
     queries: Sequence[Query],
     counts: pd.DataFrame,
     continued: Collection[int] = (),
+    gaps: pd.DataFrame = NO_GAPS,
 ) -> WorkLeft:
     """The work left of a job.
 
     Args:
         counts: `read_counts` of its run, with the segment of the specification.
         continued: the numbers of the queries whose continuation the base model has written.
+        gaps: `read_gaps` of the run.
     """
     base = None
     if spec.score_base and BASE_STEP not in steps:
-        base = find_work_left(of_base(spec), [BASE_STEP], queries, counts, continued)
+        base = find_work_left(of_base(spec), [BASE_STEP], queries, counts, continued, gaps)
     sets: list[tuple[Split, str]] = [("train", ""), ("test", "")]
     sets += [("train", name) for name in spec.perturbations]
-    grids = [_find_grid(spec, split, name, steps, queries, counts) for split, name in sets]
+    grids = [_find_grid(spec, split, name, steps, queries, counts, gaps) for split, name in sets]
     asked = spec.score_base and base is None
     return WorkLeft(spec, tuple(steps), grids, base, set(continued) if asked else None)
 
@@ -280,6 +286,7 @@ def _find_grid(
     steps: Sequence[int],
     queries: Sequence[Query],
     counts: pd.DataFrame,
+    gaps: pd.DataFrame,
 ) -> QueryGrid:
     text_of = "" if perturbation in PREFIXES else perturbation
     members = [q for q in queries if q.split == split and q.perturbation == text_of]
@@ -294,11 +301,21 @@ def _find_grid(
         zeros.copy(),
         np.full(shape, np.nan),
         np.zeros(shape, dtype=np.bool_),
+        zeros.copy(),
         spec.segment,
     )
-    known = counts[(counts["split"] == split) & (counts["perturbation"] == perturbation)]
     # An imported file may have completions of further problems and checkpoints.
-    known = known[known["step"].isin(steps) & known["example"].isin([q.number for q in members])]
+    numbers = [query.number for query in members]
+    known, with_gap = (
+        rows[
+            (rows["split"] == split) & (rows["perturbation"] == perturbation)
+            & rows["step"].isin(steps) & rows["example"].isin(numbers)
+        ]
+        for rows in (counts, gaps)
+    )  # fmt: skip
+    if len(with_gap):
+        rows = np.searchsorted(np.asarray(steps), with_gap["step"].to_numpy())
+        grid.gaps[rows, grid.columns(with_gap["example"].to_numpy())] = with_gap["gap"]
     if len(known):
         rows = np.searchsorted(np.asarray(steps), known["step"].to_numpy())
         columns = grid.columns(known["example"].to_numpy())
@@ -362,7 +379,7 @@ def sample_chunks(work: WorkLeft, step: int) -> list[Chunk]:
     for grid in work.grids:
         more = work.to_draw(grid)[row]
         for block, queries, columns in _blocks(work.spec, grid, more > 0):
-            first = grid.samples[row, columns]
+            first = (grid.samples + grid.gaps)[row, columns]
             numbers = tuple(map(range, first.tolist(), (first + more[columns]).tolist()))
             chunks.append(
                 Chunk(run, step, grid.split, grid.perturbation, "samples", block, queries, numbers)

@@ -252,6 +252,24 @@ def test_a_broken_shard_is_set_aside_and_its_work_is_done_again(finished, run_di
     }
 
 
+def test_samples_drawn_again_have_other_numbers_than_those_that_are_left(run_dir, data, tmp_path):
+    store = Store(tmp_path)
+    create(store, run_dir, data)
+    assert job_process.run_job(store, "sums").state == "done"
+    folder = tmp_path / "completions" / "run=sums"
+    first = set(folder.glob("*.samples.*"))
+    jobs.extend_job(store, "sums", samples=SPEC.sampling.samples + 2)
+    assert job_process.run_job(store, "sums").state == "done"
+    for shard in first:  # the earlier shard of every pair breaks, the later one is left
+        shard.write_bytes(shard.read_bytes()[:60])
+    with pytest.warns(PrememWarning):
+        assert job_process.run_job(store, "sums").state == "done"
+    for step in read_checkpoints(store, "sums")["step"]:
+        drawn = read_completions(store, "sums", step, "train")
+        numbers = drawn.groupby("example")["sample"].agg(["size", "nunique"])
+        assert (numbers == SPEC.sampling.samples + 2).all(axis=None)
+
+
 def test_a_job_whose_run_is_gone_fails_with_one_sentence(run_dir, data, tmp_path):
     run = shutil.copytree(run_dir, tmp_path / "run")
     store = Store(tmp_path / "store")

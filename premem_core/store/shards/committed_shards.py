@@ -5,14 +5,18 @@ import warnings
 from collections.abc import Collection
 from pathlib import Path
 
+import pandas as pd
+
 from premem_core.errors import PrememWarning
 from premem_core.records import BASE_STEP
-from premem_core.store.database import Store
+from premem_core.store.database import Store, read_frame
 from premem_core.store.grades import grade_shards, grades_folder, recount
 from premem_core.store.schema import Connection
 from premem_core.store.scores import add_counts
 from premem_core.store.shards.broken_shards import CUT, FOLDER, is_cut, set_aside
 from premem_core.store.shards.shards import ShardName, completions_folder, find_shards
+
+GAP_COLUMNS = ("step", "split", "perturbation", "example", "gap")
 
 
 def withdraw_broken(store: Store, run: str) -> int:
@@ -35,6 +39,24 @@ def withdraw_broken(store: Store, run: str) -> int:
             set_aside(store.path, file, CUT)
             _set_grades_aside(store, run, file.name)
     return len(broken)
+
+
+def read_gaps(store: Store, run: str) -> pd.DataFrame:
+    """GAP_COLUMNS: how many numbers below its highest no sample of a pair has, where there are any.
+
+    A shard that was set aside leaves such a gap where a later one has further samples of a pair.
+    """
+    shards = find_shards(completions_folder(store.path, run), kind="samples")
+    if not shards or not (store.path / FOLDER).exists():
+        return pd.DataFrame(columns=list(GAP_COLUMNS))
+    return read_frame(
+        store,
+        """SELECT step, split, perturbation, example, max(sample) + 1 - count(*) AS gap
+        FROM read_parquet(?, hive_partitioning = false)
+        GROUP BY ALL HAVING gap > 0""",
+        GAP_COLUMNS,
+        [[str(file) for file in shards]],
+    )
 
 
 def _take_back(store: Store, connection: Connection, run: str, broken: Collection[str]) -> None:
