@@ -59,7 +59,7 @@ try:
     )
     issues = selection.find_issues(facts, recipe, finders)
     chosen = selection.select(facts, recipe, issues.index)
-    unknown = selection.unknown_in_words(facts, recipe)
+    cautions = selection.cautions_in_words(facts, recipe)
 except PrememError as error:
     st.error(error_in_words(error))
     st.stop()
@@ -77,7 +77,7 @@ headline.markdown(
         if chosen_gates
         else "."
     )
-    + f" {unknown}"
+    + f" {cautions}"
 )
 
 left, right = st.columns([1.3, 1], gap="large")

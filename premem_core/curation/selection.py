@@ -129,15 +129,27 @@ def _rank(facts: ExampleFacts, recipe: Recipe) -> pd.DataFrame:
     return table.iloc[rows[np.lexsort((random_order[rows], -score[rows], ~kept[rows]))]]
 
 
-def unknown_in_words(facts: ExampleFacts, recipe: Recipe) -> str:
-    """A sentence for each strategy that lacks the value of an example; empty where none does."""
-    return " ".join(
+def cautions_in_words(facts: ExampleFacts, recipe: Recipe) -> str:
+    """Sentences about examples that a strategy has no value of, and values by a single sample.
+
+    Empty where there is nothing to say.
+    """
+    names = tuple(dict.fromkeys(criterion.strategy for criterion in recipe.criteria))
+    sentences = [
         f"{unknown:,} of {len(facts.examples):,} examples have no value of '{name}' and cannot be "
         "chosen by it. If their samples were left out by a plan, 'jobs extend --plan final' draws "
         "them."
-        for name in dict.fromkeys(criterion.strategy for criterion in recipe.criteria)
+        for name in names
         if (unknown := int(strategies.strategy_values(facts, name, recipe.seed).isna().sum()))
-    )
+    ]
+    single = [name for name in names if name in strategies.BY_SAMPLES]
+    if single and sum(run.samples for run in facts.runs) == 1:
+        sentences.append(
+            f"'{single[0]}' comes from one sample per example, which is right or wrong partly by "
+            "chance: means over examples are good, but not the choice of single ones. 'jobs extend "
+            "--plan final --samples 5' draws more."
+        )
+    return " ".join(sentences)
 
 
 def reasons(rows: pd.DataFrame, recipe: Recipe) -> list[str]:

@@ -27,6 +27,8 @@ SIZE_COLUMNS = ("id", "lines", "words", "tokens")
 SELECTION_COLUMNS = ("rank", "score")  # columns that `selection.select` adds
 PAPER_BOUND = 0.75  # the paper collects problems like those with PM up to this (section 6)
 NO_VALUE = "none"  # stands for a missing value of a metadata field
+# Their values at a checkpoint are shares of the samples of one example.
+BY_SAMPLES = ("premem", "accuracy", "hard", "easy", "ambiguous", "forgetting", "brittle")
 METADATA = "metadata:"  # prefix of a strategy that ranks by a metadata field
 # A number in a text; the dash in "level-5" is not a minus sign.
 NUMBER = r"((?:(?<!\w)-)?\d+(?:,\d{3})*(?:\.\d+)?)"

@@ -19,6 +19,7 @@ from premem_core.store.completions import read_answer_votes, samples_shards
 from premem_core.store.database import Store
 from premem_core.store.examples import read_example_texts
 
+FEWEST_SAMPLES = 5  # agreement of fewer says little
 COLUMNS = (
     "id", "question", "solution", "reference", "suggested", "suspicion", "agree",
     "with_reference", "samples", "runs",
@@ -69,6 +70,21 @@ def find_suspect_labels(
     texts = texts.rename(columns={"answer": "reference"})
     suspects = suspects.join(texts.set_index(suspects.index))
     return suspects.sort_values(["suspicion", "id"], ascending=[False, True])[list(COLUMNS)]
+
+
+def few_samples_in_words(suspects: pd.DataFrame) -> str:
+    """A sentence where most examples have too few samples to agree on anything; else empty.
+
+    Args:
+        suspects: `find_suspect_labels`.
+    """
+    few = int((suspects["samples"] < FEWEST_SAMPLES).sum())
+    if 2 * few < len(suspects):
+        return ""
+    return (
+        f"{few:,} of these examples have fewer than {FEWEST_SAMPLES} samples, whose agreement says "
+        "little; 'jobs extend --plan lazy --samples 5' draws more."
+    )
 
 
 def _most_frequent_wrong_answers(votes: pd.DataFrame) -> pd.DataFrame:

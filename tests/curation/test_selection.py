@@ -9,6 +9,7 @@ import pytest
 from premem_core.curation import selection, strategies
 from premem_core.curation.recipe import Criterion
 from premem_core.errors import UsageError
+from premem_core.metrics.sample_counts import SampleCounts
 from tests.helpers.recipes import LOW, grouped, recipe
 
 
@@ -19,6 +20,17 @@ def test_low_pre_memorization_accuracy_comes_lowest_first_within_its_bound(evide
     assert chosen["premem"].is_monotonic_increasing
     assert chosen["rank"].tolist() == list(range(1, len(chosen) + 1))
     assert selection.reasons(chosen, recipe(LOW))[0] == f"PM {chosen['premem'].iloc[0]:.2f}"
+
+
+def test_values_that_come_from_a_single_sample_are_told_of(evidence):
+    one = replace(
+        evidence.runs[0], counts=SampleCounts.of(np.ones((3, 60), int), np.ones((3, 60)), 1)
+    )
+    assert selection.cautions_in_words(evidence, recipe(LOW)) == ""
+    assert selection.cautions_in_words(replace(evidence, runs=(one, one)), recipe(LOW)) == ""
+    alone = replace(evidence, runs=(one,))
+    assert "one sample per example" in selection.cautions_in_words(alone, recipe(LOW))
+    assert selection.cautions_in_words(alone, recipe(Criterion("words"))) == ""
 
 
 def test_all_bounds_or_any(evidence):

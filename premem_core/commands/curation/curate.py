@@ -227,8 +227,8 @@ def curate(options: CurateOptions) -> None:
             )
     facts, issues, chosen = selection.build_selection(store, recipe)
     total = len(facts.examples)
-    if unknown := selection.unknown_in_words(facts, recipe):
-        say(f"note: {unknown}")
+    if cautions := selection.cautions_in_words(facts, recipe):
+        say(f"note: {cautions}")
     del facts  # it holds all scores of the runs, which the export does not need
     if out.suffix:
         export.export_file(store, chosen, recipe, out)

@@ -15,6 +15,7 @@ from premem_core.commands.options import (
     ThresholdOption,
     existing_store,
     print_json,
+    say,
     task_of,
     threshold_of,
 )
@@ -69,6 +70,8 @@ def labels(
         f"{len(suspects):,} examples have samples from before memorization (t = {t:.3f}); the most "
         "suspect come first"
     )
+    if few := suspect_labels.few_samples_in_words(suspects):
+        say(f"note: {few}")
     columns = ["id", "reference", "suggested", "agree", "with_reference", "samples"]
     typer.echo(shown[columns].to_string(index=False, na_rep="–"))
 
