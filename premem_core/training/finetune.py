@@ -40,7 +40,8 @@ def finetune_model(
     """Fine-tune `base` on `examples`; write `out/checkpoint-<step>` and return `out`.
 
     A checkpoint holds safetensors, the tokenizer with its chat template, and `trainer_state.json`,
-    whose log history shows the peak learning rate. It holds no optimizer state and no pickle.
+    whose log history shows the peak learning rate. It holds no optimizer state and no pickle. The
+    header of `out/README.md` names the base model, as that of other trainers' model cards does.
     Training uses bfloat16 on CUDA and float32 elsewhere.
 
     Args:
@@ -81,6 +82,7 @@ def finetune_model(
         raise UsageError(f"{out} already holds checkpoints; give a new folder, or delete it.")
 
     import torch
+    from huggingface_hub import metadata_save
     from transformers import Trainer, TrainingArguments, set_seed
 
     set_seed(seed)
@@ -124,6 +126,8 @@ def finetune_model(
         callbacks=[_callback(epochs, checkpoint_every, warmup_steps, progress)],
     )
     _without_console_logs(trainer)
+    Path(out).mkdir(parents=True, exist_ok=True)
+    metadata_save(Path(out) / "README.md", {"base_model": str(Path(base).resolve())})
     trainer.train()
     return Path(out)
 

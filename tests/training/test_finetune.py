@@ -8,7 +8,7 @@ from safetensors.numpy import load_file
 from premem_core.demo.pretraining import build_tokenizer, pretrain
 from premem_core.demo.word_problems import make_problems, pretraining_texts
 from premem_core.errors import CheckpointError, DataError, UsageError
-from premem_core.models.checkpoints import read_run
+from premem_core.models.checkpoints import base_checkpoint, read_run
 from premem_core.models.encoding.encoder import make_encoder
 from premem_core.models.encoding.training_batch import encode
 from premem_core.problems.prompts import PromptTemplate
@@ -137,3 +137,7 @@ def test_examples_that_cannot_be_trained_on_are_named(base, tmp_path, tokenizer)
         encode(nothing, Example("7", "2+2?", "", ""))
     with pytest.raises(DataError, match=r"Example 8 has \d+ tokens and the model takes 50"):
         encode(plain, Example("8", "2+2? " * 50, "4", "4"), longest=50)
+
+
+def test_the_run_names_its_base_model(base, run):
+    assert base_checkpoint(read_run(run)).path == base.resolve()
