@@ -61,9 +61,12 @@ memorized, learned = (
         ("learned", "not known" if incomplete else "never"),
     )
 )
+premem = f"**{percent(row['premem'])}**"
+if row["premem"] != row["premem"]:
+    premem = "not known, because the sampling plan left out samples of this example"
 st.markdown(
-    f"Pre-memorization accuracy at step {run.steps[-1]}: **{percent(row['premem'])}**; answered "
-    f"right: {learned}; memorized: {memorized}."
+    f"Pre-memorization accuracy at step {run.steps[-1]}: {premem}; answered right: {learned}; "
+    f"memorized: {memorized}."
 )
 left, right = st.columns(2, gap="large")
 with left:

@@ -95,6 +95,7 @@ st.dataframe(
     elements.table_of(shown.assign(**100 * shown[["premem", "accuracy"]]), columns),
     hide_index=True,
     height=560,
+    placeholder="–",
     column_config={
         "id": text_column("Example", width=95),
         "question": text_column("Question", width=265) if table["question"].any() else None,

@@ -39,13 +39,14 @@ def fit_section(analysis: Analysis) -> None:
     premem_notes = interval(analysis.identity_ci90), interval(analysis.linear_ci90)
     if analysis.points["run"].nunique() < 2:
         premem_notes = (SAME_RUN,) * 2
-    panels = (
-        ("Pre-memorization accuracy", "fit", "premem", premem_notes),
-        ("Train accuracy", "train-fit", "train_accuracy", ("\N{NO-BREAK SPACE}",) * 2),
-    )
+    panels = [("Pre-memorization accuracy", "fit", "premem", premem_notes)]
+    if analysis.points["train_accuracy"].notna().any():  # a sampling plan may leave samples out
+        panels.append(
+            ("Train accuracy", "train-fit", "train_accuracy", ("\N{NO-BREAK SPACE}",) * 2)
+        )
     r2s = (analysis.r2, analysis.train_r2)
     columns = st.columns([1.55, 1], gap="large")
-    for column, (title, *_, notes), (identity, linear) in zip(columns, panels, r2s, strict=True):
+    for column, (title, *_, notes), (identity, linear) in zip(columns, panels, r2s, strict=False):
         with column:
             st.subheader(title)
             elements.numbers(
@@ -67,7 +68,7 @@ def fit_section(analysis: Analysis) -> None:
         )
         for n, (title, _, predictor, _) in enumerate(panels)
     ]
-    for column, chart, (title, name, *_) in zip(columns, charts, panels, strict=True):
+    for column, chart, (title, name, *_) in zip(columns, charts, panels, strict=False):
         with column:
             elements.chart(
                 chart,

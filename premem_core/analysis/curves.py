@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from premem_core.analysis.run_scores import RunScores
+from premem_core.analysis.run_scores import RunScores, default_estimator
 from premem_core.analysis.studies.calibrating_runs import calibrating_runs, run_weights, takes_part
 from premem_core.errors import DataError, UsageError
 from premem_core.metrics import estimators, intervals, pre_memorization, r2, thresholds
@@ -201,6 +201,8 @@ def missing_in_words(curves: Sequence[Curve]) -> str:
             "checkpoints, because the sampling plan left out samples that it needs at this "
             f"threshold ({fewest:,}{f' to {most:,}' if most > fewest else ''})."
         )
+        if any(c.estimator != "lu" and default_estimator([c.scores]) == "lu" for c in curves):
+            sentences.append("Last-unmasked accuracy (the estimator lu) needs none of them.")
     if without_train := sum(int(c.scores.counts.partial.any(axis=1).sum()) for c in curves):
         sentences.append(
             f"Train accuracy is not known at {without_train} of {checkpoints} checkpoints, because "

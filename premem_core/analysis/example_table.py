@@ -71,7 +71,8 @@ def make_example_table(
 
     Returns:
         The columns of `described` and SCORE_COLUMNS. premem, accuracy and perplexity are those of
-        the last checkpoint, NaN where unknown. accuracies is a list over checkpoints. learned is
+        the last checkpoint, NaN where unknown. accuracies is a list over the checkpoints where it
+        is known, None where it is known at none. learned is
         the first step at which the example was right, memorized the first at which its perplexity
         was below the threshold; NaN if there is none, or if learned is unknown. flips says how
         often the example changed between right and wrong, NaN if unknown. With a base model also
@@ -87,7 +88,7 @@ def make_example_table(
         curves.premem(run, log_log_threshold, estimator)[-1],
         accuracy[-1],
         np.exp(run.nll[-1]),
-        list(accuracy.T),
+        [of_one[~np.isnan(of_one)].tolist() or None for of_one in accuracy.T],
         _first_step(right == 1, run.steps),
         _first_step(pre_memorization.memorized(run.nll, log_log_threshold), run.steps),
         np.abs(np.diff(right, axis=0)).sum(axis=0),

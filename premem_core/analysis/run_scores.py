@@ -130,11 +130,20 @@ def run_labels(runs: Sequence[RunScores]) -> dict[str, str]:
 
 
 def samples_in_words(runs: Sequence[RunScores]) -> str:
-    """Such as '5 samples per training question'; a range if the runs differ."""
+    """Such as '5 samples per training question'; a range if the runs differ.
+
+    Where only a share of a run's questions is sampled, that is said.
+    """
     fewest, most = min(run.samples for run in runs), max(run.samples for run in runs)
     if fewest < most:
         return f"{fewest} to {most} samples per training question, depending on the run"
-    return f"{most} sample{'' if most == 1 else 's'} per training question"
+    samples = f"{most} sample{'' if most == 1 else 's'}"
+    if not any(map(_is_share, runs)):
+        return f"{samples} per training question"
+    if len(runs) > 1:
+        return f"{samples} per training question; of some runs, only a share of the questions"
+    drawn, questions = int(runs[0].counts.drawn.sum()), len(runs[0].examples)
+    return f"{samples} each of {drawn:,} of {questions:,} training questions"
 
 
 def default_estimator(runs: Sequence[RunScores]) -> Estimator:

@@ -107,6 +107,7 @@ def demo(
 
     if not rebuild:
         demo_study.install(store)
+        say(f"the demo study is in {store}; premem dashboard --store {store} shows it")
         return
     installation.require_extra("score")  # before an empty store is made
     started = time.monotonic()

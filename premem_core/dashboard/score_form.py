@@ -88,7 +88,8 @@ def pick_base_folder() -> Path | None:
         key="base",
         bind="query-params",
         help="For adapters whose base model is not beside the run or in the Hugging Face cache, "
-        "and for the distance of whole models from initialization.",
+        "to score the base model too, and for the distance of whole models from "
+        "initialization.",
     )
     return expanded(text)
 
@@ -322,6 +323,11 @@ def _pick_details(request: ScoreRequest, samples: int, thinks: bool) -> ScoreReq
         "model.",
         **kept("weights"),
     )
+    score_base = first.checkbox(
+        "Also score the base model",
+        help="As step 0: its accuracy and NLL, and how many of the questions it knows already.",
+        **kept("score-base"),
+    )
     sampling = Sampling(samples, temperature, top_p, tokens, max_thinking_tokens=longest_thinking)
     return replace(
         request,
@@ -329,6 +335,7 @@ def _pick_details(request: ScoreRequest, samples: int, thinks: bool) -> ScoreReq
         longest=longest,
         sampling=sampling,
         backend=backend,
+        score_base=score_base,
         execution=replace(request.execution, weights=weights),
     )
 
@@ -336,9 +343,10 @@ def _pick_details(request: ScoreRequest, samples: int, thinks: bool) -> ScoreReq
 def show_job(job: PreparedJob) -> None:
     """What the job would do."""
     full, steps = job.spec.plan == "full", job.steps
+    base = " and the **base model**" if job.base else ""
     which = f"step {steps[0]}" if len(steps) == 1 else f"steps {steps[0]} to {steps[-1]}"
     st.markdown(
-        f"**{count(len(steps), 'checkpoint')}** ({which}), "
+        f"**{count(len(steps), 'checkpoint')}** ({which}){base}, "
         f"**{len(job.train):,} training** and **{len(job.test):,} test** problems: "
         f"**{'' if full else 'at most '}{job.completions:,} completions** and "
         f"{job.perplexities:,} perplexities.{'' if full else ' ' + job.avoidable_in_words()}"

@@ -25,6 +25,7 @@ SCORE_CONTROLS = {
     "--plain": "Plain text",
     "--question": "Question",
     "--run": "Name of the run",
+    "--score-base": "Also score the base model",
     "--skip-bad": "Leave bad rows out",
     "--solution": "Solution",
     "--system": "System prompt",

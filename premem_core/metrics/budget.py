@@ -55,7 +55,7 @@ class Design:
         points = 100 * self.standard_error
         return (
             f"{some}{self.examples:,} problems, {each}: a checkpoint's accuracy has a standard "
-            f"error of at most {points:.1f} points (± {Z90 * points:.1f} at 90 %)"
+            f"error of at most {points:.2g} points (± {Z90 * points:.2g} at 90 %)"
         )
 
 

@@ -10,6 +10,7 @@ import pytest
 from premem_core.analysis import run_scores
 from premem_core.analysis.replay import follow_plan
 from premem_core.errors import UsageError
+from premem_core.metrics.sample_counts import SampleCounts
 from premem_core.metrics.sampling_plan import Share
 from premem_core.records import Checkpoint, Example, RunRecord
 from premem_core.store.database import Store
@@ -122,6 +123,12 @@ def test_the_number_of_samples_is_said_of_all_runs(runs):
     [five, fifty, one] = (simulated.study(1, 1, samples)[0][0] for samples in (5, 50, 1))
     assert run_scores.samples_in_words([five]) == "5 samples per training question"
     assert run_scores.samples_in_words([one]) == "1 sample per training question"
+    shown = np.arange(len(one.examples)) < 40  # as the plan last draws a share
+    none = np.where(shown, one.counts.samples, 0)
+    share = replace(one, counts=SampleCounts.of(none, np.minimum(one.counts.correct, none), 1))
+    assert run_scores.samples_in_words([share]) == (
+        f"1 sample each of 40 of {len(one.examples):,} training questions"
+    )
     assert run_scores.samples_in_words([five, fifty]) == (
         "5 to 50 samples per training question, depending on the run"
     )
