@@ -50,7 +50,7 @@ def test_each_example_says_when_it_was_learned_and_when_memorized():
     assert table["memorized"].fillna(0).tolist() == [30, 0, 10, 0]
     assert table["flips"].tolist() == [1, 0, 0, 2]
     assert table["premem"].tolist() == pytest.approx([0.8, 0.4, 0.0, 1.0])
-    assert table["accuracies"]["d"].tolist() == [0.8, 0.2, 1.0]
+    assert table["accuracies"]["d"] == [0.8, 0.2, 1.0]
     assert table["words"].tolist() == [2, 1, 3, 0]
     assert table["level"].tolist() == [1, 2, 2, 1]
 

@@ -39,6 +39,7 @@ def go(page: Page, name: str, title: str) -> None:
     expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
 
 
+@pytest.mark.slow
 def test_an_address_shows_the_same_number_whichever_way_led_to_it(page, chromium, url):
     # By way of the page of fits, which shows one run only and chooses thresholds by linear R².
     page.goto(f"{url}/fits?runs=lr3e-4_ep5_n500&objective=linear")

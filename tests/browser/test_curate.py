@@ -62,6 +62,7 @@ def tick(page: Page, which: int, row: int) -> None:
     send(page, lambda: page.mouse.click(box["x"] + 18, box["y"] + 52 + 35 * row))
 
 
+@pytest.mark.slow
 def test_two_rows_are_dropped_by_hand_and_the_recipe_builds_the_same_again(
     page, url, store, context, tmp_path
 ):

@@ -105,6 +105,7 @@ def chat(tmp_path_factory: pytest.TempPathFactory) -> ChatRun:
     return run._replace(test=compressed)
 
 
+@pytest.mark.slow
 def test_an_uploaded_chat_run_that_thinks_becomes_a_curve_and_a_fit(page, url, store, shots, chat):
     page.goto(f"{url}/score")
     page.get_by_role("button", name="Choose a run’s folder").wait_for()

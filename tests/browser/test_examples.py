@@ -53,6 +53,7 @@ def go_back(page: Page) -> None:
     page.go_back()
 
 
+@pytest.mark.slow
 def test_from_a_cell_of_the_map_to_its_examples_to_one_of_them_and_back(page, url, chromium):
     page.goto(f"{url}/map?t=-2.3")
     chart = page.locator(".st-key-chart-map .js-plotly-plot").first

@@ -127,6 +127,7 @@ def test_a_broken_slice_is_retried_from_where_the_server_is(
     assert_identical(store / "checkpoints" / "retried", run_folder)
 
 
+@pytest.mark.slow
 def test_after_several_failures_a_person_continues_and_no_byte_is_sent_twice(
     page: Page, store: Path, run_folder: Path
 ) -> None:

@@ -78,6 +78,7 @@ def test_resume_starts_the_job(store, monkeypatch):
     assert started == ["sums"]
 
 
+@pytest.mark.slow
 def test_perturbed_queries_of_ones_own_go_into_the_job(store, run_dir, data, tmp_path, monkeypatch):
     monkeypatch.setattr(jobs, "start_job", lambda *_: None)
     first = examples.read_examples(data[0]).examples[0]

@@ -252,6 +252,7 @@ def test_a_broken_shard_is_set_aside_and_its_work_is_done_again(finished, run_di
     }
 
 
+@pytest.mark.slow
 def test_samples_drawn_again_have_other_numbers_than_those_that_are_left(run_dir, data, tmp_path):
     store = Store(tmp_path)
     create(store, run_dir, data)
@@ -576,6 +577,7 @@ def test_an_estimate_keeps_nothing_and_is_of_the_right_size(finished, run_dir, d
     assert (found.bytes_of_tokens, "ranks" in found.in_words()) == (0, False)
 
 
+@pytest.mark.slow
 def test_an_estimate_in_a_process_of_its_own_knows_ones_own_perturbations(run_dir, data, tmp_path):
     own = {"polite": "Please: {question}"}
     request = ScoreRequest(run_dir, data[0], data[1], backend="hf", sampling=SPEC.sampling)

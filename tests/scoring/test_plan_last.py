@@ -128,7 +128,7 @@ def test_a_budget_says_before_the_start_what_it_buys_and_after_the_end_what_was_
     assert done.returncode == 0, done.stderr
     assert (
         "precision: 40 of 48 problems, 1 sample each: a checkpoint's accuracy has a standard error "
-        "of at most 7.9 points (± 13.0 at 90 %)" in done.stderr
+        "of at most 7.9 points (± 13 at 90 %)" in done.stderr
     )
     assert "completions to draw: at most 120\n" in done.stderr
     line = curves.curve(scores(Store(tmp_path / "store"), data[0].parent.name), T, "lu")
