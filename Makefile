@@ -31,7 +31,7 @@ coverage: $(VENV)/.test
 # writers; the whole published arrays by command; pages in dark colours; Streamlit's faults that are
 # worked around.
 test-slow: $(VENV)/.test chromium
-	$(PYTHON) -m pytest -m slow
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m slow -n 2 --dist worksteal
 
 # Kills at random moments, memory and disks that run out, broken checkpoints; as root, full disks too.
 test-chaos: $(VENV)/.test
