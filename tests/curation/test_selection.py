@@ -23,9 +23,8 @@ def test_low_pre_memorization_accuracy_comes_lowest_first_within_its_bound(evide
 
 
 def test_values_that_come_from_a_single_sample_are_told_of(evidence):
-    one = replace(
-        evidence.runs[0], counts=SampleCounts.of(np.ones((3, 60), int), np.ones((3, 60)), 1)
-    )
+    ones = np.ones((3, 60), dtype=int)
+    one = replace(evidence.runs[0], counts=SampleCounts.of(ones, ones, 1))
     assert selection.cautions_in_words(evidence, recipe(LOW)) == ""
     assert selection.cautions_in_words(replace(evidence, runs=(one, one)), recipe(LOW)) == ""
     alone = replace(evidence, runs=(one,))
