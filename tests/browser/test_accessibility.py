@@ -71,7 +71,7 @@ def add_failed_job(home: Store) -> None:
     write_progress(folder.state, Progress("failed", "failed", 24, 40, checkpoints=rows))
 
 
-@pytest.fixture(scope="module", params=["light", pytest.param("dark", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["light", "dark"])
 def page(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     with chromium.new_context(color_scheme=request.param) as context:
         yield new_page(context, height=HEIGHT)
@@ -95,6 +95,7 @@ def barriers(page: Page, where: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ADDRESSES)
 def test_axe_finds_nothing_serious_on_any_page_or_in_its_popovers(page, url, name, request):
     where = request.node.callspec.id

@@ -131,6 +131,7 @@ def started(monkeypatch) -> list[str | None]:
     return devices
 
 
+@pytest.mark.slow
 def test_the_same_job_gives_the_same_completions_again_with_one_engine_for_all_checkpoints(
     finished, run_dir, data, tmp_path, started
 ):
@@ -515,6 +516,7 @@ def test_a_job_that_is_cancelled_as_soon_as_its_process_is_known_says_so(
     assert jobs.job_progress(store, "sums").state == "cancelled"
 
 
+@pytest.mark.slow
 def test_a_job_of_the_dashboard_waits_for_an_earlier_one_can_be_cancelled_meanwhile_and_logs(
     run_dir, data, tmp_path
 ):
