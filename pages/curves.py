@@ -9,7 +9,7 @@ from premem_core.analysis.studies import prediction
 from premem_core.dashboard import cached_reads, elements, figures, pickers
 from premem_core.dashboard.jobs_panel import offer_missing
 from premem_core.dashboard.view import View, has_traces, pick_view
-from premem_core.dashboard.wording import nats, percent, perplexity, plain
+from premem_core.dashboard.wording import nats, percent, perplexity, plain, whole
 from premem_core.records import SEGMENTS, Segment
 from premem_core.store.sample_imports import imported_in_words, imports_of
 from premem_core.store.scores import read_lengths
@@ -51,10 +51,10 @@ def show_lengths(view: View, run: RunScores) -> None:
     columns: elements.Columns = {
         "step": ("Step", str),
         "finished": ("Finished", percent),
-        "completion_tokens": ("Tokens", "{:,.0f}".format),
+        "completion_tokens": ("Tokens", whole),
     }
     if parts:
-        columns["completion_trace_tokens"] = ("of which thinking", "{:,.0f}".format)
+        columns["completion_trace_tokens"] = ("of which thinking", whole)
         columns |= {f"memorized_{s}": (f"Memorized: {PARTS[s]}", percent) for s in SEGMENTS}
     if table["finished"].notna().any():
         elements.small_table(table, columns, alt="Lengths of completions at each checkpoint")

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from premem_core.analysis import copied_text, example_table
+from premem_core.analysis import copied_text, example_table, run_scores
 from premem_core.analysis.robustness import perturbed_steps
 from premem_core.dashboard import cached_reads, elements, figures, grade_form
 from premem_core.dashboard.view import pick_view
@@ -66,7 +66,7 @@ if row["premem"] != row["premem"]:
     premem = "not known, because the sampling plan left out samples of this example"
 st.markdown(
     f"Pre-memorization accuracy at step {run.steps[-1]}: {premem}; answered right: {learned}; "
-    f"memorized: {memorized}."
+    f"memorized: {memorized}. {run_scores.single_sample_note(run)}"
 )
 left, right = st.columns(2, gap="large")
 with left:

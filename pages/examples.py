@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from premem_core.analysis import example_table
+from premem_core.analysis import example_table, run_scores
 from premem_core.dashboard import cached_reads, elements
 from premem_core.dashboard.view import pick_view
 from premem_core.dashboard.wording import count, percent, plain
@@ -72,9 +72,15 @@ if (clicked := elements.selected(rows_key)) and clicked.rows and clicked.rows[0]
     example = shown["id"].iloc[clicked.rows[0]]
     st.switch_page("pages/example.py", query_params={"example": example})
 
+known = int(shown["premem"].notna().sum())
+mean = f"Their mean pre-memorization accuracy is {percent(shown['premem'].mean())}"
+if known < len(shown):  # those that the plan completed are not a random part of all
+    mean = (
+        f"Pre-memorization accuracy is known for {known:,} of them, because the sampling plan left "
+        "out samples that it needs at this threshold, so they have no mean"
+    )
 headline.markdown(
-    f"**{count(len(shown), 'example')}** of {len(table):,} scored. Their mean pre-memorization "
-    f"accuracy is {percent(shown['premem'].mean())}; "
+    f"**{count(len(shown), 'example')}** of {len(table):,} scored. {mean}; "
     f"{percent(shown['memorized'].notna().mean())} were memorized at some checkpoint."
     if len(shown)
     else "No example matches these filters; widen them."
@@ -98,7 +104,7 @@ st.dataframe(
     placeholder="–",
     column_config={
         "id": text_column("Example", width=95),
-        "question": text_column("Question", width=265) if table["question"].any() else None,
+        "question": text_column("Question", width=190) if table["question"].any() else None,
         "accuracies": st.column_config.LineChartColumn(
             "By checkpoint", y_min=0, y_max=1, width=110, help="Accuracy at each checkpoint"
         ),
@@ -107,7 +113,7 @@ st.dataframe(
         "perplexity": number("Perplexity", format="%.3f", width=75),
         "learned": number("Right from", format="%d", width=80, help="First step that is right"),
         "memorized": number("Memorized from", format="%d", width=115, help="First memorized step"),
-        "flips": number("Flips", width=48, help="Changes from right to wrong, or back"),
+        "flips": number("Flips", width=55, help="Changes from right to wrong, or back"),
         "relative_nll": number(
             "NLL − base",
             format="%.3f",
@@ -128,7 +134,7 @@ st.dataframe(
 st.caption(
     f"PM, accuracy and perplexity are those of step {last_step}, the last one that is "
     "scored. An example is right where more than half of its samples are correct. "
-    "Select a row to open the example. " + view.threshold_note()
+    f"Select a row to open the example. {run_scores.single_sample_note(run)}{view.threshold_note()}"
 )
 st.download_button(
     "Numbers as CSV",

@@ -26,18 +26,23 @@ st.dataframe(
     height="content",
     placeholder="–",
     column_config={
-        "run": st.column_config.TextColumn("Run", width="medium"),
-        "learning_rate": number("Learning rate", format="%.1e"),
-        "epochs": number("Epochs", format="%g"),
-        "train_examples": number("Train examples", format="localized"),
-        "scored": st.column_config.TextColumn("Checkpoints scored"),
-        "premem_curve": st.column_config.LineChartColumn("PM by checkpoint", y_min=0, y_max=1),
-        "step": number(
-            "Last scored", format="%d", help="The step that the numbers to the right belong to."
+        "run": st.column_config.TextColumn("Run", width=170),
+        "learning_rate": number("Learning rate", format="%.1e", width=95),
+        "epochs": number("Epochs", format="%g", width=60),
+        "train_examples": number("Examples", format="localized", width=75),
+        "scored": st.column_config.TextColumn("Scored", width=75),
+        "premem_curve": st.column_config.LineChartColumn(
+            "PM by checkpoint", y_min=0, y_max=1, width=110
         ),
-        "train_percent": number("Train", format="%.1f %%"),
-        "premem_percent": number("PM", format="%.1f %%"),
-        "test_percent": number("Test", format="%.1f %%"),
-        "memorized_percent": number("Memorized", format="%.1f %%"),
+        "step": number(
+            "Step",
+            format="%d",
+            width=60,
+            help="The step that the numbers to the right belong to.",
+        ),
+        "train_percent": number("Train", format="%.1f %%", width=65),
+        "premem_percent": number("PM", format="%.1f %%", width=65),
+        "test_percent": number("Test", format="%.1f %%", width=65),
+        "memorized_percent": number("Memorized", format="%.1f %%", width=85),
     },
 )

@@ -76,6 +76,11 @@ def nats(value: float) -> str:
     return "–" if np.isnan(value) else f"{value:.3f}"
 
 
+def whole(value: float) -> str:
+    """'1,024'; '–' for an undefined value."""
+    return "–" if np.isnan(value) else f"{value:,.0f}"
+
+
 def perplexity(t: float) -> str:
     """The perplexity that t = log log PPL stands for."""
     return f"{np.exp(np.exp(t)):.4f}"

@@ -1,6 +1,7 @@
 """The table of examples."""
 
 from premem_core.store.examples import read_task_examples
+from tests.helpers import planned
 from tests.helpers.shown import show
 
 
@@ -28,3 +29,13 @@ def test_examples_are_searched_and_filtered_by_the_address(demo_store, monkeypat
     run = {"run": "lr1e-3_ep5_n1000", "t": "-2.3"}
     assert len(found(**run, grades=["incorrect"])) == (found(**run)["accuracy"] < 100).sum() > 0
     assert found(q="no such words").empty
+
+
+def test_a_mean_over_the_examples_that_a_plan_completed_is_not_given(tmp_path, monkeypatch):
+    home = planned.store(tmp_path, "last")
+    app = show("examples.py", home.path, monkeypatch, t=f"{planned.T - 1}", run="fast")
+    known = int(app.dataframe[0].value["premem"].notna().sum())
+    assert 0 < known < 60
+    headline = app.markdown[0].value
+    assert f"Pre-memorization accuracy is known for {known} of them" in headline
+    assert "mean pre-memorization accuracy is" not in headline
