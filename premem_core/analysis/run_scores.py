@@ -20,7 +20,9 @@ from premem_core.metrics.estimators import Estimator
 from premem_core.metrics.pre_memorization import Floats
 from premem_core.metrics.sample_counts import SampleCounts
 from premem_core.records import SEGMENT_NAMES, Segment
+from premem_core.scoring import job_files
 from premem_core.store.database import Store
+from premem_core.store.job_folder import JobFolder
 from premem_core.store.runs import read_runs, read_task_checkpoints, read_tasks
 from premem_core.store.scores import read_checkpoint_scores
 
@@ -46,6 +48,7 @@ class RunScores:
     waiting: int = 0  # checkpoints that are not scored yet
     failed: int = 0  # checkpoints that could not be scored
     segment: Segment = "target"  # the part of the solutions that `nll` is of
+    planned_threshold: float | None = None  # t of the sampling plan; None if the plan has none
 
     @property
     def accuracy(self) -> Floats:
@@ -95,7 +98,8 @@ def read_task(store: Store, task: str, segment: Segment = "target") -> list[RunS
         scores = {step: rows for _, step, rows in checkpoints}
         if any(not rows["test"].all() for rows in scores.values()):
             read = _run_scores(run, scores, dict(runs.loc[run]), checkpoints_of[run])
-            scored_runs.append(replace(read, segment=segment))
+            t = _planned_threshold(store, run, segment)
+            scored_runs.append(replace(read, segment=segment, planned_threshold=t))
     if not scored_runs:
         tasks = ", ".join(f"'{name}'" for name in read_tasks(store)) or "none yet"
         raise UsageError(
@@ -104,6 +108,13 @@ def read_task(store: Store, task: str, segment: Segment = "target") -> list[RunS
     return sorted(
         scored_runs, key=lambda r: (np.nan_to_num(r.learning_rate, nan=np.inf), r.trained_on, r.run)
     )
+
+
+def _planned_threshold(store: Store, run: str, segment: Segment) -> float | None:
+    if not JobFolder.of(store, run).holds_job:
+        return None
+    spec = job_files.read_job_spec(store, run)
+    return spec.log_log_threshold if spec.segment == segment and spec.plan != "full" else None
 
 
 def find_run(runs: Sequence[RunScores], name: str) -> RunScores | None:
@@ -144,6 +155,21 @@ def samples_in_words(runs: Sequence[RunScores]) -> str:
         return f"{samples} per training question; of some runs, only a share of the questions"
     drawn, questions = int(runs[0].counts.drawn.sum()), len(runs[0].examples)
     return f"{samples} each of {drawn:,} of {questions:,} training questions"
+
+
+def single_sample_note(run: RunScores) -> str:
+    """A sentence about values of single examples that come from one sample; "" otherwise."""
+    if run.samples != 1:
+        return ""
+    return (
+        "Each value of an example comes from one sample, which is right or wrong partly by chance. "
+    )
+
+
+def planned_threshold(runs: Sequence[RunScores]) -> float | None:
+    """The threshold of the plan by which these runs were sampled; None if there is not one only."""
+    planned = {run.planned_threshold for run in runs}
+    return planned.pop() if len(planned) == 1 else None
 
 
 def default_estimator(runs: Sequence[RunScores]) -> Estimator:

@@ -15,7 +15,7 @@ from premem_core.analysis import curves, run_scores
 from premem_core.analysis.run_scores import RunScores
 from premem_core.analysis.studies.calibrating_runs import what_counts_less
 from premem_core.curation.recipe import Recipe
-from premem_core.errors import PrememError, UsageError
+from premem_core.errors import DataError, PrememError, UsageError
 from premem_core.files import write_whole
 from premem_core.metrics.estimators import Estimator
 from premem_core.metrics.sampling_plan import Plan
@@ -210,7 +210,8 @@ def threshold_of(
 ) -> float:
     """The given threshold t = log log PPL; by default the optimum over the task's runs.
 
-    If some of these runs count less or not at all for the optimum, that is printed.
+    If some of these runs count less or not at all for the optimum, that is printed. Where there is
+    no optimum, the threshold of the plan by which the runs were sampled is taken, and that is said.
 
     Args:
         runs: all scored runs of the task.
@@ -218,6 +219,7 @@ def threshold_of(
 
     Raises:
         UsageError: the given threshold is not a finite number.
+        DataError: there is neither an optimum nor a plan.
     """
     if given is not None:
         curves.check_threshold(given)
@@ -225,7 +227,13 @@ def threshold_of(
     for sentence in what_counts_less(runs):
         say(f"note: {sentence}")
     estimator = estimator or run_scores.default_estimator(runs)
-    return curves.best_threshold(runs, estimator).log_log_threshold
+    try:
+        return curves.best_threshold(runs, estimator).log_log_threshold
+    except DataError:
+        if (planned := run_scores.planned_threshold(runs)) is None:
+            raise
+        say(f"note: threshold t = {planned:.3f}, that of the plan by which the runs were sampled")
+        return planned
 
 
 def plan_threshold(

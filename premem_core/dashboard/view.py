@@ -82,10 +82,15 @@ class View:
             part = f"The threshold is for the perplexity of {SEGMENT_NAMES[self.segment]}."
             weights_note = f"{part} {weights_note}"
         if self.best is None:
+            planned = run_scores.planned_threshold(self.runs)
+            instead = (
+                f"t = {signed(PAPER_GSM8K, 1)} is the paper's for GSM8K"
+                if planned is None
+                else f"t = {signed(planned)} is that of the plan by which the runs were sampled"
+            )
             return (
-                "This task has too few test accuracies or samples to fit a threshold with the "
-                f"{self.estimator} estimator; t = {signed(PAPER_GSM8K, 1)} is the paper's for "
-                f"GSM8K. {weights_note}"
+                f"No threshold can be fitted with the {self.estimator} estimator, for lack of test "
+                f"accuracies or of samples that the plan left out; {instead}. {weights_note}"
             )
         t, restricted = self.best.log_log_threshold, self.best.restricted
         subject = self.objective.title()
@@ -142,8 +147,10 @@ def pick_view(
         estimator = pickers.pick_estimator(run_scores.default_estimator(all_runs))
         objective = pickers.pick_objective(draw=choose_objective)
         best = cached_reads.best_threshold(task, all_runs, estimator, objective)
+        planned = run_scores.planned_threshold(all_runs)
         threshold = pickers.pick_threshold(
-            slider_value(best), (task, estimator, objective, segment)
+            slider_value(best, planned),
+            (task, estimator, objective, segment),
         )
     notices = st.empty()
     pickers.show_missing(notices)
@@ -180,10 +187,15 @@ def pick_task() -> str:
     return pickers.pick_name("Task", tasks, "task", width=150)
 
 
-def slider_value(best: ThresholdFit | None) -> float:
-    """The best threshold, rounded to a step of the slider; the paper's where there is none."""
-    if best is None:
+def slider_value(best: ThresholdFit | None, planned: float | None = None) -> float:
+    """The best threshold, rounded to a step of the slider; where there is none, that of the plan.
+
+    Args:
+        planned: t of the plan by which the runs were sampled; None for the paper's.
+    """
+    t = best.log_log_threshold if best else planned
+    if t is None:
         return PAPER_GSM8K
-    # Below the best threshold, samples that the plan skipped are missing: never round down.
-    rounded = np.ceil if best.restricted else np.round
-    return float(rounded(np.clip(best.log_log_threshold, *pickers.SLIDER) * 100)) / 100
+    # Below this threshold, samples that the plan skipped are missing: never round down.
+    rounded = np.ceil if best is None or best.restricted else np.round
+    return float(rounded(np.clip(t, *pickers.SLIDER) * 100)) / 100

@@ -143,7 +143,7 @@ def test_of_a_lone_run_nothing_is_expected_and_no_r2_is_given(tmp_path, monkeypa
     assert "no other run of the task" in shown
     assert "expect **" not in shown
     shown = seen(show("overview.py", tmp_path, monkeypatch))
-    assert "the threshold is fitted to the same checkpoints, so R² over them is not a test" in shown
+    assert "R² says something over several runs only" in shown
     assert re.search(
         r"Identity R² \(plain estimator\) is highest at t = \S+ \S+ \S+ over 1 run", shown
     )

@@ -130,11 +130,16 @@ def test_a_budget_says_before_the_start_what_it_buys_and_after_the_end_what_was_
         "precision: 40 of 48 problems, 1 sample each: a checkpoint's accuracy has a standard error "
         "of at most 7.9 points (± 13 at 90 %)" in done.stderr
     )
-    assert "completions to draw: at most 120\n" in done.stderr
+    assert "completions in all: at most 120\n" in done.stderr
     line = curves.curve(scores(Store(tmp_path / "store"), data[0].parent.name), T, "lu")
     assert line.sampling_error.max() <= 0.079
     reached = 100 * line.sampling_error.max()
     assert f"from its samples is at most {reached:.2f} points" in done.stderr
+    judged = premem(
+        *("check", "--store", tmp_path / "store", "--run", run_dir.name, "--max-memorized", 1)
+    )
+    assert f"note: threshold t = {T:.3f}, that of the plan" in judged.stderr
+    assert judged.returncode == 0
     shown = premem("predict", "--store", tmp_path / "store", "--run", run_dir.name)
     assert "no threshold can be fitted" in shown.stderr  # and not that samples are missing
 
