@@ -184,8 +184,8 @@ def no_r2_in_words(points: pd.DataFrame) -> str | None:
     checkpoints = f"{len(points):,} checkpoint{'' if len(points) == 1 else 's'}"
     return (
         f"With {checkpoints} of {runs} run{'' if runs == 1 else 's'}, it is not known how well "
-        "pre-memorization accuracy predicts test accuracy: the threshold is fitted to the same "
-        "checkpoints, so R² over them is not a test of it."
+        "pre-memorization accuracy predicts test accuracy: R² says something over several runs "
+        "only."
     )
 
 

@@ -225,8 +225,10 @@ def _judgement(rule: Rule, verdict: Verdict, measured: _Measured, end: str) -> J
 
 def _premem_unknown(line: Curve, checkpoints: Sequence[int]) -> str:
     steps = [int(line.scores.steps[c]) for c in checkpoints if line.unknown[c]]
+    plan = "last" if line.estimator == "lu" else "lazy"
     named = ", ".join(map(str, steps[:3])) + (" …" if len(steps) > 3 else "")
     return (
         f"{PREMEM} is not known at step {named}: samples that this threshold needs are missing; "
-        "give the threshold of the run's plan, or draw them with --extend"
+        f"'premem jobs extend {line.scores.run} --plan {plan} --log-log-threshold "
+        f"{line.log_log_threshold:.3f}' draws them"
     )

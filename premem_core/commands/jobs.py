@@ -192,14 +192,15 @@ def finish_job(store: Store, run: str) -> str:
 
     end = job_process.run_job(store, run, print_progress)
     say(f"{end.state}{': ' + end.message if end.message else ''}")
+    spec = job_files.read_job_spec(store, run)
     if end.completions_saved:
-        spec = job_files.read_job_spec(store, run)
+        full = end.completions_done + end.completions_saved
         say(
-            f"{end.completions_done:,} completions drawn; {end.completions_saved:,} were not "
-            f"needed (plan {spec.plan}, t = {spec.log_log_threshold:.3f})"
+            f"{end.completions_done:,} completions drawn in all; every sample of every problem "
+            f"would be {full:,} (plan {spec.plan}, t = {spec.log_log_threshold:.3f})"
         )
-        if spec.plan == "last" and end.state == "done":
-            say(_precision_in_words(store, spec))
+    if spec.plan == "last" and end.state == "done":
+        say(_precision_in_words(store, spec))
     if base := read_base_model(store, run):
         for sentence in base_in_words(base):
             say(sentence)
@@ -215,8 +216,9 @@ def _precision_in_words(store: Store, spec: "ScoringSpec") -> str:
     line = curves.curve(scores, spec.log_log_threshold, "lu")
     largest = 100 * float(line.sampling_error.max())
     return (
-        f"last-unmasked accuracy at checkpoint {line.scores.steps[-1]}: {line.premem[-1]:.1%}; "
-        f"the standard error of a checkpoint from its samples is at most {largest:.2f} points"
+        f"pre-memorization accuracy (lu estimator) at checkpoint {line.scores.steps[-1]}: "
+        f"{line.premem[-1]:.1%}; the standard error of a checkpoint from its samples is at most "
+        f"{largest:.2f} points"
     )
 
 

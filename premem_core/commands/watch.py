@@ -64,7 +64,8 @@ def watch(options: WatchOptions) -> None:
     ).watch(Patience(60 * options.idle, options.pid))
     for sentence in watched.lost:
         say(f"not scored: {sentence}")
-    say(f"{watched.state}{': ' + watched.message if watched.message else ''}")
+    ended = "ended" if watched.state == "waiting" else watched.state
+    say(f"{ended}{': ' + watched.message if watched.message else ''}")
     if watched.state != "done" or watched.lost:
         raise typer.Exit(1)
 
@@ -78,7 +79,13 @@ def _say_results(store: Store, job: "PreparedJob") -> None:
         return
     line = curves.curve(scores, t, run_scores.default_estimator([scores]))
     for c, step in enumerate(line.scores.steps.tolist()):
+        premem = (
+            f"{line.premem[c]:.1%} (± {100 * line.premem_half[c]:.1f} points at 90 %, "
+            f"{line.estimator} estimator)"
+        )
+        if line.unknown[c]:
+            premem = "not known, because the plan left out samples that it needs"
         say(
-            f"checkpoint {step}: pre-memorization accuracy {line.premem[c]:.1%} "
-            f"(± {line.premem_half[c]:.1%}), memorized {line.memorized[c]:.1%}"
+            f"checkpoint {step}: pre-memorization accuracy {premem}; memorized "
+            f"{line.memorized[c]:.1%}"
         )

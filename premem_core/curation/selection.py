@@ -135,10 +135,11 @@ def cautions_in_words(facts: ExampleFacts, recipe: Recipe) -> str:
     Empty where there is nothing to say.
     """
     names = tuple(dict.fromkeys(criterion.strategy for criterion in recipe.criteria))
+    extend = f"'premem jobs extend {recipe.runs[0]} --plan final"
+    draw = f"{extend} --log-log-threshold {recipe.log_log_threshold:.3f}'"
     sentences = [
         f"{unknown:,} of {len(facts.examples):,} examples have no value of '{name}' and cannot be "
-        "chosen by it. If their samples were left out by a plan, 'jobs extend --plan final' draws "
-        "them."
+        f"chosen by it. If a plan left out their samples, {draw} draws them."
         for name in names
         if (unknown := int(strategies.strategy_values(facts, name, recipe.seed).isna().sum()))
     ]
@@ -146,8 +147,8 @@ def cautions_in_words(facts: ExampleFacts, recipe: Recipe) -> str:
     if single and sum(run.samples for run in facts.runs) == 1:
         sentences.append(
             f"'{single[0]}' comes from one sample per example, which is right or wrong partly by "
-            "chance: means over examples are good, but not the choice of single ones. 'jobs extend "
-            "--plan final --samples 5' draws more."
+            "chance: means over examples are good, but not the choice of single ones. "
+            f"{extend} --samples 5' draws more."
         )
     return " ".join(sentences)
 

@@ -72,18 +72,19 @@ def find_suspect_labels(
     return suspects.sort_values(["suspicion", "id"], ascending=[False, True])[list(COLUMNS)]
 
 
-def few_samples_in_words(suspects: pd.DataFrame) -> str:
+def few_samples_in_words(suspects: pd.DataFrame, run: str) -> str:
     """A sentence where most examples have too few samples to agree on anything; else empty.
 
     Args:
         suspects: `find_suspect_labels`.
+        run: a run that they come from.
     """
     few = int((suspects["samples"] < FEWEST_SAMPLES).sum())
     if 2 * few < len(suspects):
         return ""
     return (
         f"{few:,} of these examples have fewer than {FEWEST_SAMPLES} samples, whose agreement says "
-        "little; 'jobs extend --plan lazy --samples 5' draws more."
+        f"little; 'premem jobs extend {run} --plan lazy --samples 5' draws more."
     )
 
 

@@ -90,7 +90,7 @@ def _figures(progress: Progress) -> list[str]:
     saved = progress.completions_saved
     return [
         f"{progress.completions_done:,} of {progress.completions_total:,} completions",
-        f"{saved:,} not needed" if saved else "",
+        f"{saved:,} fewer than all samples of all problems" if saved else "",
         f"{progress.completions_per_second:,.0f} per second" if left is not None else "",
         f"{timedelta(seconds=round(left))} left" if left is not None else "",
     ]

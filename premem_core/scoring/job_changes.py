@@ -103,7 +103,10 @@ def _lacking(registered: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     problems = []
     samples, wanted_samples = registered["sampling"]["samples"], wanted["sampling"]["samples"]
     if wanted_samples < samples:
-        problems.append(f"{samples} samples are drawn, but {wanted_samples} are requested")
+        problems.append(
+            f"it has {samples} samples per problem already, more than the {wanted_samples} of this "
+            f"request; give --samples {samples}"
+        )
     share, same_problems = registered.get("share", 1.0), _same(registered, wanted, "train_data")
     if _same(registered, wanted, "plan") and same_problems and wanted["share"] < share:
         problems.append(f"a share of {share:g} is sampled, but {wanted['share']:g} is requested")

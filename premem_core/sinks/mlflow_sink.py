@@ -5,6 +5,7 @@ changed, MLflow cannot replace them, so that run is marked as deleted (MLflow ca
 new one takes its place.
 """
 
+import os
 import re
 import time
 from collections import defaultdict
@@ -40,6 +41,9 @@ def push(series: Series, to: Destination) -> Pushed:
     from mlflow.exceptions import MlflowException
 
     uri = to.uri or get_tracking_uri()
+    # By default it waits for minutes for a server that is not there.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     try:
         client = MlflowClient(tracking_uri=uri)
         if to.into is None:
@@ -48,7 +52,10 @@ def push(series: Series, to: Destination) -> Pushed:
         refuse_changed(difference, to.into)
         _write(client, to.into, difference.missing)
     except MlflowException as error:
-        said = f"MLflow at {uri} did not take the points: {first_line(error)}"
+        reason = first_line(error)
+        if "Max retries exceeded" in reason:
+            reason = "no server answers there; start it, or give another address (--tracking-uri)"
+        said = f"MLflow at {uri} did not take the points: {reason}"
         raise PushError(_without_password(said)) from error
     return Pushed("MLflow", to.into, _without_password(uri), len(difference.missing))
 

@@ -76,7 +76,8 @@ def finetune_model(
     if updates <= warmup_steps:
         raise UsageError(
             f"{len(examples)} examples make {updates} updates in {epochs} epochs, but the warm-up "
-            f"takes {warmup_steps}; train longer, or lower batch_size or warmup_steps."
+            f"takes {warmup_steps}; train longer, with a smaller batch size, or with a shorter "
+            "warm-up."
         )
     if any(Path(out).glob("checkpoint-*")):
         raise UsageError(f"{out} already holds checkpoints; give a new folder, or delete it.")

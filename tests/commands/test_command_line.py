@@ -75,7 +75,7 @@ def test_score_then_fit_from_the_command_line(run_dir, data, tmp_path):
                  "--task", "sums", "--samples", 2, "--max-new-tokens", 30)  # fmt: skip
     shown = premem(*arguments, "--dry-run")
     assert "  prompt  |" in shown.stderr
-    assert "completions to draw: 528" in shown.stderr
+    assert "completions in all: 528" in shown.stderr
     assert not (tmp_path / "s").exists()
     done = premem_process(*arguments)
     assert done.returncode == 0, done.stderr

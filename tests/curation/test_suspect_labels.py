@@ -103,8 +103,8 @@ def test_a_run_without_completions_tells_nothing_and_does_no_harm(store):
 
 def test_few_samples_per_example_are_told_of():
     few = pd.DataFrame({"samples": [1, 2, 9]})
-    assert "2 of these examples have fewer than 5" in suspect_labels.few_samples_in_words(few)
-    assert suspect_labels.few_samples_in_words(few.assign(samples=[1, 9, 9])) == ""
+    assert "2 of these examples have fewer than 5" in suspect_labels.few_samples_in_words(few, "r")
+    assert suspect_labels.few_samples_in_words(few.assign(samples=[1, 9, 9]), "r") == ""
 
 
 def test_the_command_prints_the_same(store):

@@ -50,7 +50,7 @@ def test_a_failed_checkpoint_is_named_with_its_reason_once(store):
     app = show()
     words = [element.value for element in [*app.text, *app.caption]]
     assert "sums: failed" in words
-    assert "456 of 896 completions · 12 not needed" in words
+    assert "456 of 896 completions · 12 fewer than all samples of all problems" in words
     reasons = [line for line in words if "240" in line]
     assert reasons == ["Checkpoint 240 failed: it is not a whole safetensors file"]
     [table] = app.dataframe

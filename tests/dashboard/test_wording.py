@@ -100,7 +100,7 @@ def test_checkpoints_where_something_is_not_known_are_not_counted_and_said(point
 def test_of_one_run_no_r2_is_given(points):
     shown = wording.fit_in_words(points[points["run"] == "run 0"], "plain")
     assert "5 checkpoints of 1 run" in shown
-    assert "R² over them" in shown
+    assert "several runs only" in shown
     assert "**" not in shown
     nothing = pd.DataFrame(columns=points.columns)
     assert "0 checkpoints of 0 runs" in wording.fit_in_words(nothing, "plain")

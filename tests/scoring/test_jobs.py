@@ -468,7 +468,7 @@ def test_a_finished_job_is_extended_by_what_is_missing_and_by_nothing_else(run_d
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"samples": 2}, "3 samples are drawn, but 2 are requested"),
+        ({"samples": 2}, "it has 3 samples per problem already, more than the 2"),
         ({"perturbations": ("none",)}, "perturbation 'none' is unknown"),
         ({"plan": "lazy"}, "needs the threshold below which a solution counts"),
         ({"grader": "math"}, "grader was gsm8k, is math"),

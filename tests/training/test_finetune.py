@@ -102,7 +102,7 @@ def test_a_lora_run_writes_adapters_that_name_their_base(base, tmp_path):
         ({"batch_size": -1}, "batch_size is -1"),
         ({"lora_rank": 0}, "lora_rank is 0"),
         ({"checkpoint_every": 0}, "checkpoint_every is 0"),
-        ({"warmup_steps": 200}, "lower batch_size or warmup_steps"),
+        ({"warmup_steps": 200}, "a smaller batch size"),
     ],
 )
 def test_an_argument_out_of_range_is_refused_before_anything_is_loaded(tmp_path, bad, message):

@@ -24,7 +24,7 @@ from premem_core.metrics.estimators import ESTIMATORS, Estimator
 from premem_core.records import SEGMENTS, Segment
 
 FORMAT = 1  # of calibration.json
-ANOTHER = "score another run with a test set, or give a saved calibration.json (--calibration)"
+ANOTHER = "score another run with a test set, or give a saved calibration.json"
 NO_INTERVAL = (
     "Predictions have no interval: when one of these runs is left out, the others do not determine "
     "a threshold, so the error on a new run cannot be estimated."

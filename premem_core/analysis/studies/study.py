@@ -149,10 +149,10 @@ class Analysis:
     def in_words(self) -> list[str]:
         """Sentences with the data, the threshold, R², and the errors on left-out runs."""
         points = self.points.dropna(subset=["premem"])
-        study = self.study
+        study, runs = self.study, points["run"].nunique()
         source = f"the optimum of {study.objective} R²" if self.fitted else "given"
         sentences = [
-            f"{len(points)} checkpoints of {points['run'].nunique()} runs; threshold t = "
+            f"{len(points)} checkpoints of {runs} run{'' if runs == 1 else 's'}; threshold t = "
             f"{self.log_log_threshold:.3f} ({source}){segment_note(study.segment)}; "
             f"{study.estimator} estimator.",
             curves.no_r2_in_words(points)

@@ -70,7 +70,7 @@ def labels(
         f"{len(suspects):,} examples have samples from before memorization (t = {t:.3f}); the most "
         "suspect come first"
     )
-    if few := suspect_labels.few_samples_in_words(suspects):
+    if few := suspect_labels.few_samples_in_words(suspects, chosen[0].run):
         say(f"note: {few}")
     columns = ["id", "reference", "suggested", "agree", "with_reference", "samples"]
     typer.echo(shown[columns].to_string(index=False, na_rep="–"))

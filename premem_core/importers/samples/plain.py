@@ -70,7 +70,7 @@ def read_plain(file: Path, first: Mapping[str, Any]) -> SampleReader:
             raise BadRowError("there is neither a completion nor an NLL")
         return [replace(sample, completion=text) for text in completions] or [sample]
 
-    return SampleReader(samples, "plain")
+    return SampleReader(samples, "plain rows")
 
 
 def _completions(value: object) -> list[str]:

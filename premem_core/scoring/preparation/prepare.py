@@ -152,7 +152,7 @@ class PreparedJob:
             lines.append(f"train problems to score: {len(self.train)}, drawn at random")
         lines.append(f"grader: {spec.grader}; backend: {spec.backend}")
         at_most = "" if spec.plan == "full" else "at most "
-        lines.append(f"completions to draw: {at_most}{self.completions:,}")
+        lines.append(f"completions in all: {at_most}{self.completions:,}")
         if spec.plan != "full":
             lines.append(
                 f"plan {spec.plan}, t = {spec.log_log_threshold:.3f}: {self.avoidable_in_words()}"

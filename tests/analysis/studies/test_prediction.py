@@ -77,8 +77,7 @@ def test_of_the_only_tested_run_it_is_said_that_another_one_is_needed(others, ru
         prediction.predict_from_others("sums", runs[0], [runs[0], *there])
     assert str(caught.value) == (
         "no threshold can be fitted: no other run of the task 'sums' has a test set and a finished "
-        "scoring job; score another run with a test set, or give a saved calibration.json "
-        "(--calibration)"
+        "scoring job; score another run with a test set, or give a saved calibration.json"
     )
 
 

@@ -36,7 +36,7 @@ def test_what_a_request_leaves_open_is_chosen_from_run_and_data(request_, run_di
     assert (job.completions, job.perplexities, job.avoidable) == (3 * 88 * 3, 3 * 88, 0)
     assert job.spec.template == PromptTemplate()
     assert job.spec.thinking is None
-    assert job.summary()[-1] == "completions to draw: 792"
+    assert job.summary()[-1] == "completions in all: 792"
 
 
 def test_a_request_may_name_everything(request_):
@@ -70,7 +70,7 @@ def test_a_plans_threshold_is_the_one_given_also_when_it_is_zero(request_, thres
     job = prepare(lazy, find_threshold=no_threshold)
     assert job.spec.log_log_threshold == threshold
     assert job.avoidable == 3 * 48 * 3
-    assert job.summary()[-2] == "completions to draw: at most 792"
+    assert job.summary()[-2] == "completions in all: at most 792"
     assert job.summary()[-1].startswith(
         f"plan lazy, t = {threshold:.3f}: Up to 432 of the completions"
     )
