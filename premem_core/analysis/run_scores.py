@@ -1,10 +1,10 @@
 """Run scores: the scores of one run, read from the store as arrays.
 
-Axes: C checkpoints in training order, N training examples, M test problems.
+Axes: C checkpoints in training order, N training examples, M test problems, U unseen solutions.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from premem_core.errors import UsageError
-from premem_core.metrics import intervals, pre_memorization
+from premem_core.metrics import intervals, pre_memorization, threshold_rules
 from premem_core.metrics.estimators import Estimator
 from premem_core.metrics.pre_memorization import Floats
 from premem_core.metrics.sample_counts import SampleCounts
@@ -27,6 +27,7 @@ from premem_core.store.runs import read_runs, read_task_checkpoints, read_tasks
 from premem_core.store.scores import read_checkpoint_scores
 
 Rows = Mapping[str, NDArray[Any]]
+_TRAIN, _TEST = 0, 1  # values of `split` in `read_checkpoint_scores`
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,9 @@ class RunScores:
     failed: int = 0  # checkpoints that could not be scored
     segment: Segment = "target"  # the part of the solutions that `nll` is of
     planned_threshold: float | None = None  # t of the sampling plan; None if the plan has none
+    # (C, U), as `nll`, of solutions that the run was not trained on: test solutions, and training
+    # rows that were held back. (0, 0) where none is measured.
+    unseen_nll: Floats = field(default_factory=lambda: np.empty((0, 0)))
 
     @property
     def accuracy(self) -> Floats:
@@ -96,7 +100,7 @@ def read_task(store: Store, task: str, segment: Segment = "target") -> list[RunS
     by_run = groupby(read_checkpoint_scores(store, task, segment), key=itemgetter(0))
     for run, checkpoints in by_run:
         scores = {step: rows for _, step, rows in checkpoints}
-        if any(not rows["test"].all() for rows in scores.values()):
+        if any((rows["split"] == _TRAIN).any() for rows in scores.values()):
             read = _run_scores(run, scores, dict(runs.loc[run]), checkpoints_of[run])
             t = _planned_threshold(store, run, segment)
             scored_runs.append(replace(read, segment=segment, planned_threshold=t))
@@ -120,6 +124,15 @@ def _planned_threshold(store: Store, run: str, segment: Segment) -> float | None
 def find_run(runs: Sequence[RunScores], name: str) -> RunScores | None:
     """The run with this name; None if it is not among these scored runs."""
     return next((run for run in runs if run.run == name), None)
+
+
+def relative_scores(run: RunScores) -> RunScores:
+    """The run with its NLLs times e^s₁, so that one u for all runs applies to them.
+
+    NLL < e^(u − s₁) where NLL·e^s₁ < e^u: a threshold of these NLLs is relative to the spread s₁ of
+    the run (docs/method.md, section 11).
+    """
+    return replace(run, nll=run.nll * np.exp(threshold_rules.first_spread(run.nll[0])))
 
 
 def run_labels(runs: Sequence[RunScores]) -> dict[str, str]:
@@ -217,15 +230,17 @@ def _run_scores(
         record: the run's row of `read_runs`.
         checkpoints: the run's rows of `read_task_checkpoints`, indexed by step.
     """
-    n_train = {step: int((~rows["test"]).sum()) for step, rows in scores.items()}
-    train = {step: _select(scores[step], slice(n)) for step, n in n_train.items() if n}
-    test = {step: _select(scores[step], slice(n_train[step], None)) for step in train}
+    train, test, unseen = (
+        {step: _select(rows, wanted(rows)) for step, rows in scores.items() if _trained(rows).any()}
+        for wanted in (_trained, _tested, _is_unseen)
+    )
     steps = np.array(list(train), dtype=np.int64)
     examples, columns = _all_examples(train.values())
     test_examples, test_columns = _all_examples(test.values())
     test_accuracies = [
         pre_memorization.accuracy(rows["correct"], rows["samples"]) for rows in test.values()
     ]
+    unseen_examples, unseen_columns = _all_examples(unseen.values())
     samples, correct = (
         _grid([rows[name] for rows in train.values()], columns, len(examples), 0)
         for name in ("samples", "correct")
@@ -248,10 +263,25 @@ def _run_scores(
         grader=None if pd.isna(record["grader"]) else str(record["grader"]),
         waiting=int(record["checkpoints"] - record["scored"] - record["failed"]),
         failed=int(record["failed"]),
+        unseen_nll=_grid(
+            [rows["nll"] for rows in unseen.values()], unseen_columns, len(unseen_examples), np.nan
+        ),
     )
 
 
-def _select(rows: Rows, part: slice) -> Rows:
+def _trained(rows: Rows) -> NDArray[np.bool_]:
+    return rows["split"] == _TRAIN
+
+
+def _tested(rows: Rows) -> NDArray[np.bool_]:
+    return (rows["split"] == _TEST) & (rows["samples"] > 0)
+
+
+def _is_unseen(rows: Rows) -> NDArray[np.bool_]:
+    return (rows["split"] != _TRAIN) & ~np.isnan(rows["nll"])
+
+
+def _select(rows: Rows, part: NDArray[np.bool_]) -> Rows:
     return {name: values[part] for name, values in rows.items()}
 
 

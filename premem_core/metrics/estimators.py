@@ -1,4 +1,4 @@
-"""Pre-memorization accuracy from counts of correct samples: three estimators (docs/method.md,
+"""Pre-memorization accuracy from counts of correct samples: four estimators (docs/method.md,
 sections 4 and 10).
 
 Axes: C checkpoints of one run in training order, N training examples. A *pair* is one example at
@@ -8,6 +8,8 @@ memorized.
     plain      the paper's formula with the observed mean correctness T/K.
     jackknife  the delete-one jackknife K·PM_K − (K−1)·mean_k PM_{K−1}^{(−k)}. It removes most of
                the bias of a maximum over few samples (the winner's curse).
+    lu         last-unmasked accuracy (`last_unmasked`), for one sample or more.
+    half       the mean of jackknife and lu.
 
 The samples of a pair are exchangeable, so the mean over deletions is computed exactly. At each
 checkpoint independently, one random sample is deleted: T becomes T − 1 with probability T/K. For a
@@ -46,26 +48,26 @@ from premem_core.metrics.last_unmasked import (
 from premem_core.metrics.pre_memorization import Floats, memorized, premem_accuracy
 from premem_core.metrics.sample_counts import Ints, SampleCounts
 
-Estimator = Literal["plain", "jackknife", "lu"]
+Estimator = Literal["plain", "jackknife", "lu", "half"]
 ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
+_HALVES: tuple[Estimator, Estimator] = ("jackknife", "lu")
 
 
 def check_counts(estimator: Estimator, counts: SampleCounts) -> None:
     """Check that these counts are enough for an estimator.
 
     Raises:
-        ValueError: the jackknife has fewer than 2 samples of an example, or not the same number
-            at every checkpoint.
+        ValueError: the jackknife, alone or in `half`, has fewer than 2 samples of an example, or
+            not the same number at every checkpoint.
     """
-    if estimator == "jackknife" and counts.wanted.size:
+    if estimator in ("jackknife", "half") and counts.wanted.size:
+        subject = "the jackknife" if estimator == "jackknife" else "the estimator half"
         fewest, most = int(counts.wanted.min()), int(counts.wanted.max())
         if fewest < 2:
-            raise ValueError(
-                f"the jackknife needs at least 2 samples of every example, not {fewest}"
-            )
+            raise ValueError(f"{subject} needs at least 2 samples of every example, not {fewest}")
         if (counts.wanted != counts.wanted[0]).any():
             raise ValueError(
-                "the jackknife needs the same number of samples at every checkpoint, "
+                f"{subject} needs the same number of samples at every checkpoint, "
                 f"but there are between {fewest} and {most}"
             )
 
@@ -94,6 +96,9 @@ def premem(
     check_counts(estimator, counts)
     if estimator == "lu":
         return last_unmasked_accuracy(counts, nll, log_log_threshold)
+    if estimator == "half":
+        both = [premem(part, counts, nll, log_log_threshold) for part in _HALVES]
+        return np.asarray(sum(both)) / 2
     if estimator == "jackknife":
         masked = memorized(nll, log_log_threshold)
         best = _Best.before_any_pair(counts.wanted.shape[1])
@@ -180,6 +185,9 @@ def premem_steps(
     last = len(order) - 1
     if estimator == "lu":
         return last_unmasked_steps(counts, order)
+    if estimator == "half":
+        both = [premem_steps(part, counts, nll, order) for part in _HALVES]
+        return np.asarray(sum(both)) / 2
     if estimator == "jackknife":
         return _jackknife_steps(counts, _reached_with_last_sample(counts, nll)[last], order)
     ends = []

@@ -15,15 +15,15 @@ import pandas as pd
 
 from premem_core.analysis import curves
 from premem_core.analysis.caveats import caveats
-from premem_core.analysis.run_scores import RunScores
+from premem_core.analysis.run_scores import RunScores, relative_scores
 from premem_core.analysis.studies.calibrating_runs import calibrating_runs, what_counts_less
 from premem_core.analysis.studies.leave_one_out import predict_left_out
 from premem_core.errors import DataError, UsageError
-from premem_core.metrics import intervals, pre_memorization
+from premem_core.metrics import intervals, pre_memorization, threshold_rules
 from premem_core.metrics.estimators import ESTIMATORS, Estimator
 from premem_core.records import SEGMENTS, Segment
 
-FORMAT = 1  # of calibration.json
+FORMAT = 2  # of calibration.json
 ANOTHER = "score another run with a test set, or give a saved calibration.json"
 NO_INTERVAL = (
     "Predictions have no interval: when one of these runs is left out, the others do not determine "
@@ -38,17 +38,19 @@ class Calibration:
     It can be saved as a file, `calibration.json`.
 
     Attributes:
-        log_log_threshold: t with the best identity R² over these runs.
+        log_log_threshold: t with the best identity R² over these runs; u where it is relative.
         plateau: lowest and highest t with an R² close to the best; None for an open end.
-        residual_sd: root mean square of (test accuracy − PM) of a left-out run, after subtracting
-            the sampling noise of PM. None with fewer than two runs: the error on another run is
-            then unknown. The noise of the test accuracies is not subtracted: all runs answer the
-            same test questions, so it does not average out, and it affects the threshold.
+        residual_rms: root mean square of (test accuracy − PM) of a left-out run, first over its
+            checkpoints and then over runs (docs/method.md, section 11). None with fewer than two
+            runs: the error on another run is then unknown.
+        question_se: root mean square of PM's standard error over questions in these runs, which is
+            a part of `residual_rms`.
         difference_sd: the same for the difference between two checkpoints of a left-out run, after
             subtracting the noise of both accuracies. None also where no run has two checkpoints.
         premem_range: lowest and highest PM of the points that the threshold was fitted to.
         warnings: sentences that say why the numbers may be wrong.
         segment: the part of a solution whose perplexity is compared with the threshold.
+        relative: the threshold of a run is u − s₁, relative to the spread of its NLLs.
     """
 
     task: str
@@ -56,13 +58,39 @@ class Calibration:
     log_log_threshold: float
     plateau: tuple[float | None, float | None]
     identity_r2: float
-    residual_sd: float | None
+    residual_rms: float | None
+    question_se: float
     difference_sd: float | None
     premem_range: tuple[float, float]
     runs: tuple[str, ...]
     checkpoints: int
     warnings: tuple[str, ...]
     segment: Segment = "target"
+    relative: bool = False
+
+    def threshold_of(self, run: RunScores) -> float:
+        """The threshold t of a run."""
+        spread = threshold_rules.first_spread(run.nll[0]) if self.relative else 0.0
+        return self.log_log_threshold - spread
+
+    def half_width(self, standard_errors: pre_memorization.Floats) -> pre_memorization.Floats:
+        """The half-width of the 90 % interval of each prediction; NaN where it is unknown.
+
+        q·√(residual_rms²·(1 + 1/G)), with Student's t quantile q for G runs. A run with fewer
+        questions than these has more sampling noise, which is added.
+
+        Args:
+            standard_errors: of the run's PM over questions.
+        """
+        from scipy import stats
+
+        if self.residual_rms is None:
+            return np.full_like(standard_errors, np.nan)
+        runs = len(self.runs)
+        of_others = self.residual_rms**2 * (1 + 1 / runs)
+        more = np.maximum(standard_errors**2 - self.question_se**2, 0.0)
+        quantile = float(stats.t.ppf(0.95, max(1, runs - 1)))
+        return np.asarray(quantile * np.sqrt(of_others + more))
 
     def to_json(self) -> str:
         """The content of `calibration.json`."""
@@ -92,7 +120,11 @@ class Calibration:
         """
         try:
             content = json.loads(text)
-            if content.pop("format") != FORMAT:
+            number = content.pop("format")
+            if number == 1:  # its error of other runs had no part of PM's own noise
+                content["residual_rms"] = content.pop("residual_sd")
+                content["question_se"] = 0.0
+            elif number != FORMAT:
                 raise ValueError(f"not format {FORMAT}")
             return _checked(cls(**content))
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -106,7 +138,8 @@ def _checked(read: Calibration) -> Calibration:
     """The calibration, its lists made tuples; ValueError or TypeError where a value is invalid."""
     ends = [end for end in read.plateau if end is not None]
     numbers = [read.log_log_threshold, read.identity_r2, *ends, *read.premem_range]
-    spreads = [sd for sd in (read.residual_sd, read.difference_sd) if sd is not None]
+    spreads = [sd for sd in (read.residual_rms, read.difference_sd) if sd is not None]
+    spreads.append(read.question_se)
     (low, high), (lowest, highest) = read.plateau, read.premem_range
     names = [read.task, read.estimator, *read.runs, *read.warnings]
     if (
@@ -116,6 +149,7 @@ def _checked(read: Calibration) -> Calibration:
         or any(isinstance(value, str) for value in [*numbers, *spreads, read.checkpoints])
         or any(sd < 0 for sd in spreads)
         or lowest > highest
+        or not isinstance(read.relative, bool)
         or not read.runs
         or not all(isinstance(name, str) for name in names)
         or any(isinstance(values, str) for values in (read.runs, read.warnings))
@@ -130,8 +164,17 @@ def _checked(read: Calibration) -> Calibration:
     )
 
 
-def calibrate(task: str, runs: Sequence[RunScores], estimator: Estimator = "plain") -> Calibration:
+def calibrate(
+    task: str,
+    runs: Sequence[RunScores],
+    estimator: Estimator = "plain",
+    *,
+    relative: bool = False,
+) -> Calibration:
     """Fit a threshold to the runs that take part (`calibrating_runs`), and measure its errors.
+
+    Args:
+        relative: fit u, of which each run's threshold is u − s₁.
 
     Raises:
         DataError: no threshold can be fitted to them.
@@ -142,6 +185,8 @@ def calibrate(task: str, runs: Sequence[RunScores], estimator: Estimator = "plai
             f"no threshold can be fitted: no other run of the task '{task}' has a test set and a "
             f"finished scoring job; {ANOTHER}"
         )
+    if relative:
+        runs = [relative_scores(run) for run in runs]
     steps = curves.threshold_steps(runs, estimator)
     try:
         fit = steps.best()
@@ -157,7 +202,8 @@ def calibrate(task: str, runs: Sequence[RunScores], estimator: Estimator = "plai
         log_log_threshold=fit.log_log_threshold,
         plateau=(_or_none(fit.plateau[0]), _or_none(fit.plateau[1])),
         identity_r2=fit.r2,
-        residual_sd=None if rows is None else _residual_sd(rows),
+        residual_rms=None if rows is None else _residual_rms(rows),
+        question_se=0.0 if rows is None else float(np.sqrt((rows["predicted_se"] ** 2).mean())),
         difference_sd=None if rows is None else _difference_sd(runs, rows, estimator),
         premem_range=(float(points["premem"].min()), float(points["premem"].max())),
         runs=tuple(run.run for run in runs),
@@ -168,14 +214,14 @@ def calibrate(task: str, runs: Sequence[RunScores], estimator: Estimator = "plai
             *([NO_INTERVAL] if rows is None else []),
         ),
         segment=runs[0].segment,
+        relative=relative,
     )
 
 
-def _residual_sd(rows: pd.DataFrame) -> float:
-    """`Calibration.residual_sd` of the rows of `predict_left_out`."""
+def _residual_rms(rows: pd.DataFrame) -> float:
+    """`Calibration.residual_rms` of the rows of `predict_left_out`."""
     squares = (rows["test_accuracy"] - rows["predicted"]) ** 2
-    beyond_noise = np.average(squares - rows["predicted_se"] ** 2, weights=rows["weight"])
-    return float(np.sqrt(max(0.0, beyond_noise)))
+    return float(np.sqrt(squares.groupby(rows["run"]).mean().mean()))
 
 
 def _difference_sd(

@@ -45,21 +45,26 @@ def predict_left_out(
         except DataError:
             return None
         for run in (run for run, is_outside in zip(runs, outside, strict=True) if not is_outside):
-            line = curves.curve(run, t, estimator)
-            rows.append(
-                pd.DataFrame(
-                    {
-                        "run": run.run,
-                        "step": run.steps,
-                        "log_log_threshold": t,
-                        "predicted": line.premem,
-                        "predicted_se": line.premem_half / intervals.Z90,
-                        "test_accuracy": line.test,
-                        "weight": weight_of[run.run],
-                    }
-                )
-            )
+            rows.append(predicted_rows(run, t, estimator, weight_of[run.run]))
     return pd.concat(rows, ignore_index=True).dropna(subset=["predicted", "test_accuracy"])
+
+
+def predicted_rows(
+    run: RunScores, log_log_threshold: float, estimator: Estimator, weight: float
+) -> pd.DataFrame:
+    """The rows of `predict_left_out` of one run, at a threshold of other runs."""
+    line = curves.curve(run, log_log_threshold, estimator)
+    return pd.DataFrame(
+        {
+            "run": run.run,
+            "step": run.steps,
+            "log_log_threshold": log_log_threshold,
+            "predicted": line.premem,
+            "predicted_se": line.premem_half / intervals.Z90,
+            "test_accuracy": line.test,
+            "weight": weight,
+        }
+    )
 
 
 @dataclass(frozen=True, slots=True)

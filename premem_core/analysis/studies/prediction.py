@@ -12,27 +12,26 @@ from premem_core.analysis.studies.calibration import Calibration, calibrate
 from premem_core.metrics import intervals
 from premem_core.metrics.estimators import Estimator
 
+EVEN = 0.6  # probability up to which two checkpoints cannot be told from each other
+
 
 def predict(run: RunScores, calibration: Calibration) -> pd.DataFrame:
     """The expected test accuracy of each checkpoint, with a 90 % interval.
 
-    The interval combines the sampling noise of PM over questions with the errors that the threshold
-    made on left-out runs (`Calibration.residual_sd`). It uses Student's t, because these runs are
-    few.
+    The interval comes from the errors that the threshold made on left-out runs
+    (`Calibration.half_width`).
 
     Returns:
         run, step, epoch, predicted, low, high, test_accuracy (where measured), memorized_share and
         extrapolated (whether PM lies outside `Calibration.premem_range`), one row per checkpoint.
         predicted is NaN where samples that the threshold needs are missing; low and high are also
-        NaN where `Calibration.residual_sd` is None.
+        NaN where `Calibration.residual_rms` is None.
 
     Raises:
         DataError: the estimator is not defined for this run's numbers of samples.
     """
-    line = curves.curve(run, calibration.log_log_threshold, calibration.estimator)
-    half = _quantile(calibration) * np.hypot(
-        line.premem_half / intervals.Z90, _or_nan(calibration.residual_sd)
-    )
+    line = curves.curve(run, calibration.threshold_of(run), calibration.estimator)
+    half = calibration.half_width(line.premem_half / intervals.Z90)
     lowest, highest = calibration.premem_range
     return pd.DataFrame(
         {
@@ -153,35 +152,59 @@ class Choice:
             rows: `predict`, from which the choice was made.
         """
         expected = expectation_in_words(rows, self.step)
-        ship = f"Ship step {self.step}: expect {expected} on new problems."
+        return f"Ship step {self.step}: expect {expected} on new problems. {self.lead_in_words()}"
+
+    def lead_in_words(self) -> str:
+        """How sure it is that no other checkpoint is better, as a sentence."""
         if self.next_step is None or self.next_predicted is None:
-            return f"{ship} No other checkpoint has a prediction."
+            return "No other checkpoint has a prediction."
         second = f"step {self.next_step} ({100 * self.next_predicted:.1f} %)"
         if self.confidence is None:
             return (
-                f"{ship} The second best is {second}; how likely step {self.step} is to be better "
-                "is not known."
+                f"The second best is {second}; how likely step {self.step} is to be better is not "
+                "known."
             )
+        if self.confidence < EVEN:
+            return f"It cannot be told from the second best, {second}."
         return (
-            f"{ship} It is better than the second best, {second}, with probability "
-            f"{self.confidence:.2f}."
+            f"It is better than the second best, {second}, with probability {self.confidence:.2f}."
         )
 
 
 def choose(run: RunScores, calibration: Calibration) -> Choice | None:
+    """The checkpoint to ship by a calibration; as `choose_at`."""
+    return choose_at(
+        run,
+        calibration.threshold_of(run),
+        calibration.estimator,
+        calibration.difference_sd,
+        len(calibration.runs) - 1,
+    )
+
+
+def choose_at(
+    run: RunScores,
+    log_log_threshold: float,
+    estimator: Estimator,
+    difference_sd: float | None,
+    freedom: int,
+) -> Choice | None:
     """The checkpoint to ship; None if no PM is known.
 
     The two best checkpoints answer the same questions, so the noise of their difference is
-    estimated from the differences of single questions. The errors of such differences on left-out
-    runs (`Calibration.difference_sd`) are added to it.
+    estimated from the differences of single questions. The errors of such differences on other runs
+    are added to it.
+
+    Args:
+        difference_sd: standard deviation of these errors; None if it is unknown.
+        freedom: the degrees of freedom that it has.
 
     Raises:
         DataError: the estimator is not defined for this run's numbers of samples.
     """
     from scipy import stats
 
-    t, estimator = calibration.log_log_threshold, calibration.estimator
-    means = curves.curve(run, t, estimator).premem
+    means = curves.curve(run, log_log_threshold, estimator).premem
     order = [int(c) for c in np.argsort(-means, kind="stable") if not np.isnan(means[c])]
     if not order:
         return None
@@ -189,12 +212,12 @@ def choose(run: RunScores, calibration: Calibration) -> Choice | None:
     if not rest:
         return Choice(int(run.steps[best]), float(means[best]), None, None, None)
     second, confidence = rest[0], None
-    if calibration.difference_sd is not None:
-        _, error = curves.premem_change(run, t, estimator, best, second)
-        noise = np.hypot(error, calibration.difference_sd)
+    if difference_sd is not None:
+        _, error = curves.premem_change(run, log_log_threshold, estimator, best, second)
+        noise = np.hypot(error, difference_sd)
         lead = means[best] - means[second]
         distance = lead / noise if noise else np.inf * lead if lead else 0.0
-        probability = float(stats.t.cdf(distance, len(calibration.runs) - 1))
+        probability = float(stats.t.cdf(distance, freedom))
         confidence = probability if np.isfinite(probability) else None
     return Choice(
         int(run.steps[best]),
@@ -203,13 +226,3 @@ def choose(run: RunScores, calibration: Calibration) -> Choice | None:
         float(means[second]),
         confidence,
     )
-
-
-def _quantile(calibration: Calibration) -> float:
-    from scipy import stats
-
-    return float(stats.t.ppf(0.95, max(1, len(calibration.runs) - 1)))
-
-
-def _or_nan(value: float | None) -> float:
-    return float("nan") if value is None else value

@@ -7,16 +7,19 @@ from premem_core.dashboard.figures.palette import Palette
 from premem_core.dashboard.figures.style import Chart, around, band, figure
 
 
-def prediction_figure(rows: pd.DataFrame, palette: Palette) -> Chart:
+def prediction_figure(rows: pd.DataFrame, palette: Palette, interval: str | None = "90 %") -> Chart:
     """A run's predicted test accuracy by checkpoint with its interval, and the measured one.
 
     Args:
-        rows: `prediction.predict`.
+        rows: `expect`.
         palette: the current colours.
+        interval: what the intervals are called; None where there are none.
     """
     x, predicted = rows["step"].to_numpy(dtype=np.float64), rows["predicted"].to_numpy()
     low, high = rows["low"].to_numpy(), rows["high"].to_numpy()
     tests = rows["test_accuracy"].to_numpy()
+    between = f"<br>{interval} interval %{{customdata[0]:.1%}} to %{{customdata[1]:.1%}}"
+    between = between if interval else ""
     data = [
         band(x, (low + high) / 2, (high - low) / 2, palette.premem_band),
         {
@@ -34,8 +37,7 @@ def prediction_figure(rows: pd.DataFrame, palette: Palette) -> Chart:
                 "width": 0,
                 "thickness": 1,
             },
-            "hovertemplate": "step %{x}<br>predicted %{y:.1%}<br>90 % interval "
-            "%{customdata[0]:.1%} to %{customdata[1]:.1%}<extra></extra>",
+            "hovertemplate": f"step %{{x}}<br>predicted %{{y:.1%}}{between}<extra></extra>",
         },
     ]
     if not np.isnan(tests).all():

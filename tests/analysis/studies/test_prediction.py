@@ -47,7 +47,7 @@ def test_a_checkpoint_to_ship_beats_the_next_as_often_as_is_said(simulations):
 
 def test_one_run_gives_a_number_but_no_interval_and_says_why(runs):
     alone = calibrate("simulated", runs[:1])
-    assert alone.residual_sd is None
+    assert alone.residual_rms is None
     assert any("There is one run only" in sentence for sentence in alone.warnings)
     rows = prediction.predict(runs[1], alone)
     assert rows["low"].isna().all()
