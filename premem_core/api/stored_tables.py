@@ -115,7 +115,8 @@ class StoredTables:
             perturbation: of the questions, such as "rename"; by default the original questions.
 
         Columns:
-            run, step, split, example: what the row is about.
+            run, step, split, example: what the row is about; the split is "train", "test", or
+                "unseen" for training examples of the task that the run was not trained on.
             samples: completions that were drawn and graded.
             correct, unparsed, timeout: how many of them are correct, state no final answer, or
                 could not be compared in time; the others are incorrect.

@@ -55,6 +55,7 @@ class PublishedCheckpoint:
 
     Attributes:
         train, nll, tokens: (N_train,) in the order of `PublishedRun.rows`; the NLL in nats.
+        unseen_nll: (U,) in the order of `PublishedRun.unseen`.
         test: (N_test,).
         perturbed: perturbation → the rows of the training file that were sampled with it, and
             their counts.
@@ -65,6 +66,7 @@ class PublishedCheckpoint:
     train: Counts
     nll: NDArray[np.float64]
     tokens: NDArray[np.int64] | None
+    unseen_nll: NDArray[np.float64]
     test: Counts
     perturbed: dict[str, tuple[NDArray[np.int64], Counts]]
 
@@ -75,6 +77,8 @@ class PublishedRun:
 
     Attributes:
         rows: the rows of the training file that it was trained on.
+        unseen: the other rows, whose perplexities tell what is usual of solutions that a run was
+            not trained on; empty where `rows` are probably wrong.
         warning: a sentence if `rows` are probably wrong, otherwise None.
     """
 
@@ -84,6 +88,7 @@ class PublishedRun:
     epochs: int
     batch_size: int
     rows: NDArray[np.int64]
+    unseen: NDArray[np.int64]
     checkpoints: tuple[PublishedCheckpoint, ...]
     warning: str | None = None
 
@@ -164,7 +169,8 @@ def _row_counts(runs: Sequence[PublishedRun]) -> tuple[int, int]:
             f"{first} has {n} test rows and {second} has {m}; the runs of a task must share one "
             "test set, in the same order"
         )
-    return max(int(run.rows.max()) + 1 for run in runs), min(tests)
+    rows = max(int(np.concatenate([run.rows, run.unseen]).max()) + 1 for run in runs)
+    return rows, min(tests)
 
 
 def _named_rows(texts: Sequence[Example] | None, n: int, split: str) -> list[Example]:
@@ -193,6 +199,8 @@ def _scored_run(run: PublishedRun, task: str) -> tuple[RunRecord, list[Checkpoin
     frames = []
     for c in run.checkpoints:
         frames.append(_frame(c.step, "train", run.rows, c.train, c.nll, c.tokens))
+        none = Counts(*(np.zeros_like(run.unseen) for _ in range(3)))
+        frames.append(_frame(c.step, "unseen", run.unseen, none, c.unseen_nll))
         frames.append(_frame(c.step, "test", np.arange(len(c.test.samples)), c.test))
         for name, (rows, counts) in c.perturbed.items():
             frames.append(_frame(c.step, "train", rows, counts, perturbation=name))
@@ -259,9 +267,18 @@ def _read_run(folder: Folder, fewest_samples: bool) -> PublishedRun:
     for step, of_step in perplexities.items():
         _check_trained(steps[step], of_step, rows, len(perplexities[last]))
     batch_size = int(name["bs"])
+    warning = describe_wrong_rows(folder.name, last, np.log(perplexities[last]), rows)
+    measured = np.flatnonzero(~np.isnan(perplexities[last]))
+    unseen = np.setdiff1d(measured, rows) if warning is None else np.empty(0, dtype=np.int64)
     checkpoints = tuple(
         _read_checkpoint(
-            steps[step], step, round(step * batch_size / len(rows)), of_step, rows, fewest_samples
+            steps[step],
+            step,
+            round(step * batch_size / len(rows)),
+            of_step,
+            rows,
+            unseen,
+            fewest_samples,
         )
         for step, of_step in perplexities.items()
     )
@@ -272,8 +289,9 @@ def _read_run(folder: Folder, fewest_samples: bool) -> PublishedRun:
         epochs=int(name["epochs"]),
         batch_size=batch_size,
         rows=rows,
+        unseen=unseen,
         checkpoints=checkpoints,
-        warning=describe_wrong_rows(folder.name, last, np.log(perplexities[last]), rows),
+        warning=warning,
     )
 
 
@@ -323,6 +341,7 @@ def _read_checkpoint(
     epoch: float,
     perplexities: NDArray[np.float64],
     rows: NDArray[np.int64],
+    unseen: NDArray[np.int64],
     fewest_samples: bool,
 ) -> PublishedCheckpoint:
     grades, test = (
@@ -345,6 +364,7 @@ def _read_checkpoint(
         train=_count(grades[rows]),
         nll=np.log(perplexities[rows]),
         tokens=None if tokens is None else tokens[rows],
+        unseen_nll=np.log(perplexities[unseen]),
         test=_count(test),
         perturbed={
             name: (sampled := rows[rows < len(of_rows)], _count(of_rows[sampled]))

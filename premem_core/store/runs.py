@@ -120,7 +120,8 @@ def add_scored_runs(
     Args:
         runs: for each run its record, its checkpoints, and a frame with the columns step, split,
             perturbation, id, samples, correct, unparsed, nll and tokens, where `id` is the id of
-            an example of the task.
+            an example of the task. Of the split `unseen` are training examples of the task that the
+            run was not trained on.
         examples: task, split and examples, which must include all that the frames name.
 
     Raises:
@@ -137,9 +138,11 @@ def add_scored_runs(
             connection.execute(
                 """INSERT INTO scores (run, step, split, perturbation, example, samples, correct,
                     unparsed, timeout, nll, tokens)
-                SELECT ?, step, split, perturbation, example, samples, correct, unparsed, 0,
+                SELECT ?, step, frame.split, perturbation, example, samples, correct, unparsed, 0,
                     nll, tokens
-                FROM frame JOIN examples USING (split, id) WHERE task = ?""",
+                FROM frame JOIN examples ON examples.id = frame.id
+                    AND examples.split = if(frame.split = 'unseen', 'train', frame.split)
+                WHERE task = ?""",
                 [record.run, record.task],
             )
             connection.unregister("frame")

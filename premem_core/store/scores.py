@@ -220,9 +220,9 @@ def read_checkpoint_scores(
 
     Yields:
         Run, step, and arrays with one entry per example, without perturbed queries: example,
-        samples, correct, nll (NaN where unknown) and test (True for test examples, which come
-        last, and only where they have samples). Within each split they are in the order of the
-        examples' numbers.
+        samples, correct, nll (NaN where unknown) and split (0 train, 1 test, 2 unseen: neither, as
+        held-back training rows). Test and unseen examples come only where they have samples or an
+        NLL. They are in the order of the splits, and within each of the examples' numbers.
     """
     columns = SEGMENT_COLUMNS if segment != "target" else SEGMENT_COLUMNS[:1]
     measured = ", ".join(f"coalesce({name}::DOUBLE, 'nan') AS {name}" for name in columns)
@@ -234,12 +234,13 @@ def read_checkpoint_scores(
         ).fetchall()
         for run, step in checkpoints:
             rows = connection.execute(
-                f"""SELECT example, samples, correct, split = 'test' AS test, {measured}
+                f"""SELECT example, samples, correct, {measured},
+                    list_position(['train', 'test', 'unseen'], split) - 1 AS split
                 FROM scores WHERE run = ? AND step = ? AND perturbation = ''
-                    AND (split = 'train' OR samples > 0)
-                    AND (split = 'test' OR nll IS NOT NULL
+                    AND (split = 'train' OR samples > 0 OR nll IS NOT NULL)
+                    AND (split <> 'train' OR nll IS NOT NULL
                         OR run NOT IN (SELECT run FROM imports))
-                ORDER BY test, example""",
+                ORDER BY split, example""",
                 [run, step],
             ).fetchnumpy()
             arrays = {name: np.asarray(values) for name, values in rows.items()}

@@ -267,7 +267,15 @@ def test_texts_can_be_attached_later_and_a_second_import_adds_nothing(tmp_path):
     again = published_arrays.import_published(store, tmp_path / "runs", train=texts)
     assert again == Imported([], [])
     assert read_task_examples(store, "toy", "train")["question"].tolist()[4] == "question 4"
-    assert len(read_scores(store, "toy")) == 3 + 5
+    scores = read_scores(store, "toy")
+    assert scores["split"].value_counts().to_dict() == {"test": 5, "train": 3, "unseen": 3}
+    # The rows that the run was not trained on have no samples, and the NLL of the same solution.
+    unseen = scores[scores["split"] == "unseen"]
+    assert not unseen["samples"].any()
+    assert unseen["nll"].notna().all()
+    assert not set(unseen["example"]) & set(scores.loc[scores["split"] == "train", "example"])
+    [run] = run_scores.read_task(store, "toy")
+    np.testing.assert_array_equal(run.unseen_nll, unseen["nll"].to_numpy()[None])
 
 
 def test_the_problems_of_the_slice_are_those_of_its_arrays(tmp_path):

@@ -192,7 +192,7 @@ def test_a_checkpoint_comes_as_arrays_with_its_test_problems_last(counted):
     [(run, step, rows)] = read_checkpoint_scores(counted, "t")
     assert (run, step) == ("r", 10)
     assert rows["example"].tolist() == [1, 2, 3]
-    assert rows["test"].tolist() == [False, False, True]
+    assert rows["split"].tolist() == [0, 0, 1]
     assert rows["samples"].tolist() == [3, 3, 1]
     assert rows["correct"].tolist() == [2, 0, 1]
     assert np.isnan(rows["nll"]).all()
