@@ -11,6 +11,7 @@ import typer
 from premem_core.analysis import curves, run_scores
 from premem_core.analysis.studies import leave_one_out
 from premem_core.analysis.studies.calibration import calibrate
+from premem_core.analysis.studies.predictors import Comparison, compare
 from premem_core.analysis.studies.study import (
     Analysis,
     analyse,
@@ -81,10 +82,20 @@ def fit(
 
         write_text(report, html_report.report(task, analysis, run_scores.run_labels(runs)))
         say(f"report written to {report}")
+    comparison = compare(runs)
     if as_json:
-        print_json({"task": task, **_as_json(analysis)})
-    else:
-        print_fit(analysis)
+        print_json(
+            {"task": task, **_as_json(analysis), "predictors": _compared_as_json(comparison)}
+        )
+        return
+    print_fit(analysis)
+    for row in comparison.table.dropna(subset=["mae"]).to_dict("records"):
+        typer.echo(
+            f"left out, {row['predictor']} ({row['label']}): each run MAE {row['mae']:.3f}, R² "
+            f"{row['r2']:.3f}; each learning rate MAE {row['rate_mae']:.3f}, R² "
+            f"{row['rate_r2']:.3f}"
+        )
+    typer.echo(comparison.in_words())
 
 
 def print_fit(analysis: Analysis) -> None:
@@ -120,6 +131,15 @@ def _as_json(analysis: Analysis) -> dict[str, object]:
         "baselines": analysis.baselines.to_dict("records"),
         "warnings": list(analysis.caveats),
         "points": analysis.points[POINTS].to_dict("records"),
+    }
+
+
+def _compared_as_json(comparison: Comparison) -> dict[str, object]:
+    nested = comparison.nested
+    return {
+        "left_out": comparison.table.to_dict("records"),
+        "best": comparison.best,
+        "nested": asdict(nested) if nested else None,
     }
 
 

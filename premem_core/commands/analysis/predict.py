@@ -1,16 +1,15 @@
-"""predict: the expected test accuracy of a run's checkpoints."""
+"""predict: the verdict on a run: which checkpoint to ship, and what to expect of it."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import pandas as pd
 import typer
 
 from premem_core.analysis import run_scores
-from premem_core.analysis.run_scores import RunScores
-from premem_core.analysis.studies import prediction
-from premem_core.analysis.studies.calibration import Calibration
+from premem_core.analysis.studies.calibration import Calibration, calibrate
+from premem_core.analysis.studies.predictors import NAMES, predictor_named
+from premem_core.analysis.verdict.threshold import Source, choose_threshold, source_in_words
+from premem_core.analysis.verdict.verdict import Verdict, read_verdict
 from premem_core.commands.options import (
     JsonOption,
     StoreOption,
@@ -22,21 +21,41 @@ from premem_core.errors import UsageError
 from premem_core.metrics.estimators import Estimator
 from premem_core.records import SEGMENT_NAMES, Segment
 
+COLUMNS = (
+    *("step", "epoch", "premem", "lu", "predicted", "low", "high", "test_accuracy"),
+    "memorized_share",
+)
+
 
 def predict(
     run: Annotated[str, typer.Option(help="The run's name in the store.")],
     store: StoreOption = Path("store"),
+    threshold_from: Annotated[
+        Source | None,
+        typer.Option(
+            help="Where the threshold comes from: unseen solutions, other runs with a test set, or "
+            "a rule for this run alone. Default: the first of these that is there."
+        ),
+    ] = None,
+    log_log_threshold: Annotated[
+        float | None, typer.Option(help="t = log log PPL, given instead.")
+    ] = None,
     calibration: Annotated[
         Path | None,
+        typer.Option(help="A calibration.json, made by 'fit', instead of the task's other runs."),
+    ] = None,
+    predictor: Annotated[
+        str | None,
         typer.Option(
-            help="A calibration.json, made by 'fit'; default: calibrate on the other runs of the "
-            "task in this store."
+            help=f"With other runs: {', '.join(NAMES)}; 'fit' compares them. Default: premem, or "
+            "lu where a run has only its samples."
         ),
     ] = None,
     estimator: Annotated[
         Estimator | None,
         typer.Option(
-            help="plain, jackknife or lu. Default: that of --calibration, or that of fit."
+            help="plain, jackknife, lu or half. Default: the one that the run's samples are for, "
+            "or that of --calibration."
         ),
     ] = None,
     segment: Annotated[
@@ -48,28 +67,59 @@ def predict(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Predict the test accuracy of a run's checkpoints, and say which checkpoint to ship.
+    """Say which checkpoint of a run to ship, what to expect of it on new problems, and how sure.
 
-    Example: python -m premem_core predict --store store --run lr2e-5 --calibration calibration.json
+    It needs neither other runs nor a test set.
+
+    Example: python -m premem_core predict --store store --run lr2e-5
     """
     home = existing_store(store)
     task = task_of(home, run)
+    _check_one_source(threshold_from, log_log_threshold, calibration, predictor)
     learned = _read_calibration(calibration, estimator, segment) if calibration else None
     segment = learned.segment if learned else segment or "target"
     runs = run_scores.read_task(home, task, segment)
     scores = run_scores.find_run(runs, run)
     if scores is None:
         raise UsageError(f"the run '{run}' has no scored checkpoint yet; score it first")
-    if learned:
-        rows = prediction.predict(scores, learned)
-    else:
-        estimator = estimator or run_scores.default_estimator(runs)
-        rows, learned = prediction.predict_from_others(task, scores, runs, estimator)
-    notes = prediction.notes(task, rows, learned)
+    if predictor is not None:
+        one = predictor_named(predictor)
+        others = [other for other in runs if other.run != run]
+        learned = calibrate(task, others, one.estimator, relative=one.relative)
+    threshold = choose_threshold(
+        task,
+        scores,
+        runs,
+        source=threshold_from,
+        given=log_log_threshold,
+        calibration=learned,
+        estimator=estimator,
+    )
+    verdict = read_verdict(home, task, scores, threshold)
     if as_json:
-        print_json(_as_json(scores, rows, learned, notes))
+        print_json(verdict.as_json() | {"segment": segment})
     else:
-        _print_prediction(scores, rows, learned, notes)
+        _print(verdict, segment)
+
+
+def _check_one_source(
+    source: Source | None, given: float | None, calibration: Path | None, predictor: str | None
+) -> None:
+    """UsageError: the options name more than one source of the threshold."""
+    named: dict[str, Source] = {}
+    if source is not None:
+        named[f"--threshold-from {source}"] = source
+    if given is not None:
+        named["--log-log-threshold"] = "given"
+    if calibration is not None:
+        named["--calibration"] = "other_runs"
+    if predictor is not None:
+        named["--predictor"] = "other_runs"
+    if len(set(named.values())) > 1 or {"--calibration", "--predictor"} <= named.keys():
+        first, second, *_ = named
+        raise UsageError(f"{first} and {second} are two sources of the threshold; give one of them")
+    if source == "given" and given is None:
+        raise UsageError("--threshold-from given needs the threshold too (--log-log-threshold)")
 
 
 def _read_calibration(
@@ -89,33 +139,16 @@ def _read_calibration(
     return calibration
 
 
-def _as_json(
-    scores: RunScores, rows: pd.DataFrame, calibration: Calibration, notes: list[str]
-) -> dict[str, object]:
-    choice = prediction.choose(scores, calibration)
-    return {
-        "run": scores.run,
-        "log_log_threshold": calibration.log_log_threshold,
-        "estimator": calibration.estimator,
-        "segment": calibration.segment,
-        "calibration_runs": list(calibration.runs),
-        "checkpoints": rows.drop(columns="run").to_dict("records"),
-        "ship": asdict(choice) if choice else None,
-        "warnings": notes,
-    }
-
-
-def _print_prediction(
-    scores: RunScores, rows: pd.DataFrame, calibration: Calibration, notes: list[str]
-) -> None:
-    typer.echo(rows.drop(columns="run").round(3).to_string(index=False, na_rep="–"))
+def _print(verdict: Verdict, segment: Segment) -> None:
+    rows = verdict.checkpoints[list(COLUMNS)]
+    typer.echo(rows.round(3).to_string(index=False, na_rep="–"))
+    called = {"90 %": "90 % intervals, per checkpoint", "typical": "typical intervals"}
     typer.echo(
-        f"90 % intervals; threshold t = {calibration.log_log_threshold:.3f}"
-        f"{run_scores.segment_note(calibration.segment)}, "
-        f"{calibration.estimator} estimator, calibrated on {len(calibration.runs)} runs"
+        f"{called.get(verdict.interval or '', 'no intervals')}; threshold t = "
+        f"{verdict.threshold.log_log_threshold:.3f}{run_scores.segment_note(segment)}, "
+        f"{source_in_words(verdict.threshold.source)}; {verdict.threshold.estimator} estimator"
     )
-    choice = prediction.choose(scores, calibration)
-    if choice:
-        typer.echo(choice.in_words(rows))
-    for sentence in notes:
+    for sentence in filter(None, verdict.in_words()):
+        typer.echo(sentence)
+    for sentence in verdict.cautions:
         typer.echo(f"note: {sentence}")

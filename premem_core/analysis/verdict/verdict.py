@@ -1,0 +1,229 @@
+"""The verdict on one run: the checkpoint to ship, what to expect of it, and whether to train on."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from premem_core.analysis import curves
+from premem_core.analysis.base_model import BaseModel, read_base_model
+from premem_core.analysis.run_scores import RunScores
+from premem_core.analysis.studies import prediction
+from premem_core.analysis.studies.prediction import Choice
+from premem_core.analysis.verdict.cautions import run_cautions
+from premem_core.analysis.verdict.expectation import (
+    WITHHELD,
+    Kind,
+    expect,
+    first_memorized,
+    interval_kind,
+)
+from premem_core.analysis.verdict.threshold import Threshold, source_in_words
+from premem_core.metrics import intervals, pre_memorization, threshold_rules
+from premem_core.store.database import Store
+from premem_core.store.scores import read_lengths
+
+BEGUN = 0.05  # memorized share from which memorizing has begun
+WORTH = 0.01  # a gain below a point is not worth another epoch
+# Standard deviation of the error of a difference of two checkpoints of a published run.
+TYPICAL_DIFFERENCE = 0.022
+PUBLISHED_RUNS = 13
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is known of one run.
+
+    Attributes:
+        threshold: with its source.
+        checkpoints: `expect`.
+        interval: what the intervals of `checkpoints` are called; None where there are none.
+        ship: the checkpoint to ship; None where nothing can be predicted.
+        memorizes_from: the first step at which at least BEGUN of the examples are memorized; None
+            if there is none.
+        false_alarms: the share of unseen solutions that count as memorized, over all checkpoints;
+            NaN where none is measured.
+        gain, gain_half: how PM changed over the last epoch, or since the checkpoint before where
+            the epochs are not known, and the half-width of its 90 % interval; NaN where unknown.
+        gain_from: the step that the gain is counted from; None with one checkpoint.
+        never_right: the share of examples that no sample answered right before they were memorized.
+        cautions: sentences about what makes these numbers doubtful.
+    """
+
+    run: str
+    threshold: Threshold
+    checkpoints: pd.DataFrame
+    interval: Kind | None
+    ship: Choice | None
+    memorizes_from: int | None
+    false_alarms: float
+    gain: float
+    gain_half: float
+    gain_from: int | None
+    never_right: float
+    cautions: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The verdict as plain values."""
+        calibration = self.threshold.calibration
+        return {
+            "run": self.run,
+            "log_log_threshold": self.threshold.log_log_threshold,
+            "threshold_source": self.threshold.source,
+            "threshold_reason": self.threshold.why,
+            "false_alarms": self.false_alarms,
+            "estimator": self.threshold.estimator,
+            "interval": self.interval,
+            "calibration_runs": list(calibration.runs) if calibration else [],
+            "checkpoints": self.checkpoints.drop(columns="run").to_dict("records"),
+            "ship": asdict(self.ship) if self.ship else None,
+            "memorizes_from": self.memorizes_from,
+            "gain": self.gain,
+            "gain_half": self.gain_half,
+            "gain_from": self.gain_from,
+            "never_right": self.never_right,
+            "caveats": list(self.cautions),
+            "warnings": list(self.cautions),
+        }
+
+    def in_words(self) -> list[str]:
+        """The verdict in sentences, without the cautions."""
+        t = self.threshold
+        source = (
+            f"Memorized is a solution with a perplexity below "
+            f"{np.exp(np.exp(t.log_log_threshold)):.4f} (t = {t.log_log_threshold:.3f}, "
+            f"{source_in_words(t.source)}). {t.why}"
+        )
+        if not np.isnan(self.false_alarms):
+            source += (
+                f" {self.false_alarms:.1%} of the run's own unseen solutions lie below it: false "
+                "alarms."
+            )
+        return [
+            self._ship_in_words(),
+            self._memorizing_in_words(),
+            self._training_in_words(),
+            source,
+        ]
+
+    def expectation_in_words(self, step: int) -> str | None:
+        """The accuracy to expect of a checkpoint, such as '41.2 % (typically 35.0 to 47.4 %)'."""
+        [row] = self.checkpoints[self.checkpoints["step"] == step].to_dict("records")
+        predicted, low, high = (100 * row[name] for name in ("predicted", "low", "high"))
+        if np.isnan(predicted):
+            return None
+        if self.interval is None or np.isnan(low):
+            return f"{predicted:.1f} % (how far that is off is not known)"
+        called = "typically" if self.interval == "typical" else "90 % interval"
+        return f"{predicted:.1f} % ({called} {low:.1f} to {high:.1f} %)"
+
+    def _ship_in_words(self) -> str:
+        if self.ship is None:
+            return "Which checkpoint to ship, and what to expect of it, cannot be said."
+        expected = self.expectation_in_words(self.ship.step)
+        first = f"Ship step {self.ship.step}: expect {expected} on new problems."
+        return f"{first} {self.ship.lead_in_words()}".rstrip()
+
+    def _memorizing_in_words(self) -> str:
+        last = self.checkpoints.iloc[-1]
+        share = f"{last['memorized_share']:.0%} of the training examples are memorized at the end"
+        if self.memorizes_from is None:
+            return f"The run has hardly begun to memorize: {share}."
+        return f"It begins to memorize by step {self.memorizes_from}; {share}."
+
+    def _training_in_words(self) -> str:
+        if self.gain_from is None or np.isnan(self.gain):
+            return ""
+        change = (
+            f"From step {self.gain_from} to the last one, pre-memorization accuracy changed by "
+            f"{100 * self.gain:+.1f} ± {100 * self.gain_half:.1f} points"
+        )
+        never = (
+            f"{self.never_right:.0%} of the training questions were never answered right before "
+            "they were memorized"
+        )
+        if self.gain > max(self.gain_half, WORTH):
+            return f"{change}: training on may still help. {never}."
+        if self.gain < -self.gain_half:
+            return f"{change}: it trained too long."
+        return f"{change}: another epoch would hardly help. {never}, so more or other data may."
+
+
+def make_verdict(
+    task: str,
+    run: RunScores,
+    threshold: Threshold,
+    base: BaseModel | None = None,
+    trace_tokens: float = 0.0,
+) -> Verdict:
+    """The verdict on a run at a threshold (`choose_threshold`).
+
+    Args:
+        base, trace_tokens: as for `run_cautions`.
+
+    Raises:
+        DataError: the estimator is not defined for this run's numbers of samples.
+    """
+    t = threshold.log_log_threshold
+    rows = expect(run, threshold)
+    begun = rows.loc[rows["memorized_share"] >= BEGUN, "step"]
+    gain, gain_half, gain_from = _gain(run, threshold)
+    unseen = (
+        threshold_rules.false_alarms(run.unseen_nll, t) if run.unseen_nll.size else np.array([])
+    )
+    return Verdict(
+        run=run.run,
+        threshold=threshold,
+        checkpoints=rows,
+        interval=interval_kind(threshold),
+        ship=None if first_memorized(run, t) > WITHHELD else _choose(run, threshold),
+        memorizes_from=int(begun.iloc[0]) if len(begun) else None,
+        false_alarms=float(np.nanmean(unseen)) if len(unseen) else float("nan"),
+        gain=gain,
+        gain_half=gain_half,
+        gain_from=gain_from,
+        never_right=_never_right(run, t),
+        cautions=tuple(run_cautions(task, run, threshold, base, trace_tokens)),
+    )
+
+
+def read_verdict(store: Store, task: str, run: RunScores, threshold: Threshold) -> Verdict:
+    """`make_verdict`, with what the store has of the run's base model and traces."""
+    base = read_base_model(store, run.run, run.segment)
+    lengths = read_lengths(store, task)
+    of_run = lengths[(lengths["run"] == run.run) & (lengths["split"] == "train")]
+    return make_verdict(task, run, threshold, base, float(of_run["trace_tokens"].max()))
+
+
+def _choose(run: RunScores, threshold: Threshold) -> Choice | None:
+    if threshold.calibration is not None:
+        return prediction.choose(run, threshold.calibration)
+    return prediction.choose_at(
+        run,
+        threshold.log_log_threshold,
+        threshold.estimator,
+        TYPICAL_DIFFERENCE,
+        PUBLISHED_RUNS - 1,
+    )
+
+
+def _gain(run: RunScores, threshold: Threshold) -> tuple[float, float, int | None]:
+    """`Verdict.gain`, `gain_half` and `gain_from`."""
+    last = len(run.steps) - 1
+    if last == 0:
+        return np.nan, np.nan, None
+    before = np.flatnonzero(run.epoch[:last] <= run.epoch[last] - 1)
+    other = int(before[-1]) if before.size else last - 1
+    gain, error = curves.premem_change(
+        run, threshold.log_log_threshold, threshold.estimator, last, other
+    )
+    return gain, intervals.Z90 * error, int(run.steps[other])
+
+
+def _never_right(run: RunScores, log_log_threshold: float) -> float:
+    """The share of the sampled examples without a right sample at any unmasked checkpoint."""
+    unmasked = ~pre_memorization.memorized(run.nll, log_log_threshold)
+    right = np.asarray(((run.counts.correct > 0) & unmasked).any(axis=0))
+    drawn = run.counts.drawn
+    return float((~right[drawn]).mean()) if drawn.any() else float("nan")
