@@ -5,7 +5,7 @@ import streamlit as st
 from premem_core.analysis import caveats, curves, run_scores
 from premem_core.analysis.run_scores import RunScores
 from premem_core.analysis.solutions import solution_measures, solution_table
-from premem_core.analysis.studies import prediction
+from premem_core.analysis.verdict.threshold import source_in_words
 from premem_core.dashboard import cached_reads, elements, figures, pickers
 from premem_core.dashboard.jobs_panel import offer_missing
 from premem_core.dashboard.view import View, has_traces, pick_view
@@ -25,16 +25,16 @@ PARTS: dict[Segment, str] = {"target": "whole", "trace": "trace", "answer": "ans
 
 def expectation(view: View, run: RunScores, step: int) -> str:
     """The test accuracy to expect of a checkpoint, or why it cannot be predicted, as a sentence."""
-    rows = cached_reads.expectation(view.task, run, view.estimator)
-    if isinstance(rows, str):
-        return f"The accuracy on new problems cannot be predicted: {plain(rows)}."
-    expected = prediction.expectation_in_words(rows, step)
-    if expected is None:
-        return (
-            "The accuracy on new problems cannot be predicted, because samples that the threshold "
-            "of the task's other runs needs are missing."
-        )
-    return f"Judging by the task's other runs, expect **{expected}** on new problems."
+    verdict = cached_reads.verdict(view.task, run, view.estimator)
+    if isinstance(verdict, str):
+        return f"The accuracy on new problems cannot be predicted: {plain(verdict)}."
+    if (expected := verdict.expectation_in_words(step)) is None:
+        why = next(iter(verdict.cautions), "samples that the threshold needs are missing.")
+        return f"The accuracy on new problems cannot be predicted. {plain(why)}"
+    return (
+        f"Expect **{expected}** on new problems, with the threshold "
+        f"{source_in_words(verdict.threshold.source)}."
+    )
 
 
 def show_lengths(view: View, run: RunScores) -> None:

@@ -15,8 +15,8 @@ from premem_core.analysis import example_table as et
 from premem_core.analysis.base_model import BaseModel, read_base_model
 from premem_core.analysis.curves import Curve
 from premem_core.analysis.run_scores import RunScores
-from premem_core.analysis.studies import prediction
 from premem_core.analysis.studies.calibration import Calibration, calibrate
+from premem_core.analysis.studies.predictors import Comparison, compare
 from premem_core.analysis.studies.study import (
     Analysis,
     Study,
@@ -24,6 +24,8 @@ from premem_core.analysis.studies.study import (
     make_study,
     read_baseline_predictors,
 )
+from premem_core.analysis.verdict.threshold import Source, choose_threshold
+from premem_core.analysis.verdict.verdict import Verdict, read_verdict
 from premem_core.dashboard.wording import error_in_words
 from premem_core.errors import DataError, PrememError, StoreError
 from premem_core.grading import graded_completions
@@ -103,16 +105,30 @@ def _analysis(request: FitRequest, threshold: float) -> Analysis:
     return analyse(study, threshold, is_best(threshold, study.fit))
 
 
+@st.cache_resource(max_entries=16, show_spinner="Comparing predictors…")
+def _comparison(key: RunsKey) -> Comparison:
+    return compare(runs_of(key))
+
+
 @st.cache_data(max_entries=64, show_spinner=False)
 def _calibration(key: RunsKey, estimator: Estimator) -> Calibration:
     return calibrate(key.task, runs_of(key), estimator)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _expectation(key: RunsKey, estimator: Estimator) -> pd.DataFrame:
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _verdict(
+    key: RunsKey, estimator: Estimator, source: Source | None, calibration: Calibration | None
+) -> Verdict:
     [scores] = runs_of(key)
-    runs = _runs(key.path, key.version, key.task, key.segment)
-    return prediction.predict_from_others(key.task, scores, runs, estimator)[0]
+    threshold = choose_threshold(
+        key.task,
+        scores,
+        _runs(key.path, key.version, key.task, key.segment),
+        source=source,
+        calibration=calibration,
+        estimator=None if calibration else estimator,
+    )
+    return read_verdict(store(), key.task, scores, threshold)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Reading examples…")
@@ -232,6 +248,11 @@ def analysis(
         return _analysis(FitRequest(runs_key(task, runs), estimator, objective), threshold)
 
 
+def comparison(task: str, runs: Sequence[RunScores]) -> Comparison:
+    """`predictors.compare` of these runs."""
+    return _comparison(runs_key(task, runs))
+
+
 def calibration(task: str, runs: Sequence[RunScores], estimator: Estimator) -> Calibration:
     """`calibration.calibrate` of these runs.
 
@@ -241,10 +262,20 @@ def calibration(task: str, runs: Sequence[RunScores], estimator: Estimator) -> C
     return _calibration(runs_key(task, runs), estimator)
 
 
-def expectation(task: str, run: RunScores, estimator: Estimator) -> pd.DataFrame | str:
-    """`prediction.predict_from_others`, or a sentence that says why there is no prediction."""
+def verdict(
+    task: str,
+    run: RunScores,
+    estimator: Estimator,
+    source: Source | None = None,
+    calibration: Calibration | None = None,
+) -> Verdict | str:
+    """The verdict on a run, or a sentence that says why there is none.
+
+    Args:
+        source, calibration: as for `choose_threshold`.
+    """
     try:
-        return _expectation(runs_key(task, [run]), estimator)
+        return _verdict(runs_key(task, [run]), estimator, source, calibration)
     except DataError as error:
         return str(error)
 
