@@ -37,6 +37,13 @@ class JobOptions(TextOptions):
     train: TrainOption
     store: StoreOption = Path("store")
     test: Annotated[list[Path] | None, typer.Option(help="The test problems, likewise.")] = None
+    held_out: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Problems that the run was not trained on, likewise: only their perplexities are "
+            "measured, from which a threshold can follow. Rows of --train among them are taken out."
+        ),
+    ] = None
     step: Annotated[
         list[str] | None,
         typer.Option(help="The step of a checkpoint whose folder does not tell it: final=300."),
@@ -256,6 +263,7 @@ class JobOptions(TextOptions):
             run_folder=self.run_dir,
             train_file=tuple(self.train),
             test_file=tuple(self.test) if self.test else None,
+            held_out_file=tuple(self.held_out) if self.held_out else None,
             fields=self.field_names(),
             skip_bad=self.skip_bad,
             train_sample=self.train_sample,

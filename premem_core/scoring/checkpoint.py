@@ -121,7 +121,7 @@ def _targets(
 
 
 def _target(query: Query, chunk: Chunk, encoder: Encoder, positions: int | None) -> Target | None:
-    """A query's target; None for a test solution that cannot be scored, though its prompt can."""
+    """A query's target; None for a test or unseen solution that cannot be scored."""
     try:
         target = encoder.target(query.example)
     except DataError:
@@ -130,7 +130,7 @@ def _target(query: Query, chunk: Chunk, encoder: Encoder, positions: int | None)
         return None
     # An engine may need one position more than the target has tokens.
     is_too_long = positions is not None and len(target.ids) >= positions
-    return None if chunk.split == "test" and is_too_long else target
+    return None if chunk.split != "train" and is_too_long else target
 
 
 def _kept(target: Target, scores: TokenScores, tokenizer: Any) -> dict[str, object]:

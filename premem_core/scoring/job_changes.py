@@ -14,7 +14,8 @@ from premem_core.store.sample_imports import SampleImport
 # What an extension may change: it adds to a job, or changes how the rest is done.
 _MAY_CHANGE = {
     *("plan", "log_log_threshold", "share", "perturb_all", "perturbations", "checkpoints"),
-    *("train_data", "test_data", "chunk_examples", "tokens", "held_out", "score_base"),
+    *("train_data", "test_data", "unseen_data", "chunk_examples", "tokens", "held_out"),
+    "score_base",
 }
 
 
@@ -112,6 +113,8 @@ def _lacking(registered: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
         problems.append(f"a share of {share:g} is sampled, but {wanted['share']:g} is requested")
     if registered.get("score_base") and not wanted["score_base"]:
         problems.append("the base model is scored, but not requested (--score-base)")
+    if registered.get("unseen_data") and "unseen_data" not in wanted:
+        problems.append("problems were held out, but none is given (--held-out)")
     for name in ("checkpoints", "perturbations"):
         if gone := [item for item in registered.get(name, []) if item not in wanted[name]]:
             problems.append(f"{gone[0]} is missing from the {name}")
@@ -126,7 +129,8 @@ def _changed_problems(queries: Iterable[Query], examples: Sequence[Example]) -> 
     """A message about the first of the job's problems that is missing or has changed."""
     given = {_text(example) for example in examples}
     for query in queries:
-        if not query.perturbation and _text(query.example) not in given:
+        of_job = not query.perturbation and query.split != "unseen"
+        if of_job and _text(query.example) not in given:
             return [f"the {query.split} problem '{query.example.id}' is missing or has changed"]
     return []
 

@@ -84,6 +84,7 @@ def describe_job(
     task: str,
     train: Sequence[Example],
     test: Sequence[Example],
+    unseen: Sequence[Example] = (),
 ) -> dict[str, Any]:
     """The content of `job.json`."""
     described = {
@@ -93,7 +94,7 @@ def describe_job(
         "checkpoints": [checkpoint.step for checkpoint in run.checkpoints],
         "train_data": _digest(train),
         "test_data": _digest(test),
-    }
+    } | ({"unseen_data": _digest(unseen)} if unseen else {})
     return as_json(described)
 
 

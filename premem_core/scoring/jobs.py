@@ -25,6 +25,7 @@ from premem_core.scoring.perturbed_queries import perturbed_queries
 from premem_core.scoring.progress import Progress, read_progress, write_progress
 from premem_core.scoring.spec import Query, ScoringSpec, check_spec, read_spec
 from premem_core.store.database import Store
+from premem_core.store.examples import add_examples
 from premem_core.store.job_folder import JobFolder, runs_with_jobs
 from premem_core.store.runs import add_base, add_run, read_runs
 from premem_core.store.sample_imports import allow_mixing, imports_of
@@ -47,6 +48,7 @@ def create_job(
     mix_settings: bool = False,
     execution: Execution = Execution(),
     user_perturbations: Mapping[str, Sequence[Example]] = MappingProxyType({}),
+    unseen: Sequence[Example] = (),
 ) -> JobFolder:
     """Create a job, or resume or extend an existing one; return its folder.
 
@@ -59,6 +61,7 @@ def create_job(
         mix_settings: draw with other settings than those of the run's imported completions.
         user_perturbations: by the name of each of the user's own perturbations, the perturbed
             training problems, without those to which it does not apply.
+        unseen: problems that the run was not trained on, whose perplexities are measured.
 
     Raises:
         JobError: the name is in use; or `resume` is set and the specification differs; or `extend`
@@ -72,7 +75,7 @@ def create_job(
     check_spec(spec, {*user_perturbations, *user_perturbation_names(folder)})
     _check_base(execution, run)
     base = job_files.find_base(spec, run, execution)
-    description = job_files.describe_job(store, spec, run, task, train, test)
+    description = job_files.describe_job(store, spec, run, task, train, test, unseen)
     is_new = not folder.holds_job
     if is_new:
         _check_name_is_free(store, spec, task)
@@ -95,6 +98,8 @@ def create_job(
         check_imported(spec, imports_of(store, spec.run), {"train", *(["test"] if test else [])})
     _register_base(store, spec.run, base)
     queries = _register(store, spec, run, task, train, test, trained_on)
+    numbers = add_examples(store, task, "train", unseen)
+    queries += [Query(n, "unseen", e) for n, e in zip(numbers, unseen, strict=True)]
     queries += perturbed_queries(store, task, spec, queries, user_perturbations)
     folder.path.mkdir(parents=True, exist_ok=True)
     job_files.write_queries(folder, queries)

@@ -21,7 +21,7 @@ from premem_core.problems.prompts import (
 from premem_core.problems.thinking import ThinkingMarks
 from premem_core.records import SEGMENTS, Example, Sampling, Segment
 
-Split = Literal["train", "test"]
+Split = Literal["train", "test", "unseen"]  # unseen: of which only perplexities are measured
 
 
 @dataclass(frozen=True, slots=True)

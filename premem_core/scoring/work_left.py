@@ -140,7 +140,7 @@ class WorkLeft:
 
     def needs_targets(self, grid: QueryGrid) -> NDArray[np.bool_]:
         """Whether the target of each query is still to be measured: (C, N)."""
-        is_wanted = grid.split == "train" or self.spec.held_out
+        is_wanted = grid.split != "test" or self.spec.held_out
         needed: NDArray[np.bool_] = ~grid.measured & (is_wanted and not grid.perturbation)
         needed[list(self._closed_rows)] = False
         return needed
@@ -151,7 +151,7 @@ class WorkLeft:
         if grid.split == "train" and not grid.perturbation:
             left = sampling_plan.to_draw(*self._plan_of(grid))
         else:
-            left = np.maximum(wanted - grid.samples, 0)
+            left = np.maximum((wanted if grid.split != "unseen" else 0) - grid.samples, 0)
             if spec.plan == "final" or (grid.perturbation and not spec.perturb_all):
                 left[:-1] = 0
         left[list(self._closed_rows)] = 0
@@ -171,7 +171,7 @@ class WorkLeft:
     def to_continue(self) -> list[QueryGrid]:
         """The grids with queries whose continuation the base model must still write."""
         done = self.continued or set()
-        unperturbed = [grid for grid in self.grids if not grid.perturbation]
+        unperturbed = [g for g in self.grids if not g.perturbation and g.split != "unseen"]
         return [g for g in unperturbed if any(query.number not in done for query in g.queries)]
 
     @property
@@ -258,7 +258,7 @@ def find_work_left(
     base = None
     if spec.score_base and BASE_STEP not in steps:
         base = find_work_left(of_base(spec), [BASE_STEP], queries, counts, continued, gaps)
-    sets: list[tuple[Split, str]] = [("train", ""), ("test", "")]
+    sets: list[tuple[Split, str]] = [("train", ""), ("test", ""), ("unseen", "")]
     sets += [("train", name) for name in spec.perturbations]
     grids = [_find_grid(spec, split, name, steps, queries, counts, gaps) for split, name in sets]
     asked = spec.score_base and base is None

@@ -19,6 +19,18 @@ SIZE_COLUMNS = ("example", "id", "metadata", "lines", "words")
 PERTURBED_COLUMNS = ("perturbation", "example", "question", "solution", "answer")
 
 
+def add_examples(store: Store, task: str, split: str, examples: Sequence[Example]) -> list[int]:
+    """Add examples that are not in the store yet; return the numbers of all of them, in order.
+
+    Raises:
+        StoreError: an example is in the store with another text; nothing was added.
+    """
+    if not examples:
+        return []
+    with store.writing() as connection:
+        return insert_examples(connection, examples_frame(task, split, examples))
+
+
 def add_perturbed_examples(
     store: Store, perturbation: str, numbers: Sequence[int], examples: Sequence[Example]
 ) -> None:

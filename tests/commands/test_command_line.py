@@ -4,10 +4,10 @@ import shutil
 import pytest
 
 from premem_core.store.database import Store
+from premem_core.store.examples import add_examples
 from tests.helpers import tiny
 from tests.helpers.commands import premem, premem_process
 from tests.helpers.paths import GSM8K_RUNS
-from tests.helpers.stores import add_examples
 
 
 @pytest.fixture(scope="module", params=["slice", pytest.param("whole", marks=pytest.mark.slow)])

@@ -17,9 +17,8 @@ from premem_core.errors import UsageError
 from premem_core.metrics.sample_counts import SampleCounts
 from premem_core.records import Example
 from premem_core.store.database import Store
-from premem_core.store.examples import read_example_sizes
+from premem_core.store.examples import add_examples, read_example_sizes
 from tests.helpers import planned
-from tests.helpers.stores import add_examples
 
 T = -2.3
 STEPS = np.array([10, 20, 30])

@@ -8,7 +8,6 @@ import pyarrow as pa
 
 from premem_core.records import Checkpoint, Example, RunRecord
 from premem_core.store.database import Store
-from premem_core.store.examples import examples_frame, insert_examples
 from premem_core.store.runs import add_run, add_scored_runs, set_checkpoint_state
 from premem_core.store.shards.shards import ADDED, SAMPLES, TARGETS, ShardName, write_shard
 
@@ -17,12 +16,6 @@ EARLIER_SAMPLES, EARLIER_TARGETS = (
     pa.schema([field for field in schema if field.name not in ADDED])
     for schema in (SAMPLES, TARGETS)
 )
-
-
-def add_examples(store: Store, task: str, split: str, examples: Sequence[Example]) -> list[int]:
-    """Add examples that no run is scored on; their numbers."""
-    with store.writing() as connection:
-        return insert_examples(connection, examples_frame(task, split, examples))
 
 
 def register(store: Store, run: str = "r", n: int = 4) -> list[int]:

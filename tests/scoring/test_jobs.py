@@ -40,14 +40,13 @@ from premem_core.scoring.spec import ScoringSpec
 from premem_core.store.checkpoint_measures import read_baselines
 from premem_core.store.completions import read_completions
 from premem_core.store.database import Store
-from premem_core.store.examples import read_task_examples
+from premem_core.store.examples import add_examples, read_task_examples
 from premem_core.store.job_folder import queue_lock
 from premem_core.store.runs import read_checkpoints, read_runs
 from premem_core.store.scores import commit_inbox, read_committed_shards, read_counts, read_scores
 from premem_core.store.shards.shards import COLUMNS_OF_TOKENS, column_bytes
 from premem_core.training import finetune
 from tests.helpers import tiny
-from tests.helpers.stores import add_examples
 
 SPEC = ScoringSpec(
     "sums",

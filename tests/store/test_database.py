@@ -12,10 +12,10 @@ from premem_core.errors import StoreError
 from premem_core.records import Example
 from premem_core.store.checkpoint_measures import add_baseline, read_baselines
 from premem_core.store.database import INTERRUPTED, Store, connect
-from premem_core.store.examples import read_task_examples
+from premem_core.store.examples import add_examples, read_task_examples
 from premem_core.store.runs import read_runs
 from premem_core.store.scores import commit_inbox
-from tests.helpers.stores import add_examples, register, samples_shard
+from tests.helpers.stores import register, samples_shard
 
 
 def test_a_store_of_a_newer_premem_is_refused(tmp_path):

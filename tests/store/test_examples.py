@@ -11,13 +11,14 @@ from premem_core.store.examples import (
     EXAMPLE_COLUMNS,
     PERTURBED_COLUMNS,
     SIZE_COLUMNS,
+    add_examples,
     add_perturbed_examples,
     read_example_sizes,
     read_example_texts,
     read_perturbed_examples,
     read_task_examples,
 )
-from tests.helpers.stores import add_examples, register
+from tests.helpers.stores import register
 
 
 def test_an_example_keeps_its_number_and_the_same_id_may_stand_in_another_task(tmp_path):

@@ -73,6 +73,11 @@ class PreparedJob:
     base: Checkpoint | None = None
 
     @property
+    def unseen(self) -> tuple[Example, ...]:
+        """Problems that the run was not trained on, whose perplexities are measured."""
+        return self.data.unseen.examples if self.data.unseen else ()
+
+    @property
     def steps(self) -> list[int]:
         """The checkpoints' steps, in training order."""
         return [checkpoint.step for checkpoint in self.data.run.checkpoints]
@@ -86,7 +91,7 @@ class PreparedJob:
     def perplexities(self) -> int:
         """The number of perplexities to measure."""
         models = len({*self.steps, *([self.base.step] if self.base else [])})
-        return models * work_left.targets(self.spec, self.train, self.test)
+        return models * (work_left.targets(self.spec, self.train, self.test) + len(self.unseen))
 
     @property
     def design(self) -> Design | None:
@@ -144,6 +149,7 @@ class PreparedJob:
         lines += served_in_words(run, self.data.server) if self.data.server else []
         lines += [_problems("train", self.data.train)]
         lines += [_problems("test", self.data.test)] if self.data.test else []
+        lines += [_problems("held out", self.data.unseen)] if self.data.unseen else []
         lines.append(self.data.train.fields_in_words())
         lines.append(f"template: {template_in_words(spec.template)}")
         if spec.thinking:
@@ -194,6 +200,7 @@ class PreparedJob:
             mix_settings=mix_settings,
             execution=self.execution,
             user_perturbations=self.user_perturbations,
+            unseen=self.unseen,
         )
 
 

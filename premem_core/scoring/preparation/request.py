@@ -12,7 +12,7 @@ from premem_core.metrics.sampling_plan import Plan
 from premem_core.models import checkpoints
 from premem_core.models.encoding.template_choice import Form
 from premem_core.models.server.served_models import Server
-from premem_core.problems.data_files import Source
+from premem_core.problems.data_files import Source, Split
 from premem_core.problems.examples import Dataset, read_examples
 from premem_core.problems.fields import FieldNames, Fields, detect_fields
 from premem_core.problems.prompts import Template
@@ -54,6 +54,8 @@ class ScoreRequest:
         tokens: keep the log-probability and the rank of each token of the targets.
         longest: texts are cut after this many tokens, as trainers cut them; None to cut none.
         score_base: also score the run's base model.
+        held_out_file: problems that the run was not trained on; training problems among them are
+            taken out.
         only: the names or steps of the checkpoints to score; all of them if it is empty.
         execution: where the job runs.
     """
@@ -87,6 +89,7 @@ class ScoreRequest:
     perturbation_texts: Mapping[str, str] = field(default_factory=dict)
     perturbation_files: Mapping[str, Path] = field(default_factory=dict)
     score_base: bool = False
+    held_out_file: Source | None = None
     only: tuple[str | int, ...] = ()
     execution: Execution = field(default_factory=Execution)
 
@@ -115,12 +118,14 @@ class RequestedData:
     """The run and the problems that a request names, as they were read.
 
     Attributes:
+        unseen: problems that the run was not trained on, whose perplexities are measured.
         server: the server that computes, for the backend "server".
     """
 
     run: Run
     train: Dataset
     test: Dataset | None
+    unseen: Dataset | None = None
     server: Server | None = None
 
 
@@ -159,7 +164,18 @@ def read_data(request: ScoreRequest, run: Run) -> RequestedData:
     if isinstance(fields, FieldNames):
         fields = detect_fields(request.train_file, fields)
     train = read_examples(request.train_file, fields, skip_bad=request.skip_bad)
-    return RequestedData(run, train, _read_test(request, fields))
+    test = _read_beside(request, request.test_file, "test", fields)
+    unseen = _read_beside(request, request.held_out_file, "train", fields)
+    if unseen:
+        held_out = {(example.question, example.solution) for example in unseen.examples}
+        trained = [e for e in train.examples if (e.question, e.solution) not in held_out]
+        if not trained:
+            raise UsageError(
+                f"{unseen.name} holds every problem of {train.name}, so the run would have no "
+                "training problem; give only those that were held back (--held-out)"
+            )
+        train = replace(train, examples=tuple(trained))
+    return RequestedData(run, train, test, unseen)
 
 
 def with_kept(request: ScoreRequest, data: RequestedData, store: Path) -> RequestedData:
@@ -193,9 +209,12 @@ def with_server(request: ScoreRequest, data: RequestedData, store: Path) -> Requ
     return replace(data, run=restrict_to_served(data.run, server, registered), server=server)
 
 
-def _read_test(request: ScoreRequest, train: Fields) -> Dataset | None:
-    if not request.test_file:
+def _read_beside(
+    request: ScoreRequest, file: Source | None, split: Split, train: Fields
+) -> Dataset | None:
+    """The problems of another file, whose fields have the names of the training file's."""
+    if not file:
         return None
     names = FieldNames(train.question, train.solution, str(train.answer), train.turns)
-    fields = detect_fields(request.test_file, names, "test")
-    return read_examples(request.test_file, fields, skip_bad=request.skip_bad, split="test")
+    fields = detect_fields(file, names, split)
+    return read_examples(file, fields, skip_bad=request.skip_bad, split=split)
