@@ -22,5 +22,5 @@ def test_a_prediction_learns_from_the_chosen_runs_but_not_from_the_run_itself(
         page = {"predict": warm, "calibrate": list(runs)}
         return text(show("fits.py", demo_store.path, monkeypatch, **page))
 
-    assert "with which 4 other runs of the task" in learned_from()
-    assert "with which another run of the task" in learned_from(low, warm)
+    assert "fitted to 4 other runs of the task" in learned_from()
+    assert "fitted to another run of the task" in learned_from(low, warm)

@@ -109,9 +109,11 @@ def notes(task: str, rows: pd.DataFrame, calibration: Calibration) -> list[str]:
         )
     if unknown := int(rows["predicted"].isna().sum()):
         sentences.append(_unknown_in_words(unknown, len(rows), calibration))
-    if rows["extrapolated"].any():
+    outside = ", ".join(map(str, rows.loc[rows["extrapolated"], "step"]))
+    if outside:
         sentences.append(
-            "Some checkpoints lie outside the accuracies that the calibration has seen."
+            f"The predictions at step {outside} lie outside the accuracies that the calibration "
+            "has seen, so their intervals are less certain."
         )
     return sentences
 

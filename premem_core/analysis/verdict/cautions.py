@@ -74,10 +74,10 @@ def _everything_memorized(run: RunScores, shares: pre_memorization.Floats) -> st
     if not full.size or full[0] == len(run.steps) - 1:
         return ""
     return (
-        f"From step {run.steps[full[0]]} on, {shares[full[0]]:.0%} of the training examples are "
-        "memorized, and the training went on. Pre-memorization accuracy can hardly change then, "
-        "while the accuracy on new problems may still rise, as where few long solutions are "
-        "repeated often."
+        f"From step {run.steps[full[0]]} on, at least {shares[full[0] :].min():.0%} of the "
+        "training examples are memorized, and the training went on. What it learned then can "
+        "hardly be seen in pre-memorization accuracy: the accuracy on new problems may be higher than predicted, "
+        "for example where a small data set is repeated for many epochs."
     )
 
 

@@ -152,14 +152,14 @@ class _Evidence:
             estimator = self.estimator or run_scores.default_estimator(self.runs)
             calibration = calibrate(self.task, others, estimator)
         n, task = len(calibration.runs), calibration.task
-        of = f"{n} other runs of the task '{task}' predict their own test accuracies"
+        of = f"{n} other runs of the task '{task}', which have a test set"
         if n == 1:
-            of = f"another run of the task '{task}' predicts its own test accuracies"
+            of = f"another run of the task '{task}', which has a test set"
         relative = ", relative to the spread of each run" if calibration.relative else ""
         return Threshold(
             calibration.threshold_of(self.run),
             "other_runs",
-            f"The threshold is the one with which {of} best{relative}.",
+            f"The threshold was fitted to {of}{relative}.",
             calibration.estimator,
             NO_NLL,
             calibration,

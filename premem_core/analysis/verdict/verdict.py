@@ -11,7 +11,7 @@ from premem_core.analysis.base_model import BaseModel, read_base_model
 from premem_core.analysis.run_scores import RunScores
 from premem_core.analysis.studies import prediction
 from premem_core.analysis.studies.prediction import Choice
-from premem_core.analysis.verdict.cautions import run_cautions
+from premem_core.analysis.verdict.cautions import EVERYTHING, run_cautions
 from premem_core.analysis.verdict.expectation import (
     WITHHELD,
     Kind,
@@ -126,28 +126,41 @@ class Verdict:
         return f"{first} {self.ship.lead_in_words()}".rstrip()
 
     def _memorizing_in_words(self) -> str:
-        last = self.checkpoints.iloc[-1]
-        share = f"{last['memorized_share']:.0%} of the training examples are memorized at the end"
+        shares = self.checkpoints.set_index("step")["memorized_share"]
+        at_end = f"{shares.iloc[-1]:.0%} of the training examples are memorized"
         if self.memorizes_from is None:
-            return f"The run has hardly begun to memorize: {share}."
-        return f"It begins to memorize by step {self.memorizes_from}; {share}."
+            return f"At the end, {at_end}: memorizing has hardly begun."
+        share = shares[self.memorizes_from]
+        return (
+            f"Memorizing began by step {self.memorizes_from}, the first with more than {BEGUN:.0%} "
+            f"of the training examples memorized ({share:.0%}); at the end, {at_end}."
+        )
 
     def _training_in_words(self) -> str:
         if self.gain_from is None or np.isnan(self.gain):
             return ""
+        low, high = 100 * (self.gain - self.gain_half), 100 * (self.gain + self.gain_half)
         change = (
-            f"From step {self.gain_from} to the last one, pre-memorization accuracy changed by "
-            f"{100 * self.gain:+.1f} ± {100 * self.gain_half:.1f} points"
+            f"Since step {self.gain_from}, pre-memorization accuracy has changed by "
+            f"{100 * self.gain:+.1f} points (90 % interval over the same questions {low:+.1f} to "
+            f"{high:+.1f})"
         )
         never = (
-            f"{self.never_right:.0%} of the training questions were never answered right before "
-            "they were memorized"
+            f"{self.never_right:.0%} of the training questions were never answered right without "
+            "having been memorized"
         )
+        if self.checkpoints["memorized_share"].iloc[-1] >= EVERYTHING:
+            return (
+                f"{change}, but nearly everything is memorized, so only a test set can tell "
+                f"whether training on helps. {never}; other data may help with these."
+            )
         if self.gain > max(self.gain_half, WORTH):
             return f"{change}: training on may still help. {never}."
         if self.gain < -self.gain_half:
             return f"{change}: it trained too long."
-        return f"{change}: another epoch would hardly help. {never}, so more or other data may."
+        return (
+            f"{change}: another epoch would hardly help. {never}; other data may help with these."
+        )
 
 
 def make_verdict(

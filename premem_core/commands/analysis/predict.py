@@ -8,6 +8,7 @@ import typer
 from premem_core.analysis import run_scores
 from premem_core.analysis.studies.calibration import Calibration, calibrate
 from premem_core.analysis.studies.predictors import NAMES, predictor_named
+from premem_core.analysis.verdict.expectation import Kind
 from premem_core.analysis.verdict.threshold import Source, choose_threshold, source_in_words
 from premem_core.analysis.verdict.verdict import Verdict, read_verdict
 from premem_core.commands.options import (
@@ -25,6 +26,12 @@ COLUMNS = (
     *("step", "epoch", "premem", "lu", "predicted", "low", "high", "test_accuracy"),
     "memorized_share",
 )
+
+INTERVALS: dict[Kind | None, str] = {
+    "90 %": "low and high its 90 % interval, for each checkpoint alone",
+    "typical": "low and high typical of published runs, on another task perhaps too narrow",
+    None: "without an interval",
+}
 
 
 def predict(
@@ -142,11 +149,13 @@ def _read_calibration(
 def _print(verdict: Verdict, segment: Segment) -> None:
     rows = verdict.checkpoints[list(COLUMNS)]
     typer.echo(rows.round(3).to_string(index=False, na_rep="–"))
-    called = {"90 %": "90 % intervals, per checkpoint", "typical": "typical intervals"}
+    threshold = verdict.threshold
     typer.echo(
-        f"{called.get(verdict.interval or '', 'no intervals')}; threshold t = "
-        f"{verdict.threshold.log_log_threshold:.3f}{run_scores.segment_note(segment)}, "
-        f"{source_in_words(verdict.threshold.source)}; {verdict.threshold.estimator} estimator"
+        "premem: pre-memorization accuracy, lu: the same at the last checkpoint before memorizing; "
+        f"predicted: expected test accuracy, {INTERVALS[verdict.interval]}; test_accuracy: as "
+        f"measured, not used. Threshold t = {threshold.log_log_threshold:.3f}"
+        f"{run_scores.segment_note(segment)}, {source_in_words(threshold.source)}; "
+        f"{threshold.estimator} estimator."
     )
     for sentence in filter(None, verdict.in_words()):
         typer.echo(sentence)

@@ -127,7 +127,8 @@ def test_what_makes_numbers_doubtful_is_said_with_figures(runs):
     given = choose_threshold("t", run, [run], given=-2.3)
     verdict = make_verdict("t", run, given, trace_tokens=4000)
     said = " ".join(verdict.cautions)
-    assert f"From step {run.steps[-2]} on, 100% of the training examples are memorized" in said
+    assert f"From step {run.steps[-2]} on, at least 100% of the training examples" in said
+    assert "only a test set can tell" in verdict.in_words()[2]
     assert "thinking traces have 4,000 tokens" in said
     assert "probably not those" not in said
     also_copied = replace(run, unseen_nll=nll[:, :50])
