@@ -76,8 +76,8 @@ def _everything_memorized(run: RunScores, shares: pre_memorization.Floats) -> st
     return (
         f"From step {run.steps[full[0]]} on, at least {shares[full[0] :].min():.0%} of the "
         "training examples are memorized, and the training went on. What it learned then can "
-        "hardly be seen in pre-memorization accuracy: the accuracy on new problems may be higher than predicted, "
-        "for example where a small data set is repeated for many epochs."
+        "hardly be seen in pre-memorization accuracy: the accuracy on new problems may be higher "
+        "than predicted, for example where a small data set is repeated for many epochs."
     )
 
 
