@@ -3,6 +3,7 @@
 import streamlit as st
 
 from premem_core.analysis import caveats, curves, run_scores
+from premem_core.analysis.repeated_answers import repeated_answers
 from premem_core.analysis.run_scores import RunScores
 from premem_core.analysis.solutions import solution_measures, solution_table
 from premem_core.analysis.verdict.threshold import source_in_words
@@ -79,6 +80,37 @@ def show_solutions(run: RunScores) -> None:
         )
 
 
+def show_repeated_answers(run: RunScores) -> None:
+    """pass@k and maj@k: of test questions, or of training questions where none is sampled."""
+    table = cached_reads.read(repeated_answers, run.run)
+    splits = [name for name in ("test", "train") if (table["split"] == name).any()]
+    if not splits or table["k"].max() < 2:
+        return
+    of_split = table[table["split"] == splits[0]]
+    largest = of_split.loc[of_split.groupby("step")["k"].idxmax()]
+    k = int(largest["k"].max())
+    columns: elements.Columns = {
+        "step": ("Step", str),
+        "accuracy": ("pass@1", percent),
+        "pass_at_k": (f"pass@{k}", percent),
+    }
+    if largest["maj_at_k"].notna().any():
+        columns |= {"maj_at_k": (f"maj@{k}", percent), "entropy": ("Answer entropy, nats", nats)}
+    once = of_split[of_split["k"] == 1].set_index("step")["pass_at_k"]
+    elements.small_table(
+        largest.assign(accuracy=largest["step"].map(once)),
+        columns,
+        alt="pass@k and maj@k at each checkpoint",
+    )
+    half = 100 * largest["pass_half"].max()
+    memorized = "" if splits[0] == "test" else " Memorized solutions are part of them."
+    st.caption(
+        f"Of {splits[0]} questions: how often one of {k} samples is correct, and how often their "
+        f"majority is (90 % intervals: at most ± {half:.1f} points). To choose a checkpoint for "
+        f"reinforcement learning, pass@k says more than accuracy does.{memorized}"
+    )
+
+
 st.header("Memorization curves")
 headline = st.empty()
 view = pick_view("several")
@@ -145,3 +177,4 @@ for sentence in imported_in_words(cached_reads.read(imports_of, run.run)):
     st.caption(plain(f"Note: {sentence}."))
 show_lengths(view, run)
 show_solutions(run)
+show_repeated_answers(run)

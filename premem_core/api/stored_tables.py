@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from premem_core.analysis.base_model import read_base_questions
+from premem_core.analysis.repeated_answers import repeated_answers
 from premem_core.analysis.solutions import solution_measures, token_table
 from premem_core.errors import UsageError
 from premem_core.grading.graded_completions import read_checkpoint_completions
@@ -182,6 +183,21 @@ class StoredTables:
         """
         self.checkpoints(run)
         return solution_measures(self._store, run, segment, first)
+
+    def repeated_answers(self, run: str) -> pd.DataFrame:
+        """pass@k and maj@k of a run's checkpoints, unbiased for every k that it has samples for.
+
+        Columns:
+            step, split, k, questions: the checkpoint, "train" or "test", and how many questions.
+            pass_at_k, pass_half: how often one of k samples is correct, and its 90 % half-width.
+            maj_at_k, maj_half: how often the most frequent answer of k samples is correct.
+            entropy: of a question's answers, nats, in the mean; too low with few samples.
+
+        Raises:
+            UsageError: the store has no such run.
+        """
+        self.checkpoints(run)
+        return repeated_answers(self._store, run)
 
     def tokens(self, run: str, step: int, split: str = "train") -> pd.DataFrame:
         """One row per token of the solutions at a checkpoint; empty where none were kept.

@@ -124,8 +124,10 @@ def read_agreement(store: Store, run: str, split: str, step: int | None = None) 
         ).df()
 
 
-def read_answer_votes(store: Store, run: str, shards: Sequence[Path]) -> pd.DataFrame:
-    """ANSWER_COLUMNS: for each answer to a training query, its samples and its correct samples.
+def read_answer_votes(
+    store: Store, run: str, shards: Sequence[Path], split: str = "train"
+) -> pd.DataFrame:
+    """ANSWER_COLUMNS: for each answer to a question, its samples and its correct samples.
 
     `answer` is the extracted text, or None for samples without an answer. Perturbed queries are
     left out.
@@ -134,7 +136,7 @@ def read_answer_votes(store: Store, run: str, shards: Sequence[Path]) -> pd.Data
         shards: shards of the run with the grades that count, without those set by hand, which
             replace them here.
     """
-    files = readable(select_shards(shards, split="train", perturbation=""))
+    files = readable(select_shards(shards, split=split, perturbation=""))
     if not files:
         return pd.DataFrame(columns=list(ANSWER_COLUMNS))
     with store.reading() as connection:
