@@ -1,6 +1,7 @@
 """Redrawn numbers, and their answers recomputed by another way: symbolically, from the texts."""
 
 import json
+import math
 import random
 import re
 from fractions import Fraction
@@ -132,7 +133,7 @@ def test_redrawn_gsm8k_problems_have_the_answer_of_another_computation(wanted, r
     folder = GSM8K_SLICE if wanted == 100 else request.getfixturevalue("gsm8k")
     rows = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
     random.Random(0).shuffle(rows)
-    checked = 0
+    checked, growth = 0, list[float]()
     for n, row in enumerate(rows):
         answer = row["answer"].split("####")[1].strip()
         new = draw_new_numbers(row["question"], row["answer"], answer, random.Random(n))
@@ -140,8 +141,16 @@ def test_redrawn_gsm8k_problems_have_the_answer_of_another_computation(wanted, r
             continue
         expected = recomputed(row["question"], row["answer"], new.question)
         assert Fraction(new.answer) == expected, (row["question"], new)
+        old, now = (
+            [float(text.replace(",", "")) for text in NUMBER.findall(question)]
+            for question in (row["question"], new.question)
+        )
+        growth += [math.log(b / a) for a, b in zip(old, now, strict=True) if a > 0]
+        assert all(0.5 <= b / a <= 2 for a, b in zip(old, now, strict=True) if a > 0)
         checked += 1
         if checked == wanted:
             break
     print(f"\n{checked} redrawn problems agree, of {n + 1} tried")
     assert checked == wanted
+    mean = math.exp(sum(growth) / len(growth))  # numbers become neither larger nor smaller
+    assert mean == pytest.approx(1, abs=0.02 if wanted == 1000 else 0.05)
