@@ -3,7 +3,7 @@
 The sources in the order of their evidence:
 
     unseen      solutions that the run was not trained on: one that is less perplexing than 99 % of
-                them is memorized.
+                them is memorized. Those of other runs of the task serve where one asks for them.
     other_runs  the threshold that fits other runs with a test set, or a saved calibration.
     this_run    a rule for a run alone, from the accuracy at its first checkpoint.
     given       by a person, or by nobody's better knowledge the paper's.
@@ -93,17 +93,14 @@ def choose_threshold(
             NO_NLL,
         )
     evidence = _Evidence(task, run, runs, calibration, estimator)
-    ways = {
-        "unseen": evidence.unseen,
-        "other_runs": evidence.other_runs,
-        "this_run": evidence.this_run,
-    }
-    if calibration is not None:
+    if calibration is not None or source == "other_runs":
         return evidence.other_runs()
-    if source is not None and source != "given":
-        return ways[source]()
+    if source == "unseen":
+        return evidence.unseen(borrowed=True)
+    if source == "this_run":
+        return evidence.this_run()
     reasons = []
-    for way in ways.values():
+    for way in (evidence.unseen, evidence.other_runs, evidence.this_run):
         try:
             return way()
         except DataError as error:
@@ -121,11 +118,12 @@ class _Evidence:
     calibration: Calibration | None
     estimator: Estimator | None
 
-    def unseen(self) -> Threshold:
+    def unseen(self, *, borrowed: bool = False) -> Threshold:
+        """By the run's own unseen solutions, or also by those of other runs."""
         run = self.run
         nll, of = run.unseen_nll, "solutions that this run was not trained on"
         if nll.shape[1] < threshold_rules.FEWEST_UNSEEN:
-            others = [other.unseen_nll for other in self.runs if other.run != run.run]
+            others = [o.unseen_nll for o in self.runs if borrowed and o.run != run.run]
             enough = [o for o in others if o.shape[1] >= threshold_rules.FEWEST_UNSEEN]
             if not enough:
                 most = max((o.shape[1] for o in (nll, *others)), default=0)

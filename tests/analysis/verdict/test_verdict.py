@@ -53,8 +53,10 @@ def test_the_best_evidence_that_is_there_gives_the_threshold(runs):
     assert unseen.source == "unseen"
     assert np.mean(many.unseen_nll < np.exp(unseen.log_log_threshold)) == pytest.approx(0.008)
     assert choose_threshold("t", many, [many], given=-2.0).source == "given"
-    # Where the run has none of its own, those of other runs of the task serve.
-    borrowed = choose_threshold("t", lone, [lone, with_unseen(runs[1], 1000)])
+    # Where the run has none of its own, those of other runs of the task serve, if one asks for it.
+    with_others = [lone, with_unseen(runs[1], 1000), runs[2]]
+    assert choose_threshold("t", lone, with_others).source == "other_runs"
+    borrowed = choose_threshold("t", lone, with_others, source="unseen")
     assert "that other runs of the task were not trained on" in borrowed.why
 
 
