@@ -7,6 +7,6 @@ example is *memorized* at a checkpoint where its NLL is below e^t; t = log log P
 memorized the example.
 
 Begin with `pre_memorization.py`, the paper's formula; then `estimators.py` (PM from few
-samples), `thresholds.py` (R² at every threshold), `r2.py`, `intervals.py` and `sampling_plan.py`
-(which samples PM needs).
+samples), `thresholds.py` (R² at every threshold), `threshold_rules.py` (thresholds without other
+runs), `r2.py`, `intervals.py` and `sampling_plan.py` (which samples PM needs).
 """
