@@ -48,30 +48,28 @@ def left_out(runs: list[RunScores]) -> None:
 def intervals_of_left_out(task: str, runs: list[RunScores]) -> None:
     print("(2) 90 % intervals of left-out runs:")
     for one in PREDICTORS:
-        ours, before = [], []
+        ours, section_11 = [], []
         for run in runs:
             others = [other for other in runs if other.run != run.run]
             calibration = calibrate(task, others, one.estimator, relative=one.relative)
             rows = expect(run, choose_threshold(task, run, runs, calibration=calibration))
             ours.append(rows)
-            before.append(_with_interval_before(rows, [one.scores(o) for o in others], one))
-        for name, found in (("docs/method.md, 11", ours), ("earlier version", before)):
+            section_11.append(_with_interval_of_errors(rows, [one.scores(o) for o in others], one))
+        for name, found in (("ours", ours), ("docs/method.md, 11", section_11)):
             print(f"{one.name:14} {name:20} {_coverage(found)}")
 
 
-def _with_interval_before(
+def _with_interval_of_errors(
     rows: pd.DataFrame, others: list[RunScores], one: Predictor
 ) -> pd.DataFrame:
-    """The intervals of earlier versions: PM's own noise, and the errors of other runs beyond it."""
+    """The rows with the interval of the errors on left-out runs alone (docs/method.md, 11)."""
     names = [other.run for other in others]
     steps = curves.threshold_steps(others, one.estimator)
     of_others = predict_left_out(others, names, steps, one.estimator)
     assert of_others is not None
     squares = (of_others["test_accuracy"] - of_others["predicted"]) ** 2
-    beyond = np.average(squares - of_others["predicted_se"] ** 2, weights=of_others["weight"])
-    # The published runs have thousands of questions: .5 points, as those of the others.
-    noise = float(of_others["predicted_se"].mean())
-    half = stats.t.ppf(0.95, len(others) - 1) * np.hypot(noise, np.sqrt(max(0.0, beyond)))
+    mean_square = squares.groupby(of_others["run"]).mean().mean()
+    half = stats.t.ppf(0.95, len(others) - 1) * np.sqrt(mean_square * (1 + 1 / len(others)))
     return rows.assign(low=rows["predicted"] - half, high=rows["predicted"] + half)
 
 

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from premem_core.__main__ import app
 from premem_core.analysis import curves, robustness, run_scores
 from premem_core.analysis.studies import prediction
+from premem_core.analysis.studies.calibration import calibrate
 from premem_core.analysis.studies.leave_one_out import predict_left_out, prediction_errors
 from premem_core.analysis.studies.study import analyse, make_study
 from premem_core.errors import DataError
@@ -370,8 +371,7 @@ def test_intervals_hold_the_test_accuracies_of_runs_that_had_none(gsm8k_runs):
     runs, inside = gsm8k_runs, []
     for n, run in enumerate(runs):
         without = replace(run, test_accuracy=run.test_accuracy[:, :0], test_examples=np.empty(0))
-        others = [*runs[:n], without, *runs[n + 1 :]]
-        rows, _ = prediction.predict_from_others("gsm8k", without, others)
+        rows = prediction.predict(without, calibrate("gsm8k", [*runs[:n], *runs[n + 1 :]]))
         truth = run.test_accuracy.mean(axis=1)
         inside += ((rows["low"] <= truth) & (truth <= rows["high"])).tolist()
     print(f"\n90 % intervals hold {sum(inside)} of {len(inside)} test accuracies of 13 runs")

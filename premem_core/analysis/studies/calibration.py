@@ -23,7 +23,7 @@ from premem_core.metrics import intervals, pre_memorization, threshold_rules
 from premem_core.metrics.estimators import ESTIMATORS, Estimator
 from premem_core.records import SEGMENTS, Segment
 
-FORMAT = 2  # of calibration.json
+FORMAT = 1  # of calibration.json
 ANOTHER = "score another run with a test set, or give a saved calibration.json"
 NO_INTERVAL = (
     "Predictions have no interval: when one of these runs is left out, the others do not determine "
@@ -40,11 +40,10 @@ class Calibration:
     Attributes:
         log_log_threshold: t with the best identity R² over these runs; u where it is relative.
         plateau: lowest and highest t with an R² close to the best; None for an open end.
-        residual_rms: root mean square of (test accuracy − PM) of a left-out run, first over its
-            checkpoints and then over runs (docs/method.md, section 11). None with fewer than two
-            runs: the error on another run is then unknown.
-        question_se: root mean square of PM's standard error over questions in these runs, which is
-            a part of `residual_rms`.
+        residual_sd: root mean square of (test accuracy − PM) of a left-out run, after subtracting
+            the sampling noise of PM. None with fewer than two runs: the error on another run is
+            then unknown. The noise of the test accuracies is not subtracted: all runs answer the
+            same test questions, so it does not average out, and it affects the threshold.
         difference_sd: the same for the difference between two checkpoints of a left-out run, after
             subtracting the noise of both accuracies. None also where no run has two checkpoints.
         premem_range: lowest and highest PM of the points that the threshold was fitted to.
@@ -58,8 +57,7 @@ class Calibration:
     log_log_threshold: float
     plateau: tuple[float | None, float | None]
     identity_r2: float
-    residual_rms: float | None
-    question_se: float
+    residual_sd: float | None
     difference_sd: float | None
     premem_range: tuple[float, float]
     runs: tuple[str, ...]
@@ -76,21 +74,17 @@ class Calibration:
     def half_width(self, standard_errors: pre_memorization.Floats) -> pre_memorization.Floats:
         """The half-width of the 90 % interval of each prediction; NaN where it is unknown.
 
-        q·√(residual_rms²·(1 + 1/G)), with Student's t quantile q for G runs. A run with fewer
-        questions than these has more sampling noise, which is added.
+        The sampling noise of PM over questions is combined with the errors that the threshold made
+        on left-out runs. Student's t is used, because these runs are few.
 
         Args:
             standard_errors: of the run's PM over questions.
         """
         from scipy import stats
 
-        if self.residual_rms is None:
-            return np.full_like(standard_errors, np.nan)
-        runs = len(self.runs)
-        of_others = self.residual_rms**2 * (1 + 1 / runs)
-        more = np.maximum(standard_errors**2 - self.question_se**2, 0.0)
-        quantile = float(stats.t.ppf(0.95, max(1, runs - 1)))
-        return np.asarray(quantile * np.sqrt(of_others + more))
+        error = float("nan") if self.residual_sd is None else self.residual_sd
+        quantile = float(stats.t.ppf(0.95, max(1, len(self.runs) - 1)))
+        return np.asarray(quantile * np.hypot(standard_errors, error))
 
     def to_json(self) -> str:
         """The content of `calibration.json`."""
@@ -120,11 +114,7 @@ class Calibration:
         """
         try:
             content = json.loads(text)
-            number = content.pop("format")
-            if number == 1:  # its error of other runs had no part of PM's own noise
-                content["residual_rms"] = content.pop("residual_sd")
-                content["question_se"] = 0.0
-            elif number != FORMAT:
+            if content.pop("format") != FORMAT:
                 raise ValueError(f"not format {FORMAT}")
             return _checked(cls(**content))
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -138,8 +128,7 @@ def _checked(read: Calibration) -> Calibration:
     """The calibration, its lists made tuples; ValueError or TypeError where a value is invalid."""
     ends = [end for end in read.plateau if end is not None]
     numbers = [read.log_log_threshold, read.identity_r2, *ends, *read.premem_range]
-    spreads = [sd for sd in (read.residual_rms, read.difference_sd) if sd is not None]
-    spreads.append(read.question_se)
+    spreads = [sd for sd in (read.residual_sd, read.difference_sd) if sd is not None]
     (low, high), (lowest, highest) = read.plateau, read.premem_range
     names = [read.task, read.estimator, *read.runs, *read.warnings]
     if (
@@ -202,8 +191,7 @@ def calibrate(
         log_log_threshold=fit.log_log_threshold,
         plateau=(_or_none(fit.plateau[0]), _or_none(fit.plateau[1])),
         identity_r2=fit.r2,
-        residual_rms=None if rows is None else _residual_rms(rows),
-        question_se=0.0 if rows is None else float(np.sqrt((rows["predicted_se"] ** 2).mean())),
+        residual_sd=None if rows is None else _residual_sd(rows),
         difference_sd=None if rows is None else _difference_sd(runs, rows, estimator),
         premem_range=(float(points["premem"].min()), float(points["premem"].max())),
         runs=tuple(run.run for run in runs),
@@ -218,10 +206,11 @@ def calibrate(
     )
 
 
-def _residual_rms(rows: pd.DataFrame) -> float:
-    """`Calibration.residual_rms` of the rows of `predict_left_out`."""
+def _residual_sd(rows: pd.DataFrame) -> float:
+    """`Calibration.residual_sd` of the rows of `predict_left_out`."""
     squares = (rows["test_accuracy"] - rows["predicted"]) ** 2
-    return float(np.sqrt(squares.groupby(rows["run"]).mean().mean()))
+    beyond_noise = np.average(squares - rows["predicted_se"] ** 2, weights=rows["weight"])
+    return float(np.sqrt(max(0.0, beyond_noise)))
 
 
 def _difference_sd(

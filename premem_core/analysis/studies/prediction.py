@@ -1,6 +1,5 @@
 """Prediction: the expected test accuracy of a run's checkpoints, and the best checkpoint."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,24 +7,24 @@ import pandas as pd
 
 from premem_core.analysis import curves
 from premem_core.analysis.run_scores import RunScores
-from premem_core.analysis.studies.calibration import Calibration, calibrate
+from premem_core.analysis.studies.calibration import Calibration
 from premem_core.metrics import intervals
 from premem_core.metrics.estimators import Estimator
 
-EVEN = 0.6  # probability up to which two checkpoints cannot be told from each other
+EVEN = 0.6  # up to this probability that one checkpoint is better, the other may be as good
 
 
 def predict(run: RunScores, calibration: Calibration) -> pd.DataFrame:
     """The expected test accuracy of each checkpoint, with a 90 % interval.
 
-    The interval comes from the errors that the threshold made on left-out runs
-    (`Calibration.half_width`).
+    The interval combines the sampling noise of PM over questions with the errors that the threshold
+    made on left-out runs (`Calibration.half_width`).
 
     Returns:
         run, step, epoch, predicted, low, high, test_accuracy (where measured), memorized_share and
         extrapolated (whether PM lies outside `Calibration.premem_range`), one row per checkpoint.
         predicted is NaN where samples that the threshold needs are missing; low and high are also
-        NaN where `Calibration.residual_rms` is None.
+        NaN where `Calibration.residual_sd` is None.
 
     Raises:
         DataError: the estimator is not defined for this run's numbers of samples.
@@ -46,47 +45,6 @@ def predict(run: RunScores, calibration: Calibration) -> pd.DataFrame:
             "extrapolated": (line.premem < lowest) | (line.premem > highest),
         }
     )
-
-
-def predict_from_others(
-    task: str, run: RunScores, runs: Sequence[RunScores], estimator: Estimator = "plain"
-) -> tuple[pd.DataFrame, Calibration]:
-    """Predict a run's checkpoints with a calibration on the other runs of its task.
-
-    Every expected test accuracy on pages, in commands and in reports comes from this function or
-    from `predict`.
-
-    Returns:
-        The rows of `predict`, and the calibration.
-
-    Raises:
-        DataError: the other runs determine no threshold, or the estimator is not defined for this
-            run's numbers of samples.
-    """
-    others = [candidate for candidate in runs if candidate.run != run.run]
-    calibration = calibrate(task, others, estimator)
-    return predict(run, calibration), calibration
-
-
-def expectation_in_words(rows: pd.DataFrame, step: int) -> str | None:
-    """The prediction for one checkpoint, such as '41.2 % (90 % interval 35.0 to 47.4 %)'.
-
-    Args:
-        rows: `predict`.
-
-    Returns:
-        None if samples that the calibration's threshold needs are missing.
-    """
-    [checkpoint] = rows[rows["step"] == step].to_dict("records")
-    predicted, low, high = (100 * checkpoint[name] for name in ("predicted", "low", "high"))
-    if np.isnan(predicted):
-        return None
-    if np.isnan(low):
-        return (
-            f"{predicted:.1f} % (no interval, because the runs of the calibration do not show how "
-            "far predictions are off)"
-        )
-    return f"{predicted:.1f} % (90 % interval {low:.1f} to {high:.1f} %)"
 
 
 def notes(task: str, rows: pd.DataFrame, calibration: Calibration) -> list[str]:
@@ -147,15 +105,6 @@ class Choice:
     next_predicted: float | None
     confidence: float | None
 
-    def in_words(self, rows: pd.DataFrame) -> str:
-        """The choice as one or two sentences.
-
-        Args:
-            rows: `predict`, from which the choice was made.
-        """
-        expected = expectation_in_words(rows, self.step)
-        return f"Ship step {self.step}: expect {expected} on new problems. {self.lead_in_words()}"
-
     def lead_in_words(self) -> str:
         """How sure it is that no other checkpoint is better, as a sentence."""
         if self.next_step is None or self.next_predicted is None:
@@ -167,7 +116,7 @@ class Choice:
                 "known."
             )
         if self.confidence < EVEN:
-            return f"It cannot be told from the second best, {second}."
+            return f"The second best, {second}, may be as good."
         return (
             f"It is better than the second best, {second}, with probability {self.confidence:.2f}."
         )

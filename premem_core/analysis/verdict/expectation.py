@@ -16,8 +16,10 @@ import pandas as pd
 
 from premem_core.analysis import curves
 from premem_core.analysis.run_scores import RunScores
+from premem_core.analysis.studies import prediction
 from premem_core.analysis.verdict.threshold import Threshold
-from premem_core.metrics import intervals, pre_memorization, threshold_rules
+from premem_core.metrics import estimators, pre_memorization, threshold_rules
+from premem_core.metrics.estimators import Estimator
 from premem_core.metrics.pre_memorization import Floats
 
 WARNED = 0.2  # share of examples that are memorized at the first checkpoint: predictions are low
@@ -31,34 +33,42 @@ def expect(run: RunScores, threshold: Threshold) -> pd.DataFrame:
     """The expected test accuracy of each checkpoint.
 
     Returns:
-        run, step, epoch, premem and lu (PM by the paper's formula and last-unmasked accuracy, NaN
-        where samples are missing), predicted, low and high (NaN where unknown, and where the first
-        checkpoint comes too late), band_low and band_high (PM at any threshold that runs are known
-        to have; NaN unless the source is `this_run`), test_accuracy (where measured) and
-        memorized_share, one row per checkpoint.
+        The columns of `prediction.predict`, with predicted, low and high also NaN where the first
+        checkpoint comes too late; premem and lu (PM by the paper's formula and last-unmasked
+        accuracy, NaN where samples are missing); band_low and band_high (PM at any threshold that
+        runs are known to have; NaN unless the source is `this_run`); one row per checkpoint.
 
     Raises:
         DataError: the estimator is not defined for this run's numbers of samples.
     """
-    t, estimator = threshold.log_log_threshold, threshold.estimator
-    line = curves.curve(run, t, estimator)
-    low, high = _interval(run, line.premem, line.premem_half, threshold)
+    t = threshold.log_log_threshold
     band_low, band_high = _band(run, threshold)
-    withheld = np.nan if first_memorized(run, t) > WITHHELD else 0.0
+    rows = _predictions(run, threshold).assign(
+        premem=_means(run, "plain", t), lu=_means(run, "lu", t), band_low=band_low,
+        band_high=band_high,
+    )  # fmt: skip
+    if first_memorized(run, t) > WITHHELD:
+        rows[["predicted", "low", "high", "band_low", "band_high"]] = np.nan
+    return rows
+
+
+def _predictions(run: RunScores, threshold: Threshold) -> pd.DataFrame:
+    """The columns of `prediction.predict`, from any source."""
+    if threshold.calibration is not None:
+        return prediction.predict(run, threshold.calibration)
+    line = curves.curve(run, threshold.log_log_threshold, threshold.estimator)
+    low, high = _interval(run, line.premem, line.premem_half, threshold)
     return pd.DataFrame(
         {
             "run": run.run,
             "step": run.steps,
             "epoch": run.epoch,
-            "premem": curves.curve(run, t, "plain").premem,
-            "lu": curves.curve(run, t, "lu").premem,
-            "predicted": line.premem + withheld,
-            "low": np.clip(low, 0.0, 1.0) + withheld,
-            "high": np.clip(high, 0.0, 1.0) + withheld,
-            "band_low": band_low + withheld,
-            "band_high": band_high + withheld,
+            "predicted": line.premem,
+            "low": np.clip(low, 0.0, 1.0),
+            "high": np.clip(high, 0.0, 1.0),
             "test_accuracy": line.test,
             "memorized_share": line.memorized,
+            "extrapolated": False,
         }
     )
 
@@ -66,7 +76,7 @@ def expect(run: RunScores, threshold: Threshold) -> pd.DataFrame:
 def interval_kind(threshold: Threshold) -> Kind | None:
     """What the interval of a prediction is called; None where there is none."""
     if threshold.calibration is not None:
-        return None if threshold.calibration.residual_rms is None else "90 %"
+        return None if threshold.calibration.residual_sd is None else "90 %"
     return None if threshold.source == "given" else "typical"
 
 
@@ -78,10 +88,7 @@ def first_memorized(run: RunScores, log_log_threshold: float) -> float:
 def _interval(
     run: RunScores, predicted: Floats, half: Floats, threshold: Threshold
 ) -> tuple[Floats, Floats]:
-    """The ends of the interval of each prediction; `half` is that of PM over questions."""
-    if threshold.calibration is not None:
-        width = threshold.calibration.half_width(half / intervals.Z90)
-        return predicted - width, predicted + width
+    """The ends of the typical interval of each prediction; `half` is that of PM over questions."""
     if threshold.source == "this_run":
         spread = np.sqrt(predicted * (1 - predicted))
         width = np.hypot(threshold_rules.TYPICAL_ERROR * spread, half)
@@ -108,5 +115,10 @@ def _lowest_and_highest(
 ) -> tuple[Floats, Floats]:
     """(C,) twice: the lowest and the highest PM at thresholds between two ends."""
     between = np.linspace(ends[0], ends[1], 10)
-    means = [curves.curve(run, float(t), threshold.estimator).premem for t in between]
+    means = [_means(run, threshold.estimator, float(t)) for t in between]
     return np.min(means, axis=0), np.max(means, axis=0)
+
+
+def _means(run: RunScores, estimator: Estimator, log_log_threshold: float) -> Floats:
+    """(C,): mean PM, without the other curves."""
+    return estimators.premem_means(estimator, run.counts, run.nll, log_log_threshold).mean

@@ -18,8 +18,8 @@ def prediction_figure(rows: pd.DataFrame, palette: Palette, interval: str | None
     x, predicted = rows["step"].to_numpy(dtype=np.float64), rows["predicted"].to_numpy()
     low, high = rows["low"].to_numpy(), rows["high"].to_numpy()
     tests = rows["test_accuracy"].to_numpy()
-    between = f"<br>{interval} interval %{{customdata[0]:.1%}} to %{{customdata[1]:.1%}}"
-    between = between if interval else ""
+    ends = "%{customdata[0]:.1%} to %{customdata[1]:.1%}"
+    between = f"<br>{interval} interval {ends}" if interval else ""
     data = [
         band(x, (low + high) / 2, (high - low) / 2, palette.premem_band),
         {

@@ -90,7 +90,8 @@ def test_what_to_expect_holds_the_measured_accuracy_of_most_published_checkpoint
     runs = run_scores.read_task(store, "gsm8k")
     inside, inside_noise, n = 0, 0, 0
     for run in runs:
-        rows, calibration = prediction.predict_from_others("gsm8k", run, runs)
+        calibration = calibrate("gsm8k", [other for other in runs if other is not run])
+        rows = prediction.predict(run, calibration)
         line = curves.curve(run, calibration.log_log_threshold)
         inside += ((rows["low"] <= line.test) & (line.test <= rows["high"])).sum()
         inside_noise += (np.abs(line.premem - line.test) <= line.premem_half).sum()

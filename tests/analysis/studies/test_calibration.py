@@ -5,7 +5,6 @@ import json
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from premem_core.analysis import curves
 from premem_core.analysis.studies import prediction
@@ -103,27 +102,14 @@ def test_a_calibration_names_its_runs_its_points_and_their_range(runs, calibrati
     )
 
 
-def test_the_interval_is_that_of_errors_on_left_out_runs_and_wider_for_fewer_questions(
-    runs, calibration
-):
+def test_the_residual_is_what_sampling_noise_does_not_explain(runs, calibration):
     steps = curves.threshold_steps(runs[:-1])
     rows = predict_left_out(runs[:-1], range(5), steps, "plain")
-    rows["square"] = (rows["test_accuracy"] - rows["predicted"]) ** 2
-    mean_square = rows.groupby("run")["square"].mean().mean()
-    assert calibration.residual_rms == pytest.approx(np.sqrt(mean_square))
-    half = stats.t.ppf(0.95, 4) * np.sqrt(mean_square * (1 + 1 / 5))
-    assert calibration.half_width(np.array([0.0])) == pytest.approx(half)
-    noise = 2 * calibration.question_se
-    more = stats.t.ppf(0.95, 4) * np.sqrt(noise**2 - calibration.question_se**2)
-    assert calibration.half_width(np.array([noise])) == pytest.approx(np.hypot(half, more))
-
-
-def test_a_calibration_of_the_first_format_is_read(calibration):
-    content = json.loads(calibration.to_json())
-    del content["question_se"], content["relative"]
-    content |= {"format": 1, "residual_sd": content.pop("residual_rms")}
-    read = Calibration.from_json(json.dumps(content))
-    assert (read.residual_rms, read.question_se) == (calibration.residual_rms, 0.0)
+    squares = (rows["test_accuracy"] - rows["predicted"]) ** 2
+    assert calibration.residual_sd == pytest.approx(
+        np.sqrt((squares - rows["predicted_se"] ** 2).mean())
+    )
+    assert 0 < calibration.residual_sd < np.sqrt(squares.mean())
 
 
 def test_runs_of_one_checkpoint_have_no_difference_to_measure(runs):
@@ -138,7 +124,7 @@ def test_runs_of_one_checkpoint_have_no_difference_to_measure(runs):
         for at in [slice(n % 5, n % 5 + 1)]
     ]  # fmt: skip
     calibration = calibrate("simulated", first)
-    assert calibration.residual_rms is not None
+    assert calibration.residual_sd is not None
     assert calibration.difference_sd is None
 
 

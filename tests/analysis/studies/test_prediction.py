@@ -47,14 +47,14 @@ def test_a_checkpoint_to_ship_beats_the_next_as_often_as_is_said(simulations):
 
 def test_one_run_gives_a_number_but_no_interval_and_says_why(runs):
     alone = calibrate("simulated", runs[:1])
-    assert alone.residual_rms is None
+    assert alone.residual_sd is None
     assert any("There is one run only" in sentence for sentence in alone.warnings)
     rows = prediction.predict(runs[1], alone)
     assert rows["low"].isna().all()
     assert rows["predicted"].notna().all()
     choice = prediction.choose(runs[1], alone)
     assert choice.confidence is None
-    assert "is to be better is not known" in choice.in_words(rows)
+    assert "is to be better is not known" in choice.lead_in_words()
 
 
 def test_a_checkpoint_without_a_prediction_is_told_of_with_what_to_do(runs, calibration):
@@ -74,7 +74,7 @@ def test_of_the_only_tested_run_it_is_said_that_another_one_is_needed(others, ru
     unfinished = dataclasses.replace(runs[1], waiting=1)
     there = {"none": [], "without a test set": [untested], "unfinished": [unfinished]}[others]
     with pytest.raises(DataError) as caught:
-        prediction.predict_from_others("sums", runs[0], [runs[0], *there])
+        calibrate("sums", there)
     assert str(caught.value) == (
         "no threshold can be fitted: no other run of the task 'sums' has a test set and a finished "
         "scoring job; score another run with a test set, or give a saved calibration.json"
@@ -85,7 +85,7 @@ def test_other_runs_that_give_no_threshold_are_named(runs):
     flat = dataclasses.replace(runs[1], test_accuracy=np.ones_like(runs[1].test_accuracy))
     needed = "at least two checkpoints with different test accuracies are needed"
     with pytest.raises(DataError, match=rf"fitted to '{flat.run}': {needed}; score another run"):
-        prediction.predict_from_others("sums", runs[0], [runs[0], flat])
+        calibrate("sums", [flat])
 
 
 def test_the_checkpoint_to_ship_is_the_highest_and_its_lead_decides_the_confidence(

@@ -8,6 +8,7 @@ import pytest
 from premem_core.analysis import curves, run_scores
 from premem_core.analysis.run_scores import RunScores
 from premem_core.analysis.studies import prediction
+from premem_core.analysis.studies.calibration import calibrate
 from premem_core.analysis.verdict.expectation import expect
 from premem_core.analysis.verdict.threshold import choose_threshold
 from premem_core.analysis.verdict.verdict import make_verdict
@@ -73,7 +74,7 @@ def test_a_source_that_is_not_there_is_refused_with_the_reason(runs):
 def test_the_predictions_by_other_runs_are_those_of_the_calibration(runs):
     threshold = choose_threshold("t", runs[0], runs)
     rows = expect(runs[0], threshold)
-    expected, _ = prediction.predict_from_others("t", runs[0], runs)
+    expected = prediction.predict(runs[0], calibrate("t", runs[1:]))
     for name in ("predicted", "low", "high", "test_accuracy", "memorized_share"):
         np.testing.assert_array_equal(rows[name], expected[name])
     verdict = make_verdict("t", runs[0], threshold)
