@@ -22,7 +22,7 @@ from premem_core.importers.published_arrays import (
 )
 from premem_core.problems import examples
 from premem_core.records import Checkpoint, Example, Grade, RunRecord, Sampling
-from premem_core.scoring import work_left
+from premem_core.scoring import chunks, work_left
 from premem_core.scoring.spec import Query, ScoringSpec
 from premem_core.store.database import Store
 from premem_core.store.grades import grades_folder
@@ -97,7 +97,7 @@ def commit(store: Store, run: PublishedRun, train: list[Example], test: list[Exa
             ("test", ""): point.test,
             ("train", "first"): first,
         }
-        for chunk in work_left.target_chunks(left, point.step):
+        for chunk in chunks.target_chunks(left, point.step):
             rows = [row_of[query.number] for query in chunk.queries]
             table = key_columns(chunk, np.arange(len(rows))) | {
                 "nll": point.nll[rows],
@@ -105,7 +105,7 @@ def commit(store: Store, run: PublishedRun, train: list[Example], test: list[Exa
                 **{name: [None] * len(rows) for name in ADDED},
             }
             writer.write(chunk.shard, pa.table(table, schema=TARGETS))
-        for chunk in work_left.sample_chunks(left, point.step):
+        for chunk in chunks.sample_chunks(left, point.step):
             chunk_counts = counts_of[chunk.split, chunk.perturbation]
             table = make_samples(chunk, chunk_counts, row_of, trained, rng)
             writer.write(chunk.shard, table)
@@ -115,7 +115,7 @@ def commit(store: Store, run: PublishedRun, train: list[Example], test: list[Exa
         set_checkpoint_state(store, run.name, point.step, "scored", samples=samples)
 
 
-def key_columns(chunk: work_left.Chunk, query_of_row: np.ndarray) -> dict[str, object]:
+def key_columns(chunk: chunks.Chunk, query_of_row: np.ndarray) -> dict[str, object]:
     """The first columns of every shard.
 
     Args:
@@ -128,7 +128,7 @@ def key_columns(chunk: work_left.Chunk, query_of_row: np.ndarray) -> dict[str, o
 
 
 def make_samples(
-    chunk: work_left.Chunk,
+    chunk: chunks.Chunk,
     counts: Counts,
     row_of: dict[int, int],
     examples: list[Example],

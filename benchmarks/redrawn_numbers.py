@@ -13,14 +13,9 @@ from scipy import stats
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from premem_core.problems.examples import read_examples
-from premem_core.problems.redrawing import NUMERAL, draw_new_numbers
+from premem_core.problems.redrawing import draw_new_numbers, numbers_in
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
-
-
-def numbers(question: str) -> list[float]:
-    matches = NUMERAL.finditer(question)
-    return [float(m["digits"].replace(",", "") + (m["decimals"] or "")) for m in matches]
 
 
 def main() -> None:
@@ -31,8 +26,8 @@ def main() -> None:
         new = draw_new_numbers(e.question, e.solution, e.answer, random.Random(e.id))
         if new is not None:
             redrawn += 1
-            before += numbers(e.question)
-            after += numbers(new.question)
+            before += numbers_in(e.question)
+            after += numbers_in(new.question)
     old, now = np.array(before), np.array(after)
     ratios = now / old
     found = stats.ks_2samp(old, now)

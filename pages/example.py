@@ -3,7 +3,7 @@
 import streamlit as st
 
 from premem_core.analysis import copied_text, example_table, run_scores
-from premem_core.analysis.robustness import perturbed_steps
+from premem_core.analysis.perturbed.robustness import perturbed_steps
 from premem_core.dashboard import cached_reads, elements, figures, grade_form
 from premem_core.dashboard.view import pick_view
 from premem_core.dashboard.wording import percent, plain, signed

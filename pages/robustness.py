@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from premem_core.analysis import copied_text, robustness
-from premem_core.analysis.robustness import Robustness
+from premem_core.analysis import copied_text
+from premem_core.analysis.perturbed import mixed_model, robustness
+from premem_core.analysis.perturbed.robustness import Robustness
 from premem_core.analysis.run_scores import RunScores
 from premem_core.dashboard import cached_reads, elements, figures, pickers, wording
 from premem_core.dashboard.view import pick_view
@@ -13,6 +14,10 @@ from premem_core.grading import graded_completions
 from premem_core.problems.perturbations import perturbation_label
 from premem_core.store.examples import read_perturbed_examples, read_task_examples
 
+MIXED_MODEL = (
+    "correct ~ perturbed × memorized + size of the numbers, with a random intercept per question. "
+    "It takes some seconds per thousand questions."
+)
 SHOWN = 1_000  # questions in the table; the CSV file has them all
 
 st.header("Robustness")
@@ -86,6 +91,74 @@ def overview(step: int, results: list[Robustness]) -> None:
             "AUROC: how well pre-memorization accuracy separates answers that stay right from "
             "those that become wrong; 1 is perfect, 0.5 is chance."
         )
+
+
+def controls_section(results: list[Robustness]) -> None:
+    """What each perturbation costs on test questions and before anything was copied."""
+    table = robustness.summary(results)
+    early_step = results[0].controls.early_step
+    columns: elements.Columns = {"kind": "Perturbation", "drop": ("Training questions", str)}
+    if tested := table["test_drop"].notna().any():
+        columns |= {"test_drop": ("Test questions", str), "beyond_test": ("Difference", str)}
+    if early := table["early_drop"].notna().any():
+        columns |= {
+            "early_drop": (f"Training questions at step {early_step}", str),
+            "beyond_early": ("Difference to these", str),
+        }
+    columns["limem"] = ("LiMem", str)
+    written = {
+        name: [
+            wording.points(value, half)
+            for value, half in zip(table[name], table[f"{name}_half"], strict=True)
+        ]
+        for name in columns.keys() - {"kind"}
+    }
+    st.subheader("What the perturbation itself costs")
+    elements.small_table(
+        table.assign(kind=[perturbation_label(n) for n in table["perturbation"]], **written),
+        columns,
+        alt="The drop in accuracy on training questions, on test questions, and at the first "
+        "checkpoint",
+    )
+    missing = "" if tested or early else (
+        " No control is sampled yet: `premem jobs extend RUN --perturb-controls` asks test "
+        "questions, and the training questions at the first checkpoint, under the same "
+        "perturbations."
+    )  # fmt: skip
+    st.caption(
+        "Drops in accuracy, in points, ± half of the 90 % interval over questions. A perturbation "
+        "may make a question harder for any model; only the difference speaks of copied solutions. "
+        "LiMem: how often an answer is right and that to the perturbed question is wrong "
+        f"(Xie et al., arXiv 2410.23123).{missing}"
+    )
+
+
+def mixed_model_section(task: str, result: Robustness) -> None:
+    """The mixed model of the answers under one perturbation, once someone asks for it."""
+    if not st.toggle("Fit a mixed model", key="mixed-model", help=MIXED_MODEL):
+        return
+    texts = cached_reads.read(mixed_model.read_texts, task, result.perturbation)
+    try:
+        with st.spinner("Fitting…"):
+            model = mixed_model.fit_mixed_model(result, texts)
+    except PrememError as error:
+        st.info(error_in_words(error))
+        return
+    elements.small_table(
+        model.coefficients,
+        {
+            "label": "Term",
+            "value": ("Points", lambda value: signed(100 * value, 1)),
+            "low": ("from", lambda value: signed(100 * value, 1)),
+            "high": ("to", lambda value: signed(100 * value, 1)),
+        },
+        alt="Coefficients of the mixed model with their 90 % intervals",
+    )
+    st.caption(
+        f"Over {model.questions:,} questions, {model.memorized:,} of them memorized. “perturbed × "
+        "memorized” is what the perturbation costs more where the solution is memorized. "
+        f"{model.note}"
+    )
 
 
 def signals_section(result: Robustness) -> None:
@@ -198,6 +271,7 @@ if not results:
 if notes := robustness.caveats(results):
     st.warning("  \n".join(map(plain, notes)))
 overview(step, results)
+controls_section(results)
 kinds = {result.perturbation: result for result in results}
 with elements.controls():
     kind = st.selectbox(
@@ -208,6 +282,7 @@ left, right = st.columns([1, 1.5], gap="large")
 with left:
     st.subheader("What predicts a wrong answer")
     signals_section(kinds[kind])
+    mixed_model_section(view.task, kinds[kind])
 with right:
     st.subheader("Questions, largest drop first")
     picked = pick_question(view.task, name, step, kinds[kind])

@@ -143,6 +143,13 @@ class JobOptions(TextOptions):
         bool,
         typer.Option(help="Sample perturbed queries at every checkpoint; default: at the last."),
     ] = False
+    perturb_controls: Annotated[
+        bool,
+        typer.Option(
+            help="Also sample perturbed test queries, and the perturbed training queries at the "
+            "first checkpoint, to compare the drop in accuracy with."
+        ),
+    ] = True
     samples: Annotated[
         int | None,
         typer.Option(min=1, help="Completions per problem; default: 5, or 1 with the plan last."),
@@ -294,6 +301,7 @@ class JobOptions(TextOptions):
             segment=self.segment,
             perturbations=tuple(self.perturb or ()),
             perturb_all=self.perturb_all,
+            perturb_controls=self.perturb_controls,
             perturbation_texts={name: unescaped(text) for name, text in texts.items()},
             perturbation_files={name: Path(file) for name, file in files.items()},
             score_base=self.score_base,

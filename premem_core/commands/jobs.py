@@ -135,6 +135,10 @@ def jobs_extend(
         float | None, typer.Option(help="t = log log PPL, the threshold of the plan.")
     ] = None,
     perturb: Annotated[list[str] | None, typer.Option(help="Perturbations to add.")] = None,
+    perturb_controls: Annotated[
+        bool,
+        typer.Option("--perturb-controls", help="Also sample the controls of the perturbations."),
+    ] = False,
     score_base: Annotated[
         bool, typer.Option("--score-base", help="Also score the run's base model, as step 0.")
     ] = False,
@@ -162,6 +166,7 @@ def jobs_extend(
         "share": share,
         "log_log_threshold": log_log_threshold,
         "score_base": score_base or None,
+        "perturb_controls": perturb_controls or None,
     }
     jobs.extend_job(
         home,

@@ -12,8 +12,9 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
-from premem_core.analysis import curves, robustness
+from premem_core.analysis import curves
 from premem_core.analysis.example_table import is_right, unpack_metadata
+from premem_core.analysis.perturbed import robustness
 from premem_core.analysis.run_scores import RunScores
 from premem_core.errors import UsageError
 from premem_core.metrics.estimators import Estimator

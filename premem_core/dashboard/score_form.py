@@ -170,7 +170,7 @@ def pick_request(request: ScoreRequest, data: RequestedData) -> ScoreRequest:
         **kept("perturbations"),
     )
     prompts = st.container()
-    with st.expander("Perturbed queries of your own"):
+    with st.expander("Perturbed queries: controls, and your own"):
         request = _pick_own_perturbations(request)
     with st.expander("Thinking, sampling, engine"):
         template = read_chat_template(data.run.checkpoints[-1]) or ""
@@ -263,7 +263,14 @@ def _check_may_be_chosen(grader: str) -> None:
 
 
 def _pick_own_perturbations(request: ScoreRequest) -> ScoreRequest:
-    """The request with perturbations of the user's own: a text, a file, both or none."""
+    """The request with perturbations of the user's own (a text, a file, both or none)."""
+    controls = st.checkbox(
+        "Controls: also perturb test problems, and training queries at the first checkpoint",
+        value=True,
+        help="A perturbation may make a question harder for any model. What it costs on test "
+        "problems, and before anything was memorized, is subtracted on the Robustness page.",
+        **kept("perturb-controls"),
+    )
     left, right = st.columns(2, gap="large")
     with left:
         text = st.text_area(
@@ -275,6 +282,7 @@ def _pick_own_perturbations(request: ScoreRequest) -> ScoreRequest:
         file = pick_data_file("A file: question, and the id of the problem it is of", "perturbed")
     return replace(
         request,
+        perturb_controls=controls,
         perturbation_texts={name: text} if text.strip() else {},
         perturbation_files={_name_in_charts(file): file} if file else {},
     )

@@ -71,6 +71,13 @@ def percent(value: float, half: float | None = None) -> str:
     return f"{value * 100:.1f}{interval} %"
 
 
+def points(value: float, half: float) -> str:
+    """'4.2 ± 1.6', in points of accuracy; '–' for an undefined value."""
+    if np.isnan(value):
+        return "–"
+    return signed(100 * value, 1) + ("" if np.isnan(half) else f" ± {100 * half:.1f}")
+
+
 def nats(value: float) -> str:
     """'0.183'; '–' for an undefined value."""
     return "–" if np.isnan(value) else f"{value:.3f}"

@@ -35,7 +35,8 @@ SCORED_PROBLEMS = 500  # the first training problems, which all runs were traine
 SAMPLING = Sampling(samples=5, temperature=0.8, top_p=0.95, max_new_tokens=128)
 PERTURBATIONS = ("first", "we-know-that", "rename", "swap", "redraw")
 TEST_PROBLEMS = 300
-TRAIN_SEED, TEST_SEED = 101, 202
+UNSEEN_PROBLEMS = 1000  # of which only perplexities are measured
+TRAIN_SEED, TEST_SEED, UNSEEN_SEED = 101, 202, 303
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,12 @@ def problems() -> tuple[list[Example], list[Example]]:
     )
 
 
+def unseen_problems() -> list[Example]:
+    """Problems that are in neither set, and that no run is trained on."""
+    seen = {example.question for examples in problems() for example in examples}
+    return word_problems.make_problems(UNSEEN_PROBLEMS, UNSEEN_SEED, exclude=seen, prefix="unseen-")
+
+
 def install(store: Path) -> None:
     """Copy the shipped study into a new store.
 
@@ -95,9 +102,9 @@ def install(store: Path) -> None:
 def rebuild(store: Store, progress: OnProgress = print) -> None:
     """Make the whole study in `store`; parts that an earlier call finished are kept.
 
-    `<store>/demo/` gets the problems in `train_<n>.jsonl` and `test.jsonl`, the base model in
-    `base`, and one folder per setting in `runs`. Each setting is fine-tuned and scored in a
-    separate process; as many processes run at a time as there are cores.
+    `<store>/demo/` gets the problems in `train_<n>.jsonl`, `test.jsonl` and `unseen.jsonl`, the
+    base model in `base`, and one folder per setting in `runs`. Each setting is fine-tuned and
+    scored in a separate process; as many processes run at a time as there are cores.
     """
     work = store.path / "demo"
     work.mkdir(exist_ok=True)
@@ -105,6 +112,7 @@ def rebuild(store: Store, progress: OnProgress = print) -> None:
     for size in sorted({setting.problems for setting in SETTINGS}):
         write_jsonl(work / f"train_{size}.jsonl", train[:size])
     write_jsonl(work / "test.jsonl", test)
+    write_jsonl(work / "unseen.jsonl", unseen_problems())
     make_once(work / "base", lambda out: pretrain(out, progress=progress))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), context, use_one_thread) as pool:
@@ -126,7 +134,7 @@ def ship(store: Store, folder: Path) -> None:
     store.copy_database(folder / "store" / store.database.name)
     shutil.copytree(store.path / "completions", folder / "store" / "completions")
     shutil.copytree(work / "runs" / setting.name, folder / "runs" / setting.name)
-    for name in (f"train_{setting.problems}.jsonl", "test.jsonl"):
+    for name in (f"train_{setting.problems}.jsonl", "test.jsonl", "unseen.jsonl"):
         shutil.copy(work / name, folder)
 
 
@@ -153,6 +161,8 @@ def _finetune_and_score(path: Path, setting: Setting) -> str:
         sampling=SAMPLING,
         chunk_examples=SCORED_PROBLEMS,
         perturbations=PERTURBATIONS,
+        perturb_controls=True,
+        held_out=True,
     )
     score(
         store,
@@ -162,6 +172,7 @@ def _finetune_and_score(path: Path, setting: Setting) -> str:
         train[:SCORED_PROBLEMS],
         test,
         trained_on=setting.problems,
+        unseen=unseen_problems(),
         execution=job_files.Execution(weights=True, base=str(path / "demo" / "base")),
     )
     scored = time.monotonic() - started - made
@@ -177,6 +188,7 @@ def score(
     test: Sequence[Example],
     *,
     trained_on: int | None = None,
+    unseen: Sequence[Example] = (),
     execution: job_files.Execution = job_files.Execution(),
 ) -> None:
     """Score the run in a folder in this process, or resume its job; other jobs may run meanwhile.
@@ -192,6 +204,7 @@ def score(
         train,
         test,
         trained_on=trained_on,
+        unseen=unseen,
         resume=JobFolder.of(store, spec.run).holds_job,
         execution=execution,
     )

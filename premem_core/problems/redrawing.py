@@ -102,6 +102,18 @@ class _Calculation:
     result: Fraction
 
 
+def numbers_in(question: str) -> list[float]:
+    """The numbers that a question writes in digits, without dates, codes and the like.
+
+    >>> numbers_in("Ann has 1,200 coins and 2.5 pounds of sugar.")
+    [1200.0, 2.5]
+    """
+    return [
+        float(match["digits"].replace(",", "") + (match["decimals"] or ""))
+        for match in NUMERAL.finditer(question)
+    ]
+
+
 def draw_new_numbers(
     question: str, solution: str, answer: str, rng: random.Random
 ) -> Redrawn | None:

@@ -20,15 +20,10 @@ from premem_core.models.encoding.encoder import Encoder, make_encoder
 from premem_core.problems.perturbations import PREFIXES
 from premem_core.problems.thinking import split_thinking
 from premem_core.records import Completion, TargetScore
+from premem_core.scoring.chunks import Chunk, continuation_chunks, sample_chunks, target_chunks
 from premem_core.scoring.continuations import write_continuations
 from premem_core.scoring.spec import Query, ScoringSpec
-from premem_core.scoring.work_left import (
-    Chunk,
-    WorkLeft,
-    continuation_chunks,
-    sample_chunks,
-    target_chunks,
-)
+from premem_core.scoring.work_left import WorkLeft
 from premem_core.store.shards.shards import SAMPLES, TARGETS, ShardWriter
 from premem_core.store.token_scores import rounded
 

@@ -15,7 +15,7 @@ from premem_core.models.backend import Backend, Request
 from premem_core.models.encoding.encoder import make_encoder
 from premem_core.problems.prompts import PromptTemplate
 from premem_core.records import Sampling
-from premem_core.scoring.work_left import Chunk
+from premem_core.scoring.chunks import Chunk
 from premem_core.store.shards.shards import CONTINUATIONS
 
 GIVEN = 0.6  # of a question's characters

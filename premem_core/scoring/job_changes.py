@@ -15,7 +15,7 @@ from premem_core.store.sample_imports import SampleImport
 _MAY_CHANGE = {
     *("plan", "log_log_threshold", "share", "perturb_all", "perturbations", "checkpoints"),
     *("train_data", "test_data", "unseen_data", "chunk_examples", "tokens", "held_out"),
-    "score_base",
+    *("perturb_controls", "score_base"),
 }
 
 
@@ -29,8 +29,9 @@ def check_same(run: str, registered: dict[str, Any], wanted: dict[str, Any]) -> 
     Raises:
         JobError: it is resumed with another one; the message names the differences.
     """
-    if "held_out" not in registered:  # a job of an earlier version, which goes on as it began
-        wanted = {key: value for key, value in wanted.items() if key != "held_out"}
+    # A job of an earlier version goes on as it began.
+    unknown = {"held_out", "perturb_controls"} - registered.keys()
+    wanted = {key: value for key, value in wanted.items() if key not in unknown}
     if differing := _differences(registered, wanted):
         raise JobError(
             f"the run '{run}' cannot be resumed with another specification ({differing}); give "

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +21,7 @@ from premem_core.records import Checkpoint, Example, Run, RunRecord
 from premem_core.scoring import job_files
 from premem_core.scoring.job_changes import check_extension, check_imported, check_same
 from premem_core.scoring.job_files import Execution, existing_job_folder, user_perturbation_names
-from premem_core.scoring.perturbed_queries import perturbed_queries
+from premem_core.scoring.perturbed_queries import UserPerturbations, perturbed_queries
 from premem_core.scoring.progress import Progress, read_progress, write_progress
 from premem_core.scoring.spec import Query, ScoringSpec, check_spec, read_spec
 from premem_core.store.database import Store
@@ -47,7 +47,7 @@ def create_job(
     extend: bool = False,
     mix_settings: bool = False,
     execution: Execution = Execution(),
-    user_perturbations: Mapping[str, Sequence[Example]] = MappingProxyType({}),
+    user_perturbations: UserPerturbations = MappingProxyType({}),
     unseen: Sequence[Example] = (),
 ) -> JobFolder:
     """Create a job, or resume or extend an existing one; return its folder.
@@ -72,7 +72,8 @@ def create_job(
         CheckpointError: the base model is needed, and cannot be used.
     """
     folder = JobFolder.of(store, spec.run)
-    check_spec(spec, {*user_perturbations, *user_perturbation_names(folder)})
+    own = {name for _, name in user_perturbations}
+    check_spec(spec, {*own, *user_perturbation_names(folder)})
     _check_base(execution, run)
     base = job_files.find_base(spec, run, execution)
     description = job_files.describe_job(store, spec, run, task, train, test, unseen)
@@ -169,7 +170,8 @@ def extend_job(store: Store, run: str, *, base: Path | None = None, **changes: A
     Args:
         base: the folder of the run's base model, if it is to be scored now and was not given yet.
         changes: the new `samples`, `plan`, `log_log_threshold`, `share`, `perturbations`,
-            `perturb_all` or `score_base`. Another plan than `last` samples all problems.
+            `perturb_all`, `perturb_controls` or `score_base`. Another plan than `last` samples all
+            problems.
 
     Raises:
         JobError: there is no such job, it is running, or something of it would be missing.

@@ -1,4 +1,4 @@
-"""Perturbed queries: the training problems of a job in another form, as they are stored."""
+"""Perturbed queries: the problems of a job in another form, as they are stored."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -6,9 +6,12 @@ from dataclasses import replace
 from premem_core.errors import JobError
 from premem_core.problems import perturbations
 from premem_core.records import Example
-from premem_core.scoring.spec import Query, ScoringSpec
+from premem_core.scoring.spec import Query, ScoringSpec, Split
 from premem_core.store.database import Store
 from premem_core.store.examples import add_perturbed_examples, read_perturbed_examples
+
+# By split and name of one of the user's own perturbations, the examples under it.
+UserPerturbations = Mapping[tuple[Split, str], Sequence[Example]]
 
 
 def perturbed_queries(
@@ -16,41 +19,41 @@ def perturbed_queries(
     task: str,
     spec: ScoringSpec,
     queries: Sequence[Query],
-    user_perturbations: Mapping[str, Sequence[Example]],
+    user_perturbations: UserPerturbations,
 ) -> list[Query]:
     """The training queries under each perturbation that changes their text, where it applies.
 
-    A text that is already in the store does not change, because it may have completions.
+    With `ScoringSpec.perturb_controls`, also the test queries. A text that is already in the store
+    does not change, because it may have completions.
 
     Args:
-        queries: the unperturbed queries; those of the training split are perturbed.
-        user_perturbations: the examples under each of the user's own perturbations, by its name.
+        queries: the unperturbed queries.
 
     Raises:
         JobError: the store has another text for an example that the user perturbed.
     """
-    originals = {query.example.id: query for query in queries if query.split == "train"}
+    splits: tuple[Split, ...] = ("train", "test") if spec.perturb_controls else ("train",)
     found = []
-    for name in spec.perturbations:
-        if name in perturbations.PREFIXES:  # the text stays, only the prompt gets longer
-            continue
-        examples = _perturbed_examples(name, originals, spec.sampling.seed, user_perturbations)
-        if name in user_perturbations:
-            _check_same_texts(store, task, name, originals, examples)
-        numbers = [originals[example.id].number for example in examples]
-        add_perturbed_examples(store, name, numbers, examples)
-        found += _kept_queries(store, task, name, originals)
+    for split in splits:
+        originals = {query.example.id: query for query in queries if query.split == split}
+        for name in spec.perturbations:
+            if name in perturbations.PREFIXES:  # the text stays, only the prompt gets longer
+                continue
+            by_user = user_perturbations.get((split, name), ())
+            examples = _perturbed_examples(name, originals, spec.sampling.seed, by_user)
+            if by_user:
+                _check_same_texts(store, task, name, originals, examples)
+            numbers = [originals[example.id].number for example in examples]
+            add_perturbed_examples(store, name, numbers, examples)
+            found += _kept_queries(store, task, name, originals)
     return found
 
 
 def _perturbed_examples(
-    name: str,
-    originals: Mapping[str, Query],
-    seed: int,
-    user_perturbations: Mapping[str, Sequence[Example]],
+    name: str, originals: Mapping[str, Query], seed: int, by_user: Sequence[Example]
 ) -> list[Example]:
     """The examples under one perturbation, given by the user or made here."""
-    made: Sequence[Example | None] = user_perturbations.get(name, [])
+    made: Sequence[Example | None] = by_user
     if name in perturbations.CHANGES:
         made = perturbations.perturb(name, [q.example for q in originals.values()], seed)
     by_id = {e.id: e for e in made if e is not None and e.id in originals}

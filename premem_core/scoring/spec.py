@@ -46,6 +46,8 @@ class ScoringSpec:
         segment: the part of a target whose NLL is compared with that threshold.
         perturbations: of the training queries. These are sampled at the last checkpoint.
         perturb_all: sample the perturbed queries at every checkpoint.
+        perturb_controls: sample them at the first checkpoint too, and perturbed test queries at
+            the last one.
         thinking: the marks of thinking traces, as `ThinkingMarks.parse` reads them; None if there
             are none.
         tokens: keep the log-probability and the rank of each token of the targets.
@@ -67,6 +69,7 @@ class ScoringSpec:
     segment: Segment = "target"
     perturbations: tuple[str, ...] = ()
     perturb_all: bool = False
+    perturb_controls: bool = False
     thinking: str | None = None
     longest: int | None = None
     tokens: bool = True

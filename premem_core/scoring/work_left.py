@@ -1,13 +1,6 @@
-"""Work left: the part of a job that is not measured yet, divided into chunks.
+"""Work left: the part of a job that is not measured yet."""
 
-A chunk is a unit of work over a fixed set of examples. Its name says what it holds, and its result
-depends only on its name and the specification, so a resumed job does the same work as one that was
-never interrupted.
-"""
-
-import hashlib
-import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,46 +17,9 @@ from premem_core.records import BASE_STEP, Example, Grade, Segment
 from premem_core.scoring.spec import Query, ScoringSpec, Split
 from premem_core.store.scores import COUNT_COLUMNS
 from premem_core.store.shards.committed_shards import GAP_COLUMNS
-from premem_core.store.shards.shards import Kind, ShardName
 
 Counts = NDArray[np.int64]
 NO_GAPS = pd.DataFrame(columns=list(GAP_COLUMNS))
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A unit of work at one checkpoint: samples, targets or continuations of these queries.
-
-    `numbers` holds the numbers of the samples of each query; it is empty for the other kinds.
-    """
-
-    run: str
-    step: int
-    split: Split
-    perturbation: str
-    kind: Kind
-    block: int
-    queries: tuple[Query, ...]
-    numbers: tuple[range, ...] = ()
-
-    @property
-    def shard(self) -> str:
-        """The shard's file name, in the inbox and in the store's ledger."""
-        ranges = self.numbers or [range(0)] * len(self.queries)
-        content = [
-            (query.number, samples.start, samples.stop)
-            for query, samples in zip(self.queries, ranges, strict=True)
-        ]
-        name = ShardName(
-            step=self.step,
-            split=self.split,
-            perturbation=self.perturbation,
-            kind=self.kind,
-            block=self.block,
-            digest=hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12],
-            run=self.run,
-        )
-        return str(name)
 
 
 @dataclass(slots=True)
@@ -153,9 +109,14 @@ class WorkLeft:
         else:
             left = np.maximum((wanted if grid.split != "unseen" else 0) - grid.samples, 0)
             if spec.plan == "final" or (grid.perturbation and not spec.perturb_all):
-                left[:-1] = 0
+                left[self._controls(grid) : -1] = 0
         left[list(self._closed_rows)] = 0
         return left
+
+    def _controls(self, grid: QueryGrid) -> int:
+        """How many checkpoints, from the first, are controls of a perturbation: 0 or 1."""
+        wanted = self.spec.perturb_controls and self.spec.plan != "final"
+        return int(wanted and grid.perturbation != "" and grid.split == "train")
 
     def with_work(self) -> set[int]:
         """The steps of the checkpoints at which work can be done now."""
@@ -259,7 +220,8 @@ def find_work_left(
     if spec.score_base and BASE_STEP not in steps:
         base = find_work_left(of_base(spec), [BASE_STEP], queries, counts, continued, gaps)
     sets: list[tuple[Split, str]] = [("train", ""), ("test", ""), ("unseen", "")]
-    sets += [("train", name) for name in spec.perturbations]
+    perturbed: list[Split] = ["train", "test"] if spec.perturb_controls else ["train"]
+    sets += [(split, name) for name in spec.perturbations for split in perturbed]
     grids = [_find_grid(spec, split, name, steps, queries, counts, gaps) for split, name in sets]
     asked = spec.score_base and base is None
     return WorkLeft(spec, tuple(steps), grids, base, set(continued) if asked else None)
@@ -333,7 +295,7 @@ def all_work(
     queries = [Query(n, "train", example) for n, example in enumerate(train)]
     queries += [Query(n, "test", example) for n, example in enumerate(test, len(queries))]
     for name in spec.perturbations:  # at most: it may not apply to some
-        queries += [Query(n, "train", example, name) for n, example in enumerate(train)]
+        queries += [replace(q, perturbation=name) for q in queries if not q.perturbation]
     return find_work_left(spec, steps, queries, pd.DataFrame(columns=list(COUNT_COLUMNS)))
 
 
@@ -347,54 +309,3 @@ def most_completions(
 def targets(spec: ScoringSpec, train: Sequence[Example], test: Sequence[Example]) -> int:
     """The number of targets that are measured at a checkpoint."""
     return len(train) + (len(test) if spec.held_out else 0)
-
-
-def target_chunks(work: WorkLeft, step: int) -> list[Chunk]:
-    """The chunks of perplexities that are not measured yet at a checkpoint."""
-    row, run = work.steps.index(step), work.spec.run
-    return [
-        Chunk(run, step, grid.split, grid.perturbation, "targets", block, queries)
-        for grid in work.grids
-        for block, queries, _ in _blocks(work.spec, grid, work.needs_targets(grid)[row])
-    ]
-
-
-def continuation_chunks(work: WorkLeft, step: int) -> list[Chunk]:
-    """The chunks of continuations that the base model has not written yet."""
-    if work.continued is None or step != BASE_STEP:
-        return []
-    chunks = []
-    for grid in work.to_continue:
-        wanted = np.array([query.number not in work.continued for query in grid.queries])
-        chunks += [
-            Chunk(work.spec.run, step, grid.split, "", "continuations", block, queries)
-            for block, queries, _ in _blocks(work.spec, grid, wanted)
-        ]
-    return chunks
-
-
-def sample_chunks(work: WorkLeft, step: int) -> list[Chunk]:
-    """The chunks of samples that are known to be needed at a checkpoint, but not drawn yet."""
-    row, run, chunks = work.steps.index(step), work.spec.run, []
-    for grid in work.grids:
-        more = work.to_draw(grid)[row]
-        for block, queries, columns in _blocks(work.spec, grid, more > 0):
-            first = (grid.samples + grid.gaps)[row, columns]
-            numbers = tuple(map(range, first.tolist(), (first + more[columns]).tolist()))
-            chunks.append(
-                Chunk(run, step, grid.split, grid.perturbation, "samples", block, queries, numbers)
-            )
-    return chunks
-
-
-def _blocks(
-    spec: ScoringSpec, grid: QueryGrid, wanted: NDArray[np.bool_]
-) -> Iterator[tuple[int, tuple[Query, ...], NDArray[np.int64]]]:
-    """Yield each block of a grid with wanted queries: its number, these queries, their columns.
-
-    A block's number and borders do not depend on `wanted`, so a resumed job has the same blocks.
-    """
-    for block, start in enumerate(range(0, len(grid.queries), spec.chunk_examples)):
-        columns = start + np.flatnonzero(wanted[start : start + spec.chunk_examples])
-        if len(columns):
-            yield block, tuple(grid.queries[column] for column in columns), columns

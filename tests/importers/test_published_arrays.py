@@ -15,7 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from premem_core.__main__ import app
-from premem_core.analysis import curves, robustness, run_scores
+from premem_core.analysis import curves, run_scores
+from premem_core.analysis.perturbed import robustness
 from premem_core.analysis.studies import prediction
 from premem_core.analysis.studies.calibration import calibrate
 from premem_core.analysis.studies.leave_one_out import predict_left_out, prediction_errors

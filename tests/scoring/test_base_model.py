@@ -19,9 +19,10 @@ from premem_core.models.transformers_backend import TransformersBackend
 from premem_core.records import Checkpoint, Example, Sampling
 from premem_core.scoring import job_files, job_process, jobs
 from premem_core.scoring.checkpoint import score_checkpoint
+from premem_core.scoring.chunks import sample_chunks, target_chunks
 from premem_core.scoring.job_files import Execution
 from premem_core.scoring.spec import Query, ScoringSpec
-from premem_core.scoring.work_left import find_work_left, sample_chunks, target_chunks
+from premem_core.scoring.work_left import find_work_left
 from premem_core.store.checkpoint_measures import read_continuations
 from premem_core.store.completions import read_completions
 from premem_core.store.database import Store

@@ -1,12 +1,14 @@
 """robustness: accuracy on a run's training questions under perturbations."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from premem_core.analysis import robustness as rb
 from premem_core.analysis import run_scores
+from premem_core.analysis.perturbed import robustness as rb
+from premem_core.analysis.perturbed.mixed_model import MixedModel, fit_mixed_model, read_texts
 from premem_core.commands.options import (
     EstimatorOption,
     JsonOption,
@@ -18,7 +20,13 @@ from premem_core.commands.options import (
     task_of,
     threshold_of,
 )
-from premem_core.errors import UsageError
+from premem_core.errors import DataError, UsageError
+from premem_core.store.database import Store
+
+COMPARED = (
+    *("drop", "drop_half", "test_questions", "test_drop", "test_drop_half", "beyond_test"),
+    *("beyond_test_half", "early_drop", "early_drop_half", "beyond_early", "beyond_early_half"),
+)
 
 
 def robustness(
@@ -27,16 +35,27 @@ def robustness(
     log_log_threshold: ThresholdOption = None,
     estimator: EstimatorOption = None,
     segment: SegmentOption = "target",
+    mixed_model: Annotated[
+        bool,
+        typer.Option(
+            "--mixed-model",
+            help="Also fit correct ~ perturbed × memorized + size of the numbers, with a random "
+            "intercept per question, at the last checkpoint (seconds per thousand questions).",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Compare train accuracy with and without perturbations, by pre-memorization accuracy.
 
-    It also shows how well PM and other quantities separate robust answers from brittle ones.
+    Beside each drop stand its controls: the drop on test questions, and on the training questions
+    at the first checkpoint. It also shows how well PM and other quantities separate robust answers
+    from brittle ones.
 
     Example: python -m premem_core robustness --store store --run lr2e-5 --json
     """
     home = existing_store(store)
-    runs = run_scores.read_task(home, task_of(home, run), segment)
+    task = task_of(home, run)
+    runs = run_scores.read_task(home, task, segment)
     scores = run_scores.find_run(runs, run)
     steps_of = rb.perturbed_steps(home, run)
     if scores is None or not steps_of:
@@ -51,8 +70,9 @@ def robustness(
         for perturbation, steps in steps_of.items()
         for step in steps
     ]
+    models = _mixed_models(home, task, measured) if mixed_model else {}
     if as_json:
-        perturbations = [_as_json(result) for result in measured]
+        perturbations = [_as_json(result, models) for result in measured]
         content = {"run": run, "log_log_threshold": t, "estimator": estimator, "segment": segment}
         print_json({**content, "perturbations": perturbations})
         return
@@ -62,22 +82,66 @@ def robustness(
     )
     for sentence in rb.caveats(measured):
         typer.echo(f"note: {sentence}")
-    typer.echo(rb.summary(measured).round(3).to_string(index=False, na_rep="–"))
+    table = rb.summary(measured).round(3)
+    names = [name for name in COMPARED if name in table]
+    typer.echo(table.drop(columns=names).to_string(index=False, na_rep="–"))
+    if table["test_drop"].notna().any() or table["early_drop"].notna().any():
+        typer.echo(
+            "\nwhat the perturbation costs on test questions (test_drop) and on the training "
+            "questions at the first checkpoint (early_drop), and what it costs beyond that"
+        )
+        typer.echo(table[["perturbation", "step", *names]].to_string(index=False, na_rep="–"))
     for result in measured:
         typer.echo(f"\n{result.perturbation} at checkpoint {result.step}")
         typer.echo(result.by_premem.round(3).to_string(index=False, na_rep="–"))
+        if model := models.get((result.perturbation, result.step)):
+            typer.echo(_model_in_words(model))
 
 
-def _as_json(result: rb.Robustness) -> dict[str, object]:
-    return {
-        "perturbation": result.perturbation,
-        "step": result.step,
-        "examples": len(result.examples),
-        "left_out": result.left_out,
-        "not_asked": result.not_asked,
-        "unknown": result.unknown,
+def _mixed_models(
+    store: Store, task: str, measured: Sequence[rb.Robustness]
+) -> dict[tuple[str, int], MixedModel | str]:
+    """The mixed model of each perturbation at its last checkpoint, or why there is none."""
+    models: dict[tuple[str, int], MixedModel | str] = {}
+    last = {result.perturbation: result for result in measured}
+    for name, result in last.items():
+        try:
+            models[name, result.step] = fit_mixed_model(result, read_texts(store, task, name))
+        except DataError as error:
+            models[name, result.step] = str(error)
+    return models
+
+
+def _model_in_words(model: MixedModel | str) -> str:
+    if isinstance(model, str):
+        return f"no mixed model: {model}"
+    rows = model.coefficients[["label", "value", "low", "high"]].round(3)
+    return (
+        f"mixed model over {model.questions:,} questions, {model.memorized:,} of them memorized "
+        f"(accuracy; low and high: 90 % interval){' ' if model.note else ''}{model.note}\n"
+        f"{rows.to_string(index=False, na_rep='–')}"
+    )
+
+
+def _as_json(
+    result: rb.Robustness, models: Mapping[tuple[str, int], MixedModel | str]
+) -> dict[str, object]:
+    [numbers] = rb.summary([result]).to_dict("records")
+    content: dict[str, object] = {
+        **{str(key): value for key, value in numbers.items() if "auroc_" not in str(key)},
         "by_premem": result.by_premem.to_dict("records"),
         "brittle": int(result.brittle.sum()),
         "robust": int((~result.brittle).sum()),
         "auroc": result.auroc.to_dict("records"),
     }
+    model = models.get((result.perturbation, result.step))
+    if isinstance(model, MixedModel):
+        content["mixed_model"] = {
+            "questions": model.questions,
+            "memorized": model.memorized,
+            "coefficients": model.coefficients.to_dict("records"),
+            "note": model.note,
+        }
+    elif model is not None:
+        content["mixed_model"] = {"why_not": model}
+    return content

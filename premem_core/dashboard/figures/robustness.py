@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from premem_core.analysis.robustness import SIGNALS, Robustness
+from premem_core.analysis.perturbed.robustness import SIGNALS, Robustness
 from premem_core.dashboard.figures.palette import Palette
 from premem_core.dashboard.figures.style import SYMBOLS, Chart, as_is, figure, upright
 from premem_core.problems.perturbations import perturbation_label

@@ -5,8 +5,8 @@ from collections import deque
 from premem_core.grading.graders import make_grader
 from premem_core.models.backend import Backend
 from premem_core.scoring.checkpoint import score_checkpoint
+from premem_core.scoring.chunks import Chunk
 from premem_core.scoring.executors.worker import Assignment, Event
-from premem_core.scoring.work_left import Chunk
 
 
 class InProcessExecutor:

@@ -20,7 +20,8 @@ from premem_core.models.checkpoints import check_checkpoint
 from premem_core.models.read_ahead import read_ahead
 from premem_core.records import Checkpoint
 from premem_core.scoring.checkpoint import score_checkpoint
-from premem_core.scoring.work_left import Chunk, WorkLeft
+from premem_core.scoring.chunks import Chunk
+from premem_core.scoring.work_left import WorkLeft
 from premem_core.store.shards.shards import ShardWriter
 
 

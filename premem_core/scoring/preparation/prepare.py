@@ -4,7 +4,7 @@ The command `score` and the Score page both prepare a `ScoreRequest`, show what 
 create the job.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -40,6 +40,7 @@ from premem_core.problems.prompts import template_in_words
 from premem_core.records import Checkpoint, Example, Run, Segment
 from premem_core.scoring import jobs, work_left
 from premem_core.scoring.job_files import Execution
+from premem_core.scoring.perturbed_queries import UserPerturbations
 from premem_core.scoring.preparation.request import (
     RequestedData,
     ScoreRequest,
@@ -47,7 +48,7 @@ from premem_core.scoring.preparation.request import (
 )
 from premem_core.scoring.preparation.scratch_job import ask_about
 from premem_core.scoring.served_run import served_in_words
-from premem_core.scoring.spec import ScoringSpec, check_spec
+from premem_core.scoring.spec import ScoringSpec, Split, check_spec
 from premem_core.store.database import Store
 from premem_core.store.job_folder import JobFolder
 
@@ -58,8 +59,6 @@ class PreparedJob:
 
     Args:
         train, test: the problems to score.
-        user_perturbations: the training problems under each of the user's own perturbations, by
-            its name.
         base: the base model, as a checkpoint of step 0, if it is to be scored.
     """
 
@@ -68,7 +67,7 @@ class PreparedJob:
     task: str
     train: tuple[Example, ...]
     test: tuple[Example, ...]
-    user_perturbations: Mapping[str, Sequence[Example]]
+    user_perturbations: UserPerturbations
     execution: Execution
     base: Checkpoint | None = None
 
@@ -134,8 +133,8 @@ class PreparedJob:
             train=tuple(e for e in self.train if ("train", e.id) not in gone),
             test=tuple(e for e in self.test if ("test", e.id) not in gone),
             user_perturbations={
-                name: [e for e in members if ("train", e.id) not in gone]
-                for name, members in self.user_perturbations.items()
+                (split, name): [e for e in members if (split, e.id) not in gone]
+                for (split, name), members in self.user_perturbations.items()
             },
         )
 
@@ -232,7 +231,6 @@ def prepare(
     """
     data = read_requested_data(request) if data is None else data
     train = draw(data.train.examples, request.train_sample, request.sampling.seed)
-    perturbed = _user_perturbations(request, train)
     task = default_task(request.train_file) if request.task is None else request.task
     threshold = request.log_log_threshold
     if request.plan != "full" and threshold is None:
@@ -244,6 +242,8 @@ def prepare(
         template = replace(template, stop=request.stop)
     marks = choose_marks(data.train, last, template, request.thinking)
     test = data.test.examples if data.test else ()
+    perturbed = _user_perturbations(request, train, test)
+    names = tuple(dict.fromkeys([*request.perturbations, *(name for _, name in perturbed)]))
     given = request.execution.base_folder
     base = base_checkpoint(data.run, given) if request.score_base else None
     models = {*data.run.checkpoints, *([base] if base else [])}
@@ -263,11 +263,12 @@ def prepare(
         log_log_threshold=threshold,
         share=request.share,
         segment=request.segment,
-        perturbations=tuple(dict.fromkeys((*request.perturbations, *perturbed))),
+        perturbations=names,
         perturb_all=request.perturb_all,
+        perturb_controls=request.perturb_controls and bool(names),
         score_base=request.score_base,
     )
-    check_spec(spec, perturbed)
+    check_spec(spec, {name for _, name in perturbed})
     return PreparedJob(data, spec, task, train, test, perturbed, request.execution, base)
 
 
@@ -359,14 +360,16 @@ def inspect_job(
 
 
 def _user_perturbations(
-    request: ScoreRequest, train: Sequence[Example]
-) -> dict[str, Sequence[Example]]:
-    """The training problems under each perturbation of the user's own, by its name."""
-    found: dict[str, Sequence[Example]] = {}
+    request: ScoreRequest, train: Sequence[Example], test: Sequence[Example]
+) -> UserPerturbations:
+    """The problems under each perturbation of the user's own; a file is of training problems."""
+    found: dict[tuple[Split, str], Sequence[Example]] = {}
     for name, text in request.perturbation_texts.items():
-        found[name] = user_perturbations.from_template(text, train)
+        found["train", name] = user_perturbations.from_template(text, train)
+        if request.perturb_controls:
+            found["test", name] = user_perturbations.from_template(text, test)
     for name, file in request.perturbation_files.items():
-        found[name] = user_perturbations.read_perturbed(file, train)
+        found["train", name] = user_perturbations.read_perturbed(file, train)
     return found
 
 

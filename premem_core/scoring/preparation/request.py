@@ -45,6 +45,7 @@ class ScoreRequest:
         log_log_threshold: t = log log PPL of the plan; None for the best one of the task's runs.
         perturbations: the names of perturbations of the training queries.
         perturb_all: sample these at every checkpoint, not only at the last one.
+        perturb_controls: sample them at the first checkpoint too, and perturbed test queries.
         perturbation_texts: the user's own perturbations, by name: a text that contains {question}.
         perturbation_files: the user's own perturbations that are files, by name.
         template: how an example becomes text; None for `choose_template`, with `form`.
@@ -86,6 +87,7 @@ class ScoreRequest:
     segment: Segment = "target"
     perturbations: tuple[str, ...] = ()
     perturb_all: bool = False
+    perturb_controls: bool = True
     perturbation_texts: Mapping[str, str] = field(default_factory=dict)
     perturbation_files: Mapping[str, Path] = field(default_factory=dict)
     score_base: bool = False

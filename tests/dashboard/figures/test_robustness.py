@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from premem_core.analysis.robustness import Robustness
+from premem_core.analysis.perturbed.robustness import Robustness
 from premem_core.dashboard import figures
 
 

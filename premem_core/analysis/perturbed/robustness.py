@@ -11,6 +11,13 @@ import numpy as np
 import pandas as pd
 
 from premem_core.analysis import curves
+from premem_core.analysis.perturbed.controls import (
+    NO_CONTROLS,
+    Controls,
+    compare,
+    limem,
+    read_controls,
+)
 from premem_core.analysis.run_scores import RunScores
 from premem_core.errors import UsageError
 from premem_core.metrics import intervals
@@ -46,6 +53,7 @@ class Robustness:
         unknown: number of examples with perturbed samples for which a sampling plan left out
             samples that PM or train accuracy needs. If it is not 0, `examples` is not a random
             part of all examples.
+        controls: what to compare the drop with.
     """
 
     run: str
@@ -57,6 +65,7 @@ class Robustness:
     left_out: int
     not_asked: int
     unknown: int
+    controls: Controls = NO_CONTROLS
 
     @cached_property
     def by_premem(self) -> pd.DataFrame:
@@ -133,6 +142,7 @@ class Answers:
         confidence: share of the samples that agree, without the perturbation, by example number;
             empty without completions.
         applies: the examples that the perturbation changes; empty if the store has no texts.
+        controls: what to compare the answers with.
     """
 
     perturbation: str
@@ -140,6 +150,7 @@ class Answers:
     perturbed: pd.Series
     confidence: pd.Series
     applies: pd.Series
+    controls: Controls
 
 
 def read_answers(store: Store, run: str, step: int, perturbation: str) -> Answers:
@@ -171,6 +182,7 @@ def read_answers(store: Store, run: str, step: int, perturbation: str) -> Answer
         perturbed=rows["correct"] / rows["samples"],
         confidence=read_agreement(store, run, "train", step).set_index("example")["agreement"],
         applies=read_perturbed_examples(store, task, perturbation)["example"],
+        controls=read_controls(store, run, step, perturbation),
     )
 
 
@@ -213,6 +225,7 @@ def measure_robustness(
         left_out=len(table) - applies,
         not_asked=applies - with_samples,
         unknown=with_samples - len(complete),
+        controls=answers.controls,
     )
 
 
@@ -262,15 +275,13 @@ def summary(measured: Sequence[Robustness]) -> pd.DataFrame:
     """One row per perturbation and checkpoint.
 
     Columns: perturbation, step, examples, left_out, not_asked, unknown, original and perturbed
-    (mean accuracies), drop and drop_half (original − perturbed, and half of its 90 % interval over
-    questions), auroc_<signal> for each of SIGNALS.
+    (mean accuracies), those of `controls.compare`, limem and limem_half (`controls.limem`), and
+    auroc_<signal> for each of SIGNALS.
     """
     rows = []
     for result in measured:
-        drop, half = intervals.mean_interval(
-            (result.examples["train_accuracy"] - result.examples["perturbed_accuracy"]).to_numpy()
-        )
         areas = result.auroc.set_index("signal")["auroc"]
+        memorized, half = limem(result.examples)
         rows.append(
             {
                 "perturbation": result.perturbation,
@@ -281,8 +292,9 @@ def summary(measured: Sequence[Robustness]) -> pd.DataFrame:
                 "unknown": result.unknown,
                 "original": float(result.examples["train_accuracy"].mean()),
                 "perturbed": float(result.examples["perturbed_accuracy"].mean()),
-                "drop": float(drop),
-                "drop_half": float(half),
+                **compare(result.examples, result.controls),
+                "limem": memorized,
+                "limem_half": half,
                 **{f"auroc_{signal}": float(areas[signal]) for signal in SIGNALS},
             }
         )

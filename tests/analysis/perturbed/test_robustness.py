@@ -7,8 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from premem_core.__main__ import app
-from premem_core.analysis import curves, robustness, run_scores
-from premem_core.analysis.robustness import Robustness
+from premem_core.analysis import curves, run_scores
+from premem_core.analysis.perturbed import robustness
+from premem_core.analysis.perturbed.robustness import Robustness
 from premem_core.errors import JobError, UsageError
 from premem_core.grading import grader_comparison, regrade
 from premem_core.metrics.sample_counts import SampleCounts
@@ -17,6 +18,7 @@ from premem_core.problems import perturbations, user_perturbations
 from premem_core.problems.examples import read_examples
 from premem_core.records import Sampling
 from premem_core.scoring import job_process, jobs
+from premem_core.scoring.perturbed_queries import UserPerturbations
 from premem_core.scoring.spec import ScoringSpec
 from premem_core.store.completions import read_completions
 from premem_core.store.database import Store
@@ -29,6 +31,7 @@ SPEC = ScoringSpec(
     "gsm8k",
     sampling=Sampling(samples=3, max_new_tokens=30),
     perturbations=("first", "redraw", "polite"),
+    perturb_controls=True,
 )
 
 
@@ -37,7 +40,9 @@ def store(run_dir, data, tmp_path_factory) -> Store:
     """A run scored under a prefix, redrawn numbers and a template of one's own."""
     home = Store(tmp_path_factory.mktemp("robust"))
     train, test = (read_examples(file).examples for file in data)
-    own = {"polite": user_perturbations.from_template("Please: {question}", train)[:10]}
+    own: UserPerturbations = {
+        ("train", "polite"): user_perturbations.from_template("Please: {question}", train)[:10]
+    }
     run = checkpoints.read_run(run_dir)
     jobs.create_job(home, SPEC, run, "sums", train, test, user_perturbations=own)
     assert job_process.run_job(home, "sums").state == "done"
@@ -45,11 +50,13 @@ def store(run_dir, data, tmp_path_factory) -> Store:
 
 
 def test_a_job_asks_each_query_in_the_forms_that_apply_and_grades_by_its_own_answer(store):
+    first = int(read_counts(store, "sums")["step"].min())
     assert robustness.perturbed_steps(store, "sums") == {
-        name: [360] for name in ("first", "redraw", "polite")
+        name: [first, 360] for name in ("first", "redraw", "polite")
     }
     texts = read_perturbed_examples(store, "sums", "redraw").set_index("example")
     originals = read_task_examples(store, "sums", "train").set_index("example")
+    texts = texts[texts.index.isin(originals.index)]
     assert len(texts) > 10
     assert (texts["answer"] != originals["answer"].reindex(texts.index)).all()
     drawn = read_completions(store, "sums", 360, "train", "redraw")
@@ -57,6 +64,8 @@ def test_a_job_asks_each_query_in_the_forms_that_apply_and_grades_by_its_own_ans
     right = drawn["extracted"] == drawn["example"].map(texts["answer"])
     assert (right == (drawn["grade"] == 0)).all()
     assert len(read_completions(store, "sums", 360, "train", "polite")) == 10 * 3
+    assert not len(read_completions(store, "sums", 360, "test", "polite"))  # as it was given
+    assert len(read_completions(store, "sums", 360, "test", "first")) == 40 * 3
 
 
 def test_grading_again_takes_the_answers_of_the_queries_as_they_were_asked(store):
@@ -91,7 +100,9 @@ def test_more_perturbations_can_be_asked_of_a_job_without_its_data(store):
 def test_an_own_perturbation_keeps_its_texts_or_takes_another_name(store, run_dir, data):
     train, test = (read_examples(file).examples for file in data)
     run, other = checkpoints.read_run(run_dir), replace(SPEC, run="other")
-    own = {"polite": user_perturbations.from_template("Pray: {question}", train)[:10]}
+    own: UserPerturbations = {
+        ("train", "polite"): user_perturbations.from_template("Pray: {question}", train)[:10]
+    }
     with pytest.raises(JobError, match=r"'polite' of the problem .* give this perturbation"):
         jobs.create_job(store, other, run, "sums", train, test, user_perturbations=own)
     twice = replace(other, perturbations=("first", "first"))
@@ -102,13 +113,10 @@ def test_an_own_perturbation_keeps_its_texts_or_takes_another_name(store, run_di
 def test_a_checkpoint_that_is_not_scored_yet_is_not_looked_at(store):
     set_checkpoint_state(store, "sums", 360, "waiting")
     try:
-        assert robustness.perturbed_steps(store, "sums") == {}
-        assert (
-            CliRunner()
-            .invoke(app, ["robustness", "--store", str(store.path), "--run", "sums"])
-            .exception.args[0]
-            .startswith("the run 'sums' has no perturbed samples")
-        )
+        steps_of = robustness.perturbed_steps(store, "sums")
+        assert {step for steps in steps_of.values() for step in steps} == {120}  # a control
+        with pytest.raises(UsageError, match="no samples under the perturbation 'first'"):
+            robustness.read_answers(store, "sums", 360, "first")
     finally:
         set_checkpoint_state(store, "sums", 360, "scored")
 
@@ -128,7 +136,8 @@ def test_robustness_is_that_of_the_counts(store):
     [scores] = run_scores.read_task(store, "sums")
     answers = robustness.read_answers(store, "sums", 360, "first")
     found = robustness.measure_robustness(scores, answers, -2.3)
-    counts = read_counts(store, "sums").query("step == 360 and perturbation == 'first'")
+    counts = read_counts(store, "sums")
+    counts = counts.query("step == 360 and perturbation == 'first' and split == 'train'")
     by_hand = (counts["correct"] / counts["samples"]).to_numpy()
     assert found.examples["perturbed_accuracy"].mean() == pytest.approx(by_hand.mean())
     assert found.examples["premem"].mean() == pytest.approx(curves.curve(scores, -2.3).premem[-1])
