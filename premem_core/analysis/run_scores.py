@@ -53,6 +53,8 @@ class RunScores:
     # (C, U), as `nll`, of solutions that the run was not trained on: test solutions, and training
     # rows that were held back. (0, 0) where none is measured.
     unseen_nll: Floats = field(default_factory=lambda: np.empty((0, 0)))
+    # (U,) numbers in the store
+    unseen_examples: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     @property
     def accuracy(self) -> Floats:
@@ -266,6 +268,7 @@ def _run_scores(
         unseen_nll=_grid(
             [rows["nll"] for rows in unseen.values()], unseen_columns, len(unseen_examples), np.nan
         ),
+        unseen_examples=unseen_examples,
     )
 
 

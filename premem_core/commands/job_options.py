@@ -183,6 +183,14 @@ class JobOptions(TextOptions):
     train_sample: Annotated[
         int | None, typer.Option(min=1, help="Score this many random training problems only.")
     ] = None
+    test_sample: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Score this many random test problems only; a larger number later takes the same "
+            "ones and others.",
+        ),
+    ] = None
     tokens: Annotated[
         bool,
         typer.Option(
@@ -274,6 +282,7 @@ class JobOptions(TextOptions):
             fields=self.field_names(),
             skip_bad=self.skip_bad,
             train_sample=self.train_sample,
+            test_sample=self.test_sample,
             run=self.run or None,
             task=self.task or None,
             grader=self.grader,

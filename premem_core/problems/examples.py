@@ -121,3 +121,10 @@ def draw(examples: Sequence[Example], n: int | None, seed: int) -> tuple[Example
     if n is None or n >= len(examples):
         return tuple(examples)
     return tuple(examples[i] for i in sorted(random.Random(seed).sample(range(len(examples)), n)))
+
+
+def draw_first(examples: Sequence[Example], n: int | None, seed: int) -> tuple[Example, ...]:
+    """As `draw`, but a larger sample contains every smaller one."""
+    order = list(range(len(examples)))
+    random.Random(seed).shuffle(order)
+    return tuple(examples[i] for i in sorted(order[:n]))

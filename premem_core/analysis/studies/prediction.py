@@ -122,17 +122,6 @@ class Choice:
         )
 
 
-def choose(run: RunScores, calibration: Calibration) -> Choice | None:
-    """The checkpoint to ship by a calibration; as `choose_at`."""
-    return choose_at(
-        run,
-        calibration.threshold_of(run),
-        calibration.estimator,
-        calibration.difference_sd,
-        len(calibration.runs) - 1,
-    )
-
-
 def choose_at(
     run: RunScores,
     log_log_threshold: float,

@@ -19,6 +19,7 @@ from premem_core.analysis.verdict.expectation import (
     first_memorized,
     interval_kind,
 )
+from premem_core.analysis.verdict.labels import Decision, decide, join_labels
 from premem_core.analysis.verdict.threshold import Threshold, source_in_words
 from premem_core.metrics import intervals, pre_memorization, threshold_rules
 from premem_core.store.database import Store
@@ -37,9 +38,10 @@ class Verdict:
 
     Attributes:
         threshold: with its source.
-        checkpoints: `expect`.
+        checkpoints: `expect`, and the columns of `join_labels`.
         interval: what the intervals of `checkpoints` are called; None where there are none.
         ship: the checkpoint to ship; None where nothing can be predicted.
+        decision: what the labelled test questions say about it and the second best; None without.
         memorizes_from: the first step at which at least BEGUN of the examples are memorized; None
             if there is none.
         false_alarms: the share of unseen solutions that count as memorized, over all checkpoints;
@@ -56,6 +58,7 @@ class Verdict:
     checkpoints: pd.DataFrame
     interval: Kind | None
     ship: Choice | None
+    decision: Decision | None
     memorizes_from: int | None
     false_alarms: float
     gain: float
@@ -78,11 +81,13 @@ class Verdict:
             "calibration_runs": list(calibration.runs) if calibration else [],
             "checkpoints": self.checkpoints.drop(columns="run").to_dict("records"),
             "ship": asdict(self.ship) if self.ship else None,
+            "labels": asdict(self.decision) if self.decision else None,
             "memorizes_from": self.memorizes_from,
             "gain": self.gain,
             "gain_half": self.gain_half,
             "gain_from": self.gain_from,
             "never_right": self.never_right,
+            "sentences": [sentence for sentence in self.in_words() if sentence],
             "caveats": list(self.cautions),
             "warnings": list(self.cautions),
         }
@@ -102,6 +107,7 @@ class Verdict:
             )
         return [
             self._ship_in_words(),
+            self._labels_in_words(),
             self._memorizing_in_words(),
             self._training_in_words(),
             source,
@@ -124,6 +130,23 @@ class Verdict:
         expected = self.expectation_in_words(self.ship.step)
         first = f"Ship step {self.ship.step}: expect {expected} on new problems."
         return f"{first} {self.ship.lead_in_words()}".rstrip()
+
+    def _labels_in_words(self) -> str:
+        """The accuracy by the labelled test questions, and joined with the prediction."""
+        if self.ship is None:
+            return ""
+        [row] = self.checkpoints[self.checkpoints["step"] == self.ship.step].to_dict("records")
+        labelled, half = 100 * row["labelled"], 100 * row["labelled_half"]
+        joined, low, high = (100 * row[name] for name in ("joined", "joined_low", "joined_high"))
+        if np.isnan(labelled):
+            return ""
+        said = (
+            f"By its labelled test questions, step {self.ship.step} has {labelled:.1f} ± "
+            f"{half:.1f} %"
+        )
+        if joined != labelled:
+            said += f"; joined with the prediction {joined:.1f} % ({low:.1f} to {high:.1f} %)"
+        return f"{said}. {self.decision.in_words() if self.decision else ''}".rstrip()
 
     def _memorizing_in_words(self) -> str:
         shares = self.checkpoints.set_index("step")["memorized_share"]
@@ -180,6 +203,8 @@ def make_verdict(
     """
     t = threshold.log_log_threshold
     rows = expect(run, threshold)
+    rows = pd.concat([rows, join_labels(run, rows)], axis=1)
+    ship = None if first_memorized(run, t) > WITHHELD else _choose(run, threshold)
     begun = rows.loc[rows["memorized_share"] >= BEGUN, "step"]
     gain, gain_half, gain_from = _gain(run, threshold)
     unseen = (
@@ -190,7 +215,8 @@ def make_verdict(
         threshold=threshold,
         checkpoints=rows,
         interval=interval_kind(threshold),
-        ship=None if first_memorized(run, t) > WITHHELD else _choose(run, threshold),
+        ship=ship,
+        decision=decide(run, threshold, ship, difference_error(threshold)[0]) if ship else None,
         memorizes_from=int(begun.iloc[0]) if len(begun) else None,
         false_alarms=float(np.nanmean(unseen)) if len(unseen) else float("nan"),
         gain=gain,
@@ -210,15 +236,17 @@ def read_verdict(store: Store, task: str, run: RunScores, threshold: Threshold) 
 
 
 def _choose(run: RunScores, threshold: Threshold) -> Choice | None:
-    if threshold.calibration is not None:
-        return prediction.choose(run, threshold.calibration)
     return prediction.choose_at(
-        run,
-        threshold.log_log_threshold,
-        threshold.estimator,
-        TYPICAL_DIFFERENCE,
-        PUBLISHED_RUNS - 1,
+        run, threshold.log_log_threshold, threshold.estimator, *difference_error(threshold)
     )
+
+
+def difference_error(threshold: Threshold) -> tuple[float | None, int]:
+    """The error of predicted differences between checkpoints, and its degrees of freedom."""
+    calibration = threshold.calibration
+    if calibration is None:
+        return TYPICAL_DIFFERENCE, PUBLISHED_RUNS - 1
+    return calibration.difference_sd, len(calibration.runs) - 1
 
 
 def _gain(run: RunScores, threshold: Threshold) -> tuple[float, float, int | None]:

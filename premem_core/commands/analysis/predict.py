@@ -26,7 +26,9 @@ COLUMNS = (
     *("step", "epoch", "premem", "lu", "predicted", "low", "high", "test_accuracy"),
     "memorized_share",
 )
+OF_LABELS = ("labelled", "joined", "joined_low", "joined_high")
 
+LABELS = "; labelled: the same with the perplexities of unseen solutions; joined: with predicted"
 INTERVALS: dict[Kind | None, str] = {
     "90 %": "low and high its 90 % interval, for each checkpoint alone",
     "typical": "low and high typical of published runs, on another task perhaps too narrow",
@@ -147,14 +149,16 @@ def _read_calibration(
 
 
 def _print(verdict: Verdict, segment: Segment) -> None:
-    rows = verdict.checkpoints[list(COLUMNS)]
+    labelled = verdict.checkpoints["labelled"].notna().any()
+    rows = verdict.checkpoints[[*COLUMNS, *(OF_LABELS if labelled else ())]]
     typer.echo(rows.round(3).to_string(index=False, na_rep="–"))
     threshold = verdict.threshold
     typer.echo(
         "premem: pre-memorization accuracy, lu: the same at the last checkpoint before memorizing; "
         f"predicted: expected test accuracy, {INTERVALS[verdict.interval]}; test_accuracy: as "
-        f"measured, not used. Threshold t = {threshold.log_log_threshold:.3f}"
-        f"{run_scores.segment_note(segment)}, {source_in_words(threshold.source)}; "
+        f"measured, not used{LABELS if labelled else ''}. "
+        f"Threshold t = {threshold.log_log_threshold:.3f}{run_scores.segment_note(segment)}, "
+        f"{source_in_words(threshold.source)}; "
         f"{threshold.estimator} estimator."
     )
     for sentence in filter(None, verdict.in_words()):

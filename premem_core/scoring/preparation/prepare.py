@@ -35,7 +35,7 @@ from premem_core.models.encoding.template_choice import (
 from premem_core.problems import user_perturbations
 from premem_core.problems.answer_rule import AnswerRule
 from premem_core.problems.data_files import Source, find_data_files
-from premem_core.problems.examples import Dataset, draw
+from premem_core.problems.examples import Dataset, draw, draw_first
 from premem_core.problems.prompts import template_in_words
 from premem_core.records import Checkpoint, Example, Run, Segment
 from premem_core.scoring import jobs, work_left
@@ -155,6 +155,8 @@ class PreparedJob:
             lines.append(f"thinking traces between {spec.thinking}")
         if len(self.train) < len(self.data.train.examples):
             lines.append(f"train problems to score: {len(self.train)}, drawn at random")
+        if self.data.test and len(self.test) < len(self.data.test.examples):
+            lines.append(f"test problems to score: {len(self.test)}, drawn at random")
         lines.append(f"grader: {spec.grader}; backend: {spec.backend}")
         at_most = "" if spec.plan == "full" else "at most "
         lines.append(f"completions in all: {at_most}{self.completions:,}")
@@ -230,7 +232,8 @@ def prepare(
         JobError: as `check_spec` does.
     """
     data = read_requested_data(request) if data is None else data
-    train = draw(data.train.examples, request.train_sample, request.sampling.seed)
+    seed = request.sampling.seed
+    train = draw(data.train.examples, request.train_sample, seed)
     task = default_task(request.train_file) if request.task is None else request.task
     threshold = request.log_log_threshold
     if request.plan != "full" and threshold is None:
@@ -241,7 +244,7 @@ def prepare(
     if request.stop is not None:
         template = replace(template, stop=request.stop)
     marks = choose_marks(data.train, last, template, request.thinking)
-    test = data.test.examples if data.test else ()
+    test = draw_first(data.test.examples, request.test_sample, seed) if data.test else ()
     perturbed = _user_perturbations(request, train, test)
     names = tuple(dict.fromkeys([*request.perturbations, *(name for _, name in perturbed)]))
     given = request.execution.base_folder

@@ -34,6 +34,7 @@ class ScoreRequest:
             fields have the same names where it has them.
         skip_bad: leave out the files' invalid rows.
         train_sample: the number of training problems to score, drawn at random; None for all.
+        test_sample: likewise of the test problems; a larger sample contains a smaller one.
         run: the run's name; None for the name of its folder.
         task: the task's name; None for the name of the training file's folder.
         grader: None for the one that fits the answers.
@@ -67,6 +68,7 @@ class ScoreRequest:
     fields: Fields | FieldNames = field(default_factory=FieldNames)
     skip_bad: bool = False
     train_sample: int | None = None
+    test_sample: int | None = None
     run: str | None = None
     task: str | None = None
     grader: str | None = None

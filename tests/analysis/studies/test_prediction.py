@@ -13,6 +13,16 @@ from tests.helpers import simulated
 SIMULATIONS = 200
 
 
+def choose(run, calibration):
+    return prediction.choose_at(
+        run,
+        calibration.threshold_of(run),
+        calibration.estimator,
+        calibration.difference_sd,
+        len(calibration.runs) - 1,
+    )
+
+
 @pytest.fixture(scope="module")
 def simulations():
     """Of each simulated study a new run, its true test accuracies, and the others' calibration."""
@@ -37,7 +47,7 @@ def test_ninety_percent_intervals_hold_the_true_accuracy_of_a_new_run_nine_times
 def test_a_checkpoint_to_ship_beats_the_next_as_often_as_is_said(simulations):
     said, won = [], []
     for run, truth, of_others in simulations:
-        choice = prediction.choose(run, of_others)
+        choice = choose(run, of_others)
         at_step = dict(zip(run.steps.tolist(), truth, strict=True))
         said.append(choice.confidence)
         won.append((1 + np.sign(at_step[choice.step] - at_step[choice.next_step])) / 2)
@@ -52,7 +62,7 @@ def test_one_run_gives_a_number_but_no_interval_and_says_why(runs):
     rows = prediction.predict(runs[1], alone)
     assert rows["low"].isna().all()
     assert rows["predicted"].notna().all()
-    choice = prediction.choose(runs[1], alone)
+    choice = choose(runs[1], alone)
     assert choice.confidence is None
     assert "is to be better is not known" in choice.lead_in_words()
 
@@ -91,15 +101,15 @@ def test_other_runs_that_give_no_threshold_are_named(runs):
 def test_the_checkpoint_to_ship_is_the_highest_and_its_lead_decides_the_confidence(
     runs, calibration
 ):
-    leads = [(run, prediction.choose(run, calibration)) for run in runs]
+    leads = [(run, choose(run, calibration)) for run in runs]
     run, choice = max(leads, key=lambda lead: lead[1].predicted - lead[1].next_predicted)
     rows = prediction.predict(run, calibration).sort_values("predicted", ascending=False)
     assert [choice.step, choice.next_step] == rows["step"].tolist()[:2]
     assert 0.5 < choice.confidence < 1
     unsure = dataclasses.replace(calibration, difference_sd=10.0)
-    assert prediction.choose(run, unsure).confidence == pytest.approx(0.5, abs=0.01)
+    assert choose(run, unsure).confidence == pytest.approx(0.5, abs=0.01)
     surer = dataclasses.replace(calibration, difference_sd=0.0)
-    assert prediction.choose(run, surer).confidence >= choice.confidence
+    assert choose(run, surer).confidence >= choice.confidence
 
 
 def test_a_checkpoint_is_chosen_of_a_run_whose_samples_are_a_share(runs, calibration):
@@ -109,6 +119,6 @@ def test_a_checkpoint_is_chosen_of_a_run_whose_samples_are_a_share(runs, calibra
     counts = dataclasses.replace(runs[0].counts, samples=samples, correct=correct)
     run = dataclasses.replace(runs[0], counts=counts)
     rows = prediction.predict(run, by_lu).set_index("step")["predicted"]
-    choice = prediction.choose(run, by_lu)
+    choice = choose(run, by_lu)
     assert choice.step == rows.idxmax()
     assert 0.5 <= choice.confidence < 1

@@ -11,7 +11,7 @@ from premem_core.analysis.studies import prediction
 from premem_core.analysis.studies.calibration import calibrate
 from premem_core.analysis.verdict.expectation import expect
 from premem_core.analysis.verdict.threshold import choose_threshold
-from premem_core.analysis.verdict.verdict import make_verdict
+from premem_core.analysis.verdict.verdict import difference_error, make_verdict
 from premem_core.errors import DataError, UsageError
 from premem_core.importers.published_arrays import import_published
 from premem_core.metrics import r2, threshold_rules
@@ -79,7 +79,12 @@ def test_the_predictions_by_other_runs_are_those_of_the_calibration(runs):
         np.testing.assert_array_equal(rows[name], expected[name])
     verdict = make_verdict("t", runs[0], threshold)
     assert verdict.interval == "90 %"
-    assert verdict.ship == prediction.choose(runs[0], threshold.calibration)
+    best = verdict.checkpoints.set_index("step")["predicted"].idxmax()
+    assert (verdict.ship.step, verdict.ship.predicted) == (
+        best, verdict.checkpoints["predicted"].max()
+    )  # fmt: skip
+    spread, freedom = difference_error(threshold)
+    assert (spread, freedom) == (threshold.calibration.difference_sd, 4)
     assert rows["band_low"].isna().all()
 
 
@@ -131,7 +136,7 @@ def test_what_makes_numbers_doubtful_is_said_with_figures(runs):
     verdict = make_verdict("t", run, given, trace_tokens=4000)
     said = " ".join(verdict.cautions)
     assert f"From step {run.steps[-2]} on, at least 100% of the training examples" in said
-    assert "only a test set can tell" in verdict.in_words()[2]
+    assert "only a test set can tell" in verdict.in_words()[3]
     assert "thinking traces have 4,000 tokens" in said
     assert "probably not those" not in said
     also_copied = replace(run, unseen_nll=nll[:, :50])
@@ -152,7 +157,7 @@ def test_a_gain_of_less_than_a_point_is_not_worth_another_epoch(runs):
         )  # fmt: skip
         verdict = make_verdict("t", run, choose_threshold("t", run, [run], given=-2.3))
         assert verdict.gain == pytest.approx(gained / 400)
-        assert expected in verdict.in_words()[2]
+        assert expected in verdict.in_words()[3]
         assert verdict.never_right == pytest.approx(1 - max(200, 200 + gained) / 400)
 
 
