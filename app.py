@@ -19,6 +19,7 @@ page = st.navigation(
     [
         st.Page("pages/overview.py", title="Overview", default=True),
         st.Page("pages/score.py", title="Score a run"),
+        st.Page("pages/verdict.py", title="Verdict"),
         st.Page("pages/curves.py", title="Memorization curves"),
         st.Page("pages/fits.py", title="R² fits"),
         st.Page("pages/map.py", title="Memorization map"),

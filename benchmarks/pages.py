@@ -33,6 +33,7 @@ from published_store import build
 PAGES = {  # path: title in the sidebar, query parameter that names the run
     "": ("Overview", None),
     "score": ("Score a run", None),
+    "verdict": ("Verdict", "run"),
     "curves": ("Memorization curves", None),
     "fits": ("R² fits", None),
     "map": ("Memorization map", "run"),

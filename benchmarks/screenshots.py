@@ -41,6 +41,7 @@ CHOICE = {
 PAGES = {
     "overview": "",
     "score": f"score?{urlencode(FORM)}",
+    "verdict": "verdict",
     "curves": "curves",
     "fits": "fits",
     "map": "map",

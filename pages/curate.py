@@ -41,6 +41,7 @@ try:
         task=task,
         runs=tuple(run.run for run in judges),
         log_log_threshold=view.threshold,
+        threshold_source=view.source,
         criteria=criteria,
         estimator=view.estimator,
         segment=view.segment,

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from premem_core.analysis import caveats, curves, run_scores
+from premem_core.analysis.measures import read_measures
 from premem_core.analysis.repeated_answers import repeated_answers
 from premem_core.analysis.run_scores import RunScores
 from premem_core.analysis.solutions import solution_measures, solution_table
@@ -178,3 +179,15 @@ for sentence in imported_in_words(cached_reads.read(imports_of, run.run)):
 show_lengths(view, run)
 show_solutions(run)
 show_repeated_answers(run)
+st.download_button(
+    "Every measure as CSV",
+    lambda: (
+        curves.table([c for c in run_curves if c.scores.run == name])
+        .merge(cached_reads.read(read_measures, name), "left", on="step")
+        .to_csv(index=False)
+    ),
+    file_name=f"premem-{name}.csv",
+    mime="text/csv",
+    type="tertiary",
+    on_click="ignore",
+)

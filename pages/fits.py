@@ -1,4 +1,4 @@
-"""R² fits: how well PM predicts test accuracy, predictions for a run, simpler predictors."""
+"""R² fits: how well PM predicts test accuracy, and whether simpler predictors do as well."""
 
 import streamlit as st
 
@@ -6,22 +6,17 @@ from premem_core.analysis import baselines
 from premem_core.analysis.run_scores import order_in_words
 from premem_core.analysis.studies import leave_one_out
 from premem_core.analysis.studies.calibrating_runs import calibrating_runs, what_counts_less
-from premem_core.analysis.studies.calibration import Calibration
 from premem_core.analysis.studies.study import Analysis
-from premem_core.analysis.verdict.threshold import SOURCE_NAMES, SOURCES
-from premem_core.analysis.verdict.verdict import Verdict
-from premem_core.dashboard import cached_reads, elements, figures, pickers
+from premem_core.dashboard import cached_reads, elements, figures
 from premem_core.dashboard.figures import html_report
 from premem_core.dashboard.view import pick_view
 from premem_core.dashboard.wording import (
-    error_in_words,
     fit_in_words,
     interval,
     perplexity,
     plain,
     signed,
 )
-from premem_core.errors import PrememError
 from premem_core.metrics import thresholds
 
 SAME_RUN = "on the run that the threshold is fitted to"
@@ -139,90 +134,6 @@ def threshold_section(analysis: Analysis) -> None:
         )
 
 
-def prediction_section() -> None:
-    """The verdict on a run: which checkpoint to ship, what to expect of it, and why."""
-    st.subheader("What to expect on new problems")
-    tested = [run.run for run in view.runs if run.tested]
-    runs = {run.run: run for run in sorted(view.runs, key=lambda run: run.tested)}
-    longest = max(runs, key=lambda name: len(runs[name].steps))
-    with elements.controls():
-        name = pickers.pick_name(
-            "Run to predict", list(runs), "predict", display=view.labels, width=350,
-            default=longest if len(tested) == len(runs) else None,
-        )  # fmt: skip
-        source = pickers.pick_name(
-            "Threshold from", ["best", *SOURCES[:-1]], "from", width=190,
-            display={"best": "the best evidence"} | {one: SOURCE_NAMES[one] for one in SOURCES},
-            help="unseen solutions: less perplexing than 99 % of solutions that the run was not "
-            "trained on. other runs: the threshold that fits runs with a test set. this run alone: "
-            "a rule from the accuracy at its first checkpoint.",
-        )  # fmt: skip
-        calibration = None
-        with st.popover("Calibration"):
-            picked = pickers.pick_names(
-                "Runs to calibrate on", tested, "calibrate", display=view.labels,
-                placeholder="the task's other runs",
-            )  # fmt: skip
-            upload = st.file_uploader(
-                "or a saved calibration.json for the same base model and data set", type="json"
-            )
-        try:
-            if upload is not None:
-                calibration = Calibration.from_json(upload.getvalue().decode(), upload.name)
-            elif picked:
-                others = [runs[run] for run in picked if run != name]
-                calibration = cached_reads.calibration(view.task, others, view.estimator)
-        except (PrememError, UnicodeDecodeError) as error:
-            st.info(f"No prediction yet: {error_in_words(error)}")
-            return
-        verdict = cached_reads.verdict(
-            view.task,
-            runs[name],
-            view.estimator,
-            next((one for one in SOURCES if one == source), None),
-            calibration,
-        )
-        if isinstance(verdict, str):
-            st.info(f"No prediction yet: {plain(verdict)}")
-            return
-        if calibration := verdict.threshold.calibration:
-            st.download_button(
-                "Export this calibration",
-                calibration.to_json(),
-                file_name="calibration.json",
-                mime="application/json",
-            )
-    show_verdict(verdict)
-
-
-def show_verdict(verdict: Verdict) -> None:
-    """The verdict's sentences, its chart, and what makes it doubtful."""
-    ship, *others = verdict.in_words()
-    st.markdown(f"**{plain(ship)}**")
-    threshold = verdict.threshold
-    elements.chart(
-        figures.prediction_figure(verdict.checkpoints, elements.palette(), verdict.interval),
-        "prediction",
-        verdict.checkpoints.assign(
-            log_log_threshold=threshold.log_log_threshold,
-            threshold_source=threshold.source,
-            estimator=threshold.estimator,
-        ),
-        alt=f"Predicted test accuracy of {verdict.run} at each checkpoint",
-    )
-    st.markdown(plain(" ".join(filter(None, others[:-1]))))
-    kinds = {
-        "90 %": "The band is a 90 % interval per checkpoint: how far predictions were off on runs "
-        "that the threshold was not fitted to.",
-        "typical": "The band is typical: it held nine in ten checkpoints of published runs, and "
-        "promises nothing for another task.",
-    }
-    about_band = kinds.get(verdict.interval or "", "There is no interval.")
-    st.caption(plain(f"{others[-1]} {about_band} {threshold.estimator.title()} estimator."))
-    if verdict.cautions:
-        st.warning("  \n".join(map(plain, verdict.cautions)))
-
-
 def predictors_section(analysis: Analysis) -> None:
     """The errors of the predictors on runs that are left out, and which one they suggest."""
     st.subheader("Which predictor is best on runs that are left out?")
@@ -285,7 +196,9 @@ def report_section(analysis: Analysis) -> None:
     """The page as a file, to keep or to send to someone without this dashboard."""
     st.download_button(
         "The whole analysis as one HTML file",
-        lambda: html_report.report(view.task, analysis, view.labels),
+        lambda: html_report.report(
+            view.task, analysis, view.labels, cached_reads.verdicts(view.task, view.runs)
+        ),
         file_name=f"premem-{view.task}.html",
         mime="text/html",
         on_click="ignore",
@@ -303,7 +216,6 @@ elif view.shown:
     headline.markdown(plain(" ".join(what_counts_less(view.shown))))
 else:
     headline.markdown("No run of this task has test problems; give a test file on the Score page.")
-prediction_section()
 if shown_analysis is not None:
     predictors_section(shown_analysis)
     baselines_section(shown_analysis)

@@ -8,6 +8,7 @@ of a store need them.
 import errno
 import fcntl
 import json
+import math
 import os
 import secrets
 import tempfile
@@ -143,3 +144,16 @@ def is_held(path: Path) -> bool:
             return False
     except BlockingIOError:
         return True
+
+
+def json_text(content: Any) -> str:
+    """The content as JSON, with null for NaN and infinite numbers, which JSON does not have."""
+    return json.dumps(_nan_as_null(content), indent=1, default=str)
+
+
+def _nan_as_null(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _nan_as_null(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_nan_as_null(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -193,6 +193,7 @@ class Run:
     Attributes:
         skipped: what was left out.
         notes: sentences that say what had to be chosen where no file says it.
+        rewarded: whether the log has rewards: it learned from these, or from preferences.
     """
 
     path: Path
@@ -202,6 +203,7 @@ class Run:
     batch_size: int | None = None  # per device, as transformers' Trainer records it
     skipped: tuple[SkippedCheckpoint, ...] = ()
     notes: tuple[str, ...] = ()
+    rewarded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from premem_core.metrics.pre_memorization import Floats
 from premem_core.metrics.sample_counts import SampleCounts
 from premem_core.records import SEGMENT_NAMES, Segment
 from premem_core.scoring import job_files
+from premem_core.scoring.spec import read_spec
 from premem_core.store.database import Store
 from premem_core.store.job_folder import JobFolder
 from premem_core.store.runs import read_runs, read_task_checkpoints, read_tasks
@@ -55,6 +56,7 @@ class RunScores:
     unseen_nll: Floats = field(default_factory=lambda: np.empty((0, 0)))
     # (U,) numbers in the store
     unseen_examples: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    rewarded: bool = False  # whether it learned from rewards or preferences
 
     @property
     def accuracy(self) -> Floats:
@@ -104,8 +106,8 @@ def read_task(store: Store, task: str, segment: Segment = "target") -> list[RunS
         scores = {step: rows for _, step, rows in checkpoints}
         if any((rows["split"] == _TRAIN).any() for rows in scores.values()):
             read = _run_scores(run, scores, dict(runs.loc[run]), checkpoints_of[run])
-            t = _planned_threshold(store, run, segment)
-            scored_runs.append(replace(read, segment=segment, planned_threshold=t))
+            of_job = _of_job(store, run, segment)
+            scored_runs.append(replace(read, segment=segment, **of_job))
     if not scored_runs:
         tasks = ", ".join(f"'{name}'" for name in read_tasks(store)) or "none yet"
         raise UsageError(
@@ -116,11 +118,15 @@ def read_task(store: Store, task: str, segment: Segment = "target") -> list[RunS
     )
 
 
-def _planned_threshold(store: Store, run: str, segment: Segment) -> float | None:
-    if not JobFolder.of(store, run).holds_job:
-        return None
-    spec = job_files.read_job_spec(store, run)
-    return spec.log_log_threshold if spec.segment == segment and spec.plan != "full" else None
+def _of_job(store: Store, run: str, segment: Segment) -> dict[str, Any]:
+    """`RunScores.planned_threshold` and `rewarded`, from the job of a run if it has one."""
+    folder = JobFolder.of(store, run)
+    if not folder.holds_job:
+        return {}
+    described = job_files.read_description(folder)
+    spec = read_spec(described)
+    t = spec.log_log_threshold if spec.segment == segment and spec.plan != "full" else None
+    return {"planned_threshold": t, "rewarded": bool(described.get("rewarded"))}
 
 
 def find_run(runs: Sequence[RunScores], name: str) -> RunScores | None:

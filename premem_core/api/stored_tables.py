@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from premem_core.analysis.base_model import read_base_questions
+from premem_core.analysis.measures import read_measures
 from premem_core.analysis.repeated_answers import repeated_answers
 from premem_core.analysis.solutions import solution_measures, token_table
 from premem_core.errors import UsageError
@@ -198,6 +199,27 @@ class StoredTables:
         """
         self.checkpoints(run)
         return repeated_answers(self._store, run)
+
+    def measures(self, run: str) -> pd.DataFrame:
+        """One row per scored checkpoint: what is measured beside pre-memorization accuracy.
+
+        Columns:
+            step: the checkpoint.
+            train_nll, test_nll: of solutions, nats per token, with `_half`; test_nll is held out.
+            train_token_accuracy, test_token_accuracy: as in `solutions`.
+            finished, completion_tokens: share that ended before the limit, and mean length.
+            k, pass_at_k, maj_at_k, entropy: as in `repeated_answers`, at the largest k; of test
+                questions, or else of training questions (`repeated_of`).
+            limem_<perturbation>: how often a right answer is lost under it.
+
+        Raises:
+            UsageError: the store has no such run.
+
+        Example:
+            store.measures(store.runs()["run"].iloc[-1])
+        """
+        self.checkpoints(run)
+        return read_measures(self._store, run)
 
     def tokens(self, run: str, step: int, split: str = "train") -> pd.DataFrame:
         """One row per token of the solutions at a checkpoint; empty where none were kept.

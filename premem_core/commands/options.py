@@ -2,8 +2,6 @@
 
 import functools
 import inspect
-import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,12 +9,17 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
-from premem_core.analysis import curves, run_scores
+from premem_core.analysis import run_scores
 from premem_core.analysis.run_scores import RunScores
 from premem_core.analysis.studies.calibrating_runs import what_counts_less
+from premem_core.analysis.verdict.task_threshold import (
+    TaskThreshold,
+    given_threshold,
+    task_threshold,
+)
 from premem_core.curation.recipe import Recipe
-from premem_core.errors import DataError, PrememError, UsageError
-from premem_core.files import write_whole
+from premem_core.errors import PrememError, UsageError
+from premem_core.files import json_text, write_whole
 from premem_core.metrics.estimators import Estimator
 from premem_core.metrics.sampling_plan import Plan
 from premem_core.problems.conversations import Turns
@@ -206,12 +209,15 @@ def task_of(store: Store, run: str) -> str:
 
 
 def threshold_of(
-    runs: Sequence[RunScores], given: float | None, estimator: Estimator | None = None
-) -> float:
-    """The given threshold t = log log PPL; by default the optimum over the task's runs.
+    runs: Sequence[RunScores],
+    task: str,
+    given: float | None,
+    estimator: Estimator | None = None,
+) -> TaskThreshold:
+    """The given threshold; by default that of the task's runs (`task_threshold`).
 
-    If some of these runs count less or not at all for the optimum, that is printed. Where there is
-    no optimum, the threshold of the plan by which the runs were sampled is taken, and that is said.
+    If some of these runs count less or not at all for it, that is printed, and where it is not
+    fitted to test sets, why.
 
     Args:
         runs: all scored runs of the task.
@@ -219,38 +225,33 @@ def threshold_of(
 
     Raises:
         UsageError: the given threshold is not a finite number.
-        DataError: there is neither an optimum nor a plan.
+        DataError: there is nothing that a threshold could come from.
     """
     if given is not None:
-        curves.check_threshold(given)
-        return given
+        return given_threshold(given)
     for sentence in what_counts_less(runs):
         say(f"note: {sentence}")
-    estimator = estimator or run_scores.default_estimator(runs)
-    try:
-        return curves.best_threshold(runs, estimator).log_log_threshold
-    except DataError:
-        if (planned := run_scores.planned_threshold(runs)) is None:
-            raise
-        say(f"note: threshold t = {planned:.3f}, that of the plan by which the runs were sampled")
-        return planned
+    chosen = task_threshold(task, runs, estimator)
+    if chosen.source != "other_runs":
+        say(f"note: t = {chosen.log_log_threshold:.3f}. {chosen.why}")
+    return chosen
 
 
 def plan_threshold(
     store: Path, task: str, segment: Segment = "target", plan: Plan = "lazy"
 ) -> float | None:
-    """The default threshold of a sampling plan: the optimum over the task's scored runs.
+    """The default threshold of a sampling plan: that of the task's scored runs.
 
-    It is printed. None if the store does not exist or no threshold can be fitted.
+    It is printed. None if the store does not exist or there is none.
     """
     estimator: Estimator | None = "lu" if plan == "last" else None
     try:
         runs = run_scores.read_task(existing_store(store), task, segment)
-        t = threshold_of(runs, None, estimator)
+        chosen = task_threshold(task, runs, estimator)
     except PrememError:
         return None
-    say(f"threshold of the plan: t = {t:.3f}, the optimum over task '{task}'")
-    return t
+    say(f"threshold of the plan: t = {chosen.log_log_threshold:.3f}. {chosen.why}")
+    return chosen.log_log_threshold
 
 
 def read_recipe(file: Path) -> Recipe:
@@ -300,13 +301,4 @@ def say(line: str) -> None:
 
 def print_json(content: Any) -> None:
     """Print a result as JSON to stdout."""
-    typer.echo(json.dumps(_nan_as_null(content), indent=1, default=str))
-
-
-def _nan_as_null(content: Any) -> Any:
-    """The content with null for NaN and infinite numbers, which JSON does not have."""
-    if isinstance(content, dict):
-        return {key: _nan_as_null(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_nan_as_null(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
+    typer.echo(json_text(content))

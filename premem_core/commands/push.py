@@ -154,7 +154,7 @@ def _read_series(options: PushOptions, run: str) -> Series:
     if scores is None:
         raise UsageError(f"the run '{run}' has no scored checkpoint yet; score it first")
     estimator = options.estimator or run_scores.default_estimator(runs)
-    t = threshold_of(runs, options.log_log_threshold, estimator)
+    t = threshold_of(runs, task, options.log_log_threshold, estimator).log_log_threshold
     line = curves.curve(scores, t, estimator)
     if missing := curves.missing_in_words([line]):
         say(f"note: {missing}")

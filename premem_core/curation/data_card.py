@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from premem_core.analysis.run_scores import segment_note
+from premem_core.analysis.verdict.task_threshold import fitted_or_from
 from premem_core.curation import quality_gates, strategies
 from premem_core.curation.recipe import Criterion, Recipe
 
@@ -90,11 +91,18 @@ def _contents(chosen: pd.DataFrame, recipe: Recipe, total: int, rows: int) -> li
         *(f"- {_in_words(criterion)}" for criterion in recipe.criteria),
         "",
         f"Scores come from the runs: {runs}. A solution counts as memorized if its log log "
-        f"perplexity is below {recipe.log_log_threshold:.3f}"
+        f"perplexity is below {recipe.log_log_threshold:.3f}{_source(recipe)}"
         f"{segment_note(recipe.segment)}; {recipe.estimator} estimator. Seed "
         f"{recipe.seed}; version {recipe.store_version} of the store.",
         "",
     ]
+
+
+def _source(recipe: Recipe) -> str:
+    """Where the threshold comes from, in brackets; "" where the recipe does not tell."""
+    if recipe.threshold_source is None:
+        return ""
+    return f" ({fitted_or_from(recipe.threshold_source)})"
 
 
 def _budget(recipe: Recipe) -> list[str]:

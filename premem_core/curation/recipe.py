@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 import yaml
 
+from premem_core.analysis.verdict.threshold import SOURCES, Source
 from premem_core.errors import UsageError
 from premem_core.metrics.estimators import ESTIMATORS, Estimator
 from premem_core.records import SEGMENTS, Segment
@@ -47,6 +48,7 @@ class Recipe:
     Attributes:
         runs: the runs whose scores are used.
         log_log_threshold, estimator: for pre-memorization accuracy.
+        threshold_source: where the threshold comes from; None in a recipe that does not tell.
         segment: the part of a solution whose perplexity is compared with the threshold.
         criteria: the strategies; their rankings are combined by weight.
         combine: whether an example must be within the bounds of all criteria, or of any.
@@ -69,6 +71,7 @@ class Recipe:
     runs: tuple[str, ...]
     log_log_threshold: float
     criteria: tuple[Criterion, ...]
+    threshold_source: Source | None = None
     estimator: Estimator = "plain"
     segment: Segment = "target"
     combine: Combine = "all"
@@ -118,6 +121,7 @@ class Recipe:
             ("budget_in", self.budget_in, get_args(Unit)),
             ("shape", self.shape, get_args(Shape)),
             ("weights", self.weights, get_args(Weights)),
+            ("threshold_source", self.threshold_source or "given", SOURCES),
         ):
             if value not in choices:
                 raise UsageError(f"{name} must be one of {', '.join(choices)}, not '{value}'")

@@ -1,8 +1,8 @@
 """Cached reads: what pages read from the store, kept until the store changes."""
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -24,6 +24,7 @@ from premem_core.analysis.studies.study import (
     make_study,
     read_baseline_predictors,
 )
+from premem_core.analysis.verdict import task_threshold as task_thresholds
 from premem_core.analysis.verdict.threshold import Source, choose_threshold
 from premem_core.analysis.verdict.verdict import Verdict, read_verdict
 from premem_core.dashboard.wording import error_in_words
@@ -108,6 +109,11 @@ def _analysis(request: FitRequest, threshold: float) -> Analysis:
 @st.cache_resource(max_entries=16, show_spinner="Comparing predictors…")
 def _comparison(key: RunsKey) -> Comparison:
     return compare(runs_of(key))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _task_threshold(key: RunsKey, estimator: Estimator) -> task_thresholds.TaskThreshold:
+    return task_thresholds.task_threshold(key.task, runs_of(key), estimator)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -199,7 +205,7 @@ def task_runs(task: str, segment: Segment = "target") -> list[RunScores]:
     return _runs(*cache_key(), task, segment)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _page_stops_at(kind: type[PrememError]) -> Iterator[None]:
     """Show an error of this kind and stop the page."""
     try:
@@ -280,6 +286,13 @@ def verdict(
         return str(error)
 
 
+def verdicts(task: str, runs: Sequence[RunScores]) -> list[Verdict]:
+    """The verdicts on these runs with the default source, where there is one."""
+    estimator = run_scores.default_estimator(runs)
+    found = [verdict(task, run, estimator) for run in runs]
+    return [one for one in found if not isinstance(one, str)]
+
+
 def example_table(
     task: str, run: RunScores, threshold: float, estimator: Estimator
 ) -> pd.DataFrame:
@@ -304,19 +317,25 @@ def similar_questions(task: str, example: int, n: int = 5) -> pd.Series:
     return pd.Series(cosines, numbers).drop(example).nlargest(n)
 
 
+def task_threshold(
+    task: str, runs: Sequence[RunScores], estimator: Estimator
+) -> task_thresholds.TaskThreshold:
+    """`task_threshold.task_threshold`; where there is nothing to choose by, the paper's."""
+    if runs:
+        with contextlib.suppress(DataError):
+            return _task_threshold(runs_key(task, runs), estimator)
+    return task_thresholds.TaskThreshold(PAPER_GSM8K, "given", "It is the paper's for GSM8K.")
+
+
 def plan_threshold(
     task: str, segment: Segment = "target", plan: Plan = "lazy"
 ) -> tuple[float, str]:
     """The default threshold of a sampling plan for a task, and its source as a sentence."""
     runs = read(read_runs)
     is_scored = (runs[runs["task"] == task]["scored"] > 0).any()
-    estimator: Estimator = "lu" if plan == "last" else "plain"
-    best = best_threshold(task, task_runs(task, segment), estimator) if is_scored else None
-    if best is None:
-        source = "The paper's threshold for GSM8K, because none can be fitted to this task's runs."
-        return PAPER_GSM8K, source
-    source = "The optimum over this task's runs that have test problems and a finished job."
-    return round(best.log_log_threshold, 3), source
+    scored = task_runs(task, segment) if is_scored else []
+    chosen = task_threshold(task, scored, "lu" if plan == "last" else "plain")
+    return round(chosen.log_log_threshold, 3), chosen.why
 
 
 def best_checkpoint(shown: Sequence[Curve]) -> tuple[Curve, int] | None:

@@ -20,8 +20,8 @@ from streamlit.delta_generator import DeltaGenerator
 from premem_core.analysis import run_scores
 from premem_core.analysis.run_scores import RunScores
 from premem_core.analysis.studies.calibrating_runs import calibrating_runs, what_counts_less
+from premem_core.analysis.verdict.threshold import Source
 from premem_core.dashboard import cached_reads, elements, pickers
-from premem_core.dashboard.cached_reads import PAPER_GSM8K
 from premem_core.dashboard.wording import count, perplexity, plain, signed
 from premem_core.metrics.estimators import Estimator
 from premem_core.metrics.thresholds import Objective, ThresholdFit
@@ -42,6 +42,7 @@ class View:
         estimator: the estimator of pre-memorization accuracy.
         objective: the R² that the default threshold maximizes.
         threshold: the current threshold, t = log log PPL.
+        source: where it comes from: that of the default threshold, or "given" where it was moved.
         best: the best threshold over the task's calibrating runs; None where none can be fitted.
         labels: run → the text that stands for it on the page.
         controls: the row that a page adds its own controls to.
@@ -55,6 +56,7 @@ class View:
     estimator: Estimator
     objective: Objective
     threshold: float
+    source: Source
     best: ThresholdFit | None
     labels: Mapping[str, str]
     controls: DeltaGenerator
@@ -82,15 +84,11 @@ class View:
             part = f"The threshold is for the perplexity of {SEGMENT_NAMES[self.segment]}."
             weights_note = f"{part} {weights_note}"
         if self.best is None:
-            planned = run_scores.planned_threshold(self.runs)
-            instead = (
-                f"t = {signed(PAPER_GSM8K, 1)} is the paper's for GSM8K"
-                if planned is None
-                else f"t = {signed(planned)} is that of the plan by which the runs were sampled"
-            )
+            default = cached_reads.task_threshold(self.task, self.runs, self.estimator)
             return (
                 f"No threshold can be fitted with the {self.estimator} estimator, for lack of test "
-                f"accuracies or of samples that the plan left out; {instead}. {weights_note}"
+                f"accuracies or of samples that the plan left out. t = "
+                f"{signed(default.log_log_threshold)}: {plain(default.why)} {weights_note}"
             )
         t, restricted = self.best.log_log_threshold, self.best.restricted
         subject = self.objective.title()
@@ -147,11 +145,9 @@ def pick_view(
         estimator = pickers.pick_estimator(run_scores.default_estimator(all_runs))
         objective = pickers.pick_objective(draw=choose_objective)
         best = cached_reads.best_threshold(task, all_runs, estimator, objective)
-        planned = run_scores.planned_threshold(all_runs)
-        threshold = pickers.pick_threshold(
-            slider_value(best, planned),
-            (task, estimator, objective, segment),
-        )
+        default = cached_reads.task_threshold(task, all_runs, estimator)
+        at_first = slider_value(best, default.log_log_threshold)
+        threshold = pickers.pick_threshold(at_first, (task, estimator, objective, segment))
     notices = st.empty()
     pickers.show_missing(notices)
     return View(
@@ -162,6 +158,9 @@ def pick_view(
         estimator=estimator,
         objective=objective,
         threshold=threshold,
+        source=default.source
+        if abs(threshold - at_first) < cached_reads.SLIDER_STEP / 2
+        else "given",
         best=best,
         labels=labels,
         controls=row,
@@ -187,15 +186,13 @@ def pick_task() -> str:
     return pickers.pick_name("Task", tasks, "task", width=150)
 
 
-def slider_value(best: ThresholdFit | None, planned: float | None = None) -> float:
-    """The best threshold, rounded to a step of the slider; where there is none, that of the plan.
+def slider_value(best: ThresholdFit | None, otherwise: float) -> float:
+    """The best threshold, rounded to a step of the slider; where there is none, the other one.
 
     Args:
-        planned: t of the plan by which the runs were sampled; None for the paper's.
+        otherwise: t where no threshold can be fitted.
     """
-    t = best.log_log_threshold if best else planned
-    if t is None:
-        return PAPER_GSM8K
+    t = best.log_log_threshold if best else otherwise
     # Below this threshold, samples that the plan skipped are missing: never round down.
     rounded = np.ceil if best is None or best.restricted else np.round
-    return float(rounded(np.clip(t, *pickers.SLIDER) * 100)) / 100
+    return float(rounded(np.round(np.clip(t, *pickers.SLIDER) * 100, 6))) / 100

@@ -75,6 +75,7 @@ def read_run(
         path=path,
         checkpoints=tuple(read[candidate.name] for candidate in kept),
         learning_rate=log.highest_rate,
+        rewarded=log.rewarded,
         epochs=log.epochs,
         batch_size=log.batch_size,
         skipped=_without_bases(skipped, read.values()),

@@ -15,7 +15,7 @@ from premem_core.store.sample_imports import SampleImport
 _MAY_CHANGE = {
     *("plan", "log_log_threshold", "share", "perturb_all", "perturbations", "checkpoints"),
     *("train_data", "test_data", "unseen_data", "chunk_examples", "tokens", "held_out"),
-    *("perturb_controls", "score_base"),
+    *("perturb_controls", "rewarded", "score_base"),
 }
 
 
@@ -30,7 +30,7 @@ def check_same(run: str, registered: dict[str, Any], wanted: dict[str, Any]) -> 
         JobError: it is resumed with another one; the message names the differences.
     """
     # A job of an earlier version goes on as it began.
-    unknown = {"held_out", "perturb_controls"} - registered.keys()
+    unknown = {"held_out", "perturb_controls", "rewarded"} - registered.keys()
     wanted = {key: value for key, value in wanted.items() if key not in unknown}
     if differing := _differences(registered, wanted):
         raise JobError(

@@ -94,7 +94,11 @@ def describe_job(
         "checkpoints": [checkpoint.step for checkpoint in run.checkpoints],
         "train_data": _digest(train),
         "test_data": _digest(test),
-    } | ({"unseen_data": _digest(unseen)} if unseen else {})
+    }
+    if unseen:
+        described["unseen_data"] = _digest(unseen)
+    if run.rewarded:
+        described["rewarded"] = True
     return as_json(described)
 
 

@@ -28,6 +28,7 @@ FILLED = {
 ADDRESSES = {
     "overview": "",
     "score": f"score?{urlencode(FILLED)}",
+    "verdict": "verdict",
     "curves": "curves",
     "fits": "fits",
     "map": "map",

@@ -61,7 +61,7 @@ def test_the_threshold_is_the_best_of_the_runs_or_none_where_none_can_be_fitted(
     assert best == curves.best_threshold(runs)
     threshold, source = cached_reads.plan_threshold("toy")
     assert threshold == round(best.log_log_threshold, 3)
-    assert "optimum" in source
+    assert "fitted to the 2 runs" in source
     assert cached_reads.is_best(best.log_log_threshold + 0.009, best)
     assert not cached_reads.is_best(best.log_log_threshold + 0.011, best)
     show(stores / "final")

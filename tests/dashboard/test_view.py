@@ -166,7 +166,7 @@ def test_without_samples_that_the_others_threshold_needs_other_evidence_is_taken
     assert "with the threshold from this run alone" in shown
 
 
-def test_the_page_of_fits_predicts_from_the_same_runs_as_the_curves_whichever_are_shown(
+def test_the_verdict_predicts_from_the_same_runs_as_the_curves_whichever_are_shown(
     demo, demo_store, monkeypatch
 ):
     labels = run_scores.run_labels(run_scores.read_task(demo_store, "demo"))
@@ -174,8 +174,8 @@ def test_the_page_of_fits_predicts_from_the_same_runs_as_the_curves_whichever_ar
     curves = seen(show("curves.py", demo, monkeypatch, runs=names)).replace("\\", "")
     [best] = [name for name in names if f"of **{labels[name]}** has memorized" in curves]
     [expected] = re.findall(r"Expect \*\*(.+ %\))\*\* on new problems", curves)
-    fits = seen(show("fits.py", demo, monkeypatch, runs=names, predict=best)).replace("\\", "")
-    assert f"expect {expected} on new problems" in fits
+    verdict = seen(show("verdict.py", demo, monkeypatch, runs=names, run=best)).replace("\\", "")
+    assert f"expect {expected} on new problems" in verdict
 
 
 def test_the_objective_goes_with_the_address_to_every_page(demo, monkeypatch):

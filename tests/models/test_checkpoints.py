@@ -138,6 +138,22 @@ def test_what_cannot_be_scored_is_named_in_one_sentence(run, broken, message):
 
 
 @pytest.mark.parametrize(
+    ("logged", "rewarded"),
+    [
+        ({"loss": 0.1, "reward": 0.4, "kl": 0.01}, True),  # GRPO
+        ({"loss": 0.1, "rewards/chosen": -0.2, "rewards/margins": 0.1}, True),  # DPO
+        ({"loss": 0.1, "mean_token_accuracy": 0.8}, False),  # SFT
+    ],
+)
+def test_a_run_that_learned_from_rewards_is_told_by_its_log(run, logged, rewarded):
+    for file in run.rglob("trainer_state.json"):
+        state = json.loads(file.read_text())
+        state["log_history"].append({"step": 1, **logged})
+        file.write_text(json.dumps(state))
+    assert read_run(run).rewarded == rewarded
+
+
+@pytest.mark.parametrize(
     ("name", "content"),
     [
         ("trainer_state.json", '{"log_history": null}'),

@@ -41,8 +41,8 @@ def imported(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "page",
-    ["overview.py", "curves.py", "fits.py", "map.py", "examples.py", "example.py", "curate.py",
-     "compare.py", "grades.py", "robustness.py"],
+    ["overview.py", "verdict.py", "curves.py", "fits.py", "map.py", "examples.py", "example.py",
+     "curate.py", "compare.py", "grades.py", "robustness.py"],
 )  # fmt: skip
 def test_a_page_shows_an_imported_run(page, imported, monkeypatch):
     shown = seen(show(page, imported, monkeypatch, t="-2.6"))

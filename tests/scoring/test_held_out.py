@@ -95,3 +95,27 @@ def test_a_file_that_holds_every_training_problem_is_refused(run_dir, data):
     assert len(read_examples(data[0]).examples) == 48
     with pytest.raises(UsageError, match="so the run would have no training problem"):
         prepare(request(run_dir, data, data[0]))
+
+
+def test_a_job_remembers_that_its_run_learned_from_rewards(run_dir, data, tmp_path):
+    for name, rewarded in (("supervised", False), ("reinforced", True)):
+        job = prepare(request(run_dir, data, run=name, train_sample=4))
+        job = replace(job, data=replace(job.data, run=replace(job.data.run, rewarded=rewarded)))
+        job.create(Store(tmp_path))
+        assert job_process.run_job(Store(tmp_path), name).state == "done"
+        job.create(Store(tmp_path), resume=True)
+    runs = {run.run: run.rewarded for run in run_scores.read_task(Store(tmp_path), "t")}
+    assert runs == {"supervised": False, "reinforced": True}
+
+
+def test_a_larger_test_sample_contains_a_smaller_one(run_dir, data, tmp_path):
+    few, more = (
+        prepare(request(run_dir, data, test_file=data[1], test_sample=n, train_sample=4))
+        for n in (5, 12)
+    )
+    assert (len(few.test), len(more.test)) == (5, 12)
+    assert {e.id for e in few.test} < {e.id for e in more.test}
+    assert "test problems to score: 5, drawn at random" in "\n".join(few.summary())
+    store = Store(tmp_path)
+    few.create(store)
+    more.create(store, extend=True)

@@ -43,23 +43,31 @@ NO_CONTROLS = Controls(
 def read_controls(store: Store, run: str, step: int, perturbation: str) -> Controls:
     """The controls of a perturbation at a checkpoint, as far as they are sampled."""
     counts = read_counts(store, run)
-    counts = counts[counts["samples"] > 0]
-    accuracies = counts.assign(accuracy=counts["correct"] / counts["samples"])
     first = int(counts["step"].min())
     return Controls(
-        _both_forms(accuracies, "test", step, perturbation),
-        _both_forms(accuracies, "train", first, perturbation),
+        both_forms(counts, "test", step, perturbation),
+        both_forms(counts, "train", first, perturbation),
         first if first < step else None,
     )
 
 
-def _both_forms(accuracies: pd.DataFrame, split: str, step: int, perturbation: str) -> pd.DataFrame:
-    rows = accuracies[(accuracies["split"] == split) & (accuracies["step"] == step)]
-    original, perturbed = (
-        rows[rows["perturbation"] == name].set_index("example")["accuracy"]
-        for name in ("", perturbation)
+def both_forms(counts: pd.DataFrame, split: str, step: int, perturbation: str) -> pd.DataFrame:
+    """The accuracies original and perturbed of the examples that were asked in both forms.
+
+    Args:
+        counts: `read_counts` of a run.
+    """
+    rows = counts[
+        (counts["split"] == split) & (counts["step"] == step) & (counts["samples"] > 0)
+    ].set_index("example")
+    accuracy = rows["correct"] / rows["samples"]
+    both = pd.DataFrame(
+        {
+            "original": accuracy[rows["perturbation"] == ""],
+            "perturbed": accuracy[rows["perturbation"] == perturbation],
+        },
+        columns=list(COLUMNS),
     )
-    both = pd.DataFrame({"original": original, "perturbed": perturbed}, columns=list(COLUMNS))
     return both.dropna()
 
 
@@ -101,7 +109,7 @@ def compare(examples: pd.DataFrame, controls: Controls) -> dict[str, float]:
     }
 
 
-def limem(examples: pd.DataFrame) -> tuple[float, float]:
+def limem(both: pd.DataFrame) -> tuple[float, float]:
     """Local inconsistency based memorization, and half of its 90 % interval over questions.
 
     LiMem = accuracy · (1 − consistency ratio), where the consistency ratio is the share of the
@@ -110,9 +118,9 @@ def limem(examples: pd.DataFrame) -> tuple[float, float]:
     question is wrong.
 
     Args:
-        examples: `Robustness.examples`.
+        both: the accuracies original and perturbed of each example, as `both_forms`.
     """
-    return _mean(examples["train_accuracy"] * (1 - examples["perturbed_accuracy"]))
+    return _mean(both["original"] * (1 - both["perturbed"]))
 
 
 def _mean(values: "pd.Series[float]") -> tuple[float, float]:

@@ -281,7 +281,8 @@ def summary(measured: Sequence[Robustness]) -> pd.DataFrame:
     rows = []
     for result in measured:
         areas = result.auroc.set_index("signal")["auroc"]
-        memorized, half = limem(result.examples)
+        accuracies = result.examples[["train_accuracy", "perturbed_accuracy"]]
+        memorized, half = limem(accuracies.set_axis(["original", "perturbed"], axis=1))
         rows.append(
             {
                 "perturbation": result.perturbation,

@@ -88,7 +88,8 @@ class Calibration:
 
     def to_json(self) -> str:
         """The content of `calibration.json`."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, allow_nan=False)
+        content = {"format": FORMAT, "threshold_source": "other_runs", **asdict(self)}
+        return json.dumps(content, indent=1, allow_nan=False)
 
     @classmethod
     def read(cls, file: Path) -> "Calibration":
@@ -116,6 +117,7 @@ class Calibration:
             content = json.loads(text)
             if content.pop("format") != FORMAT:
                 raise ValueError(f"not format {FORMAT}")
+            content.pop("threshold_source", None)
             return _checked(cls(**content))
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise UsageError(

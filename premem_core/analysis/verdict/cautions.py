@@ -33,6 +33,7 @@ def run_cautions(
         _late_first_checkpoint(run, t),
         _everything_memorized(run, shares),
         _rows_that_were_not_trained(run, t, shares),
+        _rewarded(run),
         _long_traces(trace_tokens),
         contamination_in_words(base) if base else "",
         _few_unseen(run, threshold),
@@ -91,6 +92,16 @@ def _rows_that_were_not_trained(run: RunScores, t: float, shares: pre_memorizati
         f"{shares[-1]:.0%} of the named training rows are memorized at the last checkpoint, and "
         f"{others:.0%} of solutions that should be new to the run. The named rows are probably not "
         "those that it was trained on, or it was trained on the others too."
+    )
+
+
+def _rewarded(run: RunScores) -> str:
+    if not run.rewarded:
+        return ""
+    return (
+        "This run learned from rewards or preferences, which change the perplexity of solutions "
+        "otherwise than training on them does. Pre-memorization accuracy is untested there; choose "
+        "a checkpoint by pass@k on test questions and by the NLL of unseen solutions."
     )
 
 

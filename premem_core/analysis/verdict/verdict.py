@@ -1,6 +1,7 @@
 """The verdict on one run: the checkpoint to ship, what to expect of it, and whether to train on."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 
 from premem_core.analysis import curves
 from premem_core.analysis.base_model import BaseModel, read_base_model
+from premem_core.analysis.measures import read_measures
 from premem_core.analysis.run_scores import RunScores
 from premem_core.analysis.studies import prediction
 from premem_core.analysis.studies.prediction import Choice
@@ -20,7 +22,9 @@ from premem_core.analysis.verdict.expectation import (
     interval_kind,
 )
 from premem_core.analysis.verdict.labels import Decision, decide, join_labels
-from premem_core.analysis.verdict.threshold import Threshold, source_in_words
+from premem_core.analysis.verdict.threshold import Threshold, choose_threshold, source_in_words
+from premem_core.errors import DataError
+from premem_core.files import json_text
 from premem_core.metrics import intervals, pre_memorization, threshold_rules
 from premem_core.store.database import Store
 from premem_core.store.scores import read_lengths
@@ -91,6 +95,10 @@ class Verdict:
             "caveats": list(self.cautions),
             "warnings": list(self.cautions),
         }
+
+    def to_json(self) -> str:
+        """`as_json` as a text."""
+        return json_text(self.as_json())
 
     def in_words(self) -> list[str]:
         """The verdict in sentences, without the cautions."""
@@ -228,11 +236,31 @@ def make_verdict(
 
 
 def read_verdict(store: Store, task: str, run: RunScores, threshold: Threshold) -> Verdict:
-    """`make_verdict`, with what the store has of the run's base model and traces."""
+    """`make_verdict` with what the store has of the run's base model and traces.
+
+    `Verdict.checkpoints` has the columns of `read_measures` too.
+    """
     base = read_base_model(store, run.run, run.segment)
     lengths = read_lengths(store, task)
     of_run = lengths[(lengths["run"] == run.run) & (lengths["split"] == "train")]
-    return make_verdict(task, run, threshold, base, float(of_run["trace_tokens"].max()))
+    verdict = make_verdict(task, run, threshold, base, float(of_run["trace_tokens"].max()))
+    measures = read_measures(store, run.run)
+    return replace(verdict, checkpoints=verdict.checkpoints.merge(measures, "left", on="step"))
+
+
+def read_verdicts(store: Store, task: str, runs: Sequence[RunScores]) -> list[Verdict]:
+    """The verdicts on these runs by the best evidence; those for which there is none are left out.
+
+    Args:
+        runs: all scored runs of the task.
+    """
+    verdicts = []
+    for run in runs:
+        try:
+            verdicts.append(read_verdict(store, task, run, choose_threshold(task, run, runs)))
+        except DataError:
+            continue
+    return verdicts
 
 
 def _choose(run: RunScores, threshold: Threshold) -> Choice | None:

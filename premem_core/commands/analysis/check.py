@@ -10,6 +10,7 @@ import typer
 from premem_core.analysis import curves, gate, run_scores
 from premem_core.analysis.curves import Curve
 from premem_core.analysis.gate import Judgement, Rule
+from premem_core.analysis.verdict.task_threshold import TaskThreshold
 from premem_core.commands.analysis.junit import junit_report
 from premem_core.commands.options import (
     EstimatorOption,
@@ -129,7 +130,7 @@ def check(options: CheckOptions) -> None:
     checkpoints = read_checkpoints(home, options.run).set_index("step")
     step = options.judged_step(checkpoints)
     why = _why_not_scored(checkpoints, step)
-    line = None if why else _curve(home, task, options)
+    line, threshold = (None, None) if why else _curve(home, task, options)
     if line:
         judged = gate.judge(line, step, rules)
     else:
@@ -139,9 +140,9 @@ def check(options: CheckOptions) -> None:
         write_text(options.junit, report)
     holds = all(each.holds(options.strict) for each in judged)
     if options.as_json:
-        print_json(_as_json(options, step, line, judged, holds))
+        print_json(_as_json(options, step, line, threshold, judged, holds))
     else:
-        _print(options, step, line, judged)
+        _print(options, step, line, threshold, judged)
     if not holds:
         raise typer.Exit(1)
 
@@ -158,25 +159,33 @@ def _why_not_scored(checkpoints: pd.DataFrame, step: int) -> str | None:
     return f"the checkpoint at step {step} {what}; score it{other}"
 
 
-def _curve(store: Store, task: str, options: CheckOptions) -> Curve | None:
+def _curve(
+    store: Store, task: str, options: CheckOptions
+) -> tuple[Curve, TaskThreshold] | tuple[None, None]:
     runs = run_scores.read_task(store, task, options.segment)
     scores = run_scores.find_run(runs, options.run)
     if scores is None:
-        return None
+        return None, None
     if skipped := scores.waiting + scores.failed:
         say(f"note: PM is without the checkpoints of the run that are not scored ({skipped})")
     estimator = options.estimator or run_scores.default_estimator(runs)
-    t = threshold_of(runs, options.log_log_threshold, estimator)
-    return curves.curve(scores, t, estimator)
+    threshold = threshold_of(runs, task, options.log_log_threshold, estimator)
+    return curves.curve(scores, threshold.log_log_threshold, estimator), threshold
 
 
 def _as_json(
-    options: CheckOptions, step: int, line: Curve | None, judged: list[Judgement], holds: bool
+    options: CheckOptions,
+    step: int,
+    line: Curve | None,
+    threshold: TaskThreshold | None,
+    judged: list[Judgement],
+    holds: bool,
 ) -> dict[str, object]:
     return {
         "run": options.run,
         "step": step,
         "log_log_threshold": line.log_log_threshold if line else None,
+        "threshold_source": threshold.source if threshold else None,
         "estimator": line.estimator if line else None,
         "segment": options.segment,
         "passed": holds,
@@ -195,11 +204,17 @@ def _as_json(
     }
 
 
-def _print(options: CheckOptions, step: int, line: Curve | None, judged: list[Judgement]) -> None:
+def _print(
+    options: CheckOptions,
+    step: int,
+    line: Curve | None,
+    threshold: TaskThreshold | None,
+    judged: list[Judgement],
+) -> None:
     how = ""
-    if line:
+    if line and threshold:
         segment = run_scores.segment_note(options.segment)
-        how = f"; t = {line.log_log_threshold:.3f}{segment}, {line.estimator} estimator"
+        how = f"; {threshold.in_words()}{segment}; {line.estimator} estimator"
     typer.echo(f"'{options.run}' at step {step}{how}")
     for each in judged:
         typer.echo(f"{each.verdict:10} {each.rule}: {each.sentence}")

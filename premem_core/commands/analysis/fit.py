@@ -18,6 +18,7 @@ from premem_core.analysis.studies.study import (
     make_study,
     read_baseline_predictors,
 )
+from premem_core.analysis.verdict.verdict import read_verdicts
 from premem_core.commands.options import (
     EstimatorOption,
     JsonOption,
@@ -80,7 +81,8 @@ def fit(
     if report:
         from premem_core.dashboard.figures import html_report
 
-        write_text(report, html_report.report(task, analysis, run_scores.run_labels(runs)))
+        labels, verdicts = run_scores.run_labels(runs), read_verdicts(home, task, runs)
+        write_text(report, html_report.report(task, analysis, labels, verdicts))
         say(f"report written to {report}")
     comparison = compare(runs)
     if as_json:
@@ -194,7 +196,7 @@ def replay(
 
     runs = run_scores.read_task(existing_store(store), task, segment)
     estimator = estimator or ("lu" if plan == "last" else "plain")
-    t = threshold_of(runs, log_log_threshold, estimator)
+    t = threshold_of(runs, task, log_log_threshold, estimator).log_log_threshold
     error = None if precision is None else precision / 100
     result = replay(runs, samples, plan, estimator, t, repeats, seed, share, error)
     if as_json:

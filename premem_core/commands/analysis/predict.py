@@ -16,7 +16,9 @@ from premem_core.commands.options import (
     StoreOption,
     existing_store,
     print_json,
+    say,
     task_of,
+    write_text,
 )
 from premem_core.errors import UsageError
 from premem_core.metrics.estimators import Estimator
@@ -74,6 +76,10 @@ def predict(
             "target, or the part that --calibration is for."
         ),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write the verdict to this HTML file, which needs no server."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say which checkpoint of a run to ship, what to expect of it on new problems, and how sure.
@@ -105,6 +111,11 @@ def predict(
         estimator=estimator,
     )
     verdict = read_verdict(home, task, scores, threshold)
+    if report:
+        from premem_core.dashboard.figures import html_report
+
+        write_text(report, html_report.verdict_report(verdict))
+        say(f"report written to {report}")
     if as_json:
         print_json(verdict.as_json() | {"segment": segment})
     else:

@@ -64,7 +64,8 @@ def robustness(
             "its job with 'jobs extend --perturb'"
         )
     estimator = estimator or run_scores.default_estimator(runs)
-    t = threshold_of(runs, log_log_threshold, estimator)
+    threshold = threshold_of(runs, task, log_log_threshold, estimator)
+    t = threshold.log_log_threshold
     measured = [
         rb.measure_robustness(scores, rb.read_answers(home, run, step, perturbation), t, estimator)
         for perturbation, steps in steps_of.items()
@@ -73,12 +74,20 @@ def robustness(
     models = _mixed_models(home, task, measured) if mixed_model else {}
     if as_json:
         perturbations = [_as_json(result, models) for result in measured]
-        content = {"run": run, "log_log_threshold": t, "estimator": estimator, "segment": segment}
-        print_json({**content, "perturbations": perturbations})
+        print_json(
+            {
+                "run": run,
+                "log_log_threshold": t,
+                "threshold_source": threshold.source,
+                "estimator": estimator,
+                "segment": segment,
+                "perturbations": perturbations,
+            }
+        )
         return
     typer.echo(
-        f"t = {t:.3f}{run_scores.segment_note(segment)}, {estimator} estimator; columns that "
-        "end in _half are half the width of a 90 % interval over questions"
+        f"{threshold.in_words()}{run_scores.segment_note(segment)}, {estimator} estimator; columns "
+        "that end in _half are half the width of a 90 % interval over questions"
     )
     for sentence in rb.caveats(measured):
         typer.echo(f"note: {sentence}")

@@ -164,10 +164,12 @@ class CurateOptions:
             runs = [scores.run for scores in scored]
             say(f"judged by all {len(runs)} scored runs of the task '{task}': {', '.join(runs)}")
         estimator = self.estimator or run_scores.default_estimator(scored)
+        threshold = threshold_of(scored, task, self.log_log_threshold, estimator)
         return Recipe(
             task=task,
             runs=tuple(runs),
-            log_log_threshold=threshold_of(scored, self.log_log_threshold, estimator),
+            log_log_threshold=threshold.log_log_threshold,
+            threshold_source=threshold.source,
             criteria=self._criteria(),
             estimator=estimator,
             segment=self.segment,
@@ -250,6 +252,7 @@ def _as_json(
         "of": total,
         "runs": recipe.runs,
         "log_log_threshold": recipe.log_log_threshold,
+        "threshold_source": recipe.threshold_source,
         "means": _mean_values(recipe, chosen),
         "gates": issues["gate"].value_counts().to_dict(),
         "file": out,

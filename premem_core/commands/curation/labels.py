@@ -52,7 +52,8 @@ def labels(
     chosen = [scores for scores in runs if not run or scores.run in run]
     if not chosen:
         raise UsageError(f"the store {home.path} has no scored run; score a run first")
-    t = threshold_of(runs, log_log_threshold, estimator)
+    threshold = threshold_of(runs, task, log_log_threshold, estimator)
+    t = threshold.log_log_threshold
     suspects = suspect_labels.find_suspect_labels(home, chosen, t)
     shown = suspects.head(limit)
     if as_json:
@@ -61,14 +62,15 @@ def labels(
                 "task": task,
                 "runs": [scores.run for scores in chosen],
                 "log_log_threshold": t,
+                "threshold_source": threshold.source,
                 "examples": len(suspects),
                 "suspects": shown.to_dict("records"),
             }
         )
         return
     typer.echo(
-        f"{len(suspects):,} examples have samples from before memorization (t = {t:.3f}); the most "
-        "suspect come first"
+        f"{len(suspects):,} examples have samples from before memorization "
+        f"({threshold.in_words()}); the most suspect come first"
     )
     if few := suspect_labels.few_samples_in_words(suspects, chosen[0].run):
         say(f"note: {few}")

@@ -8,6 +8,7 @@ import plotly.io
 
 from premem_core.analysis import baselines
 from premem_core.analysis.studies.study import Analysis
+from premem_core.analysis.verdict.verdict import Verdict
 from premem_core.dashboard import figures
 
 STYLE = """
@@ -21,11 +22,14 @@ th:first-child, td:first-child { text-align: left; }
 """
 
 
-def report(task: str, analysis: Analysis, labels: Mapping[str, str]) -> str:
+def report(
+    task: str, analysis: Analysis, labels: Mapping[str, str], verdicts: Sequence[Verdict] = ()
+) -> str:
     """The analysis of a task's runs as an HTML document.
 
     Args:
         labels: run → the text that stands for it.
+        verdicts: on the task's runs.
     """
     study, palette = analysis.study, figures.LIGHT
     symbols = figures.run_symbols({run.run: (run.epochs, run.trained_on) for run in study.runs})
@@ -33,6 +37,8 @@ def report(task: str, analysis: Analysis, labels: Mapping[str, str]) -> str:
     if analysis.caveats:
         notes = "".join(f"<li>{escape(sentence)}</li>" for sentence in analysis.caveats)
         parts += ["<h2>Limits of these results</h2>", f"<ul>{notes}</ul>"]
+    for verdict in verdicts:
+        parts += [f"<h2>{escape(labels.get(verdict.run, verdict.run))}</h2>", *_sentences(verdict)]
     charts: list[tuple[str, figures.Chart]] = []
     for predictor, title in (
         ("premem", "Pre-memorization accuracy"),
@@ -67,6 +73,49 @@ def report(task: str, analysis: Analysis, labels: Mapping[str, str]) -> str:
         table(analysis.points.drop(columns=["log_log_threshold", "estimator"])),
     ]
     return document(f"Premem: {task}", parts)
+
+
+VERDICT_COLUMNS = (
+    *("step", "premem", "lu", "predicted", "low", "high", "labelled", "joined", "joined_low"),
+    *("joined_high", "test_accuracy", "memorized_share", "test_nll", "finished"),
+    *("completion_tokens", "k", "pass_at_k", "maj_at_k", "entropy"),
+)
+
+
+def verdict_report(verdict: Verdict) -> str:
+    """The verdict on one run as an HTML document."""
+    rows = verdict.checkpoints
+    known = [name for name in VERDICT_COLUMNS if name in rows and rows[name].notna().any()]
+    known += [str(name) for name in rows if str(name).startswith("limem_")]
+    figure = figures.prediction_figure(rows, figures.LIGHT, verdict.interval)
+    parts = [
+        *_sentences(verdict),
+        "<h2>Expected accuracy on new problems</h2>",
+        chart(figure, first=True),
+        "<h2>Every checkpoint</h2>",
+        table(rows[known]),
+        f"<p>{escape(COLUMNS_IN_WORDS)}</p>",
+    ]
+    return document(f"Premem: verdict on {verdict.run}", parts)
+
+
+COLUMNS_IN_WORDS = (
+    "premem: pre-memorization accuracy; lu: the same at the last checkpoint before each example "
+    "was memorized; predicted: expected accuracy on new problems, low to high its interval; "
+    "labelled: by labelled test questions; joined: labels and prediction together; test_nll: NLL "
+    "per token of test solutions, nats; finished and completion_tokens: of completions of training "
+    "questions; pass_at_k, maj_at_k and entropy (nats): of k samples; limem: how often a right "
+    "answer is lost under a perturbation."
+)
+
+
+def _sentences(verdict: Verdict) -> list[str]:
+    """The verdict's sentences and cautions as HTML."""
+    parts = [f"<p>{escape(sentence)}</p>" for sentence in verdict.in_words() if sentence]
+    if verdict.cautions:
+        notes = "".join(f"<li>{escape(sentence)}</li>" for sentence in verdict.cautions)
+        parts.append(f"<ul>{notes}</ul>")
+    return parts
 
 
 def document(title: str, parts: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ class TrainerState:
             epoch.
         batch_size: per device.
         rates: pairs of a step and the learning rate that was logged there.
+        rewarded: whether rewards are logged, as by trainers that learn from rewards or preferences.
     """
 
     step: int | None = None
@@ -30,6 +31,7 @@ class TrainerState:
     epochs: float | None = None
     batch_size: int | None = None
     rates: tuple[tuple[int, float], ...] = ()
+    rewarded: bool = False
 
     @property
     def rate(self) -> float | None:
@@ -62,6 +64,11 @@ def read_trainer_state(folder: Path) -> TrainerState:
             epochs=_number(state.get("num_train_epochs")),
             batch_size=_whole(state.get("train_batch_size")),
             rates=tuple((int(log.get("step", 0)), float(log["learning_rate"])) for log in logs),
+            rewarded=any(
+                str(name) == "reward" or str(name).startswith("rewards/")
+                for log in state.get("log_history", [])
+                for name in log
+            ),
         )
     except (TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(

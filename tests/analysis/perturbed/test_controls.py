@@ -72,7 +72,7 @@ def test_without_controls_nothing_is_said_of_them():
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=30))
 def test_limem_is_the_accuracy_that_no_perturbed_answer_keeps(counts):
     """Every pair of an original and a perturbed sample counted by hand."""
-    examples = pd.DataFrame(counts, columns=["train_accuracy", "perturbed_accuracy"]) / 4
+    examples = pd.DataFrame(counts, columns=["original", "perturbed"]) / 4
     by_hand = [
         sum(a < right and not b < still for a in range(4) for b in range(4)) / 16
         for right, still in counts

@@ -145,6 +145,15 @@ def test_what_makes_numbers_doubtful_is_said_with_figures(runs):
     assert "probably not those" in said
 
 
+def test_a_run_that_learned_from_rewards_is_marked_as_untested(runs):
+    threshold = choose_threshold("t", runs[0], [runs[0]], given=-2.3)
+    said = "learned from rewards or preferences"
+    assert not any(said in sentence for sentence in make_verdict("t", runs[0], threshold).cautions)
+    [caution] = make_verdict("t", replace(runs[0], rewarded=True), threshold).cautions
+    assert said in caution
+    assert "pass@k" in caution
+
+
 def test_a_gain_of_less_than_a_point_is_not_worth_another_epoch(runs):
     nll, counts = np.full((2, 400), 0.5), np.zeros((2, 400), dtype=int)
     for gained, expected in ((60, "may still help"), (0, "would hardly help"), (-60, "too long")):
