@@ -84,7 +84,7 @@ def show_verdict(verdict: Verdict) -> None:
     """The verdict's sentences, what makes it doubtful, its chart and its numbers."""
     ship, *others = verdict.in_words()
     st.markdown(f"**{plain(ship)}**")
-    st.markdown(plain(" ".join(filter(None, others[:-1]))))
+    st.markdown("\n".join(f"- {plain(sentence)}" for sentence in others if sentence))
     if verdict.cautions:
         st.warning("  \n".join(map(plain, verdict.cautions)))
     rows = verdict.checkpoints
@@ -99,10 +99,7 @@ def show_verdict(verdict: Verdict) -> None:
         alt=f"Expected test accuracy of {verdict.run} at each checkpoint",
     )
     st.caption(
-        plain(
-            f"{others[-1]} {INTERVALS[verdict.interval]} "
-            f"{verdict.threshold.estimator.title()} estimator."
-        )
+        plain(f"{INTERVALS[verdict.interval]} {verdict.threshold.estimator.title()} estimator.")
     )
     st.subheader("Each checkpoint")
     labelled = rows["labelled"].notna().any()

@@ -63,7 +63,8 @@ ThresholdOption = Annotated[
     float | None,
     typer.Option(
         "--log-log-threshold",
-        help="t = log log PPL; default: the optimum over the task's runs.",
+        help="t = log log PPL; default: the optimum over the task's runs, or without test sets "
+        "that of the runs themselves.",
     ),
 ]
 

@@ -122,7 +122,7 @@ class Calibration:
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise UsageError(
                 f"{name} is not a calibration that this version of Premem can read; export one "
-                "from the R² fits page, or with 'fit --save-calibration'"
+                "from the Verdict page, or with 'fit --save-calibration'"
             ) from error
 
 

@@ -6,7 +6,9 @@ serve to estimate the mean accuracy with less error (`few_labels.prediction_powe
 result is joined with the run's predicted accuracy.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,6 +51,17 @@ def join_labels(run: RunScores, rows: pd.DataFrame) -> pd.DataFrame:
             )
         )
     return pd.DataFrame(found, columns=list(COLUMNS), index=rows.index)
+
+
+def disagree(row: Mapping[Any, float]) -> bool:
+    """Whether labels and prediction are further apart than their 90 % intervals allow.
+
+    Args:
+        row: of `Verdict.checkpoints`.
+    """
+    labelled, predicted = row["labelled"], row["predicted"]
+    towards = row["high"] - predicted if labelled > predicted else predicted - row["low"]
+    return bool(abs(labelled - predicted) > np.hypot(row["labelled_half"], towards))
 
 
 def labelled_accuracy(run: RunScores, checkpoint: int) -> Estimate:
@@ -104,9 +117,9 @@ class Decision:
                 f"Steps {self.step} and {self.next_step} are too close for labels to decide "
                 f"(90 % interval of the difference {apart})."
             )
-        more = max(self.needed - self.labels, 1)
+        more = float(f"{max(self.needed - self.labels, 1):.2g}")  # to two digits
         return (
-            f"About {more:,} more labelled questions would decide between steps {self.step} and "
+            f"About {more:,.0f} more labelled questions would decide between steps {self.step} and "
             f"{self.next_step}, in four of five cases (90 % interval of the difference {apart})."
         )
 

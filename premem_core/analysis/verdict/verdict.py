@@ -21,7 +21,7 @@ from premem_core.analysis.verdict.expectation import (
     first_memorized,
     interval_kind,
 )
-from premem_core.analysis.verdict.labels import Decision, decide, join_labels
+from premem_core.analysis.verdict.labels import Decision, decide, disagree, join_labels
 from premem_core.analysis.verdict.threshold import Threshold, choose_threshold, source_in_words
 from premem_core.errors import DataError
 from premem_core.files import json_text
@@ -154,6 +154,8 @@ class Verdict:
         )
         if joined != labelled:
             said += f"; joined with the prediction {joined:.1f} % ({low:.1f} to {high:.1f} %)"
+        if disagree(row):
+            said += ". The two disagree by more than their errors allow: trust the labels"
         return f"{said}. {self.decision.in_words() if self.decision else ''}".rstrip()
 
     def _memorizing_in_words(self) -> str:

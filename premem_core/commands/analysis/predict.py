@@ -30,7 +30,10 @@ COLUMNS = (
 )
 OF_LABELS = ("labelled", "joined", "joined_low", "joined_high")
 
-LABELS = "; labelled: the same with the perplexities of unseen solutions; joined: with predicted"
+LABELS = (
+    "; labelled: the same, with the perplexities of unseen solutions where they are measured; "
+    "joined: labelled and predicted together, with its 90 % interval"
+)
 INTERVALS: dict[Kind | None, str] = {
     "90 %": "low and high its 90 % interval, for each checkpoint alone",
     "typical": "low and high typical of published runs, on another task perhaps too narrow",

@@ -84,7 +84,7 @@ def test_the_labels_that_would_decide_between_the_two_best(runs):
     assert between[0] <= decision.difference <= between[1]
     assert decision.error < min(each.std(ddof=1) / 10, 1.1 * TYPICAL_DIFFERENCE)
     open_ = replace(decision, difference=0.01, error=0.02, needed=316)
-    assert "216 more labelled questions would decide" in open_.in_words()
+    assert "About 220 more labelled questions would decide" in open_.in_words()
     assert "too close for labels" in replace(open_, needed=None).in_words()
 
 
@@ -96,3 +96,10 @@ def test_a_difference_that_the_labels_show_is_decided(runs):
     tests[first], tests[second] = np.arange(400) < 100, np.arange(400) < 300
     said = verdict_of(replace(run, test_accuracy=tests)).decision.in_words()
     assert f"step {best.next_step} is better than step {best.step}" in said
+
+
+def test_labels_that_contradict_the_prediction_are_named(runs):
+    run = with_labels(runs[0], 400)
+    assert "trust the labels" not in verdict_of(run).in_words()[1]
+    wrong = replace(run, test_accuracy=np.zeros_like(run.test_accuracy))
+    assert "disagree by more than their errors allow" in verdict_of(wrong).in_words()[1]
