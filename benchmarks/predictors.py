@@ -1,4 +1,4 @@
-"""Predictors and thresholds on the published runs, by runs that are left out.
+"""Predictors and thresholds on the published runs, or those of a store, by runs left out.
 
 (1) The error and R² of each predictor, each run or each learning rate left out, and of the choice
     of the best of them.
@@ -8,8 +8,10 @@
 (4) The same without each run's first checkpoint.
 
     python benchmarks/predictors.py kang2024 gsm8k
+    python benchmarks/predictors.py data/demo/store demo
 """
 
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -82,7 +84,7 @@ def _coverage(found: list[pd.DataFrame]) -> str:
 
 
 def alone(task: str, runs: list[RunScores]) -> None:
-    print("(3) each run alone (the rules were fitted with these runs):")
+    print("(3) each run alone (the rules were fitted with the published runs):")
     for source in ("this_run", "unseen"):
         rows = [expect(run, choose_threshold(task, run, runs, source=source)) for run in runs]
         print(f"{source}: {_errors(pd.concat(rows))}, typical interval {_coverage(rows)}")
@@ -141,8 +143,11 @@ def cut(run: RunScores) -> RunScores:
 def main() -> None:
     source, task = Path(sys.argv[1]), sys.argv[2]
     with tempfile.TemporaryDirectory() as folder:
-        store = Store(Path(folder))
-        import_published(store, source)
+        store = Store(Path(folder) / "store")
+        if (source / store.database.name).exists():
+            shutil.copytree(source, store.path, dirs_exist_ok=True)
+        else:
+            import_published(store, source)
         runs = run_scores.read_task(store, task)
     print(f"{task}: {len(runs)} runs, {sum(len(run.steps) for run in runs)} checkpoints")
     left_out(runs)

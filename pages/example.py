@@ -85,6 +85,7 @@ with right:
         history,
         alt="Accuracy and perplexity of the example at each checkpoint",
     )
+    st.caption(view.threshold_note())
 
 forms = {"": "none"}
 forms |= {name: perturbation_label(name) for name in cached_reads.read(perturbed_steps, run.run)}
@@ -149,7 +150,7 @@ elements.passages(texts, side_by_side=True, folds=folds)
 if completions:
     grade_form.grade_form(run.run, step, "train", perturbation, number, completions)
 
-similar = cached_reads.similar_questions(view.task, number)
+similar = cached_reads.similar_questions(view.task, number, table.index)
 if len(similar):
     st.subheader("Similar questions")
     elements.small_table(

@@ -97,13 +97,16 @@ def controls_section(results: list[Robustness]) -> None:
     """What each perturbation costs on test questions and before anything was copied."""
     table = robustness.summary(results)
     early_step = results[0].controls.early_step
-    columns: elements.Columns = {"kind": "Perturbation", "drop": ("Training questions", str)}
-    if tested := table["test_drop"].notna().any():
-        columns |= {"test_drop": ("Test questions", str), "beyond_test": ("Difference", str)}
-    if early := table["early_drop"].notna().any():
+    columns: elements.Columns = {"kind": "Perturbation", "lost": ("Training questions", str)}
+    if tested := table["test_lost"].notna().any():
         columns |= {
-            "early_drop": (f"Training questions at step {early_step}", str),
-            "beyond_early": ("Difference to these", str),
+            "test_lost": ("Test questions", str),
+            "beyond_test_lost": ("Difference", str),
+        }
+    if early := table["early_lost"].notna().any():
+        columns |= {
+            "early_lost": (f"Training questions at step {early_step}", str),
+            "beyond_early_lost": ("Difference to these", str),
         }
     columns["limem"] = ("LiMem", str)
     written = {
@@ -117,19 +120,33 @@ def controls_section(results: list[Robustness]) -> None:
     elements.small_table(
         table.assign(kind=[perturbation_label(n) for n in table["perturbation"]], **written),
         columns,
-        alt="The drop in accuracy on training questions, on test questions, and at the first "
-        "checkpoint",
+        alt="Right answers that are lost on training questions, on test questions, and at the "
+        "first checkpoint",
     )
-    missing = "" if tested or early else (
-        " No control is sampled yet: `premem jobs extend RUN --perturb-controls` asks test "
-        "questions, and the training questions at the first checkpoint, under the same "
-        "perturbations."
-    )  # fmt: skip
+    missing = ""
+    if early_step is None:
+        missing = " Controls belong to a later checkpoint."
+    elif not (tested or early):
+        missing = (
+            " No control is sampled yet: `premem jobs extend RUN --perturb-controls` asks test "
+            "questions, and the training questions at the first checkpoint, under the same "
+            "perturbations."
+        )
     st.caption(
-        "Drops in accuracy, in points, ± half of the 90 % interval over questions. A perturbation "
-        "may make a question harder for any model; only the difference speaks of copied solutions. "
-        "LiMem: how often an answer is right and that to the perturbed question is wrong "
-        f"(Xie et al., arXiv 2410.23123).{missing}"
+        "Right answers that are lost, in percent of those without the perturbation, ± half of the "
+        "90 % interval over questions. A perturbation may make a question harder for any model: "
+        "copied solutions show in what training questions lose more than test questions do, or "
+        "more than they did at the first checkpoint. LiMem: how often, in percent, an answer is "
+        f"right and that to the perturbed question is wrong (arXiv 2410.23123).{missing}"
+    )
+    st.download_button(
+        "Numbers as CSV",
+        lambda: view.with_settings(table).to_csv(index=False),
+        file_name=f"premem-{name}-controls.csv",
+        mime="text/csv",
+        type="tertiary",
+        key="csv-controls",
+        on_click="ignore",
     )
 
 
@@ -148,7 +165,7 @@ def mixed_model_section(task: str, result: Robustness) -> None:
         model.coefficients,
         {
             "label": "Term",
-            "value": ("Points", lambda value: signed(100 * value, 1)),
+            "value": ("Accuracy, points", lambda value: signed(100 * value, 1)),
             "low": ("from", lambda value: signed(100 * value, 1)),
             "high": ("to", lambda value: signed(100 * value, 1)),
         },
@@ -156,7 +173,8 @@ def mixed_model_section(task: str, result: Robustness) -> None:
     )
     st.caption(
         f"Over {model.questions:,} questions, {model.memorized:,} of them memorized. “perturbed × "
-        "memorized” is what the perturbation costs more where the solution is memorized. "
+        "memorized” is how much more the perturbation changes the accuracy where the solution is "
+        "memorized: below 0, copied answers break more. Intervals: 90 %, clustered by question. "
         f"{model.note}"
     )
 

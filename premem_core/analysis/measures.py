@@ -23,7 +23,7 @@ def read_measures(store: Store, run: str) -> pd.DataFrame:
         training questions; REPEATED with the largest k, of test questions, or of training questions
         where no test question is sampled (`repeated_answers`), and `repeated_of`, which of the two;
         limem_<perturbation> for every perturbation that is sampled there (`controls.limem`).
-        Missing where not measured.
+        Missing where not measured, or where a sampling plan left out samples that it needs.
     """
     task = str(read_runs(store).set_index("run")["task"][run])
     lengths = read_lengths(store, task)
@@ -53,6 +53,17 @@ def _limem(store: Store, run: str) -> pd.DataFrame:
     pairs = perturbed[["perturbation", "step"]].drop_duplicates()
     for name, step in zip(pairs["perturbation"], pairs["step"].tolist(), strict=True):
         both = both_forms(counts, "train", step, name)
-        if len(both):
+        if len(both) and _complete(counts, step, name):
             columns.setdefault(f"limem_{name}", {})[step] = limem(both)[0]
     return pd.DataFrame(columns, dtype=np.float64)
+
+
+def _complete(counts: pd.DataFrame, step: int, perturbation: str) -> bool:
+    """Whether every question that was asked in another form has all samples of its own form."""
+    of_step = counts[(counts["step"] == step) & (counts["split"] == "train")]
+    samples = of_step.set_index(["perturbation", "example"])["samples"]
+    asked = samples.get(perturbation)
+    own = samples.get("")
+    if asked is None or own is None:
+        return False
+    return bool((own.reindex(asked[asked > 0].index).fillna(0) == own.max()).all())

@@ -70,7 +70,7 @@ def jobs_estimate(
         spec,
         checkpoints_of_run,
         job_files.read_training_problems(home, run)[0],
-        [query.example for query in queries if query.split == "test"],
+        job_files.test_problems(queries),
         store,
         local.devices(None, backend=spec.backend),
         server,
@@ -89,7 +89,7 @@ def jobs_inspect(run: str, store: StoreOption = Path("store"), as_json: JsonOpti
     from premem_core.scoring.preparation.prepare import inspect_job
 
     spec, checkpoints_of_run, queries = job_files.read_job(existing_store(store), run)
-    test = [query.example for query in queries if query.split == "test"]
+    test = job_files.test_problems(queries)
     found = inspect_job(spec, checkpoints_of_run, job_files.training_problems(queries), test)
     if as_json:
         print_json(found.as_json())
@@ -137,7 +137,10 @@ def jobs_extend(
     perturb: Annotated[list[str] | None, typer.Option(help="Perturbations to add.")] = None,
     perturb_controls: Annotated[
         bool,
-        typer.Option("--perturb-controls", help="Also sample the controls of the perturbations."),
+        typer.Option(
+            "--perturb-controls",
+            help="Also sample the controls of the perturbations, but of none of your own.",
+        ),
     ] = False,
     score_base: Annotated[
         bool, typer.Option("--score-base", help="Also score the run's base model, as step 0.")

@@ -90,8 +90,8 @@ def demo(
     rebuild: Annotated[
         bool,
         typer.Option(
-            help="Do not copy the study, but train, sample and score it again (20 minutes on two "
-            "cores)."
+            help="Do not copy the study, but train, sample and score it again (up to an hour on "
+            "two cores)."
         ),
     ] = False,
     ship: Annotated[

@@ -308,13 +308,16 @@ def completions(run: str, split: str, example: int, perturbation: str, step: int
     return _completions(*cache_key(), run, split, example, perturbation, step, grades)
 
 
-def similar_questions(task: str, example: int, n: int = 5) -> pd.Series:
-    """The training examples with the most similar questions: example number → cosine."""
+def similar_questions(
+    task: str, example: int, among: Sequence[int] | pd.Index, n: int = 5
+) -> pd.Series:
+    """The examples among these with the most similar questions: example number → cosine."""
     vectors, numbers = _vectors(*cache_key(), task)
     if vectors is None or example not in numbers:
         return pd.Series(dtype=float)
     cosines = (vectors @ vectors[numbers.get_loc(example)].T).toarray().ravel()
-    return pd.Series(cosines, numbers).drop(example).nlargest(n)
+    others = numbers.isin(among) & (numbers != example)
+    return pd.Series(cosines, numbers)[others].nlargest(n)
 
 
 def task_threshold(

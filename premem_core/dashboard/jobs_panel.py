@@ -159,6 +159,11 @@ def _more(run: str) -> None:
             default=list(spec.perturbations),
             format_func=perturbation_label,
         )
+        controls = st.checkbox(
+            "Controls: also perturb test problems, and training queries at the first checkpoint",
+            value=spec.perturb_controls,
+            disabled=bool(spec.perturb_controls and spec.perturbations),
+        )
         if st.form_submit_button("Draw what is missing", type="primary"):
             try:
                 jobs.extend_job(
@@ -168,6 +173,7 @@ def _more(run: str) -> None:
                     plan=plan,
                     log_log_threshold=None if plan == "full" else threshold,
                     perturbations=tuple(perturbed),
+                    perturb_controls=controls,
                 )
                 jobs.start_job(store(), run)
                 st.rerun()

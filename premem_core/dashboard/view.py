@@ -43,6 +43,7 @@ class View:
         objective: the R² that the default threshold maximizes.
         threshold: the current threshold, t = log log PPL.
         source: where it comes from: that of the default threshold, or "given" where it was moved.
+        moved: whether a person set another threshold than the default.
         best: the best threshold over the task's calibrating runs; None where none can be fitted.
         labels: run → the text that stands for it on the page.
         controls: the row that a page adds its own controls to.
@@ -57,6 +58,7 @@ class View:
     objective: Objective
     threshold: float
     source: Source
+    moved: bool
     best: ThresholdFit | None
     labels: Mapping[str, str]
     controls: DeltaGenerator
@@ -74,10 +76,19 @@ class View:
 
     def with_settings(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table, and threshold, estimator and segment of its numbers in further columns."""
-        settings = {"log_log_threshold": self.threshold, "estimator": self.estimator}
-        return table.assign(**settings, segment=self.segment)
+        return table.assign(
+            log_log_threshold=self.threshold,
+            threshold_source=self.source,
+            estimator=self.estimator,
+            segment=self.segment,
+        )
 
     def threshold_note(self) -> str:
+        """Where the threshold comes from, and how well that is fitted."""
+        moved = f"The threshold was set to t = {signed(self.threshold, 2)} by hand. "
+        return (moved if self.moved else "") + self._default_note()
+
+    def _default_note(self) -> str:
         """The task's best threshold and the runs it is fitted to, or why there is none."""
         weights_note = " ".join(map(plain, what_counts_less(self.runs)))
         if self.segment != "target":
@@ -148,6 +159,7 @@ def pick_view(
         default = cached_reads.task_threshold(task, all_runs, estimator)
         at_first = slider_value(best, default.log_log_threshold)
         threshold = pickers.pick_threshold(at_first, (task, estimator, objective, segment))
+        moved = abs(threshold - at_first) >= cached_reads.SLIDER_STEP / 2
     notices = st.empty()
     pickers.show_missing(notices)
     return View(
@@ -158,9 +170,8 @@ def pick_view(
         estimator=estimator,
         objective=objective,
         threshold=threshold,
-        source=default.source
-        if abs(threshold - at_first) < cached_reads.SLIDER_STEP / 2
-        else "given",
+        source="given" if moved else default.source,
+        moved=moved,
         best=best,
         labels=labels,
         controls=row,

@@ -114,6 +114,9 @@ def _lacking(registered: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
         problems.append(f"a share of {share:g} is sampled, but {wanted['share']:g} is requested")
     if registered.get("score_base") and not wanted["score_base"]:
         problems.append("the base model is scored, but not requested (--score-base)")
+    has_controls = registered.get("perturb_controls") and registered.get("perturbations")
+    if has_controls and not wanted["perturb_controls"]:
+        problems.append("the perturbations have controls, but none is wanted (--perturb-controls)")
     if registered.get("unseen_data") and "unseen_data" not in wanted:
         problems.append("problems were held out, but none is given (--held-out)")
     for name in ("checkpoints", "perturbations"):

@@ -271,3 +271,8 @@ def read_training_problems(store: Store, run: str) -> tuple[list[Example], Templ
 def training_problems(queries: Sequence[Query]) -> list[Example]:
     """The training problems among a job's queries, without their perturbed forms."""
     return [query.example for query in queries if query.split == "train" and not query.perturbation]
+
+
+def test_problems(queries: Sequence[Query]) -> list[Example]:
+    """The test problems among a job's queries, without their perturbed forms."""
+    return [query.example for query in queries if query.split == "test" and not query.perturbation]

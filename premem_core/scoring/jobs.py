@@ -72,6 +72,8 @@ def create_job(
         CheckpointError: the base model is needed, and cannot be used.
     """
     folder = JobFolder.of(store, spec.run)
+    if extend and folder.holds_job:
+        spec = _as_it_began(spec, job_files.read_description(folder))
     own = {name for _, name in user_perturbations}
     check_spec(spec, {*own, *user_perturbation_names(folder)})
     _check_base(execution, run)
@@ -111,6 +113,12 @@ def create_job(
         allow_mixing(store, spec.run)
     job_files.write_description(folder, description)  # last: with it the job is complete
     return folder
+
+
+def _as_it_began(spec: ScoringSpec, registered: dict[str, Any]) -> ScoringSpec:
+    """The specification; a job of an earlier version gets no controls that nobody asked for."""
+    known = "perturb_controls" in registered
+    return spec if known else replace(spec, perturb_controls=False)
 
 
 def _check_name_is_free(store: Store, spec: ScoringSpec, task: str) -> None:

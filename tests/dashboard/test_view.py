@@ -60,9 +60,9 @@ def test_the_address_holds_the_threshold_and_it_does_not_hang_on_the_runs_that_a
     page, demo, monkeypatch
 ):
     app = show(page, demo, monkeypatch, runs=["lr3e-4_ep5_n500"], run="lr3e-4_ep5_n500")
-    assert address(app, "t") == "-2.13"
+    assert address(app, "t") == "-1.88"
     assert address(app, "task") == "demo"
-    assert app.slider(key="t").value == -2.13
+    assert app.slider(key="t").value == -1.88
 
 
 def test_a_threshold_of_zero_in_an_address_is_a_threshold(demo, monkeypatch):

@@ -59,7 +59,7 @@ def test_one_example_is_shown_with_its_completions_and_its_neighbours(demo_store
     assert head == ["Example", "Question", "PM", "Accuracy", "Similarity"]
     assert len(near) == 5
     assert not any("train-0011" in row[0] for row in near)
-    assert all("example=train-" in row[0] and "t=-2.3" in row[0] for row in near)
+    assert all("example=train-" in row[0] and "t=-2.30" in row[0] for row in near)
 
 
 def test_an_example_of_another_run_is_one_sentence(demo_store, monkeypatch):

@@ -6,7 +6,7 @@ from premem_core.analysis import run_scores
 from tests.helpers.shown import seen, show, text
 
 
-@pytest.mark.parametrize("page", ["overview.py", "verdict.py", "curves.py", "fits.py"])
+@pytest.mark.parametrize("page", ["overview.py", "curves.py", "fits.py"])
 @pytest.mark.parametrize("plan", ["full", "lazy", "final"])
 @pytest.mark.parametrize("t", ["-4.5", "-2.3", "0.5"])
 def test_a_page_shows_whatever_a_plan_left_and_says_what_is_not_known(
@@ -21,7 +21,7 @@ def test_a_page_shows_whatever_a_plan_left_and_says_what_is_not_known(
         assert "Pre-memorization accuracy is not known at 4 of 6 checkpoints" in shown
 
 
-@pytest.mark.parametrize("page", ["overview.py", "verdict.py", "curves.py", "fits.py"])
+@pytest.mark.parametrize("page", ["overview.py", "curves.py", "fits.py"])
 @pytest.mark.parametrize("estimator", ["plain", "jackknife"])
 def test_a_lazy_run_opens_at_a_threshold_that_misses_nothing(page, estimator, stores, monkeypatch):
     shown = text(show(page, stores / "lazy", monkeypatch, estimator=estimator))
@@ -29,7 +29,7 @@ def test_a_lazy_run_opens_at_a_threshold_that_misses_nothing(page, estimator, st
     assert "Pre-memorization accuracy is not known" not in shown
 
 
-@pytest.mark.parametrize("page", ["overview.py", "verdict.py", "curves.py", "fits.py"])
+@pytest.mark.parametrize("page", ["overview.py", "curves.py", "fits.py"])
 def test_the_estimator_in_force_is_in_the_address_and_in_the_words(page, stores, monkeypatch):
     app = show(page, stores / "lazy", monkeypatch, estimator="jackknife")
     shown = text(app)

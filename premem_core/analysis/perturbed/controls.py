@@ -1,17 +1,20 @@
 """Controls: what a perturbation costs where no solution was copied (docs/method.md, section 14).
 
 A perturbation may make a question harder for any model. Two controls tell: the drop in accuracy on
-*test questions*, and the drop on the training questions at the *first checkpoint*. The part of a
-drop that neither has is the difference in differences, drop − control.
+*test questions*, and the drop on the training questions at the *first checkpoint*. What a drop has
+beyond a control is the difference in differences, drop − control.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from premem_core.metrics import intervals
 from premem_core.store.database import Store
+from premem_core.store.runs import read_checkpoints
 from premem_core.store.scores import read_counts
 
 COLUMNS = ("original", "perturbed")
@@ -42,8 +45,8 @@ NO_CONTROLS = Controls(
 
 def read_controls(store: Store, run: str, step: int, perturbation: str) -> Controls:
     """The controls of a perturbation at a checkpoint, as far as they are sampled."""
-    counts = read_counts(store, run)
-    first = int(counts["step"].min())
+    counts, states = read_counts(store, run), read_checkpoints(store, run)
+    first = int(states.loc[states["state"] == "scored", "step"].min())
     return Controls(
         both_forms(counts, "test", step, perturbation),
         both_forms(counts, "train", first, perturbation),
@@ -72,41 +75,70 @@ def both_forms(counts: pd.DataFrame, split: str, step: int, perturbation: str) -
 
 
 def compare(examples: pd.DataFrame, controls: Controls) -> dict[str, float]:
-    """A drop on training questions beside those of its controls.
+    """What is lost under a perturbation on training questions, beside its controls.
 
-    The half-widths are those of 90 % intervals that count questions, not samples: the samples of
-    one question go together (clustered by question). Training and test questions are drawn apart
-    from each other; at two checkpoints, the questions are the same.
+    Two measures: the drop in accuracy, in accuracy, and the share of right answers that are lost,
+    drop ÷ accuracy. Where the accuracies without the perturbation differ, compare the shares: a
+    drop cannot be larger than the accuracy. The half-widths are those of 90 % intervals that count
+    questions, not samples: the samples of one question go together (clustered by question). The
+    error of a share is that of the ratio of two means, linearised. Training and test questions are
+    drawn apart from each other; at two checkpoints, the questions are the same.
 
     Args:
         examples: `Robustness.examples`.
 
     Returns:
-        drop; test_questions and test_drop; early_drop; beyond_test = drop − test_drop; beyond_early
-        = drop − early_drop, over the questions that both have; each drop and difference with its
-        `_half`. NaN where a control is not sampled.
+        drop, test_questions, test_drop, early_drop; beyond_test = drop − test_drop and beyond_early
+        = drop − early_drop, over the questions that both have; lost, test_lost, early_lost,
+        beyond_test_lost and beyond_early_lost likewise; each with its `_half`. NaN where a control
+        is not sampled.
     """
-    lost = examples["train_accuracy"] - examples["perturbed_accuracy"]
-    drop, half = _mean(lost)
-    test_drop, test_half = _mean(controls.test["original"] - controls.test["perturbed"])
-    early_lost = controls.early["original"] - controls.early["perturbed"]
-    if controls.early_step is None:
-        early_lost = early_lost.iloc[:0]
-    early_drop, early_half = _mean(early_lost)
-    beyond_early, beyond_early_half = _mean((lost - early_lost).dropna())
-    return {
-        "drop": drop,
-        "drop_half": half,
-        "test_questions": len(controls.test),
-        "test_drop": test_drop,
-        "test_drop_half": test_half,
-        "early_drop": early_drop,
-        "early_drop_half": early_half,
-        "beyond_test": drop - test_drop,
-        "beyond_test_half": float(np.hypot(half, test_half)),
-        "beyond_early": beyond_early,
-        "beyond_early_half": beyond_early_half,
-    }
+    train = examples[["train_accuracy", "perturbed_accuracy"]].set_axis(list(COLUMNS), axis=1)
+    early = controls.early if controls.early_step is not None else controls.early.iloc[:0]
+    found: dict[str, float] = {"test_questions": len(controls.test)}
+    for name, measure in (("drop", _drop), ("lost", _lost)):
+        of_train, of_test, of_early = map(measure, (train, controls.test, early))
+        beyond_test = (
+            of_train.value - of_test.value,
+            float(np.hypot(of_train.half, of_test.half)),
+        )
+        common = train.index.intersection(early.index)
+        then, before = measure(train.loc[common]), measure(early.loc[common])
+        paired = (then.questions - before.questions).to_numpy()
+        beyond_early = then.value - before.value, _mean(paired)[1]
+        end = "" if name == "drop" else "_lost"
+        for key, (value, half) in {
+            name: (of_train.value, of_train.half),
+            f"test_{name}": (of_test.value, of_test.half),
+            f"early_{name}": (of_early.value, of_early.half),
+            f"beyond_test{end}": beyond_test,
+            f"beyond_early{end}": beyond_early,
+        }.items():
+            found |= {key: value, f"{key}_half": half}
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """A mean, half of its 90 % interval, and what each question adds to its error."""
+
+    value: float
+    half: float
+    questions: "pd.Series[float]"
+
+
+def _drop(both: pd.DataFrame) -> _Measured:
+    each = both["original"] - both["perturbed"]
+    return _Measured(*_mean(each.to_numpy()), each)
+
+
+def _lost(both: pd.DataFrame) -> _Measured:
+    each, accuracy = both["original"] - both["perturbed"], float(both["original"].mean())
+    if not accuracy > 0:
+        return _Measured(float("nan"), float("nan"), each * np.nan)
+    share = float(each.mean()) / accuracy
+    added = (each - share * both["original"]) / accuracy
+    return _Measured(share, _mean(added.to_numpy())[1], added)
 
 
 def limem(both: pd.DataFrame) -> tuple[float, float]:
@@ -120,9 +152,9 @@ def limem(both: pd.DataFrame) -> tuple[float, float]:
     Args:
         both: the accuracies original and perturbed of each example, as `both_forms`.
     """
-    return _mean(both["original"] * (1 - both["perturbed"]))
+    return _mean((both["original"] * (1 - both["perturbed"])).to_numpy())
 
 
-def _mean(values: "pd.Series[float]") -> tuple[float, float]:
+def _mean(values: NDArray[Any]) -> tuple[float, float]:
     mean, half = intervals.mean_interval(np.asarray(values, dtype=np.float64))
     return float(mean), float(half)

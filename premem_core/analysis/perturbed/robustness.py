@@ -121,15 +121,24 @@ class Robustness:
 
 
 def perturbed_steps(store: Store, run: str) -> dict[str, list[int]]:
-    """The steps of the scored checkpoints with perturbed samples, by name of the perturbation."""
+    """The steps of the scored checkpoints with perturbed samples, by name of the perturbation.
+
+    The first of several checkpoints does not count alone: while a job runs, it has controls only.
+    """
     counts, states = read_counts(store, run), read_checkpoints(store, run)
     scored = states.loc[states["state"] == "scored", "step"]
-    perturbed = counts[(counts["perturbation"] != "") & (counts["samples"] > 0)]
-    perturbed = perturbed[perturbed["step"].isin(scored)]
-    return {
+    perturbed = counts[
+        (counts["perturbation"] != "")
+        & (counts["split"] == "train")
+        & (counts["samples"] > 0)
+        & counts["step"].isin(scored)
+    ]
+    steps_of = {
         str(name): sorted(rows["step"].unique().tolist())
         for name, rows in perturbed.groupby("perturbation", sort=False)
     }
+    control_only = [int(states["step"].min())] if len(states) > 1 else None
+    return {name: steps for name, steps in steps_of.items() if steps != control_only}
 
 
 @dataclass(frozen=True, slots=True)

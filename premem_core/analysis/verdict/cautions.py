@@ -37,6 +37,7 @@ def run_cautions(
         _long_traces(trace_tokens),
         contamination_in_words(base) if base else "",
         _few_unseen(run, threshold),
+        _alike_unseen(run, threshold),
     ]
     sentences = [sentence for sentence in found if sentence]
     if threshold.calibration is not None:
@@ -123,3 +124,16 @@ def _few_unseen(run: RunScores, threshold: Threshold) -> str:
         f"{n:,} unseen solutions are measured, too few for a threshold: at least "
         f"{threshold_rules.FEWEST_UNSEEN:,} are needed."
     )
+
+
+def _alike_unseen(run: RunScores, threshold: Threshold) -> str:
+    enough = run.unseen_nll.shape[1] >= threshold_rules.FEWEST_UNSEEN
+    if not enough or threshold_rules.unseen_reach(run.unseen_nll) >= threshold_rules.LEAST_REACH:
+        return ""
+    alike = (
+        "The unseen solutions are about equally perplexing, as where solutions are written by "
+        "rules, so that being less perplexing than 99 % of them is no sign of copying"
+    )
+    if threshold.source == "unseen":
+        return f"{alike}. Pre-memorization accuracy is probably too low at this threshold."
+    return f"{alike}; the threshold does not come from them."

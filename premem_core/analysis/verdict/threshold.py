@@ -4,6 +4,7 @@ The sources in the order of their evidence:
 
     unseen      solutions that the run was not trained on: one that is less perplexing than 99 % of
                 them is memorized. Those of other runs of the task serve where one asks for them.
+                Solutions that are too alike serve only where one asks for them.
     other_runs  the threshold that fits other runs with a test set, or a saved calibration.
     this_run    a rule for a run alone, from the accuracy at its first checkpoint.
     given       by a person, or by nobody's better knowledge the paper's.
@@ -96,7 +97,7 @@ def choose_threshold(
     if calibration is not None or source == "other_runs":
         return evidence.other_runs()
     if source == "unseen":
-        return evidence.unseen(borrowed=True)
+        return evidence.unseen(asked=True)
     if source == "this_run":
         return evidence.this_run()
     reasons = []
@@ -118,12 +119,12 @@ class _Evidence:
     calibration: Calibration | None
     estimator: Estimator | None
 
-    def unseen(self, *, borrowed: bool = False) -> Threshold:
-        """By the run's own unseen solutions, or also by those of other runs."""
+    def unseen(self, *, asked: bool = False) -> Threshold:
+        """By the run's own unseen solutions; where that is asked for, also by others and alike."""
         run = self.run
         nll, of = run.unseen_nll, "solutions that this run was not trained on"
         if nll.shape[1] < threshold_rules.FEWEST_UNSEEN:
-            others = [o.unseen_nll for o in self.runs if borrowed and o.run != run.run]
+            others = [o.unseen_nll for o in self.runs if asked and o.run != run.run]
             enough = [o for o in others if o.shape[1] >= threshold_rules.FEWEST_UNSEEN]
             if not enough:
                 most = max((o.shape[1] for o in (nll, *others)), default=0)
@@ -133,6 +134,8 @@ class _Evidence:
                 )
             nll = np.concatenate([other.reshape(1, -1) for other in enough], axis=1)
             of = "solutions that other runs of the task were not trained on"
+        if not asked and threshold_rules.unseen_reach(nll) < threshold_rules.LEAST_REACH:
+            raise DataError("the unseen solutions are too alike to tell copied from learned ones")
         return Threshold(
             threshold_rules.from_unseen(nll),
             "unseen",

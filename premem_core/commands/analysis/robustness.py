@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 
 from premem_core.analysis import run_scores
@@ -23,10 +24,7 @@ from premem_core.commands.options import (
 from premem_core.errors import DataError, UsageError
 from premem_core.store.database import Store
 
-COMPARED = (
-    *("drop", "drop_half", "test_questions", "test_drop", "test_drop_half", "beyond_test"),
-    *("beyond_test_half", "early_drop", "early_drop_half", "beyond_early", "beyond_early_half"),
-)
+OF_CONTROLS = ("test_", "early_", "beyond_")  # how their columns begin
 
 
 def robustness(
@@ -92,19 +90,30 @@ def robustness(
     for sentence in rb.caveats(measured):
         typer.echo(f"note: {sentence}")
     table = rb.summary(measured).round(3)
-    names = [name for name in COMPARED if name in table]
-    typer.echo(table.drop(columns=names).to_string(index=False, na_rep="–"))
-    if table["test_drop"].notna().any() or table["early_drop"].notna().any():
-        typer.echo(
-            "\nwhat the perturbation costs on test questions (test_drop) and on the training "
-            "questions at the first checkpoint (early_drop), and what it costs beyond that"
-        )
-        typer.echo(table[["perturbation", "step", *names]].to_string(index=False, na_rep="–"))
+    controls = [name for name in map(str, table) if name.startswith(OF_CONTROLS)]
+    typer.echo(table.drop(columns=controls).to_string(index=False, na_rep="–"))
+    _print_controls(table.dropna(subset=["test_drop", "early_drop"], how="all"))
     for result in measured:
         typer.echo(f"\n{result.perturbation} at checkpoint {result.step}")
         typer.echo(result.by_premem.round(3).to_string(index=False, na_rep="–"))
         if model := models.get((result.perturbation, result.step)):
             typer.echo(_model_in_words(model))
+
+
+def _print_controls(table: pd.DataFrame) -> None:
+    """The drops, and the shares of right answers that are lost, beside those of the controls."""
+    if table.empty:
+        return
+    typer.echo(
+        "\ncontrols: the same on test questions (test_) and on the training questions at the first "
+        "checkpoint (early_), and the difference to them (beyond_). Where accuracies differ "
+        "without the perturbation, compare the shares of right answers that are lost."
+    )
+    compared = [n for n in map(str, table) if n.startswith((*OF_CONTROLS, "drop", "lost"))]
+    for measure in ("drop", "lost"):
+        of_lost = [name for name in compared if "lost" in name]
+        names = of_lost if measure == "lost" else [n for n in compared if n not in of_lost]
+        typer.echo(table[["perturbation", "step", *names]].to_string(index=False, na_rep="–"))
 
 
 def _mixed_models(

@@ -268,7 +268,7 @@ def prepare(
         segment=request.segment,
         perturbations=names,
         perturb_all=request.perturb_all,
-        perturb_controls=request.perturb_controls and bool(names),
+        perturb_controls=request.perturb_controls,
         score_base=request.score_base,
     )
     check_spec(spec, {name for _, name in perturbed})

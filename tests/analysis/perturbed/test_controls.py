@@ -129,4 +129,60 @@ def test_a_mixed_model_needs_memorized_questions_and_others():
 
 def test_the_size_of_numbers_is_the_logarithm_of_their_geometric_mean():
     assert number_size("Ann has 10 coins and 1,000 pens.") == pytest.approx(2.0)
-    assert number_size("Ann has no coins.") == 0.0
+    assert np.isnan(number_size("Ann has no coins."))
+
+
+def test_shares_of_right_answers_tell_copying_from_different_accuracies():
+    """The perturbation costs 40 % of all right answers; nothing is copied."""
+    rng, found = np.random.default_rng(5), []
+    for _ in range(1000):
+        chances = (rng.beta(4, 1, 200), rng.beta(2, 2, 150), rng.beta(1, 4, 200))
+        train, test, early = (_draw(rng, chance, 0.4 * chance, 5) for chance in chances)
+        examples = train.set_axis(["train_accuracy", "perturbed_accuracy"], axis=1)
+        found.append(controls.compare(examples, Controls(test, early, 1)))
+    table = pd.DataFrame(found)
+    assert table["beyond_test"].mean() > 0.1  # the drops differ, because the accuracies do
+    for name in ("beyond_test_lost", "beyond_early_lost"):
+        errors = table[name]
+        assert abs(errors.mean()) < 3 * errors.std() / np.sqrt(len(table))
+        assert 0.87 <= (errors.abs() <= table[f"{name}_half"]).mean() <= 0.93
+
+
+def test_the_interval_of_the_interaction_is_right_where_few_questions_are_memorized():
+    """Half of 60 memorized answers collapse, so they scatter more than 400 others."""
+    rng, memorized = np.random.default_rng(6), np.arange(460) < 60
+    texts = Texts(pd.Series(dtype=str), pd.Series(dtype=str))
+
+    def answers() -> pd.DataFrame:
+        collapse = memorized & (rng.random(460) < 0.5)
+        chance = np.where(collapse, 0.02, np.where(memorized, 0.98, 0.4))
+        return pd.DataFrame(
+            {
+                "train_accuracy": rng.binomial(5, np.where(memorized, 0.98, 0.5)) / 5,
+                "perturbed_accuracy": rng.binomial(5, chance) / 5,
+                "perplexity": np.where(memorized, 1.01, 1.5),
+            }
+        )
+
+    def by_hand(examples: pd.DataFrame) -> float:
+        """Without numbers, the interaction is a difference of mean differences."""
+        change = (examples["perturbed_accuracy"] - examples["train_accuracy"]).to_numpy()
+        return float(change[memorized].mean() - change[~memorized].mean())
+
+    halves = []
+    for _ in range(5):
+        examples = answers()
+        fitted = fit_mixed_model(under(examples, controls.NO_CONTROLS, -2.3), texts)
+        row = fitted.coefficients.set_index("term").loc["perturbed:memorized"]
+        assert row["value"] == pytest.approx(by_hand(examples), abs=1e-6)
+        halves.append((row["high"] - row["low"]) / 2)
+    spread = np.std([by_hand(answers()) for _ in range(2000)])
+    assert np.mean(halves) == pytest.approx(intervals.Z90 * spread, rel=0.1)
+
+
+def test_answers_that_are_all_alike_give_no_mixed_model():
+    examples, _ = simulate(np.random.default_rng(3), 40, 5, test=10)
+    alike = examples.assign(train_accuracy=1.0, perturbed_accuracy=1.0)
+    texts = Texts(pd.Series(dtype=str), pd.Series(dtype=str))
+    with pytest.raises(DataError, match="all answers are alike"):
+        fit_mixed_model(under(alike, controls.NO_CONTROLS, -2.3), texts)

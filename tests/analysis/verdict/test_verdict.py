@@ -28,7 +28,7 @@ def runs() -> list[RunScores]:
 def with_unseen(run: RunScores, solutions: int, seed: int = 0) -> RunScores:
     """The run, with the NLLs of solutions that it was not trained on."""
     rng = np.random.default_rng(seed)
-    return replace(run, unseen_nll=np.exp(rng.normal(-1.0, 0.4, (len(run.steps), solutions))))
+    return replace(run, unseen_nll=np.exp(rng.normal(-1.0, 0.6, (len(run.steps), solutions))))
 
 
 def without_test(run: RunScores) -> RunScores:
@@ -188,3 +188,17 @@ def test_published_runs_alone_are_predicted_as_the_method_says(published, tmp_pa
         t = threshold_rules.from_unseen(unseen, quantile)
         premem = np.concatenate([curves.curve(run, t).premem for run in runs])
         assert r2.identity_r2(premem, test) >= 0.87
+
+
+def test_unseen_solutions_that_are_alike_give_a_threshold_only_where_one_asks(runs):
+    rng = np.random.default_rng(0)
+    alike = np.exp(rng.normal(-1.1, 0.2, (len(runs[0].steps), 1000)))
+    run = replace(runs[0], unseen_nll=alike)
+    chosen = choose_threshold("t", run, [run])
+    assert chosen.source == "this_run"
+    said = " ".join(make_verdict("t", run, chosen).cautions)
+    assert "the threshold does not come from them" in said
+    asked = choose_threshold("t", run, [run], source="unseen")
+    assert asked.log_log_threshold == pytest.approx(np.log(np.quantile(alike, 0.008)))
+    said = " ".join(make_verdict("t", run, asked).cautions)
+    assert "probably too low at this threshold" in said
