@@ -6,88 +6,104 @@ serve to estimate the mean accuracy with less error (`few_labels.prediction_powe
 result is joined with the run's predicted accuracy.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from premem_core.analysis import curves
 from premem_core.analysis.run_scores import RunScores
-from premem_core.analysis.studies.prediction import Choice
 from premem_core.analysis.verdict.threshold import Threshold
 from premem_core.metrics import few_labels, intervals
 from premem_core.metrics.few_labels import Estimate
+from premem_core.metrics.pre_memorization import Floats
 
-COLUMNS = ("labelled", "labelled_half", "joined", "joined_low", "joined_high")
+COLUMNS = (
+    *("labels", "unseen_used", "labelled", "labelled_half", "joined", "joined_low", "joined_high"),
+    "disagree",
+)
+FEWEST_LABELS = 10  # fewer say nothing, and their spread is not known
+APART = 1.96  # standard errors by which labelled and unseen solutions may differ by chance
 
 
-def join_labels(run: RunScores, rows: pd.DataFrame) -> pd.DataFrame:
+def join_labels(run: RunScores, threshold: Threshold, rows: pd.DataFrame) -> pd.DataFrame:
     """The accuracy by the labels, and joined with the prediction, at each checkpoint.
 
     Args:
         rows: `expect`, with the run's checkpoints in their order.
 
     Returns:
-        COLUMNS, one row per checkpoint; labelled_half and the ends of joined are those of 90 %
-        intervals. NaN where no test question is labelled.
+        COLUMNS, one row per checkpoint: how many labels, and how many unseen solutions beside
+        them; labelled_half and the ends of joined are those of 90 % intervals. joined is labelled
+        where the error of the prediction is not known, where the calibration used the same labels,
+        and where `disagree`: the two are further apart than their intervals allow. NaN with fewer
+        than FEWEST_LABELS labels.
     """
+    calibration = threshold.calibration
+    reused = calibration is not None and run.run in calibration.runs
+    exchangeable = _exchangeable(run)
     found = []
     for c, row in enumerate(rows.to_dict("records")):
-        labelled = labelled_accuracy(run, c)
-        predicted, low, high = (float(row[name]) for name in ("predicted", "low", "high"))
-        error = max(predicted - low, high - predicted) / intervals.Z90
-        joined = Estimate(np.nan, np.nan)
-        if not np.isnan(labelled.value):
-            joined = few_labels.join(labelled, Estimate(predicted, error))
-        found.append(
-            (
-                labelled.value,
-                labelled.half,
-                joined.value,
-                max(joined.value - joined.half, 0.0),
-                min(joined.value + joined.half, 1.0),
-            )
-        )
+        labels, predicted, others = _labels(run, c)
+        if len(labels) < FEWEST_LABELS:
+            found.append((len(labels), 0, *[np.nan] * 5, False))
+            continue
+        used = len(others) if exchangeable else 0
+        labelled = few_labels.labelled_mean(labels)
+        if exchangeable:
+            labelled = few_labels.prediction_powered_mean(labels, predicted, others)
+        expected, low, high = (float(row[name]) for name in ("predicted", "low", "high"))
+        towards = high - expected if labelled.value > expected else expected - low
+        apart = bool(abs(labelled.value - expected) > np.hypot(labelled.half, towards))
+        error = max(expected - low, high - expected) / intervals.Z90
+        joined = labelled
+        if not (reused or apart):
+            joined = few_labels.join(labelled, Estimate(expected, error))
+        ends = np.clip([joined.value - joined.half, joined.value + joined.half], 0.0, 1.0)
+        found.append((len(labels), used, labelled.value, labelled.half, joined.value, *ends, apart))
     return pd.DataFrame(found, columns=list(COLUMNS), index=rows.index)
 
 
-def disagree(row: Mapping[Any, float]) -> bool:
-    """Whether labels and prediction are further apart than their 90 % intervals allow.
-
-    Args:
-        row: of `Verdict.checkpoints`.
-    """
-    labelled, predicted = row["labelled"], row["predicted"]
-    towards = row["high"] - predicted if labelled > predicted else predicted - row["low"]
-    return bool(abs(labelled - predicted) > np.hypot(row["labelled_half"], towards))
-
-
-def labelled_accuracy(run: RunScores, checkpoint: int) -> Estimate:
-    """The accuracy on test questions by the labelled ones; NaN without any."""
-    labels = run.test_accuracy[checkpoint] if run.tested else np.array([])
-    known = ~np.isnan(labels)
-    if not known.any():
-        return Estimate(np.nan, np.nan)
+def _labels(run: RunScores, checkpoint: int) -> tuple[Floats, Floats, Floats]:
+    """The labels, the predictions of their questions (NaN where unknown), and those of others."""
+    none = np.empty(0)
+    if not run.tested:
+        return none, none, none
+    values = run.test_accuracy[checkpoint]
+    known = ~np.isnan(values)
     if run.unseen_nll.shape[1:] != run.unseen_examples.shape or not run.unseen_nll.size:
-        return few_labels.labelled_mean(labels[known])
+        return values[known], np.full(int(known.sum()), np.nan), none
     chances = pd.Series(np.exp(-run.unseen_nll[checkpoint]), run.unseen_examples).dropna()
-    predicted = chances.reindex(run.test_examples[known]).to_numpy(np.float64)
-    others = chances.drop(run.test_examples, errors="ignore").to_numpy(np.float64)
-    if np.isnan(predicted).any():
-        return few_labels.labelled_mean(labels[known])
-    return few_labels.prediction_powered_mean(labels[known], predicted, others)
+    return (
+        values[known],
+        chances.reindex(run.test_examples[known]).to_numpy(np.float64),
+        chances.drop(run.test_examples, errors="ignore").to_numpy(np.float64),
+    )
+
+
+def _exchangeable(run: RunScores) -> bool:
+    """Whether the other unseen solutions may stand for the labelled ones, at every checkpoint.
+
+    All must be measured, and the means of the predictions may differ only by chance: other problems
+    than the test set's would shift the estimate by as much.
+    """
+    for c in range(len(run.steps)):
+        _, predicted, others = _labels(run, c)
+        if len(predicted) < 2 or len(others) < 2 or np.isnan(predicted).any():
+            return False
+        error = np.sqrt(predicted.var(ddof=1) / len(predicted) + others.var(ddof=1) / len(others))
+        if abs(predicted.mean() - others.mean()) > APART * error:
+            return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What labels say about the two best checkpoints.
+    """What labels and prediction say about the two best checkpoints.
 
     Attributes:
-        step, next_step: the two.
-        difference, error: the accuracy of `step` minus that of `next_step`, from labels and
-            prediction, and its standard error.
+        step, next_step: the two; `step` is the better one.
+        difference, error: the accuracy of `step` minus that of `next_step`, and its standard error.
         labels: labelled questions that there are.
         needed: how many there must be to decide; None if no number would.
     """
@@ -99,48 +115,52 @@ class Decision:
     labels: int
     needed: int | None
 
+    @property
+    def confidence(self) -> float:
+        """The probability that `step` is the better one."""
+        from scipy import stats
+
+        return float(stats.norm.cdf(self.difference / self.error)) if self.error > 0 else 1.0
+
     def in_words(self) -> str:
         """How the two compare, and how many more labels would decide."""
-        low, high = (
-            100 * (self.difference + sign * intervals.Z90 * self.error) for sign in (-1, 1)
-        )
-        if low > 0 or high < 0:
-            better = self.step if low > 0 else self.next_step
+        half = intervals.Z90 * self.error
+        low, high = (100 * (self.difference + sign * half) for sign in (-1, 1))
+        apart = f"{low:+.1f} to {high:+.1f} points"
+        if low > 0:
             return (
-                f"With the {self.labels:,} labelled questions, step {better} is better than step "
-                f"{self.next_step if low > 0 else self.step} (90 % interval of the difference "
-                f"{low:+.1f} to {high:+.1f} points)."
+                f"Step {self.step} is better than step {self.next_step} (the difference lies "
+                f"between {apart})."
             )
-        apart = f"{low:+.1f} to {high:+.1f} points with the {self.labels:,} labelled questions"
         if self.needed is None:
             return (
-                f"Steps {self.step} and {self.next_step} are too close for labels to decide "
-                f"(90 % interval of the difference {apart})."
+                f"Steps {self.step} and {self.next_step} are too close for labels to decide (the "
+                f"difference lies between {apart})."
             )
         more = float(f"{max(self.needed - self.labels, 1):.2g}")  # to two digits
         return (
             f"About {more:,.0f} more labelled questions would decide between steps {self.step} and "
-            f"{self.next_step}, in four of five cases (90 % interval of the difference {apart})."
+            f"{self.next_step} in four of five cases, if the true difference is as estimated (it "
+            f"lies between {apart})."
         )
 
 
 def decide(
-    run: RunScores, threshold: Threshold, choice: Choice, difference_sd: float | None
+    run: RunScores,
+    threshold: Threshold,
+    steps: tuple[int, int],
+    difference_sd: float | None,
 ) -> Decision | None:
-    """Compare the two best checkpoints by labels and prediction; None without labels of both.
+    """Compare two checkpoints by labels and prediction; None without enough labels of both.
 
     Args:
         difference_sd: as for `prediction.choose_at`; None where the error of predicted differences
             is unknown, so that only the labels count.
     """
-    if choice.next_step is None or not run.tested:
-        return None
-    first, second = (
-        int(np.flatnonzero(run.steps == step)[0]) for step in (choice.step, choice.next_step)
-    )
+    first, second = (int(np.flatnonzero(run.steps == step)[0]) for step in steps)
     each = run.test_accuracy[first] - run.test_accuracy[second]
     each = each[~np.isnan(each)]
-    if len(each) < 2:
+    if len(each) < FEWEST_LABELS:
         return None
     predicted = Estimate(np.nan, np.nan)
     if difference_sd is not None:
@@ -151,4 +171,5 @@ def decide(
     joined = few_labels.join(few_labels.labelled_mean(each), predicted)
     spread = float(each.std(ddof=1))
     needed = few_labels.labels_to_decide(joined.value, spread, predicted.error)
-    return Decision(choice.step, choice.next_step, joined.value, joined.error, len(each), needed)
+    better, other = steps if joined.value >= 0 else (steps[1], steps[0])
+    return Decision(better, other, abs(joined.value), joined.error, len(each), needed)

@@ -8,12 +8,7 @@ import numpy as np
 from premem_core.analysis import curves, run_scores
 from premem_core.analysis.run_scores import RunScores
 from premem_core.analysis.studies.calibrating_runs import calibrating_runs
-from premem_core.analysis.verdict.threshold import (
-    SOURCE_NAMES,
-    Source,
-    choose_threshold,
-    source_in_words,
-)
+from premem_core.analysis.verdict.threshold import Source, choose_threshold, source_in_words
 from premem_core.errors import DataError
 from premem_core.metrics.estimators import Estimator
 
@@ -40,7 +35,8 @@ class TaskThreshold:
 
 def fitted_or_from(source: Source) -> str:
     """As `source_in_words`, for a threshold of all runs of a task."""
-    return "fitted to runs with a test set" if source == "other_runs" else source_in_words(source)
+    words = {"other_runs": "fitted to runs with a test set", "this_run": "from the runs alone"}
+    return words.get(source) or source_in_words(source)
 
 
 def given_threshold(log_log_threshold: float) -> TaskThreshold:
@@ -75,10 +71,22 @@ def _without_test_sets(task: str, runs: Sequence[RunScores], estimator: Estimato
     if (planned := run_scores.planned_threshold(runs)) is not None:
         why = "The threshold is that of the plan by which the runs were sampled."
         return TaskThreshold(planned, "given", why)
-    own = [choose_threshold(task, run, [run], estimator=estimator) for run in runs]
+    own, reasons = [], []
+    for run in runs:
+        try:
+            own.append(choose_threshold(task, run, [run], estimator=estimator))
+        except DataError as error:
+            reasons.append(f"run '{run.run}': {error}")
+    if not own:
+        raise DataError("; ".join(reasons))
+    # Below the threshold of a run's plan, samples are missing.
+    lowest = max((run.planned_threshold or -np.inf for run in runs), default=-np.inf)
+    middle = max(float(np.median([one.log_log_threshold for one in own])), lowest)
     if len(own) == 1:
-        return TaskThreshold(own[0].log_log_threshold, own[0].source, own[0].why)
-    source: Source = "unseen" if all(one.source == "unseen" for one in own) else "this_run"
-    middle = float(np.median([one.log_log_threshold for one in own]))
-    why = f"The threshold is the median of those of {len(own)} runs, each {SOURCE_NAMES[source]}."
+        return TaskThreshold(middle, own[0].source, own[0].why)
+    sources = {one.source for one in own}
+    source: Source = "unseen" if sources == {"unseen"} else "this_run"
+    each = {"unseen": "by its unseen solutions", "this_run": "by the rule for a run alone"}
+    ways = " or ".join(each[one] for one in ("unseen", "this_run") if one in sources)
+    why = f"The threshold is the median of those of {len(own)} runs, each {ways}."
     return TaskThreshold(middle, source, why)

@@ -1,6 +1,6 @@
 """The verdict on one run: the checkpoint to ship, what to expect of it, and whether to train on."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from premem_core.analysis.verdict.expectation import (
     first_memorized,
     interval_kind,
 )
-from premem_core.analysis.verdict.labels import Decision, decide, disagree, join_labels
+from premem_core.analysis.verdict.labels import Decision, decide, join_labels
 from premem_core.analysis.verdict.threshold import Threshold, choose_threshold, source_in_words
 from premem_core.errors import DataError
 from premem_core.files import json_text
@@ -44,8 +44,9 @@ class Verdict:
         threshold: with its source.
         checkpoints: `expect`, and the columns of `join_labels`.
         interval: what the intervals of `checkpoints` are called; None where there are none.
-        ship: the checkpoint to ship; None where nothing can be predicted.
-        decision: what the labelled test questions say about it and the second best; None without.
+        ship: the checkpoint to ship, by labels and prediction where test questions are labelled;
+            None where nothing can be predicted.
+        decision: what the labels say about it and the second best; None without labels.
         memorizes_from: the first step at which at least BEGUN of the examples are memorized; None
             if there is none.
         false_alarms: the share of unseen solutions that count as memorized, over all checkpoints;
@@ -122,8 +123,23 @@ class Verdict:
         ]
 
     def expectation_in_words(self, step: int) -> str | None:
-        """The accuracy to expect of a checkpoint, such as '41.2 % (typically 35.0 to 47.4 %)'."""
+        """The accuracy to expect of a checkpoint, such as '41.2 % (typically 35.0 to 47.4 %)'.
+
+        Where test questions are labelled, it is the joined one.
+        """
+        row = self._at(step)
+        if np.isnan(row["joined"]):
+            return self._predicted_in_words(row)
+        interval = "90 % interval" if self.interval != "typical" else "typically"
+        low, high = 100 * row["joined_low"], 100 * row["joined_high"]
+        labels = f"with {row['labels']:,} labelled test questions"
+        return f"{100 * row['joined']:.1f} % ({interval} {low:.1f} to {high:.1f} %, {labels})"
+
+    def _at(self, step: int) -> dict[Hashable, Any]:
         [row] = self.checkpoints[self.checkpoints["step"] == step].to_dict("records")
+        return row
+
+    def _predicted_in_words(self, row: Mapping[Hashable, Any]) -> str | None:
         predicted, low, high = (100 * row[name] for name in ("predicted", "low", "high"))
         if np.isnan(predicted):
             return None
@@ -140,22 +156,21 @@ class Verdict:
         return f"{first} {self.ship.lead_in_words()}".rstrip()
 
     def _labels_in_words(self) -> str:
-        """The accuracy by the labelled test questions, and joined with the prediction."""
-        if self.ship is None:
+        """What the labels and the prediction say, each alone; "" without labels."""
+        if self.ship is None or np.isnan((row := self._at(self.ship.step))["joined"]):
             return ""
-        [row] = self.checkpoints[self.checkpoints["step"] == self.ship.step].to_dict("records")
-        labelled, half = 100 * row["labelled"], 100 * row["labelled_half"]
-        joined, low, high = (100 * row[name] for name in ("joined", "joined_low", "joined_high"))
-        if np.isnan(labelled):
-            return ""
-        said = (
-            f"By its labelled test questions, step {self.ship.step} has {labelled:.1f} ± "
-            f"{half:.1f} %"
+        of_unseen = (
+            f" and the perplexities of {row['unseen_used']:,} unseen solutions"
+            if row["unseen_used"]
+            else ""
         )
-        if joined != labelled:
-            said += f"; joined with the prediction {joined:.1f} % ({low:.1f} to {high:.1f} %)"
-        if disagree(row):
-            said += ". The two disagree by more than their errors allow: trust the labels"
+        said = (
+            f"By its {row['labels']:,} labelled test questions{of_unseen} alone, step "
+            f"{self.ship.step} has {100 * row['labelled']:.1f} ± {100 * row['labelled_half']:.1f} "
+            f"%; predicted without them is {self._predicted_in_words(row) or 'nothing'}"
+        )
+        if row["disagree"]:
+            said += ". The two disagree by more than their errors allow, so the labels count alone"
         return f"{said}. {self.decision.in_words() if self.decision else ''}".rstrip()
 
     def _memorizing_in_words(self) -> str:
@@ -213,8 +228,8 @@ def make_verdict(
     """
     t = threshold.log_log_threshold
     rows = expect(run, threshold)
-    rows = pd.concat([rows, join_labels(run, rows)], axis=1)
-    ship = None if first_memorized(run, t) > WITHHELD else _choose(run, threshold)
+    rows = pd.concat([rows, join_labels(run, threshold, rows)], axis=1)
+    ship, decision = _ship(run, threshold, rows)
     begun = rows.loc[rows["memorized_share"] >= BEGUN, "step"]
     gain, gain_half, gain_from = _gain(run, threshold)
     unseen = (
@@ -226,7 +241,7 @@ def make_verdict(
         checkpoints=rows,
         interval=interval_kind(threshold),
         ship=ship,
-        decision=decide(run, threshold, ship, difference_error(threshold)[0]) if ship else None,
+        decision=decision,
         memorizes_from=int(begun.iloc[0]) if len(begun) else None,
         false_alarms=float(np.nanmean(unseen)) if len(unseen) else float("nan"),
         gain=gain,
@@ -265,15 +280,36 @@ def read_verdicts(store: Store, task: str, runs: Sequence[RunScores]) -> list[Ve
     return verdicts
 
 
-def _choose(run: RunScores, threshold: Threshold) -> Choice | None:
-    return prediction.choose_at(
-        run, threshold.log_log_threshold, threshold.estimator, *difference_error(threshold)
-    )
+def _ship(
+    run: RunScores, threshold: Threshold, rows: pd.DataFrame
+) -> tuple[Choice | None, Decision | None]:
+    """The checkpoint to ship: by labels and prediction where there are labels."""
+    spread, freedom = difference_error(threshold)
+    t = threshold.log_log_threshold
+    joined = rows.set_index("step")["joined"].dropna().sort_values(ascending=False, kind="stable")
+    if joined.empty:
+        if first_memorized(run, t) > WITHHELD:
+            return None, None
+        return prediction.choose_at(run, t, threshold.estimator, spread, freedom), None
+    if len(joined) == 1:
+        return Choice(int(joined.index[0]), float(joined.iloc[0]), None, None, None), None
+    best = int(joined.index[0]), int(joined.index[1])
+    if rows["predicted"].isna().any() or rows["disagree"].any():
+        spread = None  # where predictions are withheld or wrong, so are their differences
+    decision = decide(run, threshold, best, spread)
+    step, other = (decision.step, decision.next_step) if decision else best
+    confidence = decision.confidence if decision else None
+    return Choice(step, float(joined[step]), other, float(joined[other]), confidence), decision
 
 
 def difference_error(threshold: Threshold) -> tuple[float | None, int]:
-    """The error of predicted differences between checkpoints, and its degrees of freedom."""
+    """The error of predicted differences between checkpoints, and its degrees of freedom.
+
+    None where it is not known.
+    """
     calibration = threshold.calibration
+    if threshold.source == "given":
+        return None, 0
     if calibration is None:
         return TYPICAL_DIFFERENCE, PUBLISHED_RUNS - 1
     return calibration.difference_sd, len(calibration.runs) - 1

@@ -30,6 +30,7 @@ from premem_core.commands.options import (
     threshold_of,
     write_text,
 )
+from premem_core.errors import UsageError
 from premem_core.metrics.sampling_plan import Plan
 from premem_core.metrics.thresholds import Objective
 
@@ -196,7 +197,13 @@ def replay(
 
     runs = run_scores.read_task(existing_store(store), task, segment)
     estimator = estimator or ("lu" if plan == "last" else "plain")
-    t = threshold_of(runs, task, log_log_threshold, estimator).log_log_threshold
+    chosen = threshold_of(runs, task, log_log_threshold, estimator)
+    if chosen.source in ("unseen", "this_run"):
+        raise UsageError(
+            f"replay compares with test accuracies, but no run of the task '{task}' has a test "
+            "set; score one with --test"
+        )
+    t = chosen.log_log_threshold
     error = None if precision is None else precision / 100
     result = replay(runs, samples, plan, estimator, t, repeats, seed, share, error)
     if as_json:

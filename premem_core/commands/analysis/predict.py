@@ -29,10 +29,9 @@ COLUMNS = (
     "memorized_share",
 )
 OF_LABELS = ("labelled", "joined", "joined_low", "joined_high")
-
 LABELS = (
-    "; labelled: the same, with the perplexities of unseen solutions where they are measured; "
-    "joined: labelled and predicted together, with its 90 % interval"
+    "; labelled: as measured on the labelled test questions, with the perplexities of unseen "
+    "solutions where they are of the same kind; joined: labelled and predicted together"
 )
 INTERVALS: dict[Kind | None, str] = {
     "90 %": "low and high its 90 % interval, for each checkpoint alone",
@@ -170,7 +169,7 @@ def _print(verdict: Verdict, segment: Segment) -> None:
     typer.echo(
         "premem: pre-memorization accuracy, lu: the same at the last checkpoint before memorizing; "
         f"predicted: expected test accuracy, {INTERVALS[verdict.interval]}; test_accuracy: as "
-        f"measured, not used{LABELS if labelled else ''}. "
+        f"measured, not used in predicted{LABELS if labelled else ''}. "
         f"Threshold t = {threshold.log_log_threshold:.3f}{run_scores.segment_note(segment)}, "
         f"{source_in_words(threshold.source)}; "
         f"{threshold.estimator} estimator."

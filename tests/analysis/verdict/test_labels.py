@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from premem_core.analysis.run_scores import RunScores
-from premem_core.analysis.verdict.labels import labelled_accuracy
+from premem_core.analysis.studies.calibration import calibrate
 from premem_core.analysis.verdict.threshold import choose_threshold
 from premem_core.analysis.verdict.verdict import TYPICAL_DIFFERENCE, Verdict, make_verdict
 from premem_core.metrics import few_labels
@@ -31,75 +32,115 @@ def test_labels_and_prediction_are_joined_at_every_checkpoint(runs):
     verdict = verdict_of(with_labels(runs[0], 100))
     rows = verdict.checkpoints
     np.testing.assert_allclose(rows["labelled"], rows["test_accuracy"])
+    assert not rows["disagree"].any()
     between = np.sort(rows[["predicted", "labelled"]].to_numpy(), axis=1)
     assert ((between[:, 0] <= rows["joined"]) & (rows["joined"] <= between[:, 1])).all()
     width = rows["joined_high"] - rows["joined_low"]
     assert (width < 2 * rows["labelled_half"]).all()
     assert (width < (rows["high"] - rows["low"]) + 1e-9).all()
-    said = verdict.in_words()[1]
-    assert said.startswith(f"By its labelled test questions, step {verdict.ship.step} has ")
-    assert "joined with the prediction" in said
+
+
+def test_the_checkpoint_to_ship_is_the_best_by_labels_and_prediction(runs):
+    verdict = verdict_of(with_labels(runs[0], 100))
+    joined = verdict.checkpoints.set_index("step")["joined"]
+    assert verdict.ship.step == verdict.decision.step == joined.idxmax()
+    assert verdict.ship.predicted == joined.max()
+    assert verdict.ship.confidence == verdict.decision.confidence > 0.5
+    ship, labels, *_ = verdict.in_words()
+    assert ship.startswith(
+        f"Ship step {verdict.ship.step}: expect {100 * joined.max():.1f} % (typically "
+    )
+    assert "with 100 labelled test questions) on new problems" in ship
+    assert f"By its 100 labelled test questions alone, step {verdict.ship.step} has " in labels
+    assert "; predicted without them is " in labels
+
+
+def test_labels_decide_against_the_prediction(runs):
+    """Step 2 is the best by 400 labels, whatever its pre-memorization accuracy."""
+    run = with_labels(runs[0], 400)
+    tests = np.tile(np.arange(400) < 40, (len(run.steps), 1)).astype(float)
+    tests[1] = np.arange(400) < 240
+    verdict = verdict_of(replace(run, test_accuracy=tests))
+    assert verdict.ship.step == run.steps[1]
+    assert f"Step {run.steps[1]} is better than step" in verdict.in_words()[1]
+    assert verdict.ship.confidence > 0.99
 
 
 def test_without_an_error_of_the_prediction_the_labels_count_alone(runs):
-    rows = verdict_of(with_labels(runs[0], 100), given=-2.3).checkpoints
+    verdict = verdict_of(with_labels(runs[0], 100), given=-2.3)
+    rows = verdict.checkpoints
+    np.testing.assert_array_equal(rows["joined"], rows["labelled"])
+    first, second = (
+        list(runs[0].steps).index(s) for s in (verdict.decision.step, verdict.decision.next_step)
+    )
+    each = (runs[0].test_accuracy[first] - runs[0].test_accuracy[second])[:100]
+    assert verdict.decision.difference == pytest.approx(each.mean())
+
+
+def test_labels_that_the_calibration_used_are_not_counted_twice(runs):
+    calibration = calibrate("t", runs, "plain")
+    threshold = choose_threshold("t", runs[0], runs, calibration=calibration)
+    rows = make_verdict("t", runs[0], threshold).checkpoints
     np.testing.assert_array_equal(rows["joined"], rows["labelled"])
 
 
-def test_without_labels_nothing_is_joined(runs):
-    verdict = verdict_of(with_labels(runs[0], 0))
+@pytest.mark.parametrize("labels", [0, 1, 9])
+def test_with_fewer_than_ten_labels_nothing_is_joined(runs, labels):
+    verdict = verdict_of(with_labels(runs[0], labels))
     assert verdict.checkpoints[["labelled", "joined", "joined_low"]].isna().all(axis=None)
     assert verdict.decision is None
     assert not any("label" in sentence for sentence in verdict.in_words())
     assert verdict.as_json()["labels"] is None
 
 
-def test_unseen_solutions_make_the_labelled_mean_more_certain(runs):
-    """Perplexities that go with the answers, of the labelled questions and of a thousand others."""
-    run, rng = with_labels(runs[0], 100), np.random.default_rng(0)
-    right = run.test_accuracy[-1]
-    nll = np.concatenate([1.2 - right + rng.normal(0, 0.2, 100), rng.normal(0.7, 0.55, 1000)])
-    nll = np.tile(np.clip(nll, 0.01, None), (len(run.steps), 1))
-    order = rng.permutation(1100)  # the store's numbers mix test and held-out solutions
+def with_solutions(run: RunScores, shift: float = 0.0) -> RunScores:
+    """The run, with perplexities that go with the answers, and those of a thousand others."""
+    rng = np.random.default_rng(0)
+    right = run.test_accuracy
+    share = right.mean(axis=1, keepdims=True)
+    alike = rng.random((len(run.steps), 1000)) < share
+    nll = np.concatenate([1.2 - right, 1.2 - alike + shift], axis=1)
+    nll = np.clip(nll + rng.normal(0, 0.2, nll.shape), 0.01, None)
+    order = rng.permutation(nll.shape[1])  # the store's numbers mix test and held-out solutions
     numbers = np.concatenate([run.test_examples, np.arange(5000, 6000)])
-    measured = replace(run, unseen_nll=nll[:, order], unseen_examples=numbers[order])
-    found = labelled_accuracy(measured, len(run.steps) - 1)
+    return replace(run, unseen_nll=nll[:, order], unseen_examples=numbers[order])
+
+
+def test_unseen_solutions_make_the_labelled_mean_more_certain(runs):
+    run = with_solutions(with_labels(runs[0], 100))
+    last = verdict_of(run, given=-2.3).checkpoints.iloc[-1]
+    chances = pd.Series(np.exp(-run.unseen_nll[-1]), run.unseen_examples)
     powered = few_labels.prediction_powered_mean(
-        right, np.exp(-nll[-1, :100]), np.exp(-nll[-1, 100:])
+        run.test_accuracy[-1],
+        chances[run.test_examples].to_numpy(),
+        chances.drop(run.test_examples).to_numpy(),
     )
-    assert (found.value, found.error) == pytest.approx((powered.value, powered.error))
-    assert found.error < 0.9 * few_labels.labelled_mean(right).error
+    assert (last["labels"], last["unseen_used"]) == (100, 1000)
+    assert (last["labelled"], last["labelled_half"]) == pytest.approx((powered.value, powered.half))
+    assert powered.error < 0.9 * few_labels.labelled_mean(run.test_accuracy[-1]).error
 
 
-def test_the_labels_that_would_decide_between_the_two_best(runs):
-    verdict = verdict_of(with_labels(runs[0], 100))
-    decision = verdict.decision
-    assert (decision.step, decision.next_step) == (verdict.ship.step, verdict.ship.next_step)
-    run = with_labels(runs[0], 100)
-    first, second = (list(run.steps).index(s) for s in (decision.step, decision.next_step))
-    each = run.test_accuracy[first] - run.test_accuracy[second]
-    assert decision.labels == 100
-    ours = verdict.ship.predicted - verdict.ship.next_predicted
-    between = sorted([ours, each.mean()])
-    assert between[0] <= decision.difference <= between[1]
-    assert decision.error < min(each.std(ddof=1) / 10, 1.1 * TYPICAL_DIFFERENCE)
-    open_ = replace(decision, difference=0.01, error=0.02, needed=316)
-    assert "About 220 more labelled questions would decide" in open_.in_words()
-    assert "too close for labels" in replace(open_, needed=None).in_words()
+def test_unseen_solutions_of_another_kind_are_left_aside(runs):
+    run = with_solutions(with_labels(runs[0], 100), shift=0.4)
+    rows = verdict_of(run, given=-2.3).checkpoints
+    assert (rows["unseen_used"] == 0).all()
+    np.testing.assert_allclose(rows["labelled"], rows["test_accuracy"])
 
 
-def test_a_difference_that_the_labels_show_is_decided(runs):
+def test_how_many_more_labels_would_decide_is_said_to_two_digits(runs):
+    decision = verdict_of(with_labels(runs[0], 100)).decision
+    unsure = replace(decision, difference=0.01, error=0.02, needed=316)
+    assert "About 220 more labelled questions would decide" in unsure.in_words()
+    assert "too close for labels" in replace(unsure, needed=None).in_words()
+    assert decision.error < 1.1 * TYPICAL_DIFFERENCE
+
+
+def test_labels_that_contradict_the_prediction_count_alone(runs):
     run = with_labels(runs[0], 400)
-    best = verdict_of(run).ship
-    first, second = (list(run.steps).index(s) for s in (best.step, best.next_step))
-    tests = run.test_accuracy.copy()
-    tests[first], tests[second] = np.arange(400) < 100, np.arange(400) < 300
-    said = verdict_of(replace(run, test_accuracy=tests)).decision.in_words()
-    assert f"step {best.next_step} is better than step {best.step}" in said
-
-
-def test_labels_that_contradict_the_prediction_are_named(runs):
-    run = with_labels(runs[0], 400)
-    assert "trust the labels" not in verdict_of(run).in_words()[1]
-    wrong = replace(run, test_accuracy=np.zeros_like(run.test_accuracy))
-    assert "disagree by more than their errors allow" in verdict_of(wrong).in_words()[1]
+    assert "count alone" not in verdict_of(run).in_words()[1]
+    rng = np.random.default_rng(1)
+    wrong = replace(run, test_accuracy=(rng.random(run.test_accuracy.shape) < 0.97).astype(float))
+    verdict = verdict_of(wrong)
+    assert "disagree by more than their errors allow" in verdict.in_words()[1]
+    apart = verdict.checkpoints[verdict.checkpoints["disagree"]]
+    np.testing.assert_array_equal(apart["joined"], apart["labelled"])

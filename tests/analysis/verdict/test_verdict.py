@@ -77,7 +77,7 @@ def test_the_predictions_by_other_runs_are_those_of_the_calibration(runs):
     expected = prediction.predict(runs[0], calibrate("t", runs[1:]))
     for name in ("predicted", "low", "high", "test_accuracy", "memorized_share"):
         np.testing.assert_array_equal(rows[name], expected[name])
-    verdict = make_verdict("t", runs[0], threshold)
+    verdict = make_verdict("t", without_test(runs[0]), threshold)
     assert verdict.interval == "90 %"
     best = verdict.checkpoints.set_index("step")["predicted"].idxmax()
     assert (verdict.ship.step, verdict.ship.predicted) == (
@@ -116,7 +116,7 @@ def test_a_first_checkpoint_that_comes_too_late_is_told_of_and_withholds_predict
 ):
     nll = np.full(runs[0].nll.shape, 0.5)
     nll[:, : int(share * nll.shape[1])] = 0.01
-    run = replace(runs[0], nll=nll)
+    run = without_test(replace(runs[0], nll=nll))
     verdict = make_verdict("t", run, choose_threshold("t", run, [run], given=-2.3))
     assert verdict.checkpoints["predicted"].notna().all() == predicted
     assert verdict.checkpoints["premem"].notna().all()
