@@ -140,7 +140,8 @@ def test_what_to_expect_comes_from_the_other_runs_with_its_interval(demo, monkey
 def test_of_a_lone_run_the_expectation_is_typical_and_no_r2_is_given(tmp_path, monkeypatch):
     fill(tmp_path, {"alone": (1e-4, 5)})
     shown = seen(show("curves.py", tmp_path, monkeypatch))
-    assert re.search(r"Expect \*\*\S+ % \(typically \S+ to \S+ %\)\*\* on new problems", shown)
+    expected = r"Expect \*\*\S+ % \(typically \S+ to \S+ %, with \d+ labelled test questions\)\*\*"
+    assert re.search(expected, shown)
     assert "with the threshold from this run alone" in shown
     shown = seen(show("overview.py", tmp_path, monkeypatch))
     assert "R² says something over several runs only" in shown
@@ -154,7 +155,10 @@ def test_two_other_runs_give_a_prediction_without_an_interval_and_the_reason_is_
 ):
     fill(tmp_path, {"a": (1e-4, 5), "b": (1e-3, 5)})
     shown = seen(show("curves.py", tmp_path, monkeypatch))
-    assert "(how far that is off is not known)" in shown
+    assert "labelled test questions)** on new problems, with the threshold from other run" in shown
+    page = show("verdict.py", tmp_path, monkeypatch, run="a")
+    assert "predicted without them is" in seen(page)
+    assert "how far that is off is not known" in seen(page)
 
 
 def test_without_samples_that_the_others_threshold_needs_other_evidence_is_taken(
@@ -173,7 +177,7 @@ def test_the_verdict_predicts_from_the_same_runs_as_the_curves_whichever_are_sho
     names = ["lr1e-3_ep5_n1000", "lr3e-3_ep15_n1000"]
     curves = seen(show("curves.py", demo, monkeypatch, runs=names)).replace("\\", "")
     [best] = [name for name in names if f"of **{labels[name]}** has memorized" in curves]
-    [expected] = re.findall(r"Expect \*\*(.+ %\))\*\* on new problems", curves)
+    [expected] = re.findall(r"Expect \*\*(.+?)\*\* on new problems", curves)
     verdict = seen(show("verdict.py", demo, monkeypatch, runs=names, run=best)).replace("\\", "")
     assert f"expect {expected} on new problems" in verdict
 

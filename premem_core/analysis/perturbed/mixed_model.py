@@ -23,11 +23,11 @@ from premem_core.store.database import Store
 from premem_core.store.examples import read_perturbed_examples, read_task_examples
 
 TERMS = {
-    "Intercept": "accuracy of the others, unperturbed",
+    "Intercept": "not memorized, unperturbed",
     "perturbed": "perturbed",
     "memorized": "memorized",
     "perturbed:memorized": "perturbed × memorized",
-    "size": "numbers ten times as large",
+    "size": "numbers ten times as large, whatever the rest",
 }
 
 

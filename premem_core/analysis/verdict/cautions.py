@@ -76,10 +76,11 @@ def _everything_memorized(run: RunScores, shares: pre_memorization.Floats) -> st
     if not full.size or full[0] == len(run.steps) - 1:
         return ""
     return (
-        f"From step {run.steps[full[0]]} on, at least {shares[full[0] :].min():.0%} of the "
-        "training examples are memorized, and the training went on. What it learned then can "
-        "hardly be seen in pre-memorization accuracy: the accuracy on new problems may be higher "
-        "than predicted, for example where a small data set is repeated for many epochs."
+        f"From step {run.steps[full[0]]} on, at least {np.floor(100 * shares[full[0] :].min()):.0f}"
+        "% of the training examples are memorized, and the training went on. What it learned then "
+        "can hardly be seen in pre-memorization accuracy, so predictions without labels are "
+        "doubtful there. Where a small data set is repeated for many epochs, the accuracy on new "
+        "problems was seen to go on rising."
     )
 
 
@@ -131,9 +132,11 @@ def _alike_unseen(run: RunScores, threshold: Threshold) -> str:
     if not enough or threshold_rules.unseen_reach(run.unseen_nll) >= threshold_rules.LEAST_REACH:
         return ""
     alike = (
-        "The unseen solutions are about equally perplexing, as where solutions are written by "
-        "rules, so that being less perplexing than 99 % of them is no sign of copying"
+        "The unseen solutions are about equally perplexing, as where solutions are written by rules"
     )
     if threshold.source == "unseen":
-        return f"{alike}. Pre-memorization accuracy is probably too low at this threshold."
-    return f"{alike}; the threshold does not come from them."
+        return (
+            f"{alike}, so this threshold is probably too high, and pre-memorization accuracy too "
+            "low."
+        )
+    return f"{alike}, so a threshold from them would not work; it was taken from elsewhere."

@@ -125,23 +125,19 @@ class Decision:
     def in_words(self) -> str:
         """How the two compare, and how many more labels would decide."""
         half = intervals.Z90 * self.error
-        low, high = (100 * (self.difference + sign * half) for sign in (-1, 1))
-        apart = f"{low:+.1f} to {high:+.1f} points"
+        value, low, high = (100 * (self.difference + sign * half) for sign in (0, -1, 1))
+        compared = (
+            f"Compared question by question, step {self.step} is {value:.1f} points better than "
+            f"step {self.next_step} (90 % interval {low:+.1f} to {high:+.1f})"
+        )
         if low > 0:
-            return (
-                f"Step {self.step} is better than step {self.next_step} (the difference lies "
-                f"between {apart})."
-            )
+            return f"{compared}."
         if self.needed is None:
-            return (
-                f"Steps {self.step} and {self.next_step} are too close for labels to decide (the "
-                f"difference lies between {apart})."
-            )
-        more = float(f"{max(self.needed - self.labels, 1):.2g}")  # to two digits
+            return f"{compared}: the two are too close for labels to decide."
+        in_all = float(f"{max(self.needed, self.labels + 1):.2g}")  # to two digits
         return (
-            f"About {more:,.0f} more labelled questions would decide between steps {self.step} and "
-            f"{self.next_step} in four of five cases, if the true difference is as estimated (it "
-            f"lies between {apart})."
+            f"{compared}. If that is the true difference, about {in_all:,.0f} labelled questions "
+            "in all would give an interval without 0 in four of five cases."
         )
 
 

@@ -106,13 +106,13 @@ class Verdict:
         t = self.threshold
         source = (
             f"Memorized is a solution with a perplexity below "
-            f"{np.exp(np.exp(t.log_log_threshold)):.4f} (t = {t.log_log_threshold:.3f}, "
-            f"{source_in_words(t.source)}). {t.why}"
+            f"{np.exp(np.exp(t.log_log_threshold)):.4f} (t, its log log, is "
+            f"{t.log_log_threshold:.3f}; {source_in_words(t.source)}). {t.why}"
         )
         if not np.isnan(self.false_alarms):
             source += (
-                f" {self.false_alarms:.1%} of the run's own unseen solutions lie below it: false "
-                "alarms."
+                f" As a check, {self.false_alarms:.1%} of the run's own unseen solutions lie below "
+                "it: false alarms."
             )
         return [
             self._ship_in_words(),
@@ -173,15 +173,26 @@ class Verdict:
             said += ". The two disagree by more than their errors allow, so the labels count alone"
         return f"{said}. {self.decision.in_words() if self.decision else ''}".rstrip()
 
+    def _test_change(self) -> str:
+        """How the accuracy by the labels changed from `gain_from` to the end; "" without labels."""
+        if self.gain_from is None:
+            return ""
+        labelled = self.checkpoints.set_index("step")["labelled"]
+        change = 100 * (labelled.iloc[-1] - labelled[self.gain_from])
+        return "" if np.isnan(change) else f": the labelled ones say {change:+.1f} points"
+
     def _memorizing_in_words(self) -> str:
         shares = self.checkpoints.set_index("step")["memorized_share"]
         at_end = f"{shares.iloc[-1]:.0%} of the training examples are memorized"
         if self.memorizes_from is None:
             return f"At the end, {at_end}: memorizing has hardly begun."
-        share = shares[self.memorizes_from]
+        before = shares[shares.index < self.memorizes_from]
+        until = f"step {self.memorizes_from} ({shares[self.memorizes_from]:.0%} memorized)"
+        if before.empty:
+            return f"Memorizing began before the first checkpoint, {until}; at the end, {at_end}."
         return (
-            f"Memorizing began by step {self.memorizes_from}, the first with more than {BEGUN:.0%} "
-            f"of the training examples memorized ({share:.0%}); at the end, {at_end}."
+            f"Memorizing began between step {before.index[-1]} ({before.iloc[-1]:.0%}) and "
+            f"{until}; at the end, {at_end}."
         )
 
     def _training_in_words(self) -> str:
@@ -189,7 +200,7 @@ class Verdict:
             return ""
         low, high = 100 * (self.gain - self.gain_half), 100 * (self.gain + self.gain_half)
         change = (
-            f"Since step {self.gain_from}, pre-memorization accuracy has changed by "
+            f"From step {self.gain_from} to the end, pre-memorization accuracy changed by "
             f"{100 * self.gain:+.1f} points (90 % interval over the same questions {low:+.1f} to "
             f"{high:+.1f})"
         )
@@ -199,8 +210,9 @@ class Verdict:
         )
         if self.checkpoints["memorized_share"].iloc[-1] >= EVERYTHING:
             return (
-                f"{change}, but nearly everything is memorized, so only a test set can tell "
-                f"whether training on helps. {never}; other data may help with these."
+                f"{change}, but nearly everything is memorized, so only test questions can tell "
+                f"whether training on helps{self._test_change()}. {never}; other data may help "
+                "with these."
             )
         if self.gain > max(self.gain_half, WORTH):
             return f"{change}: training on may still help. {never}."

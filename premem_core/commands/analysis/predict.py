@@ -30,8 +30,8 @@ COLUMNS = (
 )
 OF_LABELS = ("labelled", "joined", "joined_low", "joined_high")
 LABELS = (
-    "; labelled: as measured on the labelled test questions, with the perplexities of unseen "
-    "solutions where they are of the same kind; joined: labelled and predicted together"
+    "; labelled: that again, made more certain by the perplexities of unseen solutions where these "
+    "are like those of the test questions; joined: labelled and predicted together"
 )
 INTERVALS: dict[Kind | None, str] = {
     "90 %": "low and high its 90 % interval, for each checkpoint alone",
@@ -167,12 +167,13 @@ def _print(verdict: Verdict, segment: Segment) -> None:
     typer.echo(rows.round(3).to_string(index=False, na_rep="–"))
     threshold = verdict.threshold
     typer.echo(
-        "premem: pre-memorization accuracy, lu: the same at the last checkpoint before memorizing; "
+        "premem: pre-memorization accuracy, how often training questions were answered right "
+        "before their solution was memorized; lu: the same, at the last checkpoint before; "
         f"predicted: expected test accuracy, {INTERVALS[verdict.interval]}; test_accuracy: as "
-        f"measured, not used in predicted{LABELS if labelled else ''}. "
+        f"measured, not used in predicted{LABELS if labelled else ''}. predicted is "
+        f"pre-memorization accuracy by the {threshold.estimator} estimator. "
         f"Threshold t = {threshold.log_log_threshold:.3f}{run_scores.segment_note(segment)}, "
-        f"{source_in_words(threshold.source)}; "
-        f"{threshold.estimator} estimator."
+        f"{source_in_words(threshold.source)}."
     )
     for sentence in filter(None, verdict.in_words()):
         typer.echo(sentence)

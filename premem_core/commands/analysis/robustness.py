@@ -24,6 +24,15 @@ from premem_core.commands.options import (
 from premem_core.errors import DataError, UsageError
 from premem_core.store.database import Store
 
+COLUMNS_IN_WORDS = (
+    "original, perturbed: accuracy without and with the perturbation; drop: their difference; "
+    "lost: drop ÷ original, the share of right answers that are lost, net of those that are "
+    "gained; limem: how often an answer is right and that to the perturbed question is wrong; "
+    "auroc_…: how well it ranks answers that stay right above those that become wrong, .5 is "
+    "chance; examples: questions compared; left_out: to which the perturbation does not apply; "
+    "not_asked: without perturbed samples; unknown: without all samples of their own form; _half: "
+    "half of a 90 % interval over questions."
+)
 OF_CONTROLS = ("test_", "early_", "beyond_")  # how their columns begin
 
 
@@ -84,8 +93,8 @@ def robustness(
         )
         return
     typer.echo(
-        f"{threshold.in_words()}{run_scores.segment_note(segment)}, {estimator} estimator; columns "
-        "that end in _half are half the width of a 90 % interval over questions"
+        f"run '{run}'; {threshold.in_words()}{run_scores.segment_note(segment)}, {estimator} "
+        f"estimator. {COLUMNS_IN_WORDS}"
     )
     for sentence in rb.caveats(measured):
         typer.echo(f"note: {sentence}")

@@ -62,7 +62,7 @@ def test_labels_decide_against_the_prediction(runs):
     tests[1] = np.arange(400) < 240
     verdict = verdict_of(replace(run, test_accuracy=tests))
     assert verdict.ship.step == run.steps[1]
-    assert f"Step {run.steps[1]} is better than step" in verdict.in_words()[1]
+    assert f"step {run.steps[1]} is 50.0 points better than" in verdict.in_words()[1]
     assert verdict.ship.confidence > 0.99
 
 
@@ -127,10 +127,10 @@ def test_unseen_solutions_of_another_kind_are_left_aside(runs):
     np.testing.assert_allclose(rows["labelled"], rows["test_accuracy"])
 
 
-def test_how_many_more_labels_would_decide_is_said_to_two_digits(runs):
+def test_how_many_labels_would_decide_is_said_to_two_digits(runs):
     decision = verdict_of(with_labels(runs[0], 100)).decision
     unsure = replace(decision, difference=0.01, error=0.02, needed=316)
-    assert "About 220 more labelled questions would decide" in unsure.in_words()
+    assert "about 320 labelled questions in all would give" in unsure.in_words()
     assert "too close for labels" in replace(unsure, needed=None).in_words()
     assert decision.error < 1.1 * TYPICAL_DIFFERENCE
 

@@ -136,7 +136,7 @@ def test_what_makes_numbers_doubtful_is_said_with_figures(runs):
     verdict = make_verdict("t", run, given, trace_tokens=4000)
     said = " ".join(verdict.cautions)
     assert f"From step {run.steps[-2]} on, at least 100% of the training examples" in said
-    assert "only a test set can tell" in verdict.in_words()[3]
+    assert "only test questions can tell" in verdict.in_words()[3]
     assert "thinking traces have 4,000 tokens" in said
     assert "probably not those" not in said
     also_copied = replace(run, unseen_nll=nll[:, :50])
@@ -197,8 +197,8 @@ def test_unseen_solutions_that_are_alike_give_a_threshold_only_where_one_asks(ru
     chosen = choose_threshold("t", run, [run])
     assert chosen.source == "this_run"
     said = " ".join(make_verdict("t", run, chosen).cautions)
-    assert "the threshold does not come from them" in said
+    assert "it was taken from elsewhere" in said
     asked = choose_threshold("t", run, [run], source="unseen")
     assert asked.log_log_threshold == pytest.approx(np.log(np.quantile(alike, 0.008)))
     said = " ".join(make_verdict("t", run, asked).cautions)
-    assert "probably too low at this threshold" in said
+    assert "this threshold is probably too high" in said
