@@ -133,7 +133,9 @@ def ship(store: Store, folder: Path) -> None:
     (folder / "store").mkdir(parents=True)
     store.copy_database(folder / "store" / store.database.name)
     shutil.copytree(store.path / "completions", folder / "store" / "completions")
-    shutil.copytree(work / "runs" / setting.name, folder / "runs" / setting.name)
+    without_base = shutil.ignore_patterns("README.md")  # it names the base, which is not shipped
+    run = work / "runs" / setting.name
+    shutil.copytree(run, folder / "runs" / setting.name, ignore=without_base)
     for name in (f"train_{setting.problems}.jsonl", "test.jsonl", "unseen.jsonl"):
         shutil.copy(work / name, folder)
 

@@ -97,10 +97,12 @@ def _targets(
     """The table of a chunk of targets, and the seconds that the backend took.
 
     Args:
-        tokens: keep the scores of each token.
+        tokens: keep the scores of each token, but not of unseen solutions, which serve for the
+            threshold only.
         is_first: the checkpoint is the first one, where the tokens' texts are kept too.
     """
     targets = [_target(query, chunk, encoder, backend.positions) for query in chunk.queries]
+    tokens = tokens and chunk.split != "unseen"
     started = time.perf_counter()
     found = iter(backend.target_scores([target for target in targets if target]))
     seconds = time.perf_counter() - started

@@ -24,13 +24,13 @@ def test_the_commands_print_what_changed_and_where_graders_disagree(store, tmp_p
     assert found.returncode == 0, found.stderr
     result = json.loads(found.stdout)
     assert (result["completions"], result["disagreements"]) == (COMPLETIONS, 1)
-    assert result["rows"][0]["completion"].endswith("#### 4")
+    assert result["rows"][0]["completion"].endswith("#### 22")
     assert len(pd.read_csv(tmp_path / "rows.csv")) == 1
     done = premem("regrade", *place, "--grader", "math", "--json")
     result = json.loads(done.stdout)
     assert (result["grader_before"], result["changed"]) == (AS_SCORED, 1)
-    train = next(row for row in result["accuracy"] if row["split"] == "train")
-    assert train["after"] - train["before"] == pytest.approx(1 / 12_500)
+    test = next(row for row in result["accuracy"] if row["split"] == "test")
+    assert test["after"] - test["before"] == pytest.approx(1 / 7_500)
     assert "1 of 20,000 grades differ" in premem("regrade", *place, "--grader", AS_SCORED).stdout
 
     for arguments, code, message in (

@@ -22,14 +22,14 @@ def store(tmp_path) -> Store:
     return old_store(tmp_path / "store")
 
 
-def test_math_grades_the_demo_as_it_was_scored_but_for_one_completion_cut_short(store):
+def test_math_grades_the_demo_as_it_was_scored_but_for_one_completion_with_two_answers(store):
     grade = regrade.grade_again(store, RUN, "math")
     assert grade == COMPLETIONS
     compared = grader_comparison.compare_graders(store, RUN, AS_SCORED, "math")
     assert (compared.completions, compared.disagreements) == (COMPLETIONS, 1)
     [row] = grader_comparison.disagreements(store, RUN, AS_SCORED, "math").to_dict("records")
-    assert row["completion"].endswith("The answer is 40.\n#### 4")
-    assert (row["extracted_one"], row["extracted_other"], row["answer"]) == ("4", "40", "40")
+    assert row["completion"].endswith("The answer is 2.\n#### 22")
+    assert (row["extracted_one"], row["extracted_other"], row["answer"]) == ("22", "2", "2")
     assert (row["grade_one"], row["grade_other"]) == ("INCORRECT", "CORRECT")
 
 

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from premem_core.analysis import run_scores
@@ -16,6 +17,7 @@ from premem_core.scoring.preparation.request import ScoreRequest
 from premem_core.store.database import Store
 from premem_core.store.examples import read_task_examples
 from premem_core.store.scores import read_counts
+from premem_core.store.shards.shards import completions_folder, find_shards
 
 SHORT = Sampling(samples=1, max_new_tokens=8)
 
@@ -119,3 +121,12 @@ def test_a_larger_test_sample_contains_a_smaller_one(run_dir, data, tmp_path):
     store = Store(tmp_path)
     few.create(store)
     more.create(store, extend=True)
+
+
+def test_of_unseen_solutions_no_token_scores_are_kept(scored):
+    for split, kept in (("train", True), ("unseen", False)):
+        files = find_shards(completions_folder(scored.path, "sums"), split=split, kind="targets")
+        for file in files:
+            lists = pq.read_table(file)["log_probabilities"]
+            assert (lists.null_count == 0) == kept
+            assert lists.null_count in (0, len(lists))

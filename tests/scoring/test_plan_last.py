@@ -138,7 +138,7 @@ def test_a_budget_says_before_the_start_what_it_buys_and_after_the_end_what_was_
     judged = premem(
         *("check", "--store", tmp_path / "store", "--run", run_dir.name, "--max-memorized", 1)
     )
-    assert f"note: threshold t = {T:.3f}, that of the plan" in judged.stderr
+    assert f"note: t = {T:.3f}. The threshold is that of the plan" in judged.stderr
     assert judged.returncode == 0
     shown = premem("predict", "--store", tmp_path / "store", "--run", run_dir.name)
     assert "from this run alone" in shown.stdout

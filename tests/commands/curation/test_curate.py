@@ -55,7 +55,7 @@ def test_all_that_a_recipe_says_can_be_said_in_options(run, store, tmp_path):
         estimator="jackknife", combine="any", budget=20, quota_field="level",
         quotas={"Level 1": 0.1}, gates={"duplicates": 0.5, "leaks": 0.9}, seed=7,
         kept=("5",), dropped=("6",), excused=("7",), shape="messages", weights="column",
-        store_version=written.store_version,
+        store_version=written.store_version, threshold_source="given",
     )  # fmt: skip
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(rows) == 20
