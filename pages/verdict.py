@@ -16,7 +16,7 @@ CHECKPOINTS: elements.Columns = {
     "step": ("Step", str),
     "premem": ("PM", percent),
     "lu": ("LU", percent),
-    "predicted": ("Expected", percent),
+    "predicted": ("Predicted", percent),
     "low": ("from", percent),
     "high": ("to", percent),
     "memorized_share": ("Memorized", percent),
@@ -110,10 +110,10 @@ def show_verdict(verdict: Verdict) -> None:
     )
     st.caption(
         "PM: pre-memorization accuracy. LU: the same at the last checkpoint before each example "
-        "was memorized. Expected: accuracy on new problems."
+        "was memorized. Predicted: accuracy on new problems, without labels."
         + (
             " By labels: on the labelled test questions, with the perplexities of unseen "
-            "solutions where they are measured. Joined: labels and expectation together."
+            "solutions where these are like theirs. Joined: labels and prediction together."
             if labelled
             else ""
         )

@@ -19,7 +19,7 @@ def test_the_page_says_what_the_verdict_says(demo_store, monkeypatch):
         [[head, *rows]] = tables(app)
         assert [int(row[0]) for row in rows] == runs[1].steps.tolist()
         expected = verdict.checkpoints["predicted"]
-        assert [row[head.index("Expected")] for row in rows] == [
+        assert [row[head.index("Predicted")] for row in rows] == [
             f"{100 * p:.1f} %" for p in expected
         ]
 
