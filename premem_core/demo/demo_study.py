@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from premem_core import installation
@@ -34,6 +34,15 @@ SHIPPED_RUN = 0  # the setting whose checkpoints are shipped, for trying the upl
 SCORED_PROBLEMS = 500  # the first training problems, which all runs were trained on
 SAMPLING = Sampling(samples=5, temperature=0.8, top_p=0.95, max_new_tokens=128)
 PERTURBATIONS = ("first", "we-know-that", "rename", "swap", "redraw")
+SPEC = ScoringSpec(  # of every run, but for its name
+    run="",
+    grader="gsm8k",
+    sampling=SAMPLING,
+    chunk_examples=SCORED_PROBLEMS,
+    perturbations=PERTURBATIONS,
+    perturb_controls=True,
+    held_out=True,
+)
 TEST_PROBLEMS = 300
 UNSEEN_PROBLEMS = 1000  # of which only perplexities are measured
 TRAIN_SEED, TEST_SEED, UNSEEN_SEED = 101, 202, 303
@@ -99,7 +108,7 @@ def install(store: Path) -> None:
     shutil.copytree(SHIPPED / "store", unfinished).rename(store)
 
 
-def rebuild(store: Store, progress: OnProgress = print) -> None:
+def rebuild(store: Store, progress: OnProgress = print, spec: ScoringSpec = SPEC) -> None:
     """Make the whole study in `store`; parts that an earlier call finished are kept.
 
     `<store>/demo/` gets the problems in `train_<n>.jsonl`, `test.jsonl` and `unseen.jsonl`, the
@@ -116,7 +125,11 @@ def rebuild(store: Store, progress: OnProgress = print) -> None:
     make_once(work / "base", lambda out: pretrain(out, progress=progress))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), context, use_one_thread) as pool:
-        for made in [pool.submit(_finetune_and_score, store.path, setting) for setting in SETTINGS]:
+        submitted = [
+            pool.submit(_finetune_and_score, store.path, setting, replace(spec, run=setting.name))
+            for setting in SETTINGS
+        ]
+        for made in submitted:
             progress(made.result())
 
 
@@ -151,21 +164,12 @@ def use_one_thread() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # for the scoring job's workers
 
 
-def _finetune_and_score(path: Path, setting: Setting) -> str:
+def _finetune_and_score(path: Path, setting: Setting, spec: ScoringSpec) -> str:
     """Fine-tune and score one setting; return a line that says how long it took."""
     store, (train, test) = Store(path), problems()
     work, started = path / "demo", time.monotonic()
     folder = make_once(work / "runs" / setting.name, _finetuning(work / "base", train, setting))
     made = time.monotonic() - started
-    spec = ScoringSpec(
-        run=setting.name,
-        grader="gsm8k",
-        sampling=SAMPLING,
-        chunk_examples=SCORED_PROBLEMS,
-        perturbations=PERTURBATIONS,
-        perturb_controls=True,
-        held_out=True,
-    )
     score(
         store,
         spec,

@@ -121,14 +121,15 @@ def test_a_rebuild_makes_what_is_shipped_and_a_second_one_adds_nothing(tmp_path,
     monkeypatch.setattr(demo_study, "problems", partial(_problems, demo_study.problems()))
     monkeypatch.setattr(demo_study, "pretrain", partial(pretraining.pretrain, steps=40))
     store = Store(tmp_path / "store")
-    demo_study.rebuild(store)
+    spec = replace(demo_study.SPEC, sampling=replace(demo_study.SAMPLING, samples=1))
+    demo_study.rebuild(store, spec=spec)
     runs = run_scores.read_task(store, demo_study.TASK)
     assert [(r.run, len(r.steps), len(r.examples)) for r in runs] == [
         (s.name, 1, demo_study.SCORED_PROBLEMS) for s in reversed(settings)
     ]
     assert json.loads((store.path / "demo/test.jsonl").read_text().splitlines()[0])["question"]
     shards = {s.name: read_committed_shards(store, s.name) for s in settings}
-    demo_study.rebuild(store)
+    demo_study.rebuild(store, spec=spec)
     assert {s.name: read_committed_shards(store, s.name) for s in settings} == shards
     demo_study.ship(store, tmp_path / "shipped")
     assert (tmp_path / "shipped" / "store" / "premem.duckdb").exists()

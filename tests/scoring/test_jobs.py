@@ -584,7 +584,8 @@ def test_an_estimate_in_a_process_of_its_own_knows_ones_own_perturbations(run_di
     request = ScoreRequest(run_dir, data[0], data[1], backend="hf", sampling=SPEC.sampling)
     job = prepare(replace(request, perturbation_texts=own))
     found = estimate.estimate_apart(tmp_path, job)
-    assert found.completions == 3 * 88 * 3 + 48 * 3  # perturbed queries at the last checkpoint
+    perturbed = 48 + 48 + 40  # at the last and the first checkpoint, and test queries
+    assert found.completions == (3 * 88 + perturbed) * 3
     assert read_runs(Store(tmp_path)).empty
 
 
