@@ -274,8 +274,8 @@ def test_a_file_of_something_else_or_in_use_is_left_alone(tmp_path):
 
 STOPPED = """
 import signal, sys, threading, time
-sys.path.insert(0, sys.argv[1])
-from tests.helpers.endpoints import served
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests"]  # ppi-python installs a package `tests`
+from helpers.endpoints import served
 from premem_core.model_endpoint import Endpoint, Request
 from premem_core.errors import EndpointError
 

@@ -1,1 +1,0 @@
-"""A package, because ppi-python installs one of this name, which would hide a plain folder."""
