@@ -80,6 +80,7 @@ $(VENV)/.run: requirements.txt
 
 $(VENV)/.test: requirements-dev.txt $(VENV)/.run
 	$(PYTHON) -m pip install -q -r requirements-dev.txt
+	rm -rf $(VENV)/lib/python3*/site-packages/tests  # ppi-python's own, which would hide ours
 	@touch $@
 
 $(VENV)/.ray: requirements-ray.txt $(VENV)/.run

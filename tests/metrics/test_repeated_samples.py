@@ -58,7 +58,7 @@ def test_they_are_unbiased_and_nine_in_ten_intervals_hold_the_truth(k):
     truths = (1 - (1 - right) ** k), first[:, 0] / first.sum(axis=1)
     for values, truth in zip((passed, majority), truths, strict=True):
         error = np.sqrt((values.var() + truth.var()) / population)
-        assert abs(values.mean() - truth.mean()) < 2.5 * error
+        assert abs(values.mean() - truth.mean()) < 2 * error
         studies = rng.integers(0, population, (1000, 300))
         mean, half = mean_interval(values[studies])
         held = np.mean(np.abs(mean - values.mean()) <= half)
