@@ -3,6 +3,7 @@
 import streamlit as st
 
 from premem_core.analysis import run_scores
+from premem_core.analysis.measures import read_measures
 from premem_core.analysis.studies.calibration import Calibration
 from premem_core.analysis.verdict.threshold import SOURCE_NAMES, SOURCES
 from premem_core.analysis.verdict.verdict import Verdict
@@ -77,7 +78,9 @@ def pick_verdict() -> Verdict | str:
         return error_in_words(error)
     chosen = next((one for one in SOURCES if one == source), None)
     verdict = cached_reads.verdict(task, runs[name], estimator, chosen, calibration)
-    return plain(verdict) if isinstance(verdict, str) else verdict
+    if isinstance(verdict, str):
+        return plain(verdict)
+    return verdict.with_measures(cached_reads.read(read_measures, name))
 
 
 def show_verdict(verdict: Verdict) -> None:

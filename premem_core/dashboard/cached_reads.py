@@ -113,7 +113,8 @@ def _comparison(key: RunsKey) -> Comparison:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _task_threshold(key: RunsKey, estimator: Estimator) -> task_thresholds.TaskThreshold:
-    return task_thresholds.task_threshold(key.task, runs_of(key), estimator)
+    best = _best_threshold(FitRequest(key, estimator, "identity"))
+    return task_thresholds.threshold_of_fit(key.task, runs_of(key), estimator, best)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -11,7 +11,7 @@ import streamlit as st
 from premem_core.analysis.curves import Curve
 from premem_core.dashboard.cached_reads import plan_threshold, read, store
 from premem_core.dashboard.score_form import PLAN_NAMES
-from premem_core.dashboard.wording import count, error_in_words, plain
+from premem_core.dashboard.wording import PERTURB_CONTROLS, count, error_in_words, plain
 from premem_core.errors import InstallationError, JobError, PrememError
 from premem_core.problems.perturbations import KINDS, perturbation_label
 from premem_core.scoring import job_files, jobs
@@ -160,7 +160,7 @@ def _more(run: str) -> None:
             format_func=perturbation_label,
         )
         controls = st.checkbox(
-            "Controls: also perturb test problems, and training queries at the first checkpoint",
+            PERTURB_CONTROLS,
             value=spec.perturb_controls,
             disabled=bool(spec.perturb_controls and spec.perturbations),
         )

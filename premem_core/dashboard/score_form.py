@@ -20,7 +20,14 @@ from premem_core.dashboard.pickers import pick_segment
 from premem_core.dashboard.prompt_form import pick_template
 from premem_core.dashboard.upload.tickets import Ticket, finish
 from premem_core.dashboard.upload.widget import folder_upload, forget_ticket, session_ticket
-from premem_core.dashboard.wording import SCORE_CONTROLS, count, error_in_words, perplexity, plain
+from premem_core.dashboard.wording import (
+    PERTURB_CONTROLS,
+    SCORE_CONTROLS,
+    count,
+    error_in_words,
+    perplexity,
+    plain,
+)
 from premem_core.errors import PrememError, StoreError, UsageError
 from premem_core.grading.grader_texts import parse_grader
 from premem_core.grading.graders import GRADERS
@@ -265,7 +272,7 @@ def _check_may_be_chosen(grader: str) -> None:
 def _pick_own_perturbations(request: ScoreRequest) -> ScoreRequest:
     """The request with perturbations of the user's own (a text, a file, both or none)."""
     controls = st.checkbox(
-        "Controls: also perturb test problems, and training queries at the first checkpoint",
+        PERTURB_CONTROLS,
         value=True,
         help="A perturbation may make a question harder for any model. What it costs on test "
         "problems, and before anything was memorized, is subtracted on the Robustness page.",

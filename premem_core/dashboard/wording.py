@@ -14,6 +14,9 @@ WHAT_IT_IS = (
     "test set."
 )
 
+PERTURB_CONTROLS = (
+    "Controls: also perturb test problems, and training queries at the first checkpoint"
+)
 SCORE_CONTROLS = {
     "--answer": "Final answer",
     "--base": "Folder of the base model",

@@ -32,9 +32,8 @@ def perturbed_queries(
     Raises:
         JobError: the store has another text for an example that the user perturbed.
     """
-    splits: tuple[Split, ...] = ("train", "test") if spec.perturb_controls else ("train",)
     found = []
-    for split in splits:
+    for split in spec.perturbed_splits:
         originals = {query.example.id: query for query in queries if query.split == split}
         for name in spec.perturbations:
             if name in perturbations.PREFIXES:  # the text stays, only the prompt gets longer

@@ -82,6 +82,11 @@ class ScoringSpec:
         return ThinkingMarks.parse(self.thinking) if self.thinking else None
 
     @property
+    def perturbed_splits(self) -> tuple[Split, ...]:
+        """The splits whose queries are perturbed."""
+        return ("train", "test") if self.perturb_controls else ("train",)
+
+    @property
     def share_of_examples(self) -> Share:
         """The training problems that the plan "last" samples, by the seed of the sampling."""
         start = np.random.default_rng(self.sampling.seed).random()

@@ -220,8 +220,7 @@ def find_work_left(
     if spec.score_base and BASE_STEP not in steps:
         base = find_work_left(of_base(spec), [BASE_STEP], queries, counts, continued, gaps)
     sets: list[tuple[Split, str]] = [("train", ""), ("test", ""), ("unseen", "")]
-    perturbed: list[Split] = ["train", "test"] if spec.perturb_controls else ["train"]
-    sets += [(split, name) for name in spec.perturbations for split in perturbed]
+    sets += [(split, name) for name in spec.perturbations for split in spec.perturbed_splits]
     grids = [_find_grid(spec, split, name, steps, queries, counts, gaps) for split, name in sets]
     asked = spec.score_base and base is None
     return WorkLeft(spec, tuple(steps), grids, base, set(continued) if asked else None)

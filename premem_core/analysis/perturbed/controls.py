@@ -5,6 +5,7 @@ A perturbation may make a question harder for any model. Two controls tell: the 
 beyond a control is the difference in differences, drop − control.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from premem_core.metrics import intervals
-from premem_core.store.database import Store
-from premem_core.store.runs import read_checkpoints
-from premem_core.store.scores import read_counts
 
 COLUMNS = ("original", "perturbed")
 
@@ -43,15 +41,31 @@ NO_CONTROLS = Controls(
 )
 
 
-def read_controls(store: Store, run: str, step: int, perturbation: str) -> Controls:
-    """The controls of a perturbation at a checkpoint, as far as they are sampled."""
-    counts, states = read_counts(store, run), read_checkpoints(store, run)
-    first = int(states.loc[states["state"] == "scored", "step"].min())
+def controls_of(
+    counts: pd.DataFrame, scored: Collection[int], step: int, perturbation: str
+) -> Controls:
+    """The controls of a perturbation at a checkpoint, as far as they are sampled.
+
+    Args:
+        counts: `read_counts` of the run.
+        scored: the steps of its scored checkpoints.
+    """
+    first = min(scored)
     return Controls(
         both_forms(counts, "test", step, perturbation),
         both_forms(counts, "train", first, perturbation),
         first if first < step else None,
     )
+
+
+def train_forms(examples: pd.DataFrame) -> pd.DataFrame:
+    """The accuracies original and perturbed of training examples, as `both_forms`.
+
+    Args:
+        examples: `Robustness.examples`.
+    """
+    accuracies = examples[["train_accuracy", "perturbed_accuracy"]]
+    return accuracies.set_axis(list(COLUMNS), axis=1)
 
 
 def both_forms(counts: pd.DataFrame, split: str, step: int, perturbation: str) -> pd.DataFrame:
@@ -93,7 +107,7 @@ def compare(examples: pd.DataFrame, controls: Controls) -> dict[str, float]:
         beyond_test_lost and beyond_early_lost likewise; each with its `_half`. NaN where a control
         is not sampled.
     """
-    train = examples[["train_accuracy", "perturbed_accuracy"]].set_axis(list(COLUMNS), axis=1)
+    train = train_forms(examples)
     early = controls.early if controls.early_step is not None else controls.early.iloc[:0]
     found: dict[str, float] = {"test_questions": len(controls.test)}
     for name, measure in (("drop", _drop), ("lost", _lost)):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from premem_core.analysis.perturbed.controls import train_forms
 from premem_core.analysis.perturbed.robustness import Robustness
 from premem_core.errors import DataError
 from premem_core.metrics import intervals, pre_memorization
@@ -79,9 +80,7 @@ def fit_mixed_model(result: Robustness, texts: Texts) -> MixedModel:
     examples, controls = result.examples, result.controls
     nll = np.log(examples["perplexity"].to_numpy(np.float64))
     memorized = pre_memorization.memorized(nll, result.log_log_threshold)
-    train = examples[["train_accuracy", "perturbed_accuracy"]].set_axis(
-        ["original", "perturbed"], axis=1
-    )
+    train = train_forms(examples)
     both = pd.concat(
         [train.assign(memorized=memorized.astype(float)), controls.test.assign(memorized=0.0)]
     )

@@ -15,8 +15,9 @@ from premem_core.analysis.perturbed.controls import (
     NO_CONTROLS,
     Controls,
     compare,
+    controls_of,
     limem,
-    read_controls,
+    train_forms,
 )
 from premem_core.analysis.run_scores import RunScores
 from premem_core.errors import UsageError
@@ -125,13 +126,16 @@ def perturbed_steps(store: Store, run: str) -> dict[str, list[int]]:
 
     The first of several checkpoints does not count alone: while a job runs, it has controls only.
     """
-    counts, states = read_counts(store, run), read_checkpoints(store, run)
-    scored = states.loc[states["state"] == "scored", "step"]
+    return _perturbed_steps(read_counts(store, run), read_checkpoints(store, run))
+
+
+def _perturbed_steps(counts: pd.DataFrame, states: pd.DataFrame) -> dict[str, list[int]]:
+    """`perturbed_steps` of `read_counts` and `read_checkpoints`."""
     perturbed = counts[
         (counts["perturbation"] != "")
         & (counts["split"] == "train")
         & (counts["samples"] > 0)
-        & counts["step"].isin(scored)
+        & counts["step"].isin(_scored(states))
     ]
     steps_of = {
         str(name): sorted(rows["step"].unique().tolist())
@@ -139,6 +143,12 @@ def perturbed_steps(store: Store, run: str) -> dict[str, list[int]]:
     }
     control_only = [int(states["step"].min())] if len(states) > 1 else None
     return {name: steps for name, steps in steps_of.items() if steps != control_only}
+
+
+def _scored(states: pd.DataFrame) -> list[int]:
+    """The steps of the scored checkpoints."""
+    steps: list[int] = states.loc[states["state"] == "scored", "step"].tolist()
+    return steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +178,8 @@ def read_answers(store: Store, run: str, step: int, perturbation: str) -> Answer
     Raises:
         UsageError: the checkpoint has no samples under the perturbation.
     """
-    steps_of = perturbed_steps(store, run)
+    counts, states = read_counts(store, run), read_checkpoints(store, run)
+    steps_of = _perturbed_steps(counts, states)
     if step not in steps_of.get(perturbation, ()):
         listed = "; ".join(
             f"{name} at {', '.join(map(str, steps))}" for name, steps in steps_of.items()
@@ -177,7 +188,6 @@ def read_answers(store: Store, run: str, step: int, perturbation: str) -> Answer
             f"run '{run}' has no samples under the perturbation '{perturbation}' at checkpoint "
             f"{step}; it has samples under: {listed or 'none (score it with --perturb)'}"
         )
-    counts = read_counts(store, run)
     rows = counts[
         (counts["step"] == step)
         & (counts["split"] == "train")
@@ -191,7 +201,7 @@ def read_answers(store: Store, run: str, step: int, perturbation: str) -> Answer
         perturbed=rows["correct"] / rows["samples"],
         confidence=read_agreement(store, run, "train", step).set_index("example")["agreement"],
         applies=read_perturbed_examples(store, task, perturbation)["example"],
-        controls=read_controls(store, run, step, perturbation),
+        controls=controls_of(counts, _scored(states), step, perturbation),
     )
 
 
@@ -290,8 +300,7 @@ def summary(measured: Sequence[Robustness]) -> pd.DataFrame:
     rows = []
     for result in measured:
         areas = result.auroc.set_index("signal")["auroc"]
-        accuracies = result.examples[["train_accuracy", "perturbed_accuracy"]]
-        memorized, half = limem(accuracies.set_axis(["original", "perturbed"], axis=1))
+        memorized, half = limem(train_forms(result.examples))
         rows.append(
             {
                 "perturbation": result.perturbation,

@@ -41,16 +41,18 @@ def join_labels(run: RunScores, threshold: Threshold, rows: pd.DataFrame) -> pd.
     """
     calibration = threshold.calibration
     reused = calibration is not None and run.run in calibration.runs
-    exchangeable = _exchangeable(run)
+    of_checkpoints = [_labels(run, c) for c in range(len(run.steps))]
+    exchangeable = all(_exchangeable(predicted, others) for _, predicted, others in of_checkpoints)
     found = []
-    for c, row in enumerate(rows.to_dict("records")):
-        labels, predicted, others = _labels(run, c)
+    for (labels, predicted, others), row in zip(
+        of_checkpoints, rows.to_dict("records"), strict=True
+    ):
         if len(labels) < FEWEST_LABELS:
             found.append((len(labels), 0, *[np.nan] * 5, False))
             continue
-        used = len(others) if exchangeable else 0
-        labelled = few_labels.labelled_mean(labels)
+        used, labelled = 0, few_labels.labelled_mean(labels)
         if exchangeable:
+            used = len(others)
             labelled = few_labels.prediction_powered_mean(labels, predicted, others)
         expected, low, high = (float(row[name]) for name in ("predicted", "low", "high"))
         towards = high - expected if labelled.value > expected else expected - low
@@ -81,20 +83,16 @@ def _labels(run: RunScores, checkpoint: int) -> tuple[Floats, Floats, Floats]:
     )
 
 
-def _exchangeable(run: RunScores) -> bool:
-    """Whether the other unseen solutions may stand for the labelled ones, at every checkpoint.
+def _exchangeable(predicted: Floats, others: Floats) -> bool:
+    """Whether the other unseen solutions may stand for the labelled ones at a checkpoint.
 
     All must be measured, and the means of the predictions may differ only by chance: other problems
     than the test set's would shift the estimate by as much.
     """
-    for c in range(len(run.steps)):
-        _, predicted, others = _labels(run, c)
-        if len(predicted) < 2 or len(others) < 2 or np.isnan(predicted).any():
-            return False
-        error = np.sqrt(predicted.var(ddof=1) / len(predicted) + others.var(ddof=1) / len(others))
-        if abs(predicted.mean() - others.mean()) > APART * error:
-            return False
-    return True
+    if len(predicted) < 2 or len(others) < 2 or np.isnan(predicted).any():
+        return False
+    error = np.sqrt(predicted.var(ddof=1) / len(predicted) + others.var(ddof=1) / len(others))
+    return bool(abs(predicted.mean() - others.mean()) <= APART * error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from premem_core.analysis.studies.calibrating_runs import calibrating_runs
 from premem_core.analysis.verdict.threshold import Source, choose_threshold, source_in_words
 from premem_core.errors import DataError
 from premem_core.metrics.estimators import Estimator
+from premem_core.metrics.thresholds import ThresholdFit
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +60,26 @@ def task_threshold(
     """
     estimator = estimator or run_scores.default_estimator(runs)
     try:
-        t = curves.best_threshold(runs, estimator).log_log_threshold
+        best = curves.best_threshold(runs, estimator)
     except DataError:
+        best = None
+    return threshold_of_fit(task, runs, estimator, best)
+
+
+def threshold_of_fit(
+    task: str, runs: Sequence[RunScores], estimator: Estimator, best: ThresholdFit | None
+) -> TaskThreshold:
+    """As `task_threshold`.
+
+    Args:
+        best: the best threshold over the runs by identity R²; None where none can be fitted.
+    """
+    if best is None:
         return _without_test_sets(task, runs, estimator)
     n = len(calibrating_runs(runs))
     of_runs = "the run of the task that has" if n == 1 else f"the {n} runs of the task that have"
-    return TaskThreshold(t, "other_runs", f"The threshold was fitted to {of_runs} a test set.")
+    why = f"The threshold was fitted to {of_runs} a test set."
+    return TaskThreshold(best.log_log_threshold, "other_runs", why)
 
 
 def _without_test_sets(task: str, runs: Sequence[RunScores], estimator: Estimator) -> TaskThreshold:
@@ -80,8 +95,8 @@ def _without_test_sets(task: str, runs: Sequence[RunScores], estimator: Estimato
     if not own:
         raise DataError("; ".join(reasons))
     # Below the threshold of a run's plan, samples are missing.
-    lowest = max((run.planned_threshold or -np.inf for run in runs), default=-np.inf)
-    middle = max(float(np.median([one.log_log_threshold for one in own])), lowest)
+    planned_ones = [run.planned_threshold for run in runs if run.planned_threshold is not None]
+    middle = max([float(np.median([one.log_log_threshold for one in own])), *planned_ones])
     if len(own) == 1:
         return TaskThreshold(middle, own[0].source, own[0].why)
     sources = {one.source for one in own}

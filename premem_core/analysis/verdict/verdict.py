@@ -9,7 +9,6 @@ import pandas as pd
 
 from premem_core.analysis import curves
 from premem_core.analysis.base_model import BaseModel, read_base_model
-from premem_core.analysis.measures import read_measures
 from premem_core.analysis.run_scores import RunScores
 from premem_core.analysis.studies import prediction
 from premem_core.analysis.studies.prediction import Choice
@@ -42,7 +41,8 @@ class Verdict:
 
     Attributes:
         threshold: with its source.
-        checkpoints: `expect`, and the columns of `join_labels`.
+        checkpoints: `expect`, and the columns of `join_labels` and, once they are joined, of
+            `read_measures`.
         interval: what the intervals of `checkpoints` are called; None where there are none.
         ship: the checkpoint to ship, by labels and prediction where test questions are labelled;
             None where nothing can be predicted.
@@ -71,6 +71,10 @@ class Verdict:
     gain_from: int | None
     never_right: float
     cautions: tuple[str, ...]
+
+    def with_measures(self, measures: pd.DataFrame) -> "Verdict":
+        """The verdict with the columns of `read_measures` in `checkpoints`."""
+        return replace(self, checkpoints=self.checkpoints.merge(measures, "left", on="step"))
 
     def as_json(self) -> dict[str, Any]:
         """The verdict as plain values."""
@@ -130,10 +134,13 @@ class Verdict:
         row = self._at(step)
         if np.isnan(row["joined"]):
             return self._predicted_in_words(row)
-        interval = "90 % interval" if self.interval != "typical" else "typically"
         low, high = 100 * row["joined_low"], 100 * row["joined_high"]
         labels = f"with {row['labels']:,} labelled test questions"
-        return f"{100 * row['joined']:.1f} % ({interval} {low:.1f} to {high:.1f} %, {labels})"
+        return f"{100 * row['joined']:.1f} % ({self._called} {low:.1f} to {high:.1f} %, {labels})"
+
+    @property
+    def _called(self) -> str:
+        return "typically" if self.interval == "typical" else "90 % interval"
 
     def _at(self, step: int) -> dict[Hashable, Any]:
         [row] = self.checkpoints[self.checkpoints["step"] == step].to_dict("records")
@@ -145,8 +152,7 @@ class Verdict:
             return None
         if self.interval is None or np.isnan(low):
             return f"{predicted:.1f} % (how far that is off is not known)"
-        called = "typically" if self.interval == "typical" else "90 % interval"
-        return f"{predicted:.1f} % ({called} {low:.1f} to {high:.1f} %)"
+        return f"{predicted:.1f} % ({self._called} {low:.1f} to {high:.1f} %)"
 
     def _ship_in_words(self) -> str:
         if self.ship is None:
@@ -265,16 +271,11 @@ def make_verdict(
 
 
 def read_verdict(store: Store, task: str, run: RunScores, threshold: Threshold) -> Verdict:
-    """`make_verdict` with what the store has of the run's base model and traces.
-
-    `Verdict.checkpoints` has the columns of `read_measures` too.
-    """
+    """`make_verdict`, with what the store has of the run's base model and traces."""
     base = read_base_model(store, run.run, run.segment)
     lengths = read_lengths(store, task)
     of_run = lengths[(lengths["run"] == run.run) & (lengths["split"] == "train")]
-    verdict = make_verdict(task, run, threshold, base, float(of_run["trace_tokens"].max()))
-    measures = read_measures(store, run.run)
-    return replace(verdict, checkpoints=verdict.checkpoints.merge(measures, "left", on="step"))
+    return make_verdict(task, run, threshold, base, float(of_run["trace_tokens"].max()))
 
 
 def read_verdicts(store: Store, task: str, runs: Sequence[RunScores]) -> list[Verdict]:

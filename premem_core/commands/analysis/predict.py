@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from premem_core.analysis import run_scores
+from premem_core.analysis.measures import read_measures
 from premem_core.analysis.studies.calibration import Calibration, calibrate
 from premem_core.analysis.studies.predictors import NAMES, predictor_named
 from premem_core.analysis.verdict.expectation import Kind
@@ -113,6 +114,8 @@ def predict(
         estimator=estimator,
     )
     verdict = read_verdict(home, task, scores, threshold)
+    if report or as_json:
+        verdict = verdict.with_measures(read_measures(home, run))
     if report:
         from premem_core.dashboard.figures import html_report
 
